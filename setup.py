@@ -1,0 +1,74 @@
+"""The compiled extensions: one kernel source, built once for each instruction set. Everything else is in pyproject.toml."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCE = Path("src/charrnn/_core.pyx")
+GENERATED = Path("build/generated")
+DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
+MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
+# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3.
+ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+# No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
+UNIX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+MSVC_FLAGS = ["/O2", "/fp:precise"]
+ISA_FLAGS = {
+    "v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
+    # GCC and Clang prefer 256 bits unless told otherwise.
+    "v4": {"unix": ["-march=x86-64-v4", "-mprefer-vector-width=512"], "msvc": ["/arch:AVX512"]},
+}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "initializedcheck": DEBUG,
+    "wraparound": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+    "autotestdict": False,
+}
+
+
+class BuildExt(build_ext):
+    """build_ext that adds the flags of the compiler in use and of the extension's instruction set."""
+
+    def build_extension(self, ext):
+        """Compile one variant."""
+        kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        common = MSVC_FLAGS if kind == "msvc" else UNIX_FLAGS
+        isa = ext.name.rpartition("_core_")[2]
+        ext.extra_compile_args = common + ISA_FLAGS.get(isa, {}).get(kind, [])
+        super().build_extension(ext)
+
+
+def variants():
+    """Return the extensions: the baseline from the source itself, the others from copies of it."""
+    sources = {"charrnn._core": SOURCE}
+    if MACHINE in ("x86_64", "amd64") and not sys.platform.startswith("darwin"):
+        GENERATED.mkdir(parents=True, exist_ok=True)
+        for isa in ISA_FLAGS:
+            copy = GENERATED / f"_core_{isa}.pyx"
+            if not copy.exists() or copy.read_bytes() != SOURCE.read_bytes():
+                shutil.copy(SOURCE, copy)
+            sources[f"charrnn._core_{isa}"] = copy
+    macros = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
+    return [
+        Extension(name, [str(source)], include_dirs=["src/charrnn"], define_macros=macros, py_limited_api=ABI3)
+        for name, source in sources.items()
+    ]
+
+
+setup(
+    ext_modules=cythonize(
+        variants(), include_path=["src"], build_dir=str(GENERATED), compiler_directives=DIRECTIVES, nthreads=os.cpu_count()
+    ),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {}, "build_ext": {"parallel": os.cpu_count()}},
+)

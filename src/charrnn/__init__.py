@@ -1,0 +1,3 @@
+from ._dispatch import isa
+from .reader import DataReader
+from .rnn import RNN

@@ -1,0 +1,523 @@
+"""The kernels: everything that runs once per character.
+
+Symbols, as in docs/math.md: T time steps, B streams, H hidden units, V characters; Hp and Vp are H and V rounded up to a multiple of LANES,
+the leading dimension of every matrix, so that no inner loop has a ragged tail. The padding is zero (in `by`: PAD_LOGIT) and stays so.
+
+    z_t = Wxh[x_t] + bh + h_(t-1) Whh        h_t = tanh(z_t)        logits_t = by + h_t Why        p_t = softmax(logits_t)
+
+The rule that makes the same bits at every vector width: vectorise across outputs, never along a sum. Each output element is one chain of
+fused multiply-adds in a fixed order; where a sum must run along a row (softmax), it has LANES partial sums, whatever the machine has.
+
+Three strata: row and tile primitives on pointers; `noexcept nogil` kernels on memoryviews, which allocate nothing, raise nothing and trust
+their arguments; `def` doors at the end, which release the GIL. The doors trust their caller, rnn.py, which owns and checks every array.
+"""
+
+from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, normal, real, root, tanh, uniform
+
+cdef extern from *:
+    """
+    /* Register tiles: TILE_M x TILE_N accumulators and one row of inputs fill the vector registers; ROW_N is the widest single row.
+       TILE_N must exceed 16: GCC 12 unrolls a shorter inner loop before it vectorises and the tile gets ten times slower. */
+    #if defined(__AVX512F__)
+    enum { TILE_M = 8, TILE_N = 48, ROW_N = 128 };
+    #elif defined(__AVX2__)
+    enum { TILE_M = 4, TILE_N = 24, ROW_N = 96 };
+    #else
+    enum { TILE_M = 2, TILE_N = 24, ROW_N = 32 };
+    #endif
+    """
+    enum: TILE_M
+    enum: TILE_N
+    enum: ROW_N
+
+cdef extern from "_cpu.h":
+    int charrnn_cpu_level()
+
+cdef enum:
+    LANES = 16       # leading dimensions are multiples of it; partial sums along a row
+    MAX_ROW = 128    # the widest row of any target, a multiple of LANES
+
+PADDING = LANES
+PAD_LOGIT = -1e30    # the bias of padding characters: finite, and their probability is exactly 0
+
+
+# ------------------------------------------------------------------------------------------------------------------ linear algebra
+
+cdef void _tile(
+    Py_ssize_t K,
+    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], for one tile of TILE_M x TILE_N."""
+    cdef real acc[TILE_M][TILE_N]
+    cdef Py_ssize_t i, j, p
+    for i in range(TILE_M):
+        for j in range(TILE_N):
+            acc[i][j] = init[i * ldi + j]
+    for p in range(K):
+        for i in range(TILE_M):
+            for j in range(TILE_N):
+                acc[i][j] = fma(A[i * a_row + p * a_col], B[p * ldb + j], acc[i][j])
+    for i in range(TILE_M):
+        for j in range(TILE_N):
+            C[i * ldc + j] = acc[i][j]
+
+
+cdef inline void _row(
+    Py_ssize_t width, Py_ssize_t K, const real* a, Py_ssize_t a_col, const real* B, Py_ssize_t ldb, const real* init, real* c,
+) noexcept nogil:
+    """c[j] = init[j] + sum over p of a[p] B[p, j], for j < width: a constant at every call, so that the sums live in registers."""
+    cdef real acc[MAX_ROW]
+    cdef real x
+    cdef Py_ssize_t j, p
+    for j in range(width):
+        acc[j] = init[j]
+    for p in range(K):
+        x = a[p * a_col]
+        for j in range(width):
+            acc[j] = fma(x, B[p * ldb + j], acc[j])
+    for j in range(width):
+        c[j] = acc[j]
+
+
+cdef void _row_product(
+    Py_ssize_t N, Py_ssize_t K, const real* a, Py_ssize_t a_col, const real* B, Py_ssize_t ldb, const real* init, real* c,
+) noexcept nogil:
+    """c = init + a B, one row of N outputs (a multiple of LANES), in strips as wide as the registers hold."""
+    cdef Py_ssize_t j = 0, width
+    while j < N:
+        width = min(N - j, <Py_ssize_t>ROW_N)
+        if width == 128:
+            _row(128, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 112:
+            _row(112, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 96:
+            _row(96, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 80:
+            _row(80, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 64:
+            _row(64, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 48:
+            _row(48, K, a, a_col, B + j, ldb, init + j, c + j)
+        elif width == 32:
+            _row(32, K, a, a_col, B + j, ldb, init + j, c + j)
+        else:
+            _row(16, K, a, a_col, B + j, ldb, init + j, c + j)
+        j += width
+
+
+cdef void _product(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
+    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); ldi = 0 repeats one row; C must not overlap the inputs.
+
+    The last tile of a row or column of tiles is moved back inside the matrix: what it computes a second time has the same bits.
+    """
+    cdef Py_ssize_t i, j, row, col
+    if M < TILE_M or N < TILE_N:
+        for i in range(M):
+            _row_product(N, K, A + i * a_row, a_col, B, ldb, init + i * ldi, C + i * ldc)
+        return
+    for j in range((N + TILE_N - 1) // TILE_N):
+        col = min(j * TILE_N, N - TILE_N)
+        for i in range((M + TILE_M - 1) // TILE_M):
+            row = min(i * TILE_M, M - TILE_M)
+            _tile(K, A + row * a_row, a_row, a_col, B + col, ldb, init + row * ldi + col, ldi, C + row * ldc + col, ldc)
+
+
+cdef void _transpose(const real[:, ::1] A, Py_ssize_t rows, Py_ssize_t cols, real[:, ::1] AT) noexcept nogil:
+    """AT[j, i] = A[i, j] for i < rows, j < cols."""
+    cdef Py_ssize_t i, j
+    for j in range(cols):
+        for i in range(rows):
+            AT[j, i] = A[i, j]
+
+
+cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
+    """out[j] = sum over i of A[i, j]."""
+    cdef Py_ssize_t i, j
+    for j in range(width):
+        out[j] = 0
+    for i in range(rows):
+        for j in range(width):
+            out[j] += A[i * width + j]
+
+
+# ------------------------------------------------------------------------------------------------------------------ recurrent cell
+# z_t = Wxh[x_t] + bh + h_(t-1) Whh;  h_t = tanh(z_t)
+
+cdef void _cell_forward(
+    const int[:, ::1] inputs,            # (T, B) in [0, V)
+    const real[:, ::1] Wxh,              # (V, Hp)
+    const real[:, ::1] Whh,              # (H, Hp), row j holds the weights from unit j
+    const real[::1] bh,                  # (Hp,)
+    real[:, :, ::1] hs,                  # (T + 1, B, Hp); hs[0] is the state before, hs[t + 1] the state after character t
+    real[:, :, ::1] z,                   # (T, B, Hp) scratch
+) noexcept nogil:
+    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = Whh.shape[0], Hp = Whh.shape[1], t, b, j
+    for t in range(T):
+        for b in range(B):
+            for j in range(Hp):
+                z[t, b, j] = Wxh[inputs[t, b], j] + bh[j]
+    for t in range(T):
+        _product(B, Hp, H, &hs[t, 0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, 0, 0], Hp, &hs[t + 1, 0, 0], Hp)
+        _tanh_rows(B * Hp, &hs[t + 1, 0, 0])
+
+
+cdef void _tanh_rows(Py_ssize_t n, real* x) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        x[j] = tanh(x[j])
+
+
+# dz_t = (1 - h_t^2) dh_t;  dh_(t-1) += dz_t Whh^T;  dWhh = sum h_(t-1)^T dz_t;  dWxh[x_t] += dz_t;  dbh = sum dz_t
+
+cdef void _cell_backward(
+    const int[:, ::1] inputs,            # (T, B)
+    const real[:, ::1] WhhT,             # (H, Hp) = Whh transposed
+    const real[:, :, ::1] hs,            # (T + 1, B, Hp)
+    const real[:, :, ::1] dh,            # (T, B, Hp) from the output layer
+    real[:, :, ::1] dz,                  # (T, B, Hp)
+    real[:, ::1] dWxh,                   # (V, Hp); only the rows of characters in inputs are written
+    real[:, ::1] dWhh,                   # (H, Hp)
+    real[::1] dbh,                       # (Hp,)
+    const real[::1] zeros,               # at least Hp
+) noexcept nogil:
+    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], Hp = WhhT.shape[1], t, b, j
+    _tanh_backward(B * Hp, &hs[T, 0, 0], &dh[T - 1, 0, 0], &dz[T - 1, 0, 0])
+    for t in range(T - 1, 0, -1):
+        _product(B, Hp, H, &dz[t, 0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, 0, 0], Hp, &dz[t - 1, 0, 0], Hp)
+        _tanh_backward(B * Hp, &hs[t, 0, 0], &dz[t - 1, 0, 0], &dz[t - 1, 0, 0])
+    _product(H, Hp, T * B, &hs[0, 0, 0], 1, Hp, &dz[0, 0, 0], Hp, &zeros[0], 0, &dWhh[0, 0], Hp)
+    _sum_rows(&dz[0, 0, 0], T * B, Hp, &dbh[0])
+    for t in range(T):
+        for b in range(B):
+            for j in range(Hp):
+                dWxh[inputs[t, b], j] = 0
+    for t in range(T):
+        for b in range(B):
+            for j in range(Hp):
+                dWxh[inputs[t, b], j] += dz[t, b, j]
+
+
+cdef void _tanh_backward(Py_ssize_t n, const real* h, const real* dh, real* dz) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        dz[j] = fma(-h[j], h[j], <real>1) * dh[j]
+
+
+# ------------------------------------------------------------------------------------------------------------------ output layer
+# logits_t = by + h_t Why
+
+cdef void _output_forward(
+    const real[:, :, ::1] hs,            # (T + 1, B, Hp)
+    const real[:, ::1] Why,              # (H, Vp)
+    const real[::1] by,                  # (Vp,)
+    Py_ssize_t first, Py_ssize_t T,      # the states hs[first] to hs[first + T - 1]
+    real[:, :, ::1] logits,              # (T, B, Vp)
+) noexcept nogil:
+    cdef Py_ssize_t B = hs.shape[1], H = Why.shape[0], Hp = hs.shape[2], Vp = Why.shape[1]
+    _product(T * B, Vp, H, &hs[first, 0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[0, 0, 0], Vp)
+
+
+# dWhy = sum h_t^T dlogits_t;  dby = sum dlogits_t;  dh_t = dlogits_t Why^T
+
+cdef void _output_backward(
+    const real[:, :, ::1] hs,            # (T + 1, B, Hp)
+    const real[:, ::1] WhyT,             # (V, Hp) = Why transposed
+    const real[:, :, ::1] dlogits,       # (T, B, Vp)
+    Py_ssize_t T,
+    real[:, :, ::1] dh,                  # (T, B, Hp)
+    real[:, ::1] dWhy,                   # (H, Vp)
+    real[::1] dby,                       # (Vp,)
+    const real[::1] zeros,               # at least max(Hp, Vp)
+) noexcept nogil:
+    cdef Py_ssize_t B = hs.shape[1], H = dWhy.shape[0], Hp = hs.shape[2], V = WhyT.shape[0], Vp = dWhy.shape[1]
+    _product(H, Vp, T * B, &hs[1, 0, 0], 1, Hp, &dlogits[0, 0, 0], Vp, &zeros[0], 0, &dWhy[0, 0], Vp)
+    _sum_rows(&dlogits[0, 0, 0], T * B, Vp, &dby[0])
+    _product(T * B, Hp, V, &dlogits[0, 0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[0, 0, 0], Hp)
+
+
+# ------------------------------------------------------------------------------------------------------------------ softmax and loss
+# p = exp(logits - max) / sum;  nll = log(sum) - (logits[target] - max), in nats; target IGNORED counts nothing
+
+cdef enum:
+    IGNORED = -1
+
+cdef double _softmax(Py_ssize_t n, real* x, int target) noexcept nogil:
+    """Turn one row of n logits into probabilities in place; return the negative log-likelihood of target."""
+    cdef real peak[LANES]
+    cdef real total[LANES]
+    cdef real chosen = 0, scale
+    cdef Py_ssize_t i, j
+    for j in range(LANES):
+        peak[j] = x[j]
+        total[j] = 0
+    for i in range(1, n // LANES):
+        for j in range(LANES):
+            peak[j] = x[i * LANES + j] if x[i * LANES + j] > peak[j] else peak[j]
+    for j in range(1, LANES):
+        peak[0] = peak[j] if peak[j] > peak[0] else peak[0]
+    if target != IGNORED:
+        chosen = x[target] - peak[0]
+    for i in range(n // LANES):
+        for j in range(LANES):
+            x[i * LANES + j] = exp_nonpositive(x[i * LANES + j] - peak[0])
+            total[j] += x[i * LANES + j]
+    for j in range(1, LANES):
+        total[0] += total[j]
+    scale = 1 / total[0]
+    for i in range(n):
+        x[i] *= scale
+    return log(total[0]) - chosen if target != IGNORED else 0.0
+
+
+# dlogits = (p - onehot(target)) / B
+
+cdef void _softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
+    """Turn one row of probabilities into the gradient of scale * nll by the logits, in place."""
+    cdef Py_ssize_t i
+    if target == IGNORED:
+        scale = 0
+    else:
+        p[target] -= 1
+    if scale != 1:
+        for i in range(n):
+            p[i] *= scale
+
+
+# ------------------------------------------------------------------------------------------------------------------ optimiser
+# memory += g^2;  parameter -= rate * g / sqrt(memory + 1e-8), with g the clipped gradient (Duchi, Hazan and Singer, 2011)
+
+cdef void _adagrad(Py_ssize_t n, real* parameter, real* memory, const real* gradient, real rate, real clip) noexcept nogil:
+    cdef real g
+    cdef Py_ssize_t i
+    for i in range(n):
+        g = _clip(gradient[i], clip)
+        memory[i] = fma(g, g, memory[i])
+        parameter[i] -= rate * g / root(memory[i] + <real>1e-8)
+
+
+cdef inline real _clip(real g, real limit) noexcept nogil:
+    g = limit if g > limit else g
+    return -limit if g < -limit else g
+
+
+# ------------------------------------------------------------------------------------------------------------------ whole steps
+
+cdef bint _is_bounded(Py_ssize_t n, const real* x) noexcept nogil:
+    """Whether every |x| < 1e30 (NaN is not): then no gradient made from x is NaN, and an infinite one is clipped."""
+    cdef Py_ssize_t i
+    cdef int bad = 0
+    for i in range(n):
+        bad |= not (magnitude(x[i]) < <real>1e30)
+    return not bad
+
+
+cdef double _forward_loss(
+    const int[:, ::1] inputs, const int[:, ::1] targets,
+    const real[:, ::1] Wxh, const real[:, ::1] Whh, const real[:, ::1] Why, const real[::1] bh, const real[::1] by,
+    real[:, :, ::1] hs, real[:, :, ::1] z, real[:, :, ::1] p, double* nll,
+) noexcept nogil:
+    """Run one window; leave probabilities in p and, if nll is given, each character's loss in it (T, B). Return the sum of the losses."""
+    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
+    cdef double loss, total = 0
+    _cell_forward(inputs, Wxh, Whh, bh, hs, z)
+    _output_forward(hs, Why, by, 1, T, p)
+    for t in range(T):
+        for b in range(B):
+            loss = _softmax(p.shape[2], &p[t, b, 0], targets[t, b])
+            total += loss
+            if nll != NULL:
+                nll[t * B + b] = loss
+    return total
+
+
+cdef void _backward(
+    const int[:, ::1] inputs, const int[:, ::1] targets,
+    const real[:, ::1] Whh, const real[:, ::1] Why, real[:, ::1] WhhT, real[:, ::1] WhyT,
+    const real[:, :, ::1] hs, real[:, :, ::1] p, real[:, :, ::1] dh, real[:, :, ::1] dz,
+    real[:, ::1] dWxh, real[:, ::1] dWhh, real[:, ::1] dWhy, real[::1] dbh, real[::1] dby, const real[::1] zeros,
+) noexcept nogil:
+    """Gradient of the window's loss (sum over T, mean over B), not clipped; p becomes the gradient by the logits."""
+    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
+    _transpose(Whh, WhhT.shape[0], WhhT.shape[0], WhhT)
+    _transpose(Why, Why.shape[0], WhyT.shape[0], WhyT)
+    for t in range(T):
+        for b in range(B):
+            _softmax_backward(p.shape[2], &p[t, b, 0], targets[t, b], <real>1 / <real>B)
+    _output_backward(hs, WhyT, p, T, dh, dWhy, dby, zeros)
+    _cell_backward(inputs, WhhT, hs, dh, dz, dWxh, dWhh, dbh, zeros)
+
+
+cdef void _adagrad_used_rows(
+    const int[:, ::1] inputs, real[:, ::1] parameter, real[:, ::1] memory, const real[:, ::1] gradient, char[::1] used, real rate, real clip,
+) noexcept nogil:
+    """Adagrad on the rows of Wxh whose character is in inputs: the others have gradient 0, which changes nothing."""
+    cdef Py_ssize_t t, b, v
+    for t in range(inputs.shape[0]):
+        for b in range(inputs.shape[1]):
+            used[inputs[t, b]] = 1
+    for v in range(parameter.shape[0]):
+        if used[v]:
+            _adagrad(parameter.shape[1], &parameter[v, 0], &memory[v, 0], &gradient[v, 0], rate, clip)
+            used[v] = 0
+
+
+# ------------------------------------------------------------------------------------------------------------------ sampling
+
+cdef int _pick(Py_ssize_t n, real* logits, double temperature, unsigned long long* random) noexcept nogil:
+    """Draw from softmax(logits / temperature), or take the first largest at temperature 0; the logits are used up."""
+    cdef Py_ssize_t v, best = 0
+    cdef double rest
+    cdef real scale = <real>(1e30 if temperature < 1e-30 else 1 / temperature)
+    for v in range(1, n):
+        if logits[v] > logits[best]:
+            best = v
+    if temperature == 0:
+        return <int>best
+    rest = logits[best]
+    for v in range(n):
+        logits[v] = (logits[v] - <real>rest) * scale
+    _softmax(n, logits, IGNORED)
+    rest = uniform(random)
+    for v in range(n):
+        if logits[v] > 0:
+            best = v                 # rounding may leave rest at 0 or above after the last possible character: it is the answer then
+            rest -= logits[v]
+            if rest < 0:
+                break
+    return <int>best
+
+
+# ------------------------------------------------------------------------------------------------------------------ doors
+# `params`, `memory` and `grads` are rnn.Parameters, `work` is a rnn.Workspace. hs picks the dtype; inputs and targets are (T, B).
+
+def init_normal(real[:, ::1] out, Py_ssize_t width, double scale, unsigned long long[::1] random):
+    """Fill out[:, :width] with normal numbers of standard deviation scale, row by row."""
+    cdef Py_ssize_t i, j
+    with nogil:
+        for i in range(out.shape[0]):
+            for j in range(width):
+                out[i, j] = <real>(scale * normal(&random[0]))
+
+
+def cell_forward(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs):
+    """States hs[1:] of one window from hs[0]."""
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh
+    cdef real[::1] bh = params.bh
+    cdef real[:, :, ::1] z = work.dh
+    with nogil:
+        _cell_forward(inputs, Wxh, Whh, bh, hs, z)
+
+
+def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_t first):
+    """Logits of the states from hs[first] on, as many as logits has rows."""
+    cdef real[:, ::1] Why = params.Why
+    cdef real[::1] by = params.by
+    with nogil:
+        _output_forward(hs, Why, by, first, logits.shape[0], logits)
+
+
+def softmax(real[:, :, ::1] logits, const int[:, ::1] targets, double[:, ::1] nll):
+    """Turn padded rows of logits (T, B, Vp) into probabilities, in place; nll (T, B) gets the loss of each target."""
+    cdef Py_ssize_t t, b
+    with nogil:
+        for t in range(logits.shape[0]):
+            for b in range(logits.shape[1]):
+                nll[t, b] = _softmax(logits.shape[2], &logits[t, b, 0], targets[t, b])
+
+
+def evaluate(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[:, ::1] nll):
+    """Run windows of work's length over all of inputs, carrying the state in hs[0]; nll (N, B) gets the loss of each target."""
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
+    cdef real[::1] bh = params.bh, by = params.by
+    cdef real[:, :, ::1] z = work.dh, p = work.p
+    cdef Py_ssize_t T = z.shape[0], N = inputs.shape[0], window, start, size
+    with nogil:
+        for window in range((N + T - 1) // T):
+            start = window * T
+            size = min(T, N - start)
+            _forward_loss(inputs[start:start + size], targets[start:start + size], Wxh, Whh, Why, bh, by, hs, z, p, &nll[start, 0])
+            hs[0] = hs[size]
+
+
+def backward(real[:, :, ::1] hs, params, work, grads, const int[:, ::1] inputs, const int[:, ::1] targets):
+    """Gradient of one window (not clipped) into grads, from the hs and p that `forward` left in work; p is used up."""
+    cdef real[:, ::1] Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[:, ::1] dWxh = grads.Wxh, dWhh = grads.Whh, dWhy = grads.Why
+    cdef real[::1] dbh = grads.bh, dby = grads.by, zeros = work.zeros
+    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
+    with nogil:
+        _backward(inputs, targets, Whh, Why, WhhT, WhyT, hs, p, dh, dz, dWxh, dWhh, dWhy, dbh, dby, zeros)
+
+
+def adagrad(real[::1] parameter, real[::1] memory, const real[::1] gradient, *, double rate, double clip):
+    """Clip the gradient and apply one Adagrad update, element by element."""
+    with nogil:
+        _adagrad(parameter.shape[0], &parameter[0], &memory[0], &gradient[0], <real>rate, <real>clip)
+
+
+def train_steps(
+    real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[::1] losses,
+    *, double rate, double clip,
+):
+    """Train on windows of work's length over all of inputs, carrying the state in hs[0]; losses gets each window's sum over T and B.
+
+    Return the number of steps done. Fewer than len(losses) means that the next step diverged: its update was not applied.
+    """
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
+    cdef real[::1] bh = params.bh, by = params.by
+    cdef real[:, ::1] mWxh = memory.Wxh
+    cdef real[::1] dense = params.dense, mdense = memory.dense, ddense = work.grads.dense    # all but Wxh
+    cdef real[:, ::1] dWxh = work.grads.Wxh, dWhh = work.grads.Whh, dWhy = work.grads.Why
+    cdef real[::1] dbh = work.grads.bh, dby = work.grads.by, zeros = work.zeros
+    cdef real[:, ::1] WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
+    cdef char[::1] used = work.used
+    cdef real r = <real>rate, c = <real>clip
+    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], row = hs.shape[1] * hs.shape[2], step, start, size
+    cdef const int[:, ::1] x, y
+    with nogil:
+        for step in range(losses.shape[0]):
+            start = step * T
+            size = min(T, N - start)
+            x, y = inputs[start:start + size], targets[start:start + size]
+            losses[step] = _forward_loss(x, y, Wxh, Whh, Why, bh, by, hs, dh, p, NULL)
+            if not losses[step] - losses[step] == 0:
+                break
+            _backward(x, y, Whh, Why, WhhT, WhyT, hs, p, dh, dz, dWxh, dWhh, dWhy, dbh, dby, zeros)
+            if not _is_bounded(size * row, &dz[0, 0, 0]):
+                break
+            _adagrad_used_rows(x, Wxh, mWxh, dWxh, used, r, c)
+            _adagrad(dense.shape[0], &dense[0], &mdense[0], &ddense[0], r, c)
+            hs[0] = hs[size]
+        else:
+            step = losses.shape[0]
+    return step
+
+
+def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperature, unsigned long long[::1] random):
+    """Draw ids (n, B) one row after the other, feeding each back, from the states hs[0], which move on; random holds one state a stream."""
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
+    cdef real[::1] bh = params.bh, by = params.by
+    cdef real[:, :, ::1] z = work.dh, p = work.p
+    cdef Py_ssize_t t, b
+    with nogil:
+        for t in range(ids.shape[0]):
+            _output_forward(hs, Why, by, 0, 1, p)
+            for b in range(ids.shape[1]):
+                ids[t, b] = _pick(p.shape[2], &p[0, b, 0], temperature, &random[b])
+            _cell_forward(ids[t:t + 1], Wxh, Whh, bh, hs, z)
+            hs[0] = hs[1]
+
+
+def cpu_level():
+    """The highest of "baseline", "v3" (AVX2, FMA), "v4" (AVX-512) that this processor and its operating system run."""
+    return ("baseline", "v3", "v4")[charrnn_cpu_level()]

@@ -1,0 +1,31 @@
+"""Choose the compiled variant of the kernels once, at import: the best this processor runs, or what CHARRNN_ISA asks for."""
+
+import importlib.util
+import os
+
+from . import _core as _baseline
+
+LEVELS = ("baseline", "v3", "v4")  # each includes the ones before it
+
+
+def available():
+    """Return the levels that are built and that this processor runs, lowest first."""
+    built = [level for level in LEVELS[1:] if importlib.util.find_spec(f"{__package__}._core_{level}")]
+    runnable = LEVELS[: LEVELS.index(_baseline.cpu_level()) + 1]
+    return ["baseline", *(level for level in built if level in runnable)]
+
+
+def load(level):
+    """Return the kernel module of one level."""
+    return _baseline if level == "baseline" else importlib.import_module(f"{__package__}._core_{level}")
+
+
+def choose(wanted, levels):
+    """Return the wanted level, or the best of levels if none is wanted."""
+    if wanted and wanted not in levels:
+        raise ImportError(f"CHARRNN_ISA={wanted!r}: expected one of {', '.join(levels)} (what is built and runs on this processor)")
+    return wanted or levels[-1]
+
+
+isa = choose(os.environ.get("CHARRNN_ISA", ""), available())
+core = load(isa)

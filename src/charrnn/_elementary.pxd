@@ -1,0 +1,189 @@
+"""Scalar building blocks that give the same bits on every machine.
+
+Only IEEE 754 operations (+, -, *, /, sqrt, fma) and integer shifts are used, each correctly rounded by the standard, so the results
+do not depend on the C library, the vector width or the compiler; without FMA (x86-64 baseline) they are right to rounding. Every function
+is written to be vectorised by the compiler when called in a loop over independent elements: no table, no branch, no call.
+"""
+
+ctypedef fused real:
+    float
+    double
+
+cdef extern from *:
+    """
+    #include <math.h>
+    /* fmaf() is one instruction where the target has FMA and a slow emulation where it has not (x86-64 baseline): there, round twice. */
+    #if defined(__FMA__) || defined(__AVX2__) || defined(__aarch64__) || defined(_M_ARM64)
+    #define CHARRNN_FMAF(a, b, c) fmaf((a), (b), (c))
+    #define CHARRNN_FMA(a, b, c) fma((a), (b), (c))
+    #else
+    #define CHARRNN_FMAF(a, b, c) ((a) * (b) + (c))
+    #define CHARRNN_FMA(a, b, c) ((a) * (b) + (c))
+    #endif
+    """
+    float CHARRNN_FMAF(float a, float b, float c) noexcept nogil
+    double CHARRNN_FMA(double a, double b, double c) noexcept nogil
+
+cdef extern from "math.h" nogil:
+    float sqrtf(float x)
+    double sqrt(double x)
+    float fabsf(float x)
+    double fabs(double x)
+    float copysignf(float x, float sign)
+    double copysign(double x, double sign)
+
+cdef union FloatBits:
+    float value
+    unsigned int bits
+
+cdef union DoubleBits:
+    double value
+    unsigned long long bits
+
+
+cdef inline real fma(real a, real b, real c) noexcept nogil:
+    """a * b + c, rounded once."""
+    if real is float:
+        return CHARRNN_FMAF(a, b, c)
+    else:
+        return CHARRNN_FMA(a, b, c)
+
+
+cdef inline real root(real x) noexcept nogil:
+    if real is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
+cdef inline real magnitude(real x) noexcept nogil:
+    if real is float:
+        return fabsf(x)
+    else:
+        return fabs(x)
+
+
+cdef inline real _split_exponent(real x, real* scale) noexcept nogil:
+    """Write x = n ln 2 + r with integer n and |r| <= ln(2)/2; return r and set scale to 2**n.
+
+    Adding 1.5 * 2**(mantissa bits) rounds x / ln 2 to an integer and leaves n in the low bits of the sum, from where a shift moves it
+    into the exponent field. ln 2 is split into a part with trailing zeros and a remainder (Cody and Waite, 1980), so n ln 2 is exact.
+    """
+    cdef real shifted, n
+    cdef FloatBits f
+    cdef DoubleBits d
+    if real is float:
+        shifted = fma[real](x, 1.44269504088896341, 12582912.0)
+        n = shifted - <real>12582912.0
+        f.value = shifted
+        f.bits = (f.bits << 23) + (<unsigned int>127 << 23)
+        scale[0] = f.value
+        return fma[real](n, <real>-1.42860677e-06, fma[real](n, <real>-0.693145752, x))
+    else:
+        shifted = fma[real](x, 1.44269504088896341, 6755399441055744.0)
+        n = shifted - 6755399441055744.0
+        d.value = shifted
+        d.bits = (d.bits << 52) + (<unsigned long long>1023 << 52)
+        scale[0] = d.value
+        return fma[real](n, -1.9082149292705877e-10, fma[real](n, -0.6931471803691238, x))
+
+
+cdef inline real _expm1_small(real r) noexcept nogil:
+    """exp(r) - 1 for |r| <= ln(2)/2: the Taylor sum, cut where its next term is below half a unit in the last place."""
+    cdef real q
+    if real is float:
+        q = <real>(1.0 / 5040)
+    else:
+        q = 1.0 / 6227020800.0
+        q = fma[real](q, r, 1.0 / 479001600)
+        q = fma[real](q, r, 1.0 / 39916800)
+        q = fma[real](q, r, 1.0 / 3628800)
+        q = fma[real](q, r, 1.0 / 362880)
+        q = fma[real](q, r, 1.0 / 40320)
+        q = fma[real](q, r, 1.0 / 5040)
+    q = fma[real](q, r, <real>(1.0 / 720))
+    q = fma[real](q, r, <real>(1.0 / 120))
+    q = fma[real](q, r, <real>(1.0 / 24))
+    q = fma[real](q, r, <real>(1.0 / 6))
+    q = fma[real](q, r, <real>0.5)
+    return fma[real](q * r, r, r)
+
+
+cdef inline real exp_nonpositive(real x) noexcept nogil:
+    """exp(x) for x <= 0, and exactly 0 where exp(x) < 4e-18 (float) or 1e-304 (double).
+
+    The cut is far above the subnormal range, on purpose: one subnormal tail in a softmax makes a whole training step three times slower.
+    """
+    cdef real scale, r
+    r = _split_exponent[real](x, &scale)
+    r = fma[real](scale, _expm1_small[real](r), scale)
+    if real is float:
+        return <real>0 if x < <real>-40 else r
+    else:
+        return <real>0 if x < -700 else r
+
+
+cdef inline real tanh(real x) noexcept nogil:
+    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, and the sign of x: accurate to rounding near 0 too; NaN stays NaN."""
+    cdef real scale, r, m, a = magnitude[real](x)
+    if real is float:
+        a = <real>9.25 if a > <real>9.25 else a      # tanh rounds to 1 from 9.02 on
+    else:
+        a = 19.5 if a > 19.5 else a                  # and from 19.1 on
+    r = _split_exponent[real](2 * a, &scale)
+    m = fma[real](scale, _expm1_small[real](r), scale - 1)
+    m = m / (m + 2)
+    if real is float:
+        return copysignf(m, x)
+    else:
+        return copysign(m, x)
+
+
+cdef inline double log(double x) noexcept nogil:
+    """Natural logarithm of a normal positive x: exponent * ln 2 + 2 atanh((m - 1) / (m + 1)) with m in [sqrt(1/2), sqrt(2))."""
+    cdef DoubleBits d
+    cdef long long exponent
+    cdef double m, s, z, q
+    d.value = x
+    exponent = <long long>(d.bits >> 52) - 1023
+    d.bits = (d.bits & 0xFFFFFFFFFFFFFULL) | (<unsigned long long>1023 << 52)
+    m = d.value
+    if m > 1.4142135623730951:
+        m = 0.5 * m
+        exponent += 1
+    s = (m - 1) / (m + 1)
+    z = s * s
+    q = 1.0 / 23
+    q = CHARRNN_FMA(q, z, 1.0 / 21)
+    q = CHARRNN_FMA(q, z, 1.0 / 19)
+    q = CHARRNN_FMA(q, z, 1.0 / 17)
+    q = CHARRNN_FMA(q, z, 1.0 / 15)
+    q = CHARRNN_FMA(q, z, 1.0 / 13)
+    q = CHARRNN_FMA(q, z, 1.0 / 11)
+    q = CHARRNN_FMA(q, z, 1.0 / 9)
+    q = CHARRNN_FMA(q, z, 1.0 / 7)
+    q = CHARRNN_FMA(q, z, 1.0 / 5)
+    q = CHARRNN_FMA(q, z, 1.0 / 3)
+    return CHARRNN_FMA(<double>exponent, 0.6931471805599453, 2 * CHARRNN_FMA(q * z, s, s))
+
+
+cdef inline double uniform(unsigned long long* state) noexcept nogil:
+    """Next number in [0, 1) of SplitMix64 (Steele, Lea and Flood, 2014): 53 random bits; the whole state is one 64-bit counter."""
+    cdef unsigned long long z
+    state[0] += 0x9E3779B97F4A7C15ULL
+    z = state[0]
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL
+    z ^= z >> 31
+    return <double>(z >> 11) * (1.0 / 9007199254740992.0)
+
+
+cdef inline double normal(unsigned long long* state) noexcept nogil:
+    """Next standard normal number: the polar method (Marsaglia and Bray, 1964), one of each pair used so that the state stays one counter."""
+    cdef double u, v, s
+    while True:
+        u = 2 * uniform(state) - 1
+        v = 2 * uniform(state) - 1
+        s = u * u + v * v
+        if 0 < s < 1:
+            return u * sqrt(-2 * log(s) / s)

@@ -1,0 +1,72 @@
+"""The package's own errors, and the checks of arguments that raise the built-in ones."""
+
+import math
+import operator
+
+
+class CharRNNError(Exception):
+    """Base of the errors that only this package raises."""
+
+
+class ModelFormatError(CharRNNError, ValueError):
+    """The file is not a model that this version can read."""
+
+
+class DivergedError(CharRNNError, ArithmeticError):
+    """Training met a loss or a gradient that is not finite; the weights are those of the last good step.
+
+    Attributes
+    ----------
+    model : CharRNN or None
+        The model with the last good weights, where a function that makes a model raised the error.
+    """
+
+    model = None
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training. A KeyboardInterrupt, so that a script that does not expect it ends as usual.
+
+    Attributes
+    ----------
+    model : CharRNN
+        The model as of the last whole step.
+    """
+
+    model = None
+
+
+def check_integer(name, value, minimum, maximum=2**31 - 1):
+    """Return value as an int, or raise TypeError or ValueError that names the argument."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{name} must be from {minimum} to {maximum}, not {number}")
+    return number
+
+
+def check_number(name, value, *, above=None, minimum=None, finite=True):
+    """Return value as a float that is a number, above or at least a bound; or raise TypeError or ValueError that names the argument."""
+    try:
+        number = None if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    wrong = math.isnan(number) or (finite and math.isinf(number))
+    wrong = wrong or (above is not None and not number > above) or (minimum is not None and not number >= minimum)
+    if wrong:
+        bound = f" above {above:g}" if above is not None else "" if minimum is None else f" of at least {minimum:g}"
+        raise ValueError(f"{name} must be a {'finite ' if finite else ''}number{bound}, not {value!r}")
+    return number
+
+
+def check_text(name, value):
+    """Return value if it is a str, or raise TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return value

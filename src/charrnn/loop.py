@@ -1,0 +1,262 @@
+"""The only training loop in Python: budgets, validation, reports, progress, interruption. It sees a network as something that trains on windows."""
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from .errors import DivergedError, check_integer, check_number
+from .reader import TextStream
+
+_CROSSING = 0.03  # seconds in C at a time: Ctrl-C and the progress bar wait that long
+_LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memory of a crossing
+_REPORTS_PER_EPOCH = 4
+_SMOOTHING = 0.999  # of the tutorial's smoothed loss, per step
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report.
+
+    Attributes
+    ----------
+    step : int
+        Updates done.
+    epoch : float
+        Passes over the training text done.
+    characters : int
+        Targets trained on.
+    seconds : float
+        Since the start.
+    nll : float
+        Training loss since the last report, nats per character.
+    smooth_loss : float
+        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000 steps.
+    validation_nll : float or None
+        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a text.
+    """
+
+    step: int
+    epoch: float
+    characters: int
+    seconds: float
+    nll: float
+    smooth_loss: float
+    validation_nll: float | None = None
+
+    @property
+    def bpc(self):
+        """Training loss in bits per character."""
+        return self.nll / math.log(2)
+
+    @property
+    def perplexity(self):
+        """exp(nll)."""
+        return math.exp(self.nll)
+
+
+@dataclass
+class History:
+    """What training did: the reports, and why it stopped ("epochs", "steps", "seconds", "threshold", "callback", "interrupted", "diverged")."""
+
+    reports: list = field(default_factory=list)
+    stop_reason: str | None = None
+
+    @property
+    def steps(self):
+        """Updates done."""
+        return self.reports[-1].step if self.reports else 0
+
+    @property
+    def losses(self):
+        """Training losses of the reports, nats per character."""
+        return [report.nll for report in self.reports]
+
+    @property
+    def validation_losses(self):
+        """Losses on the held-out text, nats per character, one an epoch."""
+        return [report.validation_nll for report in self.reports if report.validation_nll is not None]
+
+    def to_dict(self):
+        """Return the history as plain Python values."""
+        return {"stop_reason": self.stop_reason, "reports": [asdict(report) for report in self.reports]}
+
+    @classmethod
+    def from_dict(cls, values):
+        """Return the history that `to_dict` made values of."""
+        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends; the first limit reached counts. None given: 10 epochs."""
+
+    epochs: float
+    steps: float
+    seconds: float
+
+    @classmethod
+    def check(cls, epochs, steps, seconds):
+        """Return a Budget of valid limits, or raise."""
+        if epochs is None and steps is None and seconds is None:
+            epochs = 10
+        return cls(
+            math.inf if epochs is None else check_integer("epochs", epochs, 0),
+            math.inf if steps is None else check_integer("steps", steps, 0, 2**63 - 1),
+            math.inf if seconds is None else check_number("seconds", seconds, minimum=0),
+        )
+
+    def reached(self, epoch, step, seconds):
+        """Return the name of the limit reached, or None."""
+        done = {"epochs": epoch >= self.epochs, "steps": step >= self.steps, "seconds": seconds >= self.seconds}
+        return next((name for name, reached in done.items() if reached), None)
+
+
+def validate(rnn, ids):
+    """Return the mean loss over ids in nats per character, weights frozen, from the zero state, the state carried to the end."""
+    stream = TextStream(ids, 256)
+    work = rnn.workspace(stream.seq_length, 1)
+    total = 0.0
+    at_a_time = max(1, _LARGEST_CROSSING // (64 * stream.seq_length))
+    for window in range(0, stream.windows, at_a_time):
+        total += rnn.evaluate(work, *stream.read(window, at_a_time)).sum()
+    return total / stream.targets
+
+
+class _Bar:
+    """A tqdm bar of characters, or nothing."""
+
+    def __init__(self, show, total):
+        self.bar = None
+        if show:
+            from tqdm import tqdm  # here, because a host that trains nothing should not pay for its import
+
+            self.bar = tqdm(total=total, unit=" chars", unit_scale=True, dynamic_ncols=True, leave=True)
+
+    def update(self, characters, nll):
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{nll:.3f} nats/char, {nll / math.log(2):.3f} bits/char", refresh=False)
+            self.bar.update(characters)
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def fit(
+    rnn, stream, *, epochs=None, steps=None, seconds=None, threshold=None, validation_ids=None, callback=None, progress=False, history=None
+):
+    """Train rnn on stream until a budget is used up; return a History.
+
+    Parameters
+    ----------
+    rnn : RNN
+    stream : TextStream
+    epochs, steps, seconds : optional
+        Budgets, see `Budget`.
+    threshold : float, optional
+        Stop when the smoothed loss of a window falls to it (looked at with each report).
+    validation_ids : ndarray, optional
+        Held-out text, at least two ids.
+    callback : callable, optional
+        Called with each Progress; returns True to stop. What it raises ends the training and reaches the caller.
+    progress : bool or None
+        Whether to show a bar on stderr; None: if stderr is a terminal.
+    history : History, optional
+        Filled as training goes on, so that it is there when an exception ends it.
+
+    Raises
+    ------
+    DivergedError
+        If the loss or a gradient of a step is not finite. The step is not applied.
+    """
+    budget = Budget.check(epochs, steps, seconds)
+    if threshold is not None:
+        check_number("threshold", threshold)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+    history = History() if history is None else history
+    show = progress if progress is not None else sys.stderr is not None and sys.stderr.isatty()
+    whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
+    bar = _Bar(show, None if math.isinf(whole) else whole)
+    try:
+        _run(rnn, stream, budget, threshold, validation_ids, callback, history, bar)
+    except KeyboardInterrupt:
+        history.stop_reason = "interrupted"
+        raise
+    except DivergedError:
+        history.stop_reason = "diverged"
+        raise
+    finally:
+        bar.close()
+    return history
+
+
+def _run(rnn, stream, budget, threshold, validation_ids, callback, history, bar):
+    work = rnn.workspace(training=True)
+    smooth = math.log(rnn.vocab_size) * stream.seq_length
+    report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
+    epoch = window = step = characters = 0
+    unreported, unreported_loss = 0, 0.0
+    crossing = 1  # windows
+    started = time.perf_counter()
+
+    while (reason := budget.reached(epoch, step, time.perf_counter() - started)) is None:
+        if window == 0:
+            work.hs[0] = 0
+        to_report = report_every - window % report_every
+        count = int(min(crossing, stream.windows - window, to_report, budget.steps - step))
+        inputs, targets = stream.read(window, count)
+        before = time.perf_counter()
+        losses = rnn.train_steps(work, inputs, targets)
+        took = time.perf_counter() - before
+        if len(losses) < count:
+            raise DivergedError(
+                f"the loss of step {step + len(losses) + 1} is not finite; the weights of the step before are kept. "
+                f"Lower learning_rate ({rnn.learning_rate:g}) or clip_value ({rnn.clip_value:g})"
+            )
+        step += count
+        window += count
+        done = int((targets >= 0).sum())
+        characters += done
+        unreported += done
+        unreported_loss += losses.sum()
+        smooth = _smoothed(smooth, losses, inputs, stream)
+        bar.update(done, losses.sum() / done)
+        crossing = _next_crossing(count, took, stream)
+
+        epoch_ended = window == stream.windows
+        if epoch_ended:
+            epoch, window = epoch + 1, 0
+        ending = budget.reached(epoch, step, time.perf_counter() - started)
+        if epoch_ended or ending or count == to_report:
+            validation = validate(rnn, validation_ids) if validation_ids is not None and (epoch_ended or ending) else None
+            passed = epoch + window / stream.windows
+            seconds = time.perf_counter() - started
+            report = Progress(step, passed, characters, seconds, unreported_loss / unreported, smooth, validation)
+            history.reports.append(report)
+            unreported, unreported_loss = 0, 0.0
+            if callback is not None and callback(report) is True:
+                reason = "callback"
+                break
+            if threshold is not None and smooth <= threshold:
+                reason = "threshold"
+                break
+    history.stop_reason = reason
+
+
+def _smoothed(smooth, losses, inputs, stream):
+    """Return the exponentially smoothed loss per window after these losses, a short last window counted as if it were whole."""
+    scale = np.full(len(losses), 1.0 / stream.batch_size)
+    scale[-1] *= stream.seq_length / (len(inputs) - (len(losses) - 1) * stream.seq_length)
+    decay = _SMOOTHING ** np.arange(len(losses) - 1, -1, -1)
+    return smooth * _SMOOTHING ** len(losses) + (1 - _SMOOTHING) * float(np.dot(decay, losses * scale))
+
+
+def _next_crossing(count, took, stream):
+    """Return how many windows to hand to C next, so that it is away for about _CROSSING seconds."""
+    affordable = int(count * _CROSSING / max(took, 1e-9))
+    largest = max(1, _LARGEST_CROSSING // (stream.seq_length * stream.batch_size))
+    return max(1, min(affordable, 8 * count, largest))

@@ -1,0 +1,68 @@
+"""The arrays of a network: parameters in one block, and the scratch space of a window."""
+
+import numpy as np
+
+from ._dispatch import core
+
+NAMES = ("Wxh", "Whh", "Why", "bh", "by")
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+def padded(size):
+    """Return size rounded up to the multiple that the kernels want of every leading dimension."""
+    return -(-size // core.PADDING) * core.PADDING
+
+
+def zeros(shape, dtype):
+    """Return a C-ordered array of zeros that starts on a cache line."""
+    size = int(np.prod(shape))
+    spare = _ALIGNMENT // np.dtype(dtype).itemsize
+    block = np.zeros(size + spare, dtype=dtype)
+    start = -block.ctypes.data % _ALIGNMENT // block.itemsize
+    return block[start : start + size].reshape(shape)
+
+
+class Parameters:
+    """Five arrays in one block: `block` is all of them, `dense` all but Wxh.
+
+    Wxh (V, Hp), Whh (H, Hp), Why (H, Vp), bh (Hp,), by (Vp,): row i of a matrix holds the weights that leave unit or character i, so U = Wxh.T,
+    W = Whh.T and V = Why.T in the tutorial's letters. Also the shape of gradients and of Adagrad's memory.
+    """
+
+    def __init__(self, hidden_size, vocab_size, dtype):
+        H, V, Hp, Vp = hidden_size, vocab_size, padded(hidden_size), padded(vocab_size)
+        self.hidden_size, self.vocab_size = H, V
+        shapes = ((V, Hp), (H, Hp), (H, Vp), (Hp,), (Vp,))
+        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        self.block = zeros(ends[-1], dtype)
+        parts = np.split(self.block, ends[:-1])
+        self.Wxh, self.Whh, self.Why, self.bh, self.by = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        self.dense = self.block[ends[0] :]
+
+    def views(self):
+        """Return the five arrays without their padding, by name: views (V, H), (H, H), (H, V), (H,), (V,)."""
+        H, V = self.hidden_size, self.vocab_size
+        return {"Wxh": self.Wxh[:, :H], "Whh": self.Whh[:, :H], "Why": self.Why[:, :V], "bh": self.bh[:H], "by": self.by[:V]}
+
+    def copy_from(self, other):
+        """Take over the values of other, which has the same shape."""
+        self.block[...] = other.block
+
+
+class Workspace:
+    """Scratch space of one window of T characters in B streams. `hs[0]` is the state that is carried from window to window.
+
+    hs (T + 1, B, Hp); p (T, B, Vp); dh (T, B, Hp), in the forward pass the sums before tanh. With training=True also what the backward pass needs.
+    """
+
+    def __init__(self, T, B, hidden_size, vocab_size, dtype, training=False):
+        H, V, Hp, Vp = hidden_size, vocab_size, padded(hidden_size), padded(vocab_size)
+        self.hs = zeros((T + 1, B, Hp), dtype)
+        self.dh = zeros((T, B, Hp), dtype)
+        self.p = zeros((T, B, Vp), dtype)
+        if training:
+            self.dz = zeros((T, B, Hp), dtype)
+            self.grads = Parameters(H, V, dtype)
+            self.WhhT, self.WhyT = zeros((H, Hp), dtype), zeros((V, Hp), dtype)
+            self.zeros = zeros(max(Hp, Vp), dtype)
+            self.used = np.zeros(V, dtype=np.int8)

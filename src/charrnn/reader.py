@@ -1,0 +1,133 @@
+"""From a file to text to windows of ids."""
+
+import os
+import stat
+
+import numpy as np
+
+from .errors import check_integer
+from .vocabulary import Vocabulary
+
+IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
+
+
+def read_text(path):
+    """Return the text of a UTF-8 file with its newlines as they are and without a byte order mark.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError, ...).
+    ValueError
+        If it is not a regular file, not UTF-8 (the message gives the byte), or has fewer than two characters.
+    """
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{os.fspath(path)} is not a regular file; read it yourself and pass the text")
+        data = file.read()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{os.fspath(path)} looks like UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8")
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} (0x{data[error.start]:02x}): {error.reason}"
+        raise ValueError(f"{os.fspath(path)} is not UTF-8 at {found}; convert it, for example with: iconv -t UTF-8") from error
+    if len(text) < 2:
+        raise ValueError(f"{os.fspath(path)} has {('no character', '1 character')[len(text)]}; training needs at least 2")
+    return text
+
+
+class TextStream:
+    """A text cut into batch_size contiguous streams, each read in windows of seq_length, every target once a pass.
+
+    A text of N characters has N - 1 targets. Stream b takes the targets [b L, (b + 1) L) with L = ceil((N - 1) / batch_size); what the last
+    stream lacks is IGNORED. The last window of a pass may be shorter than seq_length.
+
+    Parameters
+    ----------
+    ids : ndarray (N,) of an integer type
+        N is at least 2.
+    seq_length, batch_size : int
+    """
+
+    def __init__(self, ids, seq_length, batch_size=1):
+        self.ids = ids
+        self.seq_length = seq_length
+        self.targets = len(ids) - 1
+        self.batch_size = batch_size
+        self.length = -(-self.targets // batch_size)
+        self.windows = -(-self.length // seq_length)
+
+    def read(self, window, count):
+        """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
+        start = window * self.seq_length
+        stop = min(start + count * self.seq_length, self.length)
+        where = np.arange(start, stop)[:, None] + self.length * np.arange(self.batch_size)
+        exists = where < self.targets
+        where[~exists] = 0
+        targets = self.ids[where + 1].astype(np.int32)
+        targets[~exists] = IGNORED
+        return self.ids[where].astype(np.int32), targets
+
+
+class DataReader:
+    """The tutorial's reader: a text file as windows of ids. A context manager.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A UTF-8 text file with at least two characters; a byte order mark is dropped, newlines are kept.
+    seq_length : int
+        Characters in a window, at least 1.
+
+    Attributes
+    ----------
+    char_to_ix, ix_to_char : dict
+        Character to id and back; ids follow the order of code points.
+    data_size, vocab_size : int
+        Characters in the text, and distinct ones.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "input.txt")
+    >>> _ = path.write_text("hello", encoding="utf-8")
+    >>> with DataReader(path, seq_length=3) as reader:
+    ...     reader.next_batch(), reader.next_batch(), reader.just_started()
+    (([1, 0, 2], [0, 2, 2]), ([2], [3]), True)
+    """
+
+    def __init__(self, path, seq_length):
+        self.seq_length = check_integer("seq_length", seq_length, 1)
+        self.data = read_text(path)
+        self.vocabulary = Vocabulary.from_text(self.data)
+        self.char_to_ix = {char: ix for ix, char in enumerate(self.vocabulary.chars)}
+        self.ix_to_char = dict(enumerate(self.vocabulary.chars))
+        self.data_size = len(self.data)
+        self.vocab_size = len(self.vocabulary)
+        self.ids = self.vocabulary.encode(self.data, dtype=self.vocabulary.smallest_dtype)
+        self.pointer = 0
+
+    def next_batch(self):
+        """Return the next window as two lists of ids, inputs and targets; the last window of a pass may be short."""
+        end = min(self.pointer + self.seq_length, self.data_size - 1)
+        inputs, targets = self.ids[self.pointer : end].tolist(), self.ids[self.pointer + 1 : end + 1].tolist()
+        self.pointer = 0 if end == self.data_size - 1 else end
+        return inputs, targets
+
+    def just_started(self):
+        """Whether the next window is the first of a pass: time to reset the hidden state."""
+        return self.pointer == 0
+
+    def close(self):
+        """Do nothing: the file was closed once read. Kept because the tutorial's reader has it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()

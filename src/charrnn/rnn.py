@@ -1,0 +1,357 @@
+"""The network on numbers: parameters and the tutorial's five steps, ids in, arrays out."""
+
+import secrets
+
+import numpy as np
+
+from . import loop
+from ._dispatch import core
+from .errors import check_integer, check_number, check_text
+from .parameters import Parameters, Workspace
+from .reader import IGNORED, TextStream
+
+_LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
+_SAMPLED_AT_A_TIME = 4096  # characters between two looks at Ctrl-C
+
+
+def _letter(owner, name, doc):
+    """Make a property for one of the tutorial's letters: a writable view, transposed and without padding, of the stored array."""
+
+    def get(self):
+        view = getattr(self, owner).views()[name]
+        return view.T if view.ndim == 2 else view[:, None]
+
+    def put(self, value):
+        get(self)[...] = value
+
+    return property(get, put, doc=doc)
+
+
+class Predictions(dict):
+    """Probabilities by time step, each (V, 1), as `RNN.forward` returns them; `logs` (T, V) has their logarithms, finite where p is 0."""
+
+    logs = None
+
+
+class RNN:
+    r"""A vanilla recurrent network that predicts the next of V symbols, as in the tutorial.
+
+    .. math:: h_t = \tanh(U x_t + W h_{t-1} + b), \quad y_t = \mathrm{softmax}(V h_t + c)
+
+    Parameters
+    ----------
+    hidden_size : int
+        Units H in the hidden layer, 1 to 65,536.
+    vocab_size : int
+        Symbols V, at least 1.
+    seq_length : int
+        Characters T in a training window (truncated backpropagation), at least 1.
+    learning_rate : float
+        Step of Adagrad, above 0.
+    batch_size : int, default 1
+        Parallel streams B of the text. The loss is a mean over them, so the learning rate means the same at every B.
+    clip_value : float, default 5.0
+        Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches it off.
+    dtype : {"float32", "float64"}
+        float32 trains fast; float64 is for proofs.
+    seed : int, optional
+        Of the initial weights and of sampling, 0 to 2**64 - 1. None takes one from the operating system.
+
+    Attributes
+    ----------
+    U, W, V, b, c : ndarray (H, V), (H, H), (V, H), (H, 1), (V, 1)
+        The weights: views, to read and to write in place or by assignment.
+    mU, mW, mV, mb, mc : ndarray
+        Adagrad's memory, shaped like the weights.
+
+    Examples
+    --------
+    >>> rnn = RNN(hidden_size=8, vocab_size=4, seq_length=3, learning_rate=0.1, seed=0)
+    >>> xs, hs, ps = rnn.forward([1, 0, 2], np.zeros((8, 1)))
+    >>> round(rnn.loss(ps, [0, 2, 2]) / 3, 2)  # log(4): nothing is learned yet
+    1.39
+    """
+
+    U = _letter("params", "Wxh", "Input to hidden, (H, V).")
+    W = _letter("params", "Whh", "Hidden to hidden, (H, H).")
+    V = _letter("params", "Why", "Hidden to output, (V, H).")
+    b = _letter("params", "bh", "Hidden bias, (H, 1).")
+    c = _letter("params", "by", "Output bias, (V, 1).")
+    mU = _letter("memory", "Wxh", "Adagrad's memory of U.")
+    mW = _letter("memory", "Whh", "Adagrad's memory of W.")
+    mV = _letter("memory", "Why", "Adagrad's memory of V.")
+    mb = _letter("memory", "bh", "Adagrad's memory of b.")
+    mc = _letter("memory", "by", "Adagrad's memory of c.")
+
+    def __init__(
+        self, hidden_size, vocab_size, seq_length, learning_rate, *, batch_size=1, clip_value=5.0, dtype="float32", seed=None
+    ):
+        self.hidden_size = check_integer("hidden_size", hidden_size, 1, _LARGEST)
+        self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
+        self.seq_length = check_integer("seq_length", seq_length, 1)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.learning_rate = check_number("learning_rate", learning_rate, above=0)
+        self.clip_value = check_number("clip_value", clip_value, above=0, finite=False)
+        if dtype not in ("float32", "float64", np.float32, np.float64):
+            raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+        self.dtype = np.dtype(dtype)
+        self.random = make_random(seed)
+        self.params = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.memory = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.params.by[self.vocab_size :] = core.PAD_LOGIT
+        for name, width in (("Wxh", self.hidden_size), ("Whh", self.hidden_size), ("Why", self.vocab_size)):
+            core.init_normal(getattr(self.params, name), width, 0.01, self.random)
+
+    def workspace(self, T=None, B=None, *, training=False):
+        """Return a `parameters.Workspace` for windows of T characters in B streams (the network's own sizes if not given), zero state."""
+        return Workspace(T or self.seq_length, B or self.batch_size, self.hidden_size, self.vocab_size, self.dtype, training)
+
+    # ---------------------------------------------------------------------------------------------- the tutorial's steps
+
+    def forward(self, inputs, hprev):
+        """Run one window.
+
+        Parameters
+        ----------
+        inputs : sequence of int
+            T ids in [0, V), any T of at least 1.
+        hprev : array_like (H, 1)
+            The state before the first input.
+
+        Returns
+        -------
+        xs, hs, ps : dict
+            By time step 0 to T - 1: one-hot input (V, 1), state (H, 1), probabilities of the next symbol (V, 1). ``hs[-1]`` is hprev.
+        """
+        ids = self._check_ids("inputs", inputs)
+        work = self.workspace(len(ids), 1)
+        work.hs[0, 0, : self.hidden_size] = self._check_state("hprev", hprev)
+        core.cell_forward(work.hs, self.params, work, ids)
+        core.output_forward(work.hs, self.params, work.p, 1)
+        logits = work.p[:, 0, : self.vocab_size].astype(np.float64)
+        peaks = logits.max(axis=1, keepdims=True)
+        core.softmax(work.p, np.full(ids.shape, IGNORED, np.int32), np.empty(ids.shape))
+        ps = Predictions(enumerate(work.p[:, 0, : self.vocab_size, None]))
+        ps.logs = logits - peaks - np.log(np.exp(logits - peaks).sum(axis=1, keepdims=True))
+        hs = {t - 1: work.hs[t, 0, : self.hidden_size, None] for t in range(len(ids) + 1)}
+        xs = dict(enumerate(np.eye(self.vocab_size, dtype=self.dtype)[ids[:, 0], :, None]))
+        return xs, hs, ps
+
+    def softmax(self, o):
+        """Return the softmax of a column of logits (V, 1), however large they are."""
+        row = np.full((1, 1, self.params.by.size), core.PAD_LOGIT, self.dtype)
+        row[0, 0, : self.vocab_size] = np.reshape(o, self.vocab_size)
+        core.softmax(row, np.full((1, 1), IGNORED, np.int32), np.empty((1, 1)))
+        return row[0, 0, : self.vocab_size, None]
+
+    def loss(self, ps, targets):
+        """Return the cross-entropy of a window in nats, summed over its characters; finite even where a probability is 0."""
+        ids = self._check_ids("targets", targets, len(ps))[:, 0]
+        if isinstance(ps, Predictions):
+            return float(-ps.logs[np.arange(len(ids)), ids].sum())
+        return float(-sum(np.log(max(ps[t][ix, 0], np.finfo(self.dtype).tiny)) for t, ix in enumerate(ids)))
+
+    def backward(self, xs, hs, ps, targets):
+        """Return dU, dW, dV, db, dc: the gradient of `loss` by the weights, clipped element by element.
+
+        Parameters
+        ----------
+        xs, hs, ps : dict
+            As returned by `forward`.
+        targets : sequence of int
+            The next id at each time step, as many as xs has steps.
+        """
+        T = len(xs)
+        ids = np.array([[np.argmax(xs[t])] for t in range(T)], np.int32)
+        grads = self._backward(ids, self._check_ids("targets", targets, T), hs, ps)
+        np.clip(grads.block, -self.clip_value, self.clip_value, out=grads.block)
+        g = grads.views()
+        return g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]
+
+    def _backward(self, inputs, targets, hs, ps):
+        work = self.workspace(len(inputs), 1, training=True)
+        for t in range(-1, len(inputs)):
+            work.hs[t + 1, 0, : self.hidden_size] = hs[t][:, 0]
+        for t in range(len(inputs)):
+            work.p[t, 0, : self.vocab_size] = ps[t][:, 0]
+        core.backward(work.hs, self.params, work, work.grads, inputs, targets)
+        return work.grads
+
+    def update_model(self, dU, dW, dV, db, dc):
+        """Apply one Adagrad update: memory += g * g; weight -= learning_rate * g / sqrt(memory + 1e-8)."""
+        grads = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        views = grads.views()
+        for name, gradient in zip(views, (dU, dW, dV, db, dc), strict=True):
+            views[name].T[...] = np.asarray(gradient).reshape(views[name].T.shape)
+        core.adagrad(self.params.block, self.memory.block, grads.block, rate=self.learning_rate, clip=np.inf)
+
+    def sample(self, h, seed_ix, n):
+        """Return a list of n ids drawn one after the other, from the state h (H, 1) and the symbol seed_ix."""
+        n = check_integer("n", n, 0)
+        work = self.workspace(1, 1)
+        work.hs[0, 0, : self.hidden_size] = self._check_state("h", h)
+        self._feed(work, self._check_ids("seed_ix", [seed_ix]))
+        return self.draw(work, n, temperature=1.0, random=self.random)[:, 0].tolist()
+
+    def predict(self, data_reader, start, n):
+        """Return the text start and n characters that follow it, the state having been led through start from zero.
+
+        Parameters
+        ----------
+        data_reader : DataReader
+            Its dictionaries translate between characters and ids.
+        start : str
+            At least one character, all of them known to data_reader.
+        n : int
+            Characters to add, 0 or more.
+        """
+        n = check_integer("n", n, 0)
+        for place, char in enumerate(check_text("start", start)):
+            if char not in data_reader.char_to_ix:
+                raise ValueError(f"start[{place}] = {char!r} is not among the {data_reader.vocab_size} characters of the text")
+        if not start:
+            raise ValueError("start must have at least one character")
+        work = self.workspace(1, 1)
+        self._feed(work, self._check_ids("start", [data_reader.char_to_ix[char] for char in start]))
+        ids = self.draw(work, n, temperature=1.0, random=self.random)[:, 0]
+        return start + "".join(data_reader.ix_to_char[ix] for ix in ids.tolist())
+
+    def train(self, data_reader, *, epochs=None, steps=None, seconds=None, threshold=0.01, callback="print"):
+        """Train on the reader's text until a budget is used up or the smoothed loss of a window falls to the threshold.
+
+        Parameters
+        ----------
+        data_reader : DataReader
+        epochs, steps, seconds : optional
+            Budgets; the first one reached ends the training. None given: 10 epochs. A step is one window.
+        threshold : float, default 0.01
+            In nats per window of seq_length characters, smoothed over about 1,000 steps (the tutorial's condition).
+        callback : callable or None
+            Called with a `loop.Progress` a few times a pass; returns True to stop. By default it prints, as the tutorial does.
+
+        Returns
+        -------
+        loop.History
+
+        Raises
+        ------
+        DivergedError
+            If a loss is not finite; the weights are those of the last good step.
+        """
+        if callback == "print":
+            callback = self._printer(data_reader)
+        if data_reader.vocab_size > self.vocab_size:
+            raise ValueError(f"the text has {data_reader.vocab_size} distinct characters, this network vocab_size={self.vocab_size}")
+        stream = TextStream(data_reader.ids, self.seq_length, self.batch_size)
+        return loop.fit(self, stream, epochs=epochs, steps=steps, seconds=seconds, threshold=threshold, callback=callback)
+
+    def _printer(self, data_reader):
+        def show(progress):
+            first = data_reader.char_to_ix[data_reader.data[0]]
+            ids = self.sample(np.zeros((self.hidden_size, 1)), first, 200)
+            print("".join(data_reader.ix_to_char[ix] for ix in ids))
+            print(f"\n\niter :{progress.step}, loss:{progress.smooth_loss:f}", flush=True)
+
+        return show
+
+    # ---------------------------------------------------------------------------------------------- the fast paths
+
+    def train_steps(self, work, inputs, targets):
+        """Train on consecutive windows, the state carried in work.hs[0].
+
+        Parameters
+        ----------
+        work : Workspace
+            Made by ``workspace(training=True)``.
+        inputs, targets : ndarray (N, B) of int32
+            Time runs down the rows; each seq_length rows are a step, the last may be short.
+
+        Returns
+        -------
+        ndarray of float64
+            The loss of each step, summed over its characters in all streams, in nats. Fewer than ceil(N / seq_length): the next step diverged and
+            was not applied.
+        """
+        losses = np.empty(-(-len(inputs) // self.seq_length))
+        done = core.train_steps(
+            work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value
+        )
+        return losses[:done]
+
+    def evaluate(self, work, inputs, targets):
+        """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
+        nll = np.empty(inputs.shape)
+        core.evaluate(work.hs, self.params, work, inputs, targets, nll)
+        return nll
+
+    def draw(self, work, n, *, temperature, random):
+        """Draw n ids in each stream, each fed back, from the states work.hs[0], which move on.
+
+        Parameters
+        ----------
+        work : Workspace
+            For one character (T = 1) in B streams.
+        n : int
+        temperature : float
+            Divides the logits; 0 takes the most likely.
+        random : ndarray (B,) of uint64
+            Generator states, which move on.
+
+        Returns
+        -------
+        ndarray (n, B) of int32
+        """
+        ids = np.empty((n, work.hs.shape[1]), np.int32)
+        for start in range(0, n, _SAMPLED_AT_A_TIME):
+            core.sample(work.hs, self.params, work, ids[start : start + _SAMPLED_AT_A_TIME], temperature=temperature, random=random)
+        return ids
+
+    def next_probs(self, work):
+        """Return the probabilities of the next symbol after the states work.hs[0], (B, V)."""
+        core.output_forward(work.hs, self.params, work.p[:1], 0)
+        shape = (1, work.hs.shape[1])
+        core.softmax(work.p[:1], np.full(shape, IGNORED, np.int32), np.empty(shape))
+        return work.p[0, :, : self.vocab_size].copy()
+
+    def _feed(self, work, ids):
+        """Lead the states work.hs[0] through ids (N, B)."""
+        self.evaluate(work, ids, np.full_like(ids, IGNORED))
+
+    # ---------------------------------------------------------------------------------------------- doors
+
+    def _check_ids(self, name, ids, length=None):
+        """Return ids as an int32 column (T, 1) if they are integers in [0, V), at least one and as many as length says."""
+        array = np.asarray(ids)
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be a sequence of at least one integer, not {ids!r:.60}")
+        if length is not None and len(array) != length:
+            raise ValueError(f"{name} must have {length} ids, not {len(array)}")
+        wrong = (array < 0) | (array >= self.vocab_size)
+        if wrong.any():
+            where = int(np.argmax(wrong))
+            raise IndexError(f"{name}[{where}] = {array[where]} is not in [0, {self.vocab_size})")
+        return array.astype(np.int32)[:, None]
+
+    def _check_state(self, name, h):
+        """Return h as a row (H,) of the network's dtype if it has the shape (H, 1) and is finite."""
+        array = np.asarray(h)
+        if array.shape != (self.hidden_size, 1) or array.dtype.kind not in "fiu":
+            raise ValueError(f"{name} must be numbers of shape ({self.hidden_size}, 1), not {array.dtype} of shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite")
+        return array[:, 0].astype(self.dtype)
+
+
+def make_random(seed, streams=1):
+    """Return generator states, uint64 (streams,): number i depends on seed and i only; seed None takes one from the operating system."""
+    if seed is None:
+        seed = secrets.randbits(64)
+    start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
+    return _mix(start + np.arange(streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
+
+
+def _mix(z):
+    """Scramble 64-bit numbers one to one (the output function of SplitMix64), so that neighbouring seeds start far apart."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
