@@ -1,3 +1,37 @@
+"""A character-level recurrent neural network, from scratch, at the speed of the machine.
+
+Learn a text, then write, score and rank text:
+
+>>> import charrnn
+>>> model = charrnn.train_text("hello hello hello hello ", hidden_size=8, epochs=200, progress=False)
+>>> model.generate(5, prime="hello ", temperature=0)
+'hello'
+"""
+
 from ._dispatch import isa
+from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted
+from .loop import History, Progress
+from .model import CharRNN, load
 from .reader import DataReader
 from .rnn import RNN
+from .training import train_file, train_text
+from .vocabulary import Vocabulary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RNN",
+    "CharRNN",
+    "CharRNNError",
+    "DataReader",
+    "DivergedError",
+    "History",
+    "ModelFormatError",
+    "Progress",
+    "TrainingInterrupted",
+    "Vocabulary",
+    "isa",
+    "load",
+    "train_file",
+    "train_text",
+]

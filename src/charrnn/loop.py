@@ -119,10 +119,10 @@ def validate(rnn, ids):
     stream = TextStream(ids, 256)
     work = rnn.workspace(stream.seq_length, 1)
     total = 0.0
-    at_a_time = max(1, _LARGEST_CROSSING // (64 * stream.seq_length))
+    at_a_time = _LARGEST_CROSSING // stream.seq_length
     for window in range(0, stream.windows, at_a_time):
         total += rnn.evaluate(work, *stream.read(window, at_a_time)).sum()
-    return total / stream.targets
+    return float(total / stream.targets)
 
 
 class _Bar:
@@ -222,7 +222,7 @@ def _run(rnn, stream, budget, threshold, validation_ids, callback, history, bar)
         done = int((targets >= 0).sum())
         characters += done
         unreported += done
-        unreported_loss += losses.sum()
+        unreported_loss += float(losses.sum())
         smooth = _smoothed(smooth, losses, inputs, stream)
         bar.update(done, losses.sum() / done)
         crossing = _next_crossing(count, took, stream)

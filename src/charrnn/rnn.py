@@ -11,7 +11,7 @@ from .parameters import Parameters, Workspace
 from .reader import IGNORED, TextStream
 
 _LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
-_SAMPLED_AT_A_TIME = 4096  # characters between two looks at Ctrl-C
+_OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
 
 
 def _letter(owner, name, doc):
@@ -281,7 +281,11 @@ class RNN:
     def evaluate(self, work, inputs, targets):
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
         nll = np.empty(inputs.shape)
-        core.evaluate(work.hs, self.params, work, inputs, targets, nll)
+        T = len(work.dh)
+        rows = T * max(1, self._affordable(inputs.shape[1]) // T)
+        for start in range(0, len(inputs), rows):
+            part = slice(start, start + rows)
+            core.evaluate(work.hs, self.params, work, inputs[part], targets[part], nll[part])
         return nll
 
     def draw(self, work, n, *, temperature, random):
@@ -290,7 +294,7 @@ class RNN:
         Parameters
         ----------
         work : Workspace
-            For one character (T = 1) in B streams.
+            Its number of streams B counts.
         n : int
         temperature : float
             Divides the logits; 0 takes the most likely.
@@ -301,17 +305,32 @@ class RNN:
         -------
         ndarray (n, B) of int32
         """
-        ids = np.empty((n, work.hs.shape[1]), np.int32)
-        for start in range(0, n, _SAMPLED_AT_A_TIME):
-            core.sample(work.hs, self.params, work, ids[start : start + _SAMPLED_AT_A_TIME], temperature=temperature, random=random)
+        B = work.hs.shape[1]
+        ids = np.empty((n, B), np.int32)
+        rows = self._affordable(B)
+        for start in range(0, n, rows):
+            core.sample(work.hs, self.params, work, ids[start : start + rows], temperature=temperature, random=random)
         return ids
 
     def next_probs(self, work):
-        """Return the probabilities of the next symbol after the states work.hs[0], (B, V)."""
+        """Return the probabilities of the next symbol after the states work.hs[0], float64 (B, V)."""
+        p, _ = self._next(work, np.full(work.hs.shape[1], IGNORED, np.int32))
+        return p.astype(np.float64)
+
+    def next_nll(self, work, targets):
+        """Return the loss in nats of the next symbols (B,) after the states work.hs[0], float64 (B,)."""
+        return self._next(work, targets)[1]
+
+    def _next(self, work, targets):
+        nll = np.empty((1, len(targets)))
         core.output_forward(work.hs, self.params, work.p[:1], 0)
-        shape = (1, work.hs.shape[1])
-        core.softmax(work.p[:1], np.full(shape, IGNORED, np.int32), np.empty(shape))
-        return work.p[0, :, : self.vocab_size].copy()
+        core.softmax(work.p[:1], targets[None, :], nll)
+        return work.p[0, :, : self.vocab_size], nll[0]
+
+    def _affordable(self, streams):
+        """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms."""
+        operations = 2 * streams * self.hidden_size * (self.hidden_size + self.vocab_size)
+        return max(1, _OPERATIONS_AT_A_TIME // operations)
 
     def _feed(self, work, ids):
         """Lead the states work.hs[0] through ids (N, B)."""

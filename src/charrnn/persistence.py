@@ -1,0 +1,145 @@
+"""Models on disk: one `.safetensors` file, readable with the safetensors library by anyone.
+
+Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or float64, without padding. The file's metadata holds
+
+    format      "charrnn"
+    version     "1"
+    vocabulary  the characters in the order of their ids
+    config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value
+    history     JSON: what training did
+    sha256      of the five tensors' bytes, in the order above
+
+No code is stored and none is run. Whatever later indexes memory is checked when a file is read.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ModelFormatError
+from .loop import History
+from .parameters import NAMES
+from .rnn import RNN
+from .vocabulary import Vocabulary
+
+_FORMAT, _VERSION = "charrnn", "1"
+_CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value")
+
+
+def save(path, rnn, vocabulary, history):
+    """Write a model file; a crash at any moment leaves the old file or the new one.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an old one is as it was.
+    """
+    from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
+
+    tensors = {name: np.ascontiguousarray(view) for name, view in rnn.params.views().items()}
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "vocabulary": vocabulary.chars,
+        "config": json.dumps({name: getattr(rnn, name) for name in _CONFIG}),
+        "history": json.dumps(history.to_dict()),
+        "sha256": _digest(tensors),
+    }
+    write_atomically(path, to_bytes(tensors, metadata))
+
+
+def load(path):
+    """Return the RNN, Vocabulary and History of a model file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read.
+    ModelFormatError
+        If it is not a charrnn model that this version reads; the message says what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = os.fspath(path)
+    with open(path, "rb"):  # the library reports a missing file, a directory or a lack of rights in its own words
+        pass
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
+            if metadata.get("version") != _VERSION:
+                raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
+            if sorted(file.keys()) != sorted(NAMES):
+                raise ModelFormatError(f"{path}: the tensors must be {', '.join(NAMES)}, not {', '.join(sorted(file.keys()))}")
+            tensors = {name: file.get_tensor(name) for name in NAMES}
+    except SafetensorError as error:
+        raise ModelFormatError(f"{path} is not a safetensors file ({error})") from error
+    try:
+        return _build(metadata, tensors)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{path} is damaged: {error}") from error
+
+
+def _build(metadata, tensors):
+    if metadata["sha256"] != _digest(tensors):
+        raise ValueError("the weights do not match their SHA-256")
+    vocabulary = Vocabulary(metadata["vocabulary"])
+    config = json.loads(metadata["config"])
+    if sorted(config) != sorted(_CONFIG):
+        raise ValueError(f"config must hold {', '.join(_CONFIG)}")
+    dtype = tensors["Whh"].dtype
+    H, V = tensors["bh"].size, len(vocabulary)
+    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
+    for name, tensor in tensors.items():
+        if tensor.shape != shapes[name] or tensor.dtype != dtype or config["hidden_size"] != H:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {config['hidden_size']} units need {shapes[name]}")
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} has values that are not finite")
+    rnn = RNN(vocab_size=V, dtype=dtype.name, seed=0, **config)
+    views = rnn.params.views()
+    for name, tensor in tensors.items():
+        views[name][...] = tensor
+    return rnn, vocabulary, History.from_dict(json.loads(metadata["history"]))
+
+
+def _digest(tensors):
+    digest = hashlib.sha256()
+    for name in NAMES:
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path, data):
+    """Write bytes so that path holds all of its old content or all of the new at any moment, and the new after a power cut.
+
+    The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    mode = target.stat().st_mode & 0o777 if target.exists() else None
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
+        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
