@@ -372,24 +372,24 @@ cdef void _adagrad_used_rows(
 
 # ------------------------------------------------------------------------------------------------------------------ sampling
 
-cdef int _pick(Py_ssize_t n, real* logits, double temperature, unsigned long long* random) noexcept nogil:
+cdef int _pick(Py_ssize_t V, Py_ssize_t Vp, real* logits, double temperature, unsigned long long* random) noexcept nogil:
     """Draw from softmax(logits / temperature), or take the first largest at temperature 0; the logits are used up."""
     cdef Py_ssize_t v, best = 0
     cdef double rest
-    cdef real scale = <real>(1e30 if temperature < 1e-30 else 1 / temperature)
-    for v in range(1, n):
+    cdef real peak, scale = <real>(1e30 if temperature < 1e-30 else 1 / temperature)
+    for v in range(1, V):
         if logits[v] > logits[best]:
             best = v
     if temperature == 0:
         return <int>best
-    rest = logits[best]
-    for v in range(n):
-        logits[v] = (logits[v] - <real>rest) * scale
-    _softmax(n, logits, IGNORED)
+    peak = logits[best]
+    for v in range(V):
+        logits[v] = (logits[v] - peak) * scale       # not the padding: it must stay impossible at any temperature
+    _softmax(Vp, logits, IGNORED)
     rest = uniform(random)
-    for v in range(n):
+    for v in range(V):
         if logits[v] > 0:
-            best = v                 # rounding may leave rest at 0 or above after the last possible character: it is the answer then
+            best = v                                 # rounding may leave rest at 0 or above at the end: then the last possible character
             rest -= logits[v]
             if rest < 0:
                 break
@@ -513,7 +513,7 @@ def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperat
         for t in range(ids.shape[0]):
             _output_forward(hs, Why, by, 0, 1, p)
             for b in range(ids.shape[1]):
-                ids[t, b] = _pick(p.shape[2], &p[0, b, 0], temperature, &random[b])
+                ids[t, b] = _pick(Wxh.shape[0], p.shape[2], &p[0, b, 0], temperature, &random[b])
             _cell_forward(ids[t:t + 1], Wxh, Whh, bh, hs, z)
             hs[0] = hs[1]
 

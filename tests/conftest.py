@@ -1,0 +1,46 @@
+import sys
+
+import pytest
+
+import charrnn.rnn
+from charrnn import _dispatch
+
+
+@pytest.fixture(params=_dispatch.available())
+def kernels(request, monkeypatch):
+    """Run the test with the kernels of each compiled variant that this processor runs."""
+    core = _dispatch.load(request.param)
+    monkeypatch.setattr(charrnn.rnn, "core", core)
+    return core
+
+
+@pytest.fixture
+def has_fma(kernels):
+    """Whether the variant promises the same bits as the others."""
+    return not kernels.__name__.endswith("._core") or len(_dispatch.LEVELS) == 1
+
+
+@pytest.fixture(scope="session")
+def english():
+    """Real text that every Python ships: 20,000 characters of its documentation."""
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics.values())[:20000]
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """Make a file of given text or bytes."""
+
+    def make(content, name="input.txt"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def python():
+    """The command that runs this Python, for subprocesses."""
+    return sys.executable

@@ -1,0 +1,372 @@
+"""Every kernel against the NumPy oracle, on every compiled variant."""
+
+import functools
+import hashlib
+
+import numpy as np
+import pytest
+import reference
+from reference import Weights
+
+from charrnn.errors import DivergedError
+from charrnn.reader import IGNORED, TextStream
+from charrnn.rnn import RNN, make_random
+from charrnn.vocabulary import Vocabulary
+
+SIZES = [(1, 1, 1), (1, 2, 3), (2, 1, 2), (7, 5, 4), (8, 16, 8), (9, 17, 5), (16, 33, 3), (33, 9, 9), (50, 97, 11), (100, 65, 25), (130, 40, 6)]  # H, V, T
+SHAPES = [  # H, V, T, B: 40 random ones, and the corners
+    *((int(rng.integers(1, 18)), int(rng.integers(1, 24)), int(rng.integers(1, 14)), 1) for rng in map(np.random.default_rng, range(40))),
+    (1, 1, 1, 1), (17, 2, 1, 1), (1, 19, 3, 1), (33, 49, 4, 1), (5, 3, 1, 3), (16, 17, 3, 4), (9, 20, 4, 9),
+]  # fmt: skip
+
+
+def problem(H, V, T, B=1, *, seed=0, dtype="float64", scale=0.5):
+    """An RNN with large random weights, ids and states for one window."""
+    rng = np.random.default_rng(seed)
+    rnn = RNN(H, V, T, 0.1, batch_size=B, dtype=dtype, seed=seed)
+    for name, array in zip("UWVbc", reference.random_weights(H, V, rng, scale), strict=True):
+        setattr(rnn, name, array)
+    inputs = rng.integers(0, V, (T, B)).astype(np.int32)
+    inputs[T // 2 :] = inputs[0]  # repeated characters
+    targets = rng.integers(0, V, (T, B)).astype(np.int32)
+    h0 = np.tanh(rng.standard_normal((H, B)))
+    return rnn, inputs, targets, h0
+
+
+def forward(rnn, inputs, targets, h0):
+    """Losses (T, B) and the workspace after one window."""
+    work = rnn.workspace(*inputs.shape, training=True)
+    work.hs[0, :, : rnn.hidden_size] = h0.T
+    nll = rnn.evaluate(work, inputs, targets)
+    return nll, work
+
+
+def gradient(core, rnn, inputs, targets, h0):
+    """Gradient of the window as Weights, by the kernels."""
+    T = len(inputs)
+    work = rnn.workspace(*inputs.shape, training=True)
+    work.hs[0, :, : rnn.hidden_size] = h0.T
+    core.cell_forward(work.hs, rnn.params, work, inputs)
+    core.output_forward(work.hs, rnn.params, work.p, 1)
+    core.softmax(work.p, targets, np.empty(inputs.shape))
+    core.backward(work.hs, rnn.params, work, work.grads, inputs, targets)
+    g = work.grads.views()
+    assert T == len(work.p)
+    return Weights(g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]).map(np.array)
+
+
+@functools.cache
+def numerical_gradients(H, V, T, B):
+    """Central differences and complex step of the oracle for `problem(H, V, T, B)`: means over the streams."""
+    rnn, inputs, targets, h0 = problem(H, V, T, B)
+
+    def mean(method):
+        each = [method(Weights.of(rnn), inputs[:, b], targets[:, b], h0[:, [b]]) for b in range(B)]
+        return Weights(*(sum(arrays) / B for arrays in zip(*each, strict=True)))
+
+    return mean(reference.central_differences), mean(reference.complex_step)
+
+
+def norm_error(got, expected):
+    flat = [np.concatenate([array.ravel() for array in weights]) for weights in (got, expected)]
+    return np.linalg.norm(flat[0] - flat[1]) / max(np.linalg.norm(flat[1]), 1e-30)
+
+
+# ------------------------------------------------------------------------------------------------------------------ forward
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize(("H", "V", "T"), SIZES)
+def test_forward_equals_oracle(kernels, H, V, T, dtype, rtol):
+    rnn, inputs, targets, h0 = problem(H, V, T, dtype=dtype)
+    nll, work = forward(rnn, inputs, targets, h0)
+    h, log_p = reference.forward(Weights.of(rnn), inputs[:, 0], h0.astype(dtype).astype(float))
+    expected = [-log_p[t][targets[t, 0], 0] for t in range(T)]
+    np.testing.assert_allclose(nll[:, 0], expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(work.hs[T, 0, :H], h[T - 1][:, 0], rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(work.p[:, 0, :V], [np.exp(log_p[t][:, 0]) for t in range(T)], rtol=10 * rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("B", [2, 3, 8, 13])
+def test_streams_of_a_batch_are_independent_to_the_bit(kernels, B):
+    rnn, inputs, targets, h0 = problem(20, 30, 6, B, dtype="float32")
+    together, _ = forward(rnn, inputs, targets, h0)
+    for b in range(B):
+        alone, _ = forward(rnn, inputs[:, [b]], targets[:, [b]], h0[:, [b]])
+        np.testing.assert_array_equal(alone[:, 0], together[:, b])
+
+
+def test_state_is_carried_from_window_to_window(kernels):
+    rnn, inputs, targets, h0 = problem(10, 7, 12)
+    whole, _ = forward(rnn, inputs, targets, h0)
+    work = rnn.workspace(5, 1)
+    work.hs[0, 0, :10] = h0[:, 0]
+    np.testing.assert_array_equal(rnn.evaluate(work, inputs, targets), whole)
+    assert np.abs(whole[5:] - forward(rnn, inputs[5:], targets[5:], 0 * h0)[0]).max() > 1e-3
+
+
+def test_padding_stays_as_it_is(kernels):
+    rnn, inputs, targets, _ = problem(10, 7, 12, dtype="float32")
+    work = rnn.workspace(training=True)
+    rnn.train_steps(work, np.tile(inputs, (20, 1)), np.tile(targets, (20, 1)))
+    p = rnn.params
+    assert not p.Wxh[:, 10:].any()
+    assert not p.Whh[:, 10:].any()
+    assert not p.Why[:, 7:].any()
+    assert not p.bh[10:].any()
+    assert (p.by[7:] == np.float32(kernels.PAD_LOGIT)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_softmax_of_huge_logits(kernels, dtype):
+    rnn = RNN(2, 3, 1, 0.1, dtype=dtype)
+    np.testing.assert_allclose(rnn.softmax([1e4, 1e4, -1e4])[:, 0], [0.5, 0.5, 0], atol=1e-7)
+    np.testing.assert_allclose(rnn.softmax([-1e4, -1e4 + 1, -1e4])[:, 0], np.exp([0, 1, 0]) / np.exp([0, 1, 0]).sum(), rtol=1e-6)
+
+
+def test_small_probabilities_are_exactly_zero_never_subnormal(kernels):
+    rnn = RNN(2, 200, 1, 0.1, dtype="float32")
+    p = rnn.softmax(-np.arange(200.0))[:, 0]
+    assert p[-1] == 0
+    assert p[p > 0].min() > 1e-18
+
+
+@pytest.mark.parametrize(("dtype", "ulps"), [("float32", 3), ("float64", 3)])
+def test_tanh_is_accurate_everywhere(kernels, dtype, ulps):
+    z = np.concatenate([np.linspace(-25, 25, 1001), np.geomspace(1e-30, 1, 200), [0.0]]).astype(dtype)
+    rnn = RNN(len(z), 1, 1, 0.1, dtype=dtype)
+    rnn.U, rnn.W, rnn.b = 0, 0, z[:, None]
+    _, work = forward(rnn, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((len(z), 1)))
+    expected = np.tanh(z.astype(np.longdouble)).astype(dtype)
+    assert (np.abs(work.hs[1, 0, : len(z)] - expected) <= ulps * np.spacing(np.abs(expected))).all()
+
+
+# ------------------------------------------------------------------------------------------------------------------ gradients
+
+
+@pytest.mark.parametrize(("H", "V", "T", "B"), SHAPES)
+def test_gradient_equals_numerical_derivatives(kernels, H, V, T, B):
+    rnn, inputs, targets, h0 = problem(H, V, T, B)
+    got = gradient(kernels, rnn, inputs, targets, h0)
+    central, exact = numerical_gradients(H, V, T, B)
+    assert norm_error(got, central) <= 1e-9
+    assert norm_error(got, exact) <= 1e-11
+    rounding = 0 if np.finfo(np.longdouble).eps < 1e-17 else 2e-11  # of the differences, where long double is double
+    for name, g, c, x in zip("UWVbc", got, central, exact, strict=True):
+        large = np.abs(x) > 1e-6
+        np.testing.assert_allclose(g[large], c[large], rtol=1e-6, atol=rounding, err_msg=f"d{name}")
+        np.testing.assert_allclose(g, x, rtol=1e-11, atol=1e-14, err_msg=f"d{name}")
+    unseen = np.setdiff1d(np.arange(V), inputs)
+    assert not got.U[:, unseen].any()
+
+
+@pytest.mark.parametrize(("H", "V", "T"), SIZES)
+def test_float32_gradient_is_close_to_float64(kernels, H, V, T):
+    rnn, inputs, targets, h0 = problem(H, V, T, dtype="float32", scale=0.2)
+    h0 = h0.astype(np.float32).astype(float)
+    got = gradient(kernels, rnn, inputs, targets, h0)
+    assert norm_error(got, reference.gradient(Weights.of(rnn), inputs[:, 0], targets[:, 0], h0)) <= 2e-6
+
+
+def test_ignored_targets_count_nothing(kernels):
+    rnn, inputs, targets, h0 = problem(6, 5, 8, 2)
+    targets[5:, 1] = IGNORED  # the second stream ends early
+    nll, _ = forward(rnn, inputs, targets, h0)
+    assert not nll[5:, 1].any()
+    got = gradient(kernels, rnn, inputs, targets, h0)
+    w = Weights.of(rnn)
+    whole = reference.gradient(w, inputs[:, 0], targets[:, 0], h0[:, [0]])
+    short = reference.gradient(w, inputs[:5, 1], targets[:5, 1], h0[:, [1]])
+    assert norm_error(got, Weights(*((a + b) / 2 for a, b in zip(whole, short, strict=True)))) <= 1e-12
+
+
+# ------------------------------------------------------------------------------------------------------------------ training
+
+
+def windows(inputs, targets, T):
+    return [(inputs[k : k + T, 0], targets[k : k + T, 0]) for k in range(0, len(inputs), T)]
+
+
+def test_thousand_adagrad_steps_equal_oracle(kernels):
+    rng = np.random.default_rng(1)
+    H, V, T = 9, 11, 6
+    rnn = RNN(H, V, T, 0.1, clip_value=0.7, dtype="float64", seed=3)
+    w, memory = Weights.of(rnn), Weights.of(rnn).map(np.zeros_like)
+    ids = rng.integers(0, V, 1000 * T + 1).astype(np.int32)
+    ids[::2] = 3  # something to learn
+    inputs, targets = ids[:-1, None].copy(), ids[1:, None].copy()
+    work = rnn.workspace(training=True)
+    losses = rnn.train_steps(work, inputs, targets)
+    expected, h = reference.train(w, memory, windows(inputs, targets, T), np.zeros((H, 1)), 0.1, 0.7)
+    np.testing.assert_allclose(losses, expected, rtol=1e-9)
+    np.testing.assert_allclose(work.hs[0, 0, :H], h[:, 0], rtol=1e-9, atol=1e-12)
+    for name, array, mem in zip("UWVbc", w, memory, strict=True):
+        np.testing.assert_allclose(getattr(rnn, name), array, rtol=1e-9, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(getattr(rnn, "m" + name), mem, rtol=1e-9, atol=1e-20, err_msg="m" + name)
+
+
+def test_gradients_are_clipped_on_both_sides(kernels):
+    rnn, inputs, targets, h0 = problem(5, 4, 6, scale=2.0)
+    raw = gradient(kernels, rnn, inputs, targets, h0)
+    assert min(g.min() for g in raw) < -0.3
+    assert max(g.max() for g in raw) > 0.3
+    rnn.clip_value, rnn.learning_rate = 0.3, 1e-30
+    work = rnn.workspace(training=True)
+    work.hs[0, 0, :5] = h0[:, 0]
+    rnn.train_steps(work, inputs, targets)
+    for name, g in zip("UWVbc", raw, strict=True):
+        np.testing.assert_allclose(getattr(rnn, "m" + name), np.clip(g, -0.3, 0.3) ** 2, rtol=1e-10)
+
+
+def test_eps_is_inside_the_root(kernels):
+    rnn = RNN(3, 4, 1, 1.0, dtype="float64")
+    rnn.params.block[...] = 0
+    gradient_block = np.zeros_like(rnn.params.block)
+    gradient_block[:3] = [1e-4, -1e-4, 3e-4]
+    kernels.adagrad(rnn.params.block, rnn.memory.block, gradient_block, rate=1.0, clip=5.0)
+    np.testing.assert_allclose(rnn.params.block[:3], [-1e-4 / np.sqrt(2e-8), 1e-4 / np.sqrt(2e-8), -3e-4 / np.sqrt(1e-7)], rtol=1e-12)
+
+
+def test_steps_in_one_call_or_many_give_the_same_bits(kernels):
+    def train(calls):
+        rnn, inputs, targets, _ = problem(17, 23, 5, 2, dtype="float32", scale=0.05)
+        inputs, targets = np.tile(inputs, (12, 1)), np.tile(targets, (12, 1))
+        work = rnn.workspace(training=True)
+        for part in np.split(np.arange(len(inputs)), calls):
+            rnn.train_steps(work, inputs[part], targets[part])
+        return rnn.params.block.tobytes(), rnn.memory.block.tobytes(), work.hs[0].tobytes()
+
+    assert train(1) == train(3) == train(12)
+
+
+def test_a_step_that_diverges_is_not_applied(kernels):
+    rnn, inputs, targets, _ = problem(5, 4, 6, dtype="float32")
+    inputs, targets = np.tile(inputs, (3, 1)), np.tile(targets, (3, 1))
+    rnn.W[2, 3] = np.nan
+    before = rnn.params.block.copy()
+    work = rnn.workspace(training=True)
+    assert len(rnn.train_steps(work, inputs, targets)) == 0
+    np.testing.assert_array_equal(rnn.params.block, before)
+    assert not rnn.memory.block.any()
+    assert not work.hs[0].any()
+
+
+def test_an_overflowing_gradient_is_not_applied(kernels):
+    rnn = RNN(4, 3, 4, 0.1, dtype="float32")
+    rnn.W[...], rnn.V[...] = 3e37, np.eye(3, 4) * 1e3  # the states are tiny but exact zero at the start: tanh' is 1 there
+    rnn.U[...] = 0
+    before = rnn.params.block.copy()
+    ids = np.zeros((8, 1), np.int32)
+    assert len(rnn.train_steps(rnn.workspace(training=True), ids, ids)) == 0
+    np.testing.assert_array_equal(rnn.params.block, before)
+
+
+def test_first_ten_losses(kernels):
+    """The golden run: nats per window of the first ten steps, as reference.py computed them."""
+    text = "to be, or not to be"
+    vocabulary = Vocabulary.from_text(text)
+    rnn = RNN(8, len(vocabulary), 5, 0.1, dtype="float64", seed=0)
+    ids = vocabulary.encode(text * 3)
+    inputs, targets = TextStream(ids, 5).read(0, 10)
+    losses = rnn.train_steps(rnn.workspace(training=True), inputs, targets)
+    np.testing.assert_allclose(losses, GOLDEN, rtol=1e-12)
+
+
+GOLDEN = [
+    10.396513725548697, 10.424310352111505, 10.069126032780456, 10.275706574937983, 9.750810068838815,
+    10.22533398174917, 8.942526299779548, 8.51984695362929, 8.560451553198483, 9.349904855933694,
+]  # fmt: skip
+
+
+def weights_after(steps, *, batch_size=1):
+    """SHA-256 of all weights after training on a fixed sequence of ids."""
+    rng = np.random.default_rng(5)
+    ids = np.cumsum(rng.integers(0, 3, 4001)) % 61
+    rnn = RNN(100, 61, 25, 0.05, batch_size=batch_size, seed=1)
+    stream = TextStream(ids, 25, batch_size)
+    work = rnn.workspace(training=True)
+    for _ in range(steps // stream.windows):
+        rnn.train_steps(work, *stream.read(0, stream.windows))
+    return hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(1, "B1"), (7, "B7"), (32, "B32")])
+def test_weights_are_the_same_bits_in_every_variant(kernels, has_fma, batch_size, expected):
+    if not has_fma:
+        pytest.skip("without FMA the results are right to rounding, not to the bit")
+    assert weights_after(320, batch_size=batch_size) == SHA256[expected]
+
+
+SHA256 = {
+    "B1": "e700aabec68085d42fbdc26d33a9026c2b69135ad8ffeaaaf46e9e23515ce42e",
+    "B7": "24ef9e1c4d075547ff308a2f6806442c74652f5fbe4fe33b1c709e6182e9697d",
+    "B32": "be971f1669a3ca9aa02b27f965e44b208c78046b6366cbfdfdaa52291d4c331f",
+}
+
+
+# ------------------------------------------------------------------------------------------------------------------ sampling
+
+
+def drawn(rnn, h0, temperature, count):
+    """How often each symbol is the first one drawn after the state h0."""
+    work = rnn.workspace(1, count)
+    work.hs[0, :, : rnn.hidden_size] = h0.T
+    ids = rnn.draw(work, 1, temperature=temperature, random=make_random(7, count))
+    return np.bincount(ids[0], minlength=rnn.vocab_size)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_draws_follow_the_probabilities(kernels, temperature):
+    rnn, _, _, h0 = problem(6, 9, 1, dtype="float32", scale=1.0)
+    count = 200_000
+    logits = (rnn.V.astype(float) @ h0.astype(np.float32) + rnn.c)[:, 0] / temperature
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() * count
+    chi2 = ((drawn(rnn, h0, temperature, count) - expected) ** 2 / expected).sum()
+    assert chi2 < 26.1  # 8 degrees of freedom, p = 0.001
+
+
+def test_temperature_zero_takes_the_first_of_the_most_likely(kernels):
+    rnn, _, _, h0 = problem(6, 20, 1, dtype="float32")
+    rnn.V, rnn.c = 0, 0
+    rnn.c[[4, 9]] = 1
+    assert drawn(rnn, h0, 0.0, 50)[4] == 50
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e30, 1e300])
+def test_extreme_temperatures_draw_possible_symbols(kernels, temperature):
+    rnn, _, _, h0 = problem(6, 20, 1, dtype="float32")
+    counts = drawn(rnn, h0, temperature, 4000)
+    if temperature < 1:
+        assert counts.max() == 4000
+    else:
+        assert (np.abs(counts - 200) < 80).all()
+
+
+def test_drawn_symbols_are_fed_back(kernels):
+    rnn, _, _, _ = problem(8, 6, 1)
+    work = rnn.workspace(1, 1)
+    ids = rnn.draw(work, 30, temperature=1.0, random=make_random(1))
+    again = rnn.workspace(30, 1)
+    rnn.evaluate(again, ids, np.full_like(ids, IGNORED))
+    np.testing.assert_array_equal(work.hs[0], again.hs[0])
+
+
+def test_a_stream_draws_the_same_whatever_the_batch(kernels):
+    rnn, _, _, _ = problem(40, 30, 1, dtype="float32")
+    together = rnn.draw(rnn.workspace(1, 12), 50, temperature=1.0, random=make_random(3, 12))
+    for b in (0, 5, 11):
+        alone = rnn.draw(rnn.workspace(1, 1), 50, temperature=1.0, random=make_random(3, 12)[b : b + 1])
+        np.testing.assert_array_equal(alone[:, 0], together[:, b])
+
+
+def test_initial_weights_are_normal(kernels):
+    rnn = RNN(100, 65, 25, 0.1, seed=0)
+    w = rnn.W.ravel() / 0.01
+    assert abs(w.mean()) < 0.03
+    assert abs(w.std() - 1) < 0.03
+    assert abs((np.abs(w) < 1).mean() - 0.6827) < 0.02
+    assert len(np.unique(w)) == w.size
+
+
+def test_diverged_error_is_an_arithmetic_error():
+    assert issubclass(DivergedError, ArithmeticError)
