@@ -1,0 +1,87 @@
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from charrnn.reader import IGNORED, DataReader, TextStream, read_text
+
+
+def test_text_is_read_as_it_is(text_file):
+    content = "a\0b\r\nc\n\x0c\U0001f469\u200d\U0001f680 e\u0301"
+    assert read_text(text_file(content)) == content
+
+
+def test_byte_order_mark_is_dropped_once(text_file):
+    assert read_text(text_file("\ufeff\ufeffab")) == "\ufeffab"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "input.txt has no character; training needs at least 2"),
+        (b"a", "input.txt has 1 character; training needs at least 2"),
+        (b"\xef\xbb\xbfa", "input.txt has 1 character"),
+        (b"ab\xffcd", r"input.txt is not UTF-8 at byte 2 \(0xff\): invalid start byte"),
+        ("héllo".encode("latin-1"), r"not UTF-8 at byte 1 \(0xe9\)"),
+        ("hello".encode("utf-16"), "looks like UTF-16"),
+        (b"ab\xed\xa0\x80", "not UTF-8 at byte 2"),  # a surrogate
+    ],
+)
+def test_wrong_content_is_refused(text_file, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(text_file(content))
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing:
+        read_text(tmp_path / "no.txt")
+    assert missing.value.filename == str(tmp_path / "no.txt") or missing.value.filename == tmp_path / "no.txt"
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        read_text(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: os.close(os.open(tmp_path / "pipe", os.O_WRONLY)))
+    writer.start()
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_text(tmp_path / "pipe")
+    writer.join()
+
+
+@pytest.mark.parametrize("seq_length", [1, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", [2, 3, 8, 22, 23, 31])
+def test_every_target_is_in_the_stream_once(size, batch_size, seq_length):
+    ids = np.arange(size, dtype=np.uint8)
+    stream = TextStream(ids, seq_length, batch_size)
+    inputs, targets = stream.read(0, stream.windows)
+    real = targets != IGNORED
+    assert (targets[real] == inputs[real] + 1).all()
+    assert sorted(targets[real]) == list(range(1, size))
+    for b in range(batch_size):  # a stream is contiguous
+        assert (np.diff(targets[real[:, b], b]) == 1).all()
+    parts = [stream.read(window, 1) for window in range(stream.windows)]
+    np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), inputs)
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), targets)
+
+
+def test_reader_has_the_tutorials_attributes(text_file):
+    reader = DataReader(text_file("banana"), 4)
+    assert reader.char_to_ix == {"a": 0, "b": 1, "n": 2}
+    assert reader.ix_to_char == {0: "a", 1: "b", 2: "n"}
+    assert (reader.data_size, reader.vocab_size, reader.seq_length) == (6, 3, 4)
+    assert reader.just_started()
+    assert reader.next_batch() == ([1, 0, 2, 0], [0, 2, 0, 2])
+    assert not reader.just_started()
+    assert reader.next_batch() == ([2], [0])
+    assert reader.just_started()
+    reader.close()
+
+
+@pytest.mark.parametrize(("seq_length", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)])
+def test_wrong_seq_length_is_refused(text_file, seq_length, error):
+    with pytest.raises(error, match="seq_length must be"):
+        DataReader(text_file("banana"), seq_length)

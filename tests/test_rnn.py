@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+import reference
+from reference import Weights
+
+from charrnn import RNN, DataReader
+from charrnn.rnn import make_random
+
+
+@pytest.fixture
+def rnn():
+    return RNN(6, 5, 4, 0.1, dtype="float64", seed=0)
+
+
+H0 = np.zeros((6, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *(
+            (name, value, error)
+            for name in ("hidden_size", "vocab_size", "seq_length", "batch_size")
+            for value, error in [(0, ValueError), (-1, ValueError), (2**40, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)]
+        ),
+        *((name, value, ValueError) for name in ("learning_rate", "clip_value") for value in (float("nan"), 0, -1)),
+        ("learning_rate", float("inf"), ValueError),
+        ("learning_rate", "0.1", TypeError),
+        ("learning_rate", None, TypeError),
+        ("learning_rate", True, TypeError),
+        ("dtype", "float16", ValueError),
+        ("seed", -1, ValueError),
+        ("seed", 2**64, ValueError),
+        ("seed", 1.5, TypeError),
+    ],
+)
+def test_wrong_argument_is_named(name, value, error):
+    arguments = {"hidden_size": 4, "vocab_size": 3, "seq_length": 2, "learning_rate": 0.1, name: value}
+    with pytest.raises(error, match=f"{name} must be"):
+        RNN(**arguments)
+
+
+def test_integer_like_arguments_are_taken():
+    assert RNN(np.int64(4), np.uint8(3), 2, np.float32(0.1)).hidden_size == 4
+
+
+def test_weights_have_the_tutorials_shapes_and_are_written_through(rnn):
+    for name, shape in {"U": (6, 5), "W": (6, 6), "V": (5, 6), "b": (6, 1), "c": (5, 1)}.items():
+        value = np.random.default_rng(0).standard_normal(shape)
+        setattr(rnn, name, value)
+        np.testing.assert_array_equal(getattr(rnn, name), value)
+        getattr(rnn, name)[0, 0] = 7
+        assert getattr(rnn, name)[0, 0] == 7
+        assert getattr(rnn, "m" + name).shape == shape
+    with pytest.raises(ValueError, match="broadcast"):
+        rnn.U = np.zeros((5, 6))
+
+
+def test_same_seed_same_network():
+    assert (RNN(6, 5, 4, 0.1, seed=3).W == RNN(6, 5, 4, 0.1, seed=3).W).all()
+    assert (RNN(6, 5, 4, 0.1, seed=3).W != RNN(6, 5, 4, 0.1, seed=4).W).any()
+    assert (RNN(6, 5, 4, 0.1).W != RNN(6, 5, 4, 0.1).W).any()
+
+
+def test_the_five_steps_equal_the_oracle(rnn, kernels):
+    w = reference.random_weights(6, 5, np.random.default_rng(0))
+    for name, array in zip("UWVbc", w, strict=True):
+        setattr(rnn, name, array)
+    memory = w.map(np.zeros_like)
+    inputs, targets, h0 = [1, 0, 4], [0, 4, 2], np.full((6, 1), 0.3)
+    xs, hs, ps = rnn.forward(inputs, h0)
+    h, log_p = reference.forward(w, inputs, h0)
+    assert sorted(hs) == [-1, 0, 1, 2]
+    for t in range(3):
+        np.testing.assert_array_equal(xs[t], np.eye(5)[:, [inputs[t]]])
+        np.testing.assert_allclose(hs[t], h[t], rtol=1e-12)
+        np.testing.assert_allclose(ps[t], np.exp(log_p[t]), rtol=1e-12)
+    np.testing.assert_array_equal(hs[-1], h0)
+    assert rnn.loss(ps, targets) == pytest.approx(reference.loss(w, inputs, targets, h0), rel=1e-12)
+    assert rnn.loss(dict(ps), targets) == pytest.approx(rnn.loss(ps, targets), rel=1e-12)
+    rnn.clip_value = 0.5
+    gradients = rnn.backward(xs, hs, ps, targets)
+    expected = reference.gradient(w, inputs, targets, h0).map(lambda g: np.clip(g, -0.5, 0.5))
+    for got, g in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(got, g, rtol=1e-11, atol=1e-14)
+    rnn.update_model(*gradients)
+    reference.adagrad(w, memory, expected, 0.1)
+    for got, g in zip(Weights.of(rnn), w, strict=True):
+        np.testing.assert_allclose(got, g, rtol=1e-9, atol=1e-12)
+
+
+def test_the_step_by_step_path_equals_the_fast_path():
+    """forward, backward, update_model called one by one train exactly as train_steps does."""
+    slow, fast = (RNN(9, 7, 5, 0.1, seed=1) for _ in range(2))
+    ids = np.arange(41, dtype=np.int32)[:, None] ** 2 % 7
+    h = np.zeros((9, 1))
+    losses = []
+    for k in range(0, 40, 5):
+        xs, hs, ps = slow.forward(ids[k : k + 5, 0], h)
+        slow.update_model(*slow.backward(xs, hs, ps, ids[k + 1 : k + 6, 0]))
+        losses.append(slow.loss(ps, ids[k + 1 : k + 6, 0]))
+        h = hs[4]
+    fast_losses = fast.train_steps(fast.workspace(training=True), ids[:-1].copy(), ids[1:].copy())
+    np.testing.assert_allclose(losses, fast_losses, rtol=1e-5)
+    np.testing.assert_array_equal(slow.params.block, fast.params.block)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ([0, 5], IndexError, r"inputs\[1\] = 5 is not in \[0, 5\)"),
+        ([-1], IndexError, r"inputs\[0\] = -1"),
+        ([], TypeError, "at least one integer"),
+        ([0.5], TypeError, "integer"),
+        ([[0]], TypeError, "sequence"),
+        (np.array([2**63 + 5], np.uint64), IndexError, r"inputs\[0\] = 9223372036854775813"),
+        (None, TypeError, "inputs must be"),
+    ],
+)
+def test_wrong_ids_are_named(rnn, inputs, error, message):
+    with pytest.raises(error, match=message):
+        rnn.forward(inputs, H0)
+
+
+@pytest.mark.parametrize(
+    ("h", "message"),
+    [(np.zeros(6), r"shape \(6, 1\)"), (np.zeros((5, 1)), r"shape \(6, 1\)"), (np.full((6, 1), np.nan), "finite"), ([["a"]] * 6, "numbers")],
+)
+def test_wrong_state_is_named(rnn, h, message):
+    with pytest.raises(ValueError, match=f"hprev.*{message}"):
+        rnn.forward([0], h)
+
+
+def test_arrays_of_any_layout_are_taken(rnn):
+    expected = rnn.forward([1, 2], H0 + 0.25)[2][1]
+    big_endian = np.full((6, 1), 0.25, ">f4")[::-1]
+    big_endian.flags.writeable = False
+    np.testing.assert_array_equal(rnn.forward(np.array([2, 9, 1], ">i8")[::-2], big_endian)[2][1], expected)
+
+
+def test_wrong_number_of_targets_is_named(rnn):
+    xs, hs, ps = rnn.forward([0, 1], H0)
+    with pytest.raises(ValueError, match="targets must have 2 ids, not 1"):
+        rnn.backward(xs, hs, ps, [1])
+    with pytest.raises(ValueError, match="targets must have 2 ids, not 3"):
+        rnn.loss(ps, [1, 1, 1])
+
+
+def test_sample_and_predict_check_their_arguments(rnn, text_file):
+    reader = DataReader(text_file("abcde"), 4)
+    with pytest.raises(ValueError, match="n must be"):
+        rnn.sample(H0, 0, -1)
+    with pytest.raises(IndexError, match="seed_ix"):
+        rnn.sample(H0, 5, 1)
+    with pytest.raises(ValueError, match=r"start\[1\] = 'z' is not among the 5 characters"):
+        rnn.predict(reader, "az", 3)
+    with pytest.raises(ValueError, match="at least one character"):
+        rnn.predict(reader, "", 3)
+    with pytest.raises(TypeError, match="start must be a str"):
+        rnn.predict(reader, None, 3)
+    assert rnn.sample(H0, 0, 0) == []
+    assert rnn.predict(reader, "ab", 0) == "ab"
+
+
+def test_text_with_more_characters_than_the_network_is_refused(rnn, text_file):
+    with pytest.raises(ValueError, match="6 distinct characters, this network vocab_size=5"):
+        rnn.train(DataReader(text_file("abcdef"), 4))
+
+
+def test_generator_states_depend_on_seed_and_number_only():
+    assert (make_random(1, 5)[:3] == make_random(1, 3)).all()
+    assert len(np.unique([make_random(seed, 100) for seed in range(100)])) == 10000
