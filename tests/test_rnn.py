@@ -146,6 +146,27 @@ def test_wrong_number_of_targets_is_named(rnn):
         rnn.loss(ps, [1, 1, 1])
 
 
+@pytest.mark.parametrize("method", ["train_steps", "evaluate"])
+@pytest.mark.parametrize(
+    ("inputs", "targets", "error", "message"),
+    [
+        ([[0], [5]], [[0], [0]], IndexError, r"inputs\[1, 0\] = 5 is not in \[0, 5\)"),
+        ([[0], [-1]], [[0], [0]], IndexError, r"inputs\[1, 0\] = -1"),
+        ([[0], [0]], [[0], [-2]], IndexError, r"targets\[1, 0\] = -2 is not in \[-1, 5\)"),
+        ([[0], [0]], [[0], [2**40]], IndexError, r"targets\[1, 0\]"),
+        ([[0], [0]], [[0]], ValueError, r"targets must be integers of shape \(2, 1\)"),
+        ([[0, 0]], [[0, 0]], ValueError, r"inputs must be integers of shape \(1, 1\)"),
+        ([0, 0], [0, 0], ValueError, "inputs must be integers of shape"),
+        ([[0.0]], [[0.0]], ValueError, "inputs must be integers"),
+    ],
+)
+def test_wrong_windows_are_named(rnn, method, inputs, targets, error, message):
+    before = rnn.params.block.copy()
+    with pytest.raises(error, match=message):
+        getattr(rnn, method)(rnn.workspace(training=True), np.array(inputs), np.array(targets))
+    np.testing.assert_array_equal(rnn.params.block, before)
+
+
 def test_sample_and_predict_check_their_arguments(rnn, text_file):
     reader = DataReader(text_file("abcde"), 4)
     with pytest.raises(ValueError, match="n must be"):

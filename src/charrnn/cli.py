@@ -1,6 +1,7 @@
 """The `charrnn` command: train, generate, score, info."""
 
 import argparse
+import errno
 import os
 import sys
 
@@ -38,6 +39,11 @@ def _speak_utf8():
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", newline="\n")
+
+
+def _utf8_argument(value):
+    """Return a command-line argument as the UTF-8 it was typed in, whatever the locale made of it."""
+    return os.fsencode(value).decode("utf-8")
 
 
 def _explain(error):
@@ -80,7 +86,7 @@ def _parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     generate.add_argument("model", help="a file that charrnn train saved")
-    generate.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
+    generate.add_argument("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue")
     generate.add_argument("-n", "--length", type=int, default=400, metavar="N", help="characters to write")
     generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely")
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
@@ -113,12 +119,25 @@ def _train(arguments):
         "seed": arguments.seed,
         "progress": False if arguments.quiet else None,
     }
+    if arguments.output is not None:
+        _check_writable(arguments.output)
     try:
         model = train_file(arguments.file, **options) if arguments.file is not None else train_text(_python_documentation(), **options)
     except TrainingInterrupted as interrupt:
         _report(interrupt.model, arguments)
         raise
     _report(model, arguments)
+
+
+def _check_writable(path):
+    """Raise what would keep a model from being saved to path: better before training than after."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _python_documentation():
@@ -169,7 +188,7 @@ def _info(arguments):
     print(f"hidden_size    {rnn.hidden_size}")
     print(f"vocab_size     {rnn.vocab_size}  {model.vocabulary.chars!r}")
     print(f"parameters     {parameters:,} of {rnn.dtype}")
-    print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g} clip_value={rnn.clip_value:g}")
+    print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g}")
     print(f"steps          {history.steps}, ended by {history.stop_reason}")
     if history.losses:
         print(f"training       {_figures(history.losses[-1])}")

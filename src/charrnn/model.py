@@ -80,7 +80,9 @@ class CharRNN:
             If text has a character that the model does not know.
         """
         ids = self.vocabulary.encode(text)
-        work = self.rnn.workspace(min(64, max(1, len(ids))), 1)
+        if not len(ids):
+            return np.empty(0)
+        work = self.rnn.workspace(min(64, len(ids)), 1)
         first = self.rnn.next_nll(work, ids[:1])
         rest = self.rnn.evaluate(work, ids[:-1, None], ids[1:, None])
         return -np.concatenate([first, rest[:, 0]])

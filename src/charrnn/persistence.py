@@ -5,7 +5,7 @@ Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or flo
     format      "charrnn"
     version     "1"
     vocabulary  the characters in the order of their ids
-    config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value
+    config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value
     history     JSON: what training did
     sha256      of the five tensors' bytes, in the order above
 
@@ -28,7 +28,7 @@ from .rnn import RNN
 from .vocabulary import Vocabulary
 
 _FORMAT, _VERSION = "charrnn", "1"
-_CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value")
+_CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 
 
 def save(path, rnn, vocabulary, history):

@@ -52,6 +52,9 @@ class RNN:
         Parallel streams B of the text. The loss is a mean over them, so the learning rate means the same at every B.
     clip_value : float, default 5.0
         Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches it off.
+    initial_accumulator_value : float, default 0.0
+        Where Adagrad's memory starts. At 0, as in the tutorial, the first steps change every weight by about learning_rate, however small its
+        gradient; a large value makes them small.
     dtype : {"float32", "float64"}
         float32 trains fast; float64 is for proofs.
     seed : int, optional
@@ -84,7 +87,17 @@ class RNN:
     mc = _letter("memory", "by", "Adagrad's memory of c.")
 
     def __init__(
-        self, hidden_size, vocab_size, seq_length, learning_rate, *, batch_size=1, clip_value=5.0, dtype="float32", seed=None
+        self,
+        hidden_size,
+        vocab_size,
+        seq_length,
+        learning_rate,
+        *,
+        batch_size=1,
+        clip_value=5.0,
+        initial_accumulator_value=0.0,
+        dtype="float32",
+        seed=None,
     ):
         self.hidden_size = check_integer("hidden_size", hidden_size, 1, _LARGEST)
         self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
@@ -92,12 +105,14 @@ class RNN:
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.learning_rate = check_number("learning_rate", learning_rate, above=0)
         self.clip_value = check_number("clip_value", clip_value, above=0, finite=False)
+        self.initial_accumulator_value = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         self.dtype = np.dtype(dtype)
         self.random = make_random(seed)
         self.params = Parameters(self.hidden_size, self.vocab_size, self.dtype)
         self.memory = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.memory.block[...] = self.initial_accumulator_value
         self.params.by[self.vocab_size :] = core.PAD_LOGIT
         for name, width in (("Wxh", self.hidden_size), ("Whh", self.hidden_size), ("Why", self.vocab_size)):
             core.init_normal(getattr(self.params, name), width, 0.01, self.random)
@@ -262,17 +277,18 @@ class RNN:
         Parameters
         ----------
         work : Workspace
-            Made by ``workspace(training=True)``.
-        inputs, targets : ndarray (N, B) of int32
-            Time runs down the rows; each seq_length rows are a step, the last may be short.
+            Made by ``workspace(training=True)``; its T is the length of a window.
+        inputs, targets : ndarray (N, B) of int
+            Time runs down the rows; each T rows are a step, the last may be short. Inputs in [0, V), targets too or -1 to count nothing.
 
         Returns
         -------
         ndarray of float64
-            The loss of each step, summed over its characters in all streams, in nats. Fewer than ceil(N / seq_length): the next step diverged and
+            The loss of each step, summed over its characters in all streams, in nats. Fewer than ceil(N / T): the next step diverged and
             was not applied.
         """
-        losses = np.empty(-(-len(inputs) // self.seq_length))
+        inputs, targets = self._check_windows(work, inputs, targets)
+        losses = np.empty(-(-len(inputs) // len(work.dh)))
         done = core.train_steps(
             work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value
         )
@@ -280,6 +296,7 @@ class RNN:
 
     def evaluate(self, work, inputs, targets):
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
+        inputs, targets = self._check_windows(work, inputs, targets)
         nll = np.empty(inputs.shape)
         T = len(work.dh)
         rows = T * max(1, self._affordable(inputs.shape[1]) // T)
@@ -318,7 +335,8 @@ class RNN:
         return p.astype(np.float64)
 
     def next_nll(self, work, targets):
-        """Return the loss in nats of the next symbols (B,) after the states work.hs[0], float64 (B,)."""
+        """Return the loss in nats of the next symbols, ids (B,), after the states work.hs[0], float64 (B,)."""
+        _, (targets,) = self._check_windows(work, [targets], [targets])
         return self._next(work, targets)[1]
 
     def _next(self, work, targets):
@@ -350,6 +368,19 @@ class RNN:
             where = int(np.argmax(wrong))
             raise IndexError(f"{name}[{where}] = {array[where]} is not in [0, {self.vocab_size})")
         return array.astype(np.int32)[:, None]
+
+    def _check_windows(self, work, inputs, targets):
+        """Return inputs and targets as int32 (N, B) that the kernels may index with, B being that of work."""
+        checked = []
+        for name, ids, lowest in (("inputs", inputs, 0), ("targets", targets, IGNORED)):
+            ids = np.asarray(ids)
+            if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.shape != (len(inputs), work.hs.shape[1]):
+                raise ValueError(f"{name} must be integers of shape ({len(inputs)}, {work.hs.shape[1]}), not {ids.dtype} of shape {ids.shape}")
+            if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
+                where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
+                raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
+            checked.append(np.ascontiguousarray(ids, dtype=np.int32))
+        return checked
 
     def _check_state(self, name, h):
         """Return h as a row (H,) of the network's dtype if it has the shape (H, 1) and is finite."""

@@ -1,0 +1,93 @@
+"""Break the kernels on purpose, one way at a time, and check that the tests notice: python tests/mutants.py [name ...].
+
+Each mutant is a copy of the package whose kernel source has one text replaced, built for the baseline only, tested in a process of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE, ELEMENTARY = "_core.pyx", "_elementary.pxd"
+MUTANTS = {  # name: (file, text, replacement)
+    "no derivative of tanh": (CORE, "fma(-h[j], h[j], <real>1) * dh[j]", "dh[j]"),
+    "derivative of tanh with plus": (CORE, "fma(-h[j], h[j], <real>1)", "fma(h[j], h[j], <real>1)"),
+    "output bias gradient from the hidden layer": (CORE, "_sum_rows(&dlogits[0, 0, 0], T * B, Vp, &dby[0])", "pass"),
+    "hidden bias gradient missing": (CORE, "_sum_rows(&dz[0, 0, 0], T * B, Hp, &dbh[0])", "pass"),
+    "last row of a sum missing": (CORE, "    for i in range(rows):\n        for j in range(width):\n            out", "    for i in range(rows - 1):\n        for j in range(width):\n            out"),
+    "dWhh from h_t, not h_(t-1)": (CORE, "_product(H, Hp, T * B, &hs[0, 0, 0]", "_product(H, Hp, T * B, &hs[1, 0, 0]"),
+    "dWhy from h_(t-1), not h_t": (CORE, "_product(H, Vp, T * B, &hs[1, 0, 0]", "_product(H, Vp, T * B, &hs[0, 0, 0]"),
+    "tanh' at the state after, not before": (CORE, "_tanh_backward(B * Hp, &hs[t, 0, 0], &dz", "_tanh_backward(B * Hp, &hs[t + 1, 0, 0], &dz"),
+    "carried gradient dropped": (CORE, "_product(B, Hp, H, &dz[t, 0, 0]", "_product(B, Hp, 0, &dz[t, 0, 0]"),
+    "carried gradient through Whh, not its transpose": (CORE, "            AT[j, i] = A[i, j]", "            AT[j, i] = A[j, i] if rows == cols else A[i, j]"),
+    "target not subtracted": (CORE, "        p[target] -= 1\n", "        pass\n"),
+    "target added": (CORE, "p[target] -= 1", "p[target] += 1"),
+    "loss summed over the streams, not averaged": (CORE, "<real>1 / <real>B)", "<real>1)"),
+    "ignored targets counted": (CORE, "    if target == IGNORED:\n        scale = 0", "    if target == IGNORED:\n        pass"),
+    "clip lets large gradients through": (CORE, "g = limit if g > limit else g", "g = g"),
+    "clip lets large negative gradients through": (CORE, "return -limit if g < -limit else g", "return g"),
+    "clip sign": (CORE, "return -limit if g < -limit else g", "return limit if g < -limit else g"),
+    "eps outside the root": (CORE, "root(memory[i] + <real>1e-8)", "(root(memory[i]) + <real>1e-8)"),
+    "memory not updated": (CORE, "memory[i] = fma(g, g, memory[i])", "pass"),
+    "memory of the absolute gradient": (CORE, "memory[i] = fma(g, g, memory[i])", "memory[i] += magnitude(g)"),
+    "ascent": (CORE, "parameter[i] -= rate", "parameter[i] += rate"),
+    "no maximum in softmax": (CORE, "exp_nonpositive(x[i * LANES + j] - peak[0])", "exp_nonpositive(x[i * LANES + j])"),
+    "maximum of the first lanes only": (CORE, "    for i in range(1, n // LANES):", "    for i in range(1, 0):"),
+    "sum of the first lane only": (CORE, "        total[0] += total[j]", "        pass"),
+    "state not carried in training": (CORE, "            hs[0] = hs[size]\n        else:", "        else:"),
+    "state not carried in evaluation": (CORE, "&nll[start, 0])\n            hs[0] = hs[size]", "&nll[start, 0])"),
+    "state not carried in sampling": (CORE, "            hs[0] = hs[1]\n", "            pass\n"),
+    "gradient of Wxh not cleared": (CORE, "                dWxh[inputs[t, b], j] = 0", "                pass"),
+    "gradient of Wxh overwritten": (CORE, "dWxh[inputs[t, b], j] += dz", "dWxh[inputs[t, b], j] = dz"),
+    "rows of Wxh updated once only": (CORE, "            used[v] = 0\n", "            pass\n"),
+    "a diverged step is applied": (CORE, "            if not losses[step] - losses[step] == 0:\n                break\n", ""),
+    "an unbounded gradient is applied": (CORE, "            if not _is_bounded(size * row, &dz[0, 0, 0]):\n                break\n", ""),
+    "hidden bias ignored": (CORE, "Wxh[inputs[t, b], j] + bh[j]", "Wxh[inputs[t, b], j]"),
+    "last tile not moved inside": (CORE, "min(j * TILE_N, N - TILE_N)", "min(j, (N - TILE_N) // TILE_N) * TILE_N"),
+    "generator not advanced": (ELEMENTARY, "    state[0] += 0x9E3779B97F4A7C15ULL\n", "    pass\n"),
+    "padding may be drawn": (CORE, "    for v in range(V):\n        logits[v] = (logits", "    for v in range(Vp):\n        logits[v] = (logits"),
+    "temperature multiplies": (CORE, "1e30 if temperature < 1e-30 else 1 / temperature", "temperature"),
+    "subnormal tails kept": (ELEMENTARY, "<real>0 if x < <real>-40 else r", "<real>0 if x < <real>-87 else r"),
+    "tanh saturates early": (ELEMENTARY, "<real>9.25 if a > <real>9.25", "<real>5 if a > <real>5"),
+}  # fmt: skip
+TESTS = ["tests/test_core.py", "tests/test_rnn.py", "tests/test_loop.py", "tests/test_model.py"]
+
+
+def survives(file, text, replacement, folder):
+    """Whether the tests pass with text replaced in file."""
+    project = folder / "project"
+    for part in ("src", "tests", "setup.py", "pyproject.toml"):
+        source = ROOT / part
+        ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+        shutil.copytree(source, project / part, ignore=ignore) if source.is_dir() else shutil.copy(source, project / part)
+    mutated = project / "src/charrnn" / file
+    words = mutated.read_text(encoding="utf-8")
+    if words.count(text) < 1:
+        raise SystemExit(f"the text of this mutant is not in {file} any more: {text!r}")
+    mutated.write_text(words.replace(text, replacement), encoding="utf-8")
+    # _PYTHON_HOST_PLATFORM: a machine without variants; -O1: the tests need no speed here.
+    build = os.environ | {"_PYTHON_HOST_PLATFORM": "linux-mutant", "CFLAGS": "-O1 -g0"}
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=project, env=build, check=True, capture_output=True)
+    run = os.environ | {"PYTHONPATH": "src"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
+    return subprocess.run(command, cwd=project, env=run, capture_output=True).returncode == 0
+
+
+def main(names):
+    """Run the named mutants, or all; exit with their number that survived."""
+    survivors = []
+    for name in names or MUTANTS:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "project").mkdir()
+            if survives(*MUTANTS[name], Path(folder)):
+                survivors.append(name)
+            print(f"{'SURVIVED' if name in survivors else 'killed':9} {name}", flush=True)
+    print(f"{len(names or MUTANTS) - len(survivors)} killed, {len(survivors)} survived")
+    return len(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,199 @@
+import hashlib
+import math
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import reference
+from reference import Weights
+
+from charrnn import RNN, DivergedError, loop
+from charrnn.reader import TextStream
+
+IDS = (np.arange(400) ** 2 % 11).astype(np.uint8)
+
+
+def network(**options):
+    options = {"batch_size": 1, "dtype": "float32", "seed": 0, **options}
+    return RNN(8, 11, 5, 0.1, **options)
+
+
+def fit(rnn, ids=IDS, **options):
+    return loop.fit(rnn, TextStream(ids, rnn.seq_length, rnn.batch_size), **options)
+
+
+def test_training_equals_the_oracle_over_epochs():
+    """The state is carried within a pass and zero at the start of each; the last window is short."""
+    rnn = network(dtype="float64")
+    ids = IDS[:43]
+    w = Weights.of(rnn)
+    memory = w.map(np.zeros_like)
+    fit(rnn, ids, epochs=3)
+    for _ in range(3):
+        windows = [(ids[k : min(k + 5, 42)], ids[k + 1 : k + 6]) for k in range(0, 42, 5)]
+        reference.train(w, memory, windows, np.zeros((8, 1)), 0.1, 5.0)
+    for got, expected in zip(Weights.of(rnn), w, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_crossings_do_not_change_the_result(monkeypatch, batch_size):
+    def trained(crossing, largest):
+        monkeypatch.setattr(loop, "_CROSSING", crossing)
+        monkeypatch.setattr(loop, "_LARGEST_CROSSING", largest)
+        rnn = network(batch_size=batch_size)
+        history = fit(rnn, steps=333)
+        return rnn.params.block.tobytes(), [r.step for r in history.reports]
+
+    assert trained(10.0, 1 << 20) == trained(0.0, 1 << 20) == trained(10.0, 50)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "steps"),
+    [
+        ({}, "epochs", 800),
+        ({"epochs": 2}, "epochs", 160),
+        ({"steps": 17}, "steps", 17),
+        ({"steps": 17, "epochs": 1}, "steps", 17),
+        ({"steps": 1000, "epochs": 1}, "epochs", 80),
+        ({"seconds": 0}, "seconds", 0),
+        ({"epochs": 0}, "epochs", 0),
+        ({"steps": 0}, "steps", 0),
+        ({"epochs": 5, "callback": lambda progress: progress.step >= 40}, "callback", 40),
+        ({"epochs": 500, "threshold": 9.0}, "threshold", None),
+    ],
+)
+def test_training_stops_for_the_reason_it_gives(options, reason, steps):
+    history = fit(network(), **options)
+    assert history.stop_reason == reason
+    assert steps is None or history.steps == steps
+
+
+def test_seconds_are_kept():
+    started = time.perf_counter()
+    history = fit(network(), seconds=0.3)
+    assert history.stop_reason == "seconds"
+    assert 0.3 <= time.perf_counter() - started < 0.6
+
+
+def test_reports_are_a_few_an_epoch_and_add_up():
+    seen = []
+    history = fit(network(), epochs=2, callback=seen.append, validation_ids=IDS)
+    assert seen == history.reports
+    assert [r.step for r in seen] == [20, 40, 60, 80, 100, 120, 140, 160]
+    assert [r.epoch for r in seen] == [0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
+    assert [r.characters for r in seen] == [100, 200, 300, 399, 499, 599, 699, 798]
+    assert [r.validation_nll is not None for r in seen] == [False, False, False, True] * 2
+    assert history.losses[-1] < history.losses[0] < math.log(11) * 1.1
+    assert seen[0].bpc == pytest.approx(seen[0].nll / math.log(2))
+    assert seen[0].perplexity == pytest.approx(math.exp(seen[0].nll))
+    assert loop.History.from_dict(history.to_dict()) == history
+
+
+def test_reported_loss_is_the_mean_of_the_steps():
+    slow, fast = network(dtype="float64"), network(dtype="float64")
+    history = fit(fast, epochs=1)
+    losses = slow.train_steps(slow.workspace(training=True), *TextStream(IDS, 5).read(0, 80))
+    assert history.losses[0] == pytest.approx(losses[:20].sum() / 100, rel=1e-12)
+    assert history.losses[3] == pytest.approx(losses[60:].sum() / 99, rel=1e-12)
+    smooth = math.log(11) * 5
+    for step, loss in enumerate(losses):
+        smooth = smooth * 0.999 + 0.001 * loss * (5 / 4 if step == 79 else 1)
+    assert history.reports[-1].smooth_loss == pytest.approx(smooth, rel=1e-12)
+
+
+def test_validation_carries_the_state_and_changes_nothing():
+    rnn = network(dtype="float64")
+    fit(rnn, steps=50)
+    before = rnn.params.block.copy()
+    h, log_p = reference.forward(Weights.of(rnn), IDS[:-1], np.zeros((8, 1)))
+    expected = -np.mean([log_p[t][y, 0] for t, y in enumerate(IDS[1:])])
+    assert loop.validate(rnn, IDS) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_array_equal(rnn.params.block, before)
+
+
+def test_divergence_keeps_the_last_good_weights():
+    rnn = network()
+    history = loop.History()
+
+    def poison(progress):
+        rnn.U[:] = np.nan
+        poison.before = rnn.params.block.copy()
+
+    with pytest.raises(DivergedError, match=r"step 21 is not finite.*Lower learning_rate \(0.1\)"):
+        fit(rnn, callback=poison, history=history)
+    np.testing.assert_array_equal(rnn.params.block, poison.before)
+    assert history.stop_reason == "diverged"
+    assert history.steps == 20
+
+
+def test_a_callback_that_raises_reaches_the_caller():
+    rnn = network()
+    twin = network()
+    history = loop.History()
+
+    def fail(progress):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fit(rnn, callback=fail, history=history)
+    fit(twin, steps=20)
+    np.testing.assert_array_equal(rnn.params.block, twin.params.block)
+
+
+def weights_after_each_step(ids, steps):
+    """SHA-256 of the weights after 0, 1, 2 ... steps of an uninterrupted run."""
+    rnn = RNN(100, 11, 25, 0.1, seed=0)
+    stream = TextStream(ids, 25)
+    work = rnn.workspace(training=True)
+    yield hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+    for step in range(steps):
+        window = step % stream.windows
+        work.hs[0] *= window > 0
+        rnn.train_steps(work, *stream.read(window, 1))
+        yield hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step():
+    ids = np.tile(IDS, 20)
+    ends = []
+    for delay in (0.02, 0.05, 0.11, 0.23):
+        rnn = RNN(100, 11, 25, 0.1, seed=0)
+        sent = []
+        threading.Timer(delay, lambda sent=sent: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT))).start()
+        history = loop.History()
+        with pytest.raises(KeyboardInterrupt):
+            fit(rnn, ids, seconds=20, history=history)
+        assert time.perf_counter() - sent[0] < 0.1
+        assert history.stop_reason == "interrupted"
+        ends.append(hashlib.sha256(rnn.params.block.tobytes()).hexdigest())
+    assert set(ends) <= set(weights_after_each_step(ids, 12_000))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": -1}, ValueError, "epochs must be"),
+        ({"epochs": 1.5}, TypeError, "epochs must be"),
+        ({"steps": -1}, ValueError, "steps must be"),
+        ({"steps": True}, TypeError, "steps must be"),
+        ({"seconds": -1}, ValueError, "seconds must be"),
+        ({"seconds": math.nan}, ValueError, "seconds must be"),
+        ({"threshold": math.nan}, ValueError, "threshold must be"),
+        ({"callback": 3}, TypeError, "callback must be callable"),
+    ],
+)
+def test_wrong_option_is_named(options, error, message):
+    with pytest.raises(error, match=message):
+        fit(network(), **options)
+
+
+def test_bar_on_request_only(capfd):
+    fit(network(), steps=10, progress=True)
+    assert "nats/char" in capfd.readouterr().err
+    fit(network(), steps=10, progress=None)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,193 @@
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+import charrnn
+from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary, persistence
+
+
+def make_model(chars="abc", hidden_size=5, dtype="float32", history=None):
+    return CharRNN(RNN(hidden_size, len(chars), 4, 0.1, dtype=dtype, seed=0), Vocabulary(chars), history or History())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = make_model(history=History([Progress(3, 0.5, 30, 0.1, 1.5, 2.5, 1.25)], "steps"))
+    model.save(tmp_path / "model.safetensors")
+    return model, tmp_path / "model.safetensors"
+
+
+chars = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda text: "".join(sorted(set(text))))
+
+
+@given(chars, st.integers(1, 20), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=40)
+def test_round_trip(tmp_path_factory, chars, hidden_size, dtype):
+    model = make_model(chars, hidden_size, dtype)
+    path = tmp_path_factory.mktemp("models") / "m.safetensors"
+    model.save(path)
+    again = charrnn.load(path)
+    np.testing.assert_array_equal(again.rnn.params.block, model.rnn.params.block)
+    assert again.rnn.params.block.dtype == dtype
+    assert again.vocabulary == model.vocabulary
+    assert again.generate(20, seed=1) == model.generate(20, seed=1)
+
+
+def test_options_and_history_survive(saved):
+    model, path = saved
+    again = charrnn.load(path)
+    assert again.history == model.history
+    for name in ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value"):
+        assert getattr(again.rnn, name) == getattr(model.rnn, name)
+    again.save(path)
+    assert charrnn.load(str(path)).history == model.history
+
+
+def test_anyone_can_read_the_weights(saved):
+    model, path = saved
+    tensors = load_file(path)
+    assert {name: array.shape for name, array in tensors.items()} == {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": (5,), "by": (3,)}
+    np.testing.assert_array_equal(tensors["Whh"].T, model.rnn.W)
+
+
+def metadata_of(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return file.metadata()
+
+
+def change(path, *, tensors=None, metadata=None):
+    """Write the file again with some tensors and metadata replaced, None removing them, and the SHA-256 put right."""
+    kept = {name: array for name, array in {**load_file(path), **(tensors or {})}.items() if array is not None}
+    words = {**metadata_of(path), **(metadata or {})}
+    if set(kept) == set(persistence.NAMES) and "sha256" not in (metadata or {}):
+        words["sha256"] = persistence._digest(kept)
+    save_file(kept, path, {name: word for name, word in words.items() if word is not None})
+
+
+def config(**changes):
+    values = {"hidden_size": 5, "seq_length": 4, "batch_size": 1, "learning_rate": 0.1, "clip_value": 5.0, "initial_accumulator_value": 0.0}
+    values |= changes
+    return json.dumps({name: value for name, value in values.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({}, {"format": "other"}, "not a charrnn model"),
+        ({}, {"format": None}, "not a charrnn model"),
+        ({}, {"version": "2"}, "format version 2; this charrnn reads 1"),
+        ({"by": None}, {}, "the tensors must be"),
+        ({"extra": np.zeros(3)}, {}, "the tensors must be"),
+        ({}, {"sha256": "0" * 64}, "SHA-256"),
+        ({}, {"sha256": None}, "sha256"),
+        ({}, {"vocabulary": None}, "vocabulary"),
+        ({}, {"vocabulary": "ab"}, "Wxh is float32"),
+        ({}, {"vocabulary": "cba"}, "ascending"),
+        ({}, {"vocabulary": "aab"}, "distinct"),
+        ({"Whh": np.zeros((5, 4), np.float32)}, {}, "Whh is float32"),
+        ({"Wxh": np.zeros((3, 5), np.float64)}, {}, "Wxh is float64"),
+        ({name: np.zeros(shape, np.int32) for name, shape in {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}.items()}, {}, "dtype"),
+        ({"bh": np.full(5, np.nan, np.float32)}, {}, "bh has values that are not finite"),
+        ({"by": np.full(3, np.inf, np.float32)}, {}, "by has values that are not finite"),
+        ({}, {"config": "{"}, "damaged"),
+        ({}, {"config": "[" * 100_000}, "damaged"),
+        ({}, {"config": "3"}, "damaged"),
+        ({}, {"config": config(hidden_size=6)}, "6 units"),
+        ({}, {"config": config(hidden_size=None)}, "config must hold"),
+        ({}, {"config": config(more=1)}, "config must hold"),
+        ({}, {"config": config(seq_length=0)}, "seq_length must be"),
+        ({}, {"config": config(seq_length=True)}, "seq_length must be"),
+        ({}, {"config": config(learning_rate=float("nan"))}, "learning_rate must be"),
+        ({}, {"history": "{}"}, "damaged"),
+        ({}, {"history": None}, "history"),
+        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null}'}, "damaged"),
+    ],
+)
+def test_a_wrong_file_is_refused(saved, tensors, metadata, message):
+    _, path = saved
+    change(path, tensors=tensors, metadata=metadata)
+    with pytest.raises(ModelFormatError, match=message) as error:
+        charrnn.load(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x80\x04pickle", b"PK\x03\x04" + b"\0" * 100, b"\x89PNG" + b"\0" * 100, b"\xff" * 200])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="not a safetensors file"):
+        charrnn.load(path)
+
+
+def test_every_truncation_and_every_flipped_bit_is_refused(saved):
+    _, path = saved
+    data = path.read_bytes()
+    for size in range(0, len(data), 7):
+        path.write_bytes(data[:size])
+        with pytest.raises(ModelFormatError):
+            charrnn.load(path)
+    accepted = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        try:
+            again = charrnn.load(path)
+        except ModelFormatError:
+            continue
+        accepted += 1  # a number in the history, an option, spaces: nothing that indexes memory
+        assert len(again.generate(3, seed=0)) == 3
+    assert accepted < len(data) * 0.2
+
+
+def test_missing_file_directory_and_missing_folder(saved, tmp_path):
+    model, _ = saved
+    with pytest.raises(FileNotFoundError):
+        charrnn.load(tmp_path / "no.safetensors")
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        charrnn.load(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        model.save(tmp_path / "no" / "model.safetensors")
+    assert error.value.filename == str(tmp_path / "no" / "model.safetensors")
+    with pytest.raises(OSError, match="directory|denied"):
+        model.save(tmp_path)
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, failing):
+    _, path = saved
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device", "temporary name")
+
+    monkeypatch.setattr(persistence.os, failing, fail)
+    with pytest.raises(OSError, match="No space left") as error:
+        make_model("xyz").save(path)
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes and links")
+def test_links_are_followed_and_modes_kept(saved):
+    model, path = saved
+    path.chmod(0o640)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    model.save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert charrnn.load(link).vocabulary == model.vocabulary
+
+
+def test_the_file_says_nothing_about_the_machine(saved):
+    _, path = saved
+    words = metadata_of(path)
+    assert sorted(words) == ["config", "format", "history", "sha256", "version", "vocabulary"]

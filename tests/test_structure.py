@@ -1,0 +1,70 @@
+"""The house rules that a test can hold: arrows go one way, import is cheap and polite, the versions agree, examples run."""
+
+import ast
+import doctest
+import importlib
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import charrnn
+
+PACKAGE = Path(charrnn.__file__).parent
+ROOT = Path(__file__).parents[1]
+# Each module may import those to its left.
+ORDER = ["errors", "_core", "_dispatch", "vocabulary", "reader", "parameters", "loop", "rnn", "persistence", "model", "training", "cli", "__main__"]
+
+
+def test_modules_import_only_what_comes_before_them():
+    assert sorted([*ORDER, "__init__"]) == sorted(path.stem for path in [*PACKAGE.glob("*.py"), PACKAGE / "_core"])
+    for place, module in enumerate(ORDER):
+        if module == "_core":
+            continue
+        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                names = [node.module] if node.module else [alias.name for alias in node.names if alias.name in ORDER]
+                assert set(names) <= set(ORDER[:place]), f"{module} imports {names}"
+
+
+@pytest.mark.parametrize("module", [name for name in ORDER if name not in ("_core", "__main__")] + [""])
+def test_docstring_examples(module):
+    results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
+    assert results.failed == 0
+
+
+def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
+    program = """if True:
+        import locale, os, random, signal, sys, threading, warnings
+        import numpy as np
+        def world():
+            handlers = [signal.getsignal(s) for s in signal.valid_signals()]
+            rng = np.random.get_state()[1].tolist(), random.getstate()
+            return handlers, rng, locale.setlocale(locale.LC_ALL), list(warnings.filters), threading.active_count(), dict(os.environ), os.getcwd()
+        before = world()
+        import charrnn
+        assert world() == before
+        assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
+        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data"):
+            assert heavy not in sys.modules, heavy
+    """
+    subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_versions_agree():
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("the tests were copied away from the project")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == charrnn.__version__
+    assert f"## {charrnn.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_flag_breaks_the_numerical_contract():
+    setup = ROOT / "setup.py"
+    if not setup.exists():
+        pytest.skip("the tests were copied away from the project")
+    words = setup.read_text(encoding="utf-8")
+    for flag in ("fast-math", "Ofast", "associative-math", "fp:fast", "unsafe-math"):
+        assert flag not in words
+    assert "-ffp-contract=off" in words

@@ -1,0 +1,129 @@
+import hashlib
+import math
+import os
+import platform
+import signal
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.loop import validate
+
+
+def test_train_file_learns_real_text(text_file, english):
+    model = charrnn.train_file(text_file(english), epochs=6, progress=False)
+    assert model.history.stop_reason == "epochs"
+    assert model.history.losses[-1] < 2.1
+    assert model.history.validation_losses[-1] < 2.4
+    assert len(model.history.validation_losses) == 6
+    held_out = english[len(english) - len(english) // 10 :]
+    assert model.history.validation_losses[-1] == pytest.approx(validate(model.rnn, model.vocabulary.encode(held_out)))
+    assert model.vocabulary.chars == "".join(sorted(set(english)))
+
+
+def test_options_reach_the_network():
+    model = charrnn.train_text(
+        "hello world " * 20, hidden_size=7, seq_length=9, batch_size=2, learning_rate=0.2, clip_value=1.0, dtype="float64", steps=3
+    )
+    rnn = model.rnn
+    assert (rnn.hidden_size, rnn.seq_length, rnn.batch_size, rnn.learning_rate, rnn.clip_value) == (7, 9, 2, 0.2, 1.0)
+    assert rnn.dtype == np.float64
+    assert model.history.steps == 3
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    def digest(seed):
+        return charrnn.train_text("hello world " * 20, hidden_size=7, epochs=2, seed=seed).rnn.params.block.tobytes()
+
+    assert digest(1) == digest(1) != digest(2)
+
+
+def test_same_bits_in_every_process(python):
+    """Whatever PYTHONHASHSEED, and on every variant with FMA."""
+    program = (
+        "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3);"
+        "print(hashlib.sha256(m.rnn.params.block.tobytes()).hexdigest(), m.generate(40, seed=1))"
+    )
+    from charrnn import _dispatch
+
+    levels = [level for level in _dispatch.available() if level != "baseline"] or ["baseline"]
+    printed = {
+        subprocess.run(
+            [python, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": str(seed), "CHARRNN_ISA": levels[seed % len(levels)]},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize("text", ["ab", "aa", "aaaaaaaaaaaa", "abc" * 3])
+def test_tiny_texts_train(text):
+    model = charrnn.train_text(text, hidden_size=3, epochs=2)
+    assert len(model.generate(5, seed=0)) == 5
+    assert math.isfinite(model.score(text))
+
+
+def test_no_validation_where_there_is_too_little_text():
+    assert charrnn.train_text("ab" * 9, epochs=1).history.validation_losses == []
+    assert charrnn.train_text("ab" * 50, epochs=1, validation_fraction=0).history.validation_losses == []
+    assert len(charrnn.train_text("ab" * 50, epochs=1).history.validation_losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "message"),
+    [
+        ("", {}, ValueError, "text has no character; training needs at least 2"),
+        ("a", {}, ValueError, "text has 1 character"),
+        (b"ab", {}, TypeError, "text must be a str, not bytes"),
+        ("a\ud800", {}, ValueError, r"text\[1\] = '\\ud800' is a lone surrogate"),
+        ("ab", {"hidden_size": 0}, ValueError, "hidden_size must be"),
+        ("ab", {"hidden_size": 2**40}, ValueError, "hidden_size must be"),
+        ("ab", {"hidden_size": True}, TypeError, "hidden_size must be"),
+        ("ab", {"learning_rate": math.nan}, ValueError, "learning_rate must be"),
+        ("ab", {"validation_fraction": 1}, ValueError, "validation_fraction must be below 1"),
+        ("ab", {"validation_fraction": -0.1}, ValueError, "validation_fraction must be"),
+        ("ab", {"validation_fraction": math.nan}, ValueError, "validation_fraction must be"),
+        ("ab", {"epochs": -1}, ValueError, "epochs must be"),
+        ("ab", {"hiden_size": 3}, TypeError, "hiden_size"),
+    ],
+)
+def test_wrong_input_is_refused(text, options, error, message):
+    with pytest.raises(error, match=message):
+        charrnn.train_text(text, **options)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+def test_the_model_is_not_lost_at_ctrl_c():
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(charrnn.TrainingInterrupted) as stopped:
+        charrnn.train_text("hello world " * 500, seconds=30)
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    model = stopped.value.model
+    assert model.history.stop_reason == "interrupted"
+    assert model.score("hello world") < math.log2(8)
+
+
+def test_the_model_is_not_lost_when_training_diverges():
+    with pytest.raises(charrnn.DivergedError) as diverged:
+        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
+    model = diverged.value.model
+    assert model.history.stop_reason == "diverged"
+    assert np.isfinite(model.rnn.W).all()
+
+
+def test_golden_hash_from_text_to_weights():
+    """The golden hashes of test_core pin the kernels; this pins the whole path from text to weights on machines with FMA."""
+    if charrnn.isa == "baseline" and platform.machine().lower() in ("x86_64", "amd64"):
+        pytest.skip("without FMA the results are right to rounding, not to the bit")
+    model = charrnn.train_text("to be, or not to be, that is the question\n" * 30, epochs=2)
+    assert hashlib.sha256(model.rnn.params.block.tobytes()).hexdigest() == GOLDEN
+
+
+GOLDEN = "ebddad071d17f25692ad9d58bebd79e09bc4231df8424f8369616282b3c9f3a5"
