@@ -1,7 +1,7 @@
 """The oracle: the network and its training step in NumPy, written for clarity, column by column as the equations in docs/math.md read.
 
-Everything is float64, or complex128 for complex-step derivatives, which need functions without abs() and comparisons on the way from a weight to
-the loss (Squire and Trapp, 1998).
+Everything is float64, or complex128 for complex-step derivatives, which need functions without abs() and comparisons on the way
+from a weight to the loss (Squire and Trapp, 1998).
 """
 
 from dataclasses import dataclass, fields
@@ -32,7 +32,7 @@ class Weights:
 
 
 def random_weights(H, V, rng, scale=0.5):
-    """Weights of standard deviation scale; those that leave a hidden unit are smaller when there are many, so that the states are not chaotic."""
+    """Weights of standard deviation scale; those that leave a hidden unit are smaller when there are many, lest the states be chaotic."""
     fan = min(1.0, 2.0 / np.sqrt(H))
     shapes = ((H, V, 1.0), (H, H, fan), (V, H, fan), (H, 1, 1.0), (V, 1, 1.0))
     return Weights(*(scale * factor * rng.standard_normal((rows, cols)) for rows, cols, factor in shapes))
@@ -79,7 +79,7 @@ def adagrad(w, memory, d, learning_rate):
 
 
 def train(w, memory, windows, h0, learning_rate, clip):
-    """One clipped Adagrad step for each (inputs, targets), the state carried; returns the losses and the last state. Changes w and memory."""
+    """One clipped Adagrad step for each (inputs, targets), the state carried; returns losses and last state. Changes w and memory."""
     losses = []
     for inputs, targets in windows:
         losses.append(loss(w, inputs, targets, h0))
@@ -91,7 +91,7 @@ def train(w, memory, windows, h0, learning_rate, clip):
 
 
 def central_differences(w, inputs, targets, h0, step=1e-3):
-    """The gradient of `loss` by fourth-order central differences, each weight moved by one and two steps, in the longest float there is."""
+    """The gradient of `loss` by fourth-order central differences, in the longest float there is."""
     w, h0 = w.map(lambda array: array.astype(np.longdouble)), h0.astype(np.longdouble)
     result = w.map(np.zeros_like)
     for array, out in zip(w, result, strict=True):

@@ -13,7 +13,19 @@ from charrnn.reader import IGNORED, TextStream
 from charrnn.rnn import RNN, make_random
 from charrnn.vocabulary import Vocabulary
 
-SIZES = [(1, 1, 1), (1, 2, 3), (2, 1, 2), (7, 5, 4), (8, 16, 8), (9, 17, 5), (16, 33, 3), (33, 9, 9), (50, 97, 11), (100, 65, 25), (130, 40, 6)]  # H, V, T
+SIZES = [
+    (1, 1, 1),
+    (1, 2, 3),
+    (2, 1, 2),
+    (7, 5, 4),
+    (8, 16, 8),
+    (9, 17, 5),
+    (16, 33, 3),
+    (33, 9, 9),
+    (50, 97, 11),
+    (100, 65, 25),
+    (130, 40, 6),
+]  # H, V, T
 SHAPES = [  # H, V, T, B: 40 random ones, and the corners
     *((int(rng.integers(1, 18)), int(rng.integers(1, 24)), int(rng.integers(1, 14)), 1) for rng in map(np.random.default_rng, range(40))),
     (1, 1, 1, 1), (17, 2, 1, 1), (1, 19, 3, 1), (33, 49, 4, 1), (5, 3, 1, 3), (16, 17, 3, 4), (9, 20, 4, 9),
@@ -122,6 +134,14 @@ def test_softmax_of_huge_logits(kernels, dtype):
     rnn = RNN(2, 3, 1, 0.1, dtype=dtype)
     np.testing.assert_allclose(rnn.softmax([1e4, 1e4, -1e4])[:, 0], [0.5, 0.5, 0], atol=1e-7)
     np.testing.assert_allclose(rnn.softmax([-1e4, -1e4 + 1, -1e4])[:, 0], np.exp([0, 1, 0]) / np.exp([0, 1, 0]).sum(), rtol=1e-6)
+
+
+def test_softmax_finds_a_maximum_anywhere_in_the_row(kernels):
+    for place in (0, 15, 16, 40, 69):
+        logits = np.full(70, -1e4)
+        logits[place] = 1e4
+        p = RNN(2, 70, 1, 0.1, dtype="float32").softmax(logits)[:, 0]
+        np.testing.assert_array_equal(p, np.arange(70) == place)
 
 
 def test_small_probabilities_are_exactly_zero_never_subnormal(kernels):
@@ -249,6 +269,14 @@ def test_a_step_that_diverges_is_not_applied(kernels):
     np.testing.assert_array_equal(rnn.params.block, before)
     assert not rnn.memory.block.any()
     assert not work.hs[0].any()
+
+
+def test_an_infinite_loss_is_not_applied_though_its_gradient_is_finite(kernels):
+    rnn = RNN(4, 3, 2, 0.1, dtype="float32")
+    rnn.c[1] = -np.inf
+    before = rnn.params.block.copy()
+    assert len(rnn.train_steps(rnn.workspace(training=True), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
+    np.testing.assert_array_equal(rnn.params.block, before)
 
 
 def test_an_overflowing_gradient_is_not_applied(kernels):

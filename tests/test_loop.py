@@ -109,7 +109,7 @@ def test_validation_carries_the_state_and_changes_nothing():
     rnn = network(dtype="float64")
     fit(rnn, steps=50)
     before = rnn.params.block.copy()
-    h, log_p = reference.forward(Weights.of(rnn), IDS[:-1], np.zeros((8, 1)))
+    _, log_p = reference.forward(Weights.of(rnn), IDS[:-1], np.zeros((8, 1)))
     expected = -np.mean([log_p[t][y, 0] for t, y in enumerate(IDS[1:])])
     assert loop.validate(rnn, IDS) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_array_equal(rnn.params.block, before)

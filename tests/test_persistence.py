@@ -94,7 +94,11 @@ def config(**changes):
         ({}, {"vocabulary": "aab"}, "distinct"),
         ({"Whh": np.zeros((5, 4), np.float32)}, {}, "Whh is float32"),
         ({"Wxh": np.zeros((3, 5), np.float64)}, {}, "Wxh is float64"),
-        ({name: np.zeros(shape, np.int32) for name, shape in {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}.items()}, {}, "dtype"),
+        (
+            {name: np.zeros(shape, np.int32) for name, shape in {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}.items()},
+            {},
+            "dtype",
+        ),
         ({"bh": np.full(5, np.nan, np.float32)}, {}, "bh has values that are not finite"),
         ({"by": np.full(3, np.inf, np.float32)}, {}, "by has values that are not finite"),
         ({}, {"config": "{"}, "damaged"),
@@ -155,7 +159,7 @@ def test_missing_file_directory_and_missing_folder(saved, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         model.save(tmp_path / "no" / "model.safetensors")
     assert error.value.filename == str(tmp_path / "no" / "model.safetensors")
-    with pytest.raises(OSError, match="directory|denied"):
+    with pytest.raises(OSError, match=r"directory|denied"):
         model.save(tmp_path)
 
 

@@ -81,7 +81,9 @@ def test_reader_has_the_tutorials_attributes(text_file):
     reader.close()
 
 
-@pytest.mark.parametrize(("seq_length", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)])
+@pytest.mark.parametrize(
+    ("seq_length", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)]
+)
 def test_wrong_seq_length_is_refused(text_file, seq_length, error):
     with pytest.raises(error, match="seq_length must be"):
         DataReader(text_file("banana"), seq_length)

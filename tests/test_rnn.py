@@ -21,7 +21,14 @@ H0 = np.zeros((6, 1))
         *(
             (name, value, error)
             for name in ("hidden_size", "vocab_size", "seq_length", "batch_size")
-            for value, error in [(0, ValueError), (-1, ValueError), (2**40, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)]
+            for value, error in [
+                (0, ValueError),
+                (-1, ValueError),
+                (2**40, ValueError),
+                (True, TypeError),
+                (2.5, TypeError),
+                ("8", TypeError),
+            ]
         ),
         *((name, value, ValueError) for name in ("learning_rate", "clip_value") for value in (float("nan"), 0, -1)),
         ("learning_rate", float("inf"), ValueError),
@@ -124,7 +131,12 @@ def test_wrong_ids_are_named(rnn, inputs, error, message):
 
 @pytest.mark.parametrize(
     ("h", "message"),
-    [(np.zeros(6), r"shape \(6, 1\)"), (np.zeros((5, 1)), r"shape \(6, 1\)"), (np.full((6, 1), np.nan), "finite"), ([["a"]] * 6, "numbers")],
+    [
+        (np.zeros(6), r"shape \(6, 1\)"),
+        (np.zeros((5, 1)), r"shape \(6, 1\)"),
+        (np.full((6, 1), np.nan), "finite"),
+        ([["a"]] * 6, "numbers"),
+    ],
 )
 def test_wrong_state_is_named(rnn, h, message):
     with pytest.raises(ValueError, match=f"hprev.*{message}"):

@@ -14,7 +14,21 @@ import charrnn
 PACKAGE = Path(charrnn.__file__).parent
 ROOT = Path(__file__).parents[1]
 # Each module may import those to its left.
-ORDER = ["errors", "_core", "_dispatch", "vocabulary", "reader", "parameters", "loop", "rnn", "persistence", "model", "training", "cli", "__main__"]
+ORDER = [
+    "errors",
+    "_core",
+    "_dispatch",
+    "vocabulary",
+    "reader",
+    "parameters",
+    "loop",
+    "rnn",
+    "persistence",
+    "model",
+    "training",
+    "cli",
+    "__main__",
+]
 
 
 def test_modules_import_only_what_comes_before_them():
@@ -41,7 +55,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         def world():
             handlers = [signal.getsignal(s) for s in signal.valid_signals()]
             rng = np.random.get_state()[1].tolist(), random.getstate()
-            return handlers, rng, locale.setlocale(locale.LC_ALL), list(warnings.filters), threading.active_count(), dict(os.environ), os.getcwd()
+            host = locale.setlocale(locale.LC_ALL), list(warnings.filters), threading.active_count(), dict(os.environ), os.getcwd()
+            return handlers, rng, host
         before = world()
         import charrnn
         assert world() == before

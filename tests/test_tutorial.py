@@ -37,7 +37,9 @@ def test_output_bias_learns(reader):
 def test_symbol_order_is_the_same_in_every_process(text_file, python):
     program = f"from charrnn import DataReader; print(DataReader({str(text_file(TEXT))!r}, 5).char_to_ix)"
     orders = {
-        subprocess.run([python, "-c", program], env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [python, "-c", program], env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True, text=True, check=True
+        ).stdout
         for seed in range(3)
     }
     assert orders == {f"{ {char: ix for ix, char in enumerate(sorted(set(TEXT)))} }\n"}
@@ -113,7 +115,13 @@ def test_softmax_loss_and_predict_exist(reader):
 def test_file_is_utf8_whatever_the_locale_and_newlines_are_kept(text_file, python):
     path = text_file("é\r\nü\r☃\n")
     program = f"from charrnn import DataReader; print(ascii(DataReader({str(path)!r}, 5).data))"
-    ran = subprocess.run([python, "-c", program], env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [python, "-c", program],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert ran.stdout == ascii("é\r\nü\r☃\n") + "\n"
 
 

@@ -357,7 +357,8 @@ cdef void _backward(
 
 
 cdef void _adagrad_used_rows(
-    const int[:, ::1] inputs, real[:, ::1] parameter, real[:, ::1] memory, const real[:, ::1] gradient, char[::1] used, real rate, real clip,
+    const int[:, ::1] inputs, real[:, ::1] parameter, real[:, ::1] memory, const real[:, ::1] gradient, char[::1] used,
+    real rate, real clip,
 ) noexcept nogil:
     """Adagrad on the rows of Wxh whose character is in inputs: the others have gradient 0, which changes nothing."""
     cdef Py_ssize_t t, b, v

@@ -179,7 +179,7 @@ cdef inline double uniform(unsigned long long* state) noexcept nogil:
 
 
 cdef inline double normal(unsigned long long* state) noexcept nogil:
-    """Next standard normal number: the polar method (Marsaglia and Bray, 1964), one of each pair used so that the state stays one counter."""
+    """Next standard normal number: the polar method (Marsaglia and Bray, 1964), one of each pair used: the state stays one counter."""
     cdef double u, v, s
     while True:
         u = 2 * uniform(state) - 1

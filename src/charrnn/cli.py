@@ -54,7 +54,9 @@ def _explain(error):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="charrnn", description="Learn a text one character at a time, then write and score text.", epilog="charrnn COMMAND --help tells more."
+        prog="charrnn",
+        description="Learn a text one character at a time, then write and score text.",
+        epilog="charrnn COMMAND --help tells more.",
     )
     parser.add_argument("--version", action="version", version=f"charrnn {__version__} ({isa} kernels)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -62,7 +64,7 @@ def _parser():
     train = commands.add_parser(
         "train",
         help="train a model on a text file",
-        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends the training early and keeps the model.",
+        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.add_argument("file", nargs="?", help="the text; if left out, the documentation that comes with Python")
@@ -70,11 +72,15 @@ def _parser():
     train.add_argument("--hidden-size", type=int, default=100, metavar="H", help="units in the hidden layer")
     train.add_argument("--seq-length", type=int, default=25, metavar="T", help="characters in a training window")
     train.add_argument("--batch-size", type=int, default=1, metavar="B", help="parallel streams of the text")
-    train.add_argument("--learning-rate", type=float, default=train_text.__kwdefaults__["learning_rate"], metavar="R", help="step of Adagrad")
+    train.add_argument(
+        "--learning-rate", type=float, default=train_text.__kwdefaults__["learning_rate"], metavar="R", help="step of Adagrad"
+    )
     train.add_argument("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
     train.add_argument("--steps", type=int, metavar="N", help="end after N windows")
     train.add_argument("--seconds", type=float, metavar="S", help="end after S seconds")
-    train.add_argument("--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on")
+    train.add_argument(
+        "--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on"
+    )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of the initial weights")
     train.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     train.set_defaults(run=_train)
@@ -88,7 +94,9 @@ def _parser():
     generate.add_argument("model", help="a file that charrnn train saved")
     generate.add_argument("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue")
     generate.add_argument("-n", "--length", type=int, default=400, metavar="N", help="characters to write")
-    generate.add_argument("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely")
+    generate.add_argument(
+        "--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely"
+    )
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
     generate.set_defaults(run=_generate)
 
@@ -154,7 +162,9 @@ def _report(model, arguments):
     history = model.history
     if history.reports:
         last = history.reports[-1]
-        print(f"{last.step} steps in {last.seconds:.1f} s, {last.characters / last.seconds:,.0f} characters/s; ended by {history.stop_reason}")
+        print(
+            f"{last.step} steps in {last.seconds:.1f} s, {last.characters / last.seconds:,.0f} characters/s; ended by {history.stop_reason}"
+        )
         print(f"training    {_figures(last.nll)}")
     if history.validation_losses:
         print(f"validation  {_figures(history.validation_losses[-1])}")

@@ -1,4 +1,7 @@
-"""The only training loop in Python: budgets, validation, reports, progress, interruption. It sees a network as something that trains on windows."""
+"""The only training loop in Python: budgets, validation, reports, progress, interruption.
+
+It sees a network as something that trains on windows.
+"""
 
 import math
 import sys
@@ -59,7 +62,10 @@ class Progress:
 
 @dataclass
 class History:
-    """What training did: the reports, and why it stopped ("epochs", "steps", "seconds", "threshold", "callback", "interrupted", "diverged")."""
+    """What training did: the reports, and why it stopped.
+
+    stop_reason is "epochs", "steps", "seconds", "threshold", "callback", "interrupted" or "diverged".
+    """
 
     reports: list = field(default_factory=list)
     stop_reason: str | None = None

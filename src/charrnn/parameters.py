@@ -25,8 +25,8 @@ def zeros(shape, dtype):
 class Parameters:
     """Five arrays in one block: `block` is all of them, `dense` all but Wxh.
 
-    Wxh (V, Hp), Whh (H, Hp), Why (H, Vp), bh (Hp,), by (Vp,): row i of a matrix holds the weights that leave unit or character i, so U = Wxh.T,
-    W = Whh.T and V = Why.T in the tutorial's letters. Also the shape of gradients and of Adagrad's memory.
+    Wxh (V, Hp), Whh (H, Hp), Why (H, Vp), bh (Hp,), by (Vp,): row i of a matrix holds the weights that leave unit or character i,
+    so U = Wxh.T, W = Whh.T and V = Why.T in the tutorial's letters. Also the shape of gradients and of Adagrad's memory.
     """
 
     def __init__(self, hidden_size, vocab_size, dtype):
@@ -52,7 +52,8 @@ class Parameters:
 class Workspace:
     """Scratch space of one window of T characters in B streams. `hs[0]` is the state that is carried from window to window.
 
-    hs (T + 1, B, Hp); p (T, B, Vp); dh (T, B, Hp), in the forward pass the sums before tanh. With training=True also what the backward pass needs.
+    hs (T + 1, B, Hp); p (T, B, Vp); dh (T, B, Hp), in the forward pass the sums before tanh. With training=True also what the
+    backward pass needs.
     """
 
     def __init__(self, T, B, hidden_size, vocab_size, dtype, training=False):

@@ -98,7 +98,9 @@ def _build(metadata, tensors):
     shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
     for name, tensor in tensors.items():
         if tensor.shape != shapes[name] or tensor.dtype != dtype or config["hidden_size"] != H:
-            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {config['hidden_size']} units need {shapes[name]}")
+            raise ValueError(
+                f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {config['hidden_size']} units need {shapes[name]}"
+            )
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} has values that are not finite")
     rnn = RNN(vocab_size=V, dtype=dtype.name, seed=0, **config)

@@ -53,8 +53,8 @@ class RNN:
     clip_value : float, default 5.0
         Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches it off.
     initial_accumulator_value : float, default 0.0
-        Where Adagrad's memory starts. At 0, as in the tutorial, the first steps change every weight by about learning_rate, however small its
-        gradient; a large value makes them small.
+        Where Adagrad's memory starts. At 0, as in the tutorial, the first steps change every weight by about learning_rate,
+        however small its gradient; a large value makes them small.
     dtype : {"float32", "float64"}
         float32 trains fast; float64 is for proofs.
     seed : int, optional
@@ -375,7 +375,9 @@ class RNN:
         for name, ids, lowest in (("inputs", inputs, 0), ("targets", targets, IGNORED)):
             ids = np.asarray(ids)
             if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.shape != (len(inputs), work.hs.shape[1]):
-                raise ValueError(f"{name} must be integers of shape ({len(inputs)}, {work.hs.shape[1]}), not {ids.dtype} of shape {ids.shape}")
+                raise ValueError(
+                    f"{name} must be integers of shape ({len(inputs)}, {work.hs.shape[1]}), not {ids.dtype} of shape {ids.shape}"
+                )
             if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
                 where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
                 raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")

@@ -33,10 +33,11 @@ def train_text(
     text : str
         At least two characters.
     hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value, dtype, seed
-        See `RNN`; the defaults of learning_rate and initial_accumulator_value are those that served ten seeds best on Tiny Shakespeare. The same text, options and seed give the same model, bit for bit, on every processor with FMA.
+        See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
+        options and seed give the same model, bit for bit, on every processor with FMA.
     epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one reached ends the
-        training; none given: 10 epochs.
+        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one
+        reached ends the training; none given: 10 epochs.
     validation_fraction : float, default 0.1
         This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
     callback : callable, optional
