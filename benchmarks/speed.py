@@ -4,9 +4,10 @@ import statistics
 import sys
 import time
 
-import charrnn
 import numpy as np
 import peers
+
+import charrnn
 
 
 def timed(run, steps):
