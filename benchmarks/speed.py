@@ -26,7 +26,7 @@ def main(path, rounds=7):
         f"charrnn, {charrnn.isa}": (peers.train_charrnn(p), 4000),
     }
     times = {name: [] for name in programs}
-    for _ in range(rounds):
+    for _ in range(int(rounds)):
         for name, (run, steps) in programs.items():
             times[name].append(timed(run, steps))
     first = statistics.median(next(iter(times.values())))
