@@ -59,6 +59,7 @@ def variants():
                 shutil.copy(SOURCE, copy)
             sources[f"charrnn._core_{isa}"] = copy
     macros = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
+    macros.append(("CYTHON_INLINE", "inline __attribute__((always_inline))"))
     return [
         Extension(name, [str(source)], include_dirs=["src/charrnn"], define_macros=macros, py_limited_api=ABI3)
         for name, source in sources.items()

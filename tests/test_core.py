@@ -59,8 +59,8 @@ def gradient(core, rnn, inputs, targets, h0):
     work = rnn.workspace(*inputs.shape, training=True)
     work.hs[0, :, : rnn.hidden_size] = h0.T
     core.cell_forward(work.hs, rnn.params, work, inputs)
-    core.output_forward(work.hs, rnn.params, work.p, 1)
-    core.softmax(work.p, targets, np.empty(inputs.shape))
+    core.output_forward(work.hs, rnn.params, work.p, 1, rnn.vocab_size)
+    core.softmax(work.p, targets, np.empty(inputs.shape), rnn.vocab_size)
     core.backward(work.hs, rnn.params, work, work.grads, inputs, targets)
     g = work.grads.views()
     assert T == len(work.p)

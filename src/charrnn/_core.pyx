@@ -16,96 +16,99 @@ from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, normal, r
 
 cdef extern from *:
     """
-    /* Register tiles: TILE_M x TILE_N accumulators and one row of inputs fill the vector registers; ROW_N is the widest single row.
-       TILE_N must exceed 16: GCC 12 unrolls a shorter inner loop before it vectorises and the tile gets ten times slower. */
+    /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (measured: benchmarks/README.md); 0 rows
+       means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and a tile
+       of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile. */
     #if defined(__AVX512F__)
-    enum { TILE_M = 8, TILE_N = 48, ROW_N = 128 };
+    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4, TILE_WIDTH = 112, ROW_WIDTH = 128 };
     #elif defined(__AVX2__)
-    enum { TILE_M = 4, TILE_N = 24, ROW_N = 96 };
+    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 96 };
     #else
-    enum { TILE_M = 2, TILE_N = 24, ROW_N = 32 };
+    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 32 };
     #endif
     """
-    enum: TILE_M
-    enum: TILE_N
-    enum: ROW_N
+    enum: ROWS_24
+    enum: ROWS_32
+    enum: ROWS_48
+    enum: ROWS_64
+    enum: ROWS_80
+    enum: ROWS_96
+    enum: ROWS_112
+    enum: TILE_WIDTH
+    enum: ROW_WIDTH
 
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()
 
 cdef enum:
     LANES = 16       # leading dimensions are multiples of it; partial sums along a row
-    MAX_ROW = 128    # the widest row of any target, a multiple of LANES
+    MAX_ROWS = 12    # of any tile, on any target
+    MAX_WIDTH = 128
+    L1_NUMBERS = 16384    # of float32, three quarters of a first-level cache of 32 KiB
 
-PADDING = LANES
+globals()["LANES"] = LANES
 PAD_LOGIT = -1e30    # the bias of padding characters: finite, and their probability is exactly 0
 
 
 # ------------------------------------------------------------------------------------------------------------------ linear algebra
 
-cdef void _tile(
-    Py_ssize_t K,
+cdef inline void _tile(
+    Py_ssize_t rows, Py_ssize_t width, Py_ssize_t K,
+    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc, Py_ssize_t first,
+) noexcept nogil:
+    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], from row first on; rows and width are constants, so the sums live in registers."""
+    cdef real acc[MAX_ROWS][MAX_WIDTH]
+    cdef Py_ssize_t i, j, p
+    for i in range(rows):
+        for j in range(width):
+            acc[i][j] = init[i * ldi + j]
+    for p in range(K):
+        for i in range(rows):
+            for j in range(width):
+                acc[i][j] = fma(A[i * a_row + p * a_col], B[p * ldb + j], acc[i][j])
+    for i in range(rows):
+        if i >= first:
+            for j in range(width):
+                C[i * ldc + j] = acc[i][j]
+
+
+cdef inline void _strip(
+    Py_ssize_t rows, Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc,
 ) noexcept nogil:
-    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], for one tile of TILE_M x TILE_N."""
-    cdef real acc[TILE_M][TILE_N]
-    cdef Py_ssize_t i, j, p
-    for i in range(TILE_M):
-        for j in range(TILE_N):
-            acc[i][j] = init[i * ldi + j]
-    for p in range(K):
-        for i in range(TILE_M):
-            for j in range(TILE_N):
-                acc[i][j] = fma(A[i * a_row + p * a_col], B[p * ldb + j], acc[i][j])
-    for i in range(TILE_M):
-        for j in range(TILE_N):
-            C[i * ldc + j] = acc[i][j]
+    """The tiles of one strip of M >= rows rows.
+
+    The last tile is moved back inside and stores only the rows that are left. Where B is walked more than once, it is walked in blocks of
+    rows that stay in L1, the sums waiting in C meanwhile.
+    """
+    cdef Py_ssize_t block = K if M <= rows else L1_NUMBERS // width
+    cdef Py_ssize_t i, p = 0, row, depth
+    while True:
+        depth = min(block, K - p)
+        for i in range((M + rows - 1) // rows):
+            row = min(i * rows, M - rows)
+            _tile(
+                rows, width, depth, A + row * a_row + p * a_col, a_row, a_col, B + p * ldb, ldb, init + row * ldi, ldi,
+                C + row * ldc, ldc, i * rows - row,
+            )
+        p += depth
+        if p >= K:
+            return
+        init, ldi = C, ldc
 
 
-cdef inline void _row(
-    Py_ssize_t width, Py_ssize_t K, const real* a, Py_ssize_t a_col, const real* B, Py_ssize_t ldb, const real* init, real* c,
-) noexcept nogil:
-    """c[j] = init[j] + sum over p of a[p] B[p, j], for j < width: a constant at every call, so that the sums live in registers."""
-    cdef real acc[MAX_ROW]
-    cdef real x
-    cdef Py_ssize_t j, p
-    for j in range(width):
-        acc[j] = init[j]
-    for p in range(K):
-        x = a[p * a_col]
-        for j in range(width):
-            acc[j] = fma(x, B[p * ldb + j], acc[j])
-    for j in range(width):
-        c[j] = acc[j]
-
-
-cdef void _row_product(
-    Py_ssize_t N, Py_ssize_t K, const real* a, Py_ssize_t a_col, const real* B, Py_ssize_t ldb, const real* init, real* c,
-) noexcept nogil:
-    """c = init + a B, one row of N outputs (a multiple of LANES), in strips as wide as the registers hold."""
-    cdef Py_ssize_t j = 0, width
-    while j < N:
-        width = min(N - j, <Py_ssize_t>ROW_N)
-        if width == 128:
-            _row(128, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 112:
-            _row(112, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 96:
-            _row(96, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 80:
-            _row(80, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 64:
-            _row(64, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 48:
-            _row(48, K, a, a_col, B + j, ldb, init + j, c + j)
-        elif width == 32:
-            _row(32, K, a, a_col, B + j, ldb, init + j, c + j)
-        else:
-            _row(16, K, a, a_col, B + j, ldb, init + j, c + j)
-        j += width
+cdef inline Py_ssize_t _tile_width(Py_ssize_t N) noexcept nogil:
+    """The width of the next strip where N columns are left: strips of nearly the same width, a multiple of LANES; or the only width."""
+    cdef Py_ssize_t strips = (N + TILE_WIDTH - 1) // TILE_WIDTH
+    if ROWS_24:
+        return 24
+    return (N // LANES + strips - 1) // strips * LANES
 
 
 cdef void _product(
@@ -115,28 +118,106 @@ cdef void _product(
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc,
 ) noexcept nogil:
-    """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); ldi = 0 repeats one row; C must not overlap the inputs.
+    """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
 
-    The last tile of a row or column of tiles is moved back inside the matrix: what it computes a second time has the same bits.
+    C must not overlap what is read. How it is cut into strips and tiles does not change a bit.
     """
-    cdef Py_ssize_t i, j, row, col
-    if M < TILE_M or N < TILE_N:
-        for i in range(M):
-            _row_product(N, K, A + i * a_row, a_col, B, ldb, init + i * ldi, C + i * ldc)
-        return
-    for j in range((N + TILE_N - 1) // TILE_N):
-        col = min(j * TILE_N, N - TILE_N)
-        for i in range((M + TILE_M - 1) // TILE_M):
-            row = min(i * TILE_M, M - TILE_M)
-            _tile(K, A + row * a_row, a_row, a_col, B + col, ldb, init + row * ldi + col, ldi, C + row * ldc + col, ldc)
+    cdef Py_ssize_t start = 0, width, j
+    while start < N:
+        width = _tile_width(N - start)
+        j = min(start, N - width)
+        if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
+            _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_32 and width == 32 and M >= ROWS_32:
+            _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_48 and width == 48 and M >= ROWS_48:
+            _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_64 and width == 64 and M >= ROWS_64:
+            _strip(ROWS_64, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_80 and width == 80 and M >= ROWS_80:
+            _strip(ROWS_80, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_96 and width == 96 and M >= ROWS_96:
+            _strip(ROWS_96, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROWS_112 and width == 112 and M >= ROWS_112:
+            _strip(ROWS_112, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        else:
+            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc)
+            return
+        start = j + width
 
 
-cdef void _transpose(const real[:, ::1] A, Py_ssize_t rows, Py_ssize_t cols, real[:, ::1] AT) noexcept nogil:
-    """AT[j, i] = A[i, j] for i < rows, j < cols."""
+cdef void _single_rows(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
+    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """`_product` for fewer rows than a tile has: one row at a time, as wide as the registers allow."""
+    cdef Py_ssize_t j = 0, width
+    while j < N:
+        width = min(N - j, <Py_ssize_t>ROW_WIDTH)
+        if ROW_WIDTH >= 128 and width == 128:
+            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROW_WIDTH >= 112 and width == 112:
+            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROW_WIDTH >= 96 and width == 96:
+            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROW_WIDTH >= 80 and width == 80:
+            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROW_WIDTH >= 64 and width == 64:
+            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif ROW_WIDTH >= 48 and width == 48:
+            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        elif width == 32:
+            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        else:
+            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+        j += width
+
+
+cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
+    """n rounded up to a multiple of LANES: the columns that kernels work on."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+cdef void _shuffle(const real* x, real* y) noexcept nogil:
+    """y[4 k + q] = x[64 q + k] for k < 64, q < 4."""
+    cdef Py_ssize_t k
+    for k in range(64):
+        y[4 * k] = x[k]
+        y[4 * k + 1] = x[64 + k]
+        y[4 * k + 2] = x[128 + k]
+        y[4 * k + 3] = x[192 + k]
+
+
+cdef void _transpose_block(const real* A, Py_ssize_t lda, real* AT, Py_ssize_t ldt) noexcept nogil:
+    """Transpose 16 x 16 numbers: as an index of 8 bits, row and column change places when it is rotated by two bits twice.
+
+    Four times as fast as a loop over elements, since each rotation is a loop that the compiler vectorises.
+    """
+    cdef real x[256]
+    cdef real y[256]
     cdef Py_ssize_t i, j
+    for i in range(16):
+        for j in range(16):
+            x[16 * i + j] = A[i * lda + j]
+    _shuffle(x, y)
+    _shuffle(y, x)
+    for i in range(16):
+        for j in range(16):
+            AT[i * ldt + j] = x[16 * i + j]
+
+
+cdef void _transpose(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t cols, real* AT, Py_ssize_t ldt) noexcept nogil:
+    """AT[j, i] = A[i, j] for i < rows, j < cols."""
+    cdef Py_ssize_t i, j, whole_rows = rows // 16 * 16, whole_cols = cols // 16 * 16
+    for i in range(0, whole_rows, 16):
+        for j in range(0, whole_cols, 16):
+            _transpose_block(A + i * lda + j, lda, AT + j * ldt + i, ldt)
     for j in range(cols):
-        for i in range(rows):
-            AT[j, i] = A[i, j]
+        for i in range(whole_rows if j < whole_cols else 0, rows):
+            AT[j * ldt + i] = A[i * lda + j]
 
 
 cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
@@ -166,7 +247,7 @@ cdef void _cell_forward(
             for j in range(Hp):
                 z[t, b, j] = Wxh[inputs[t, b], j] + bh[j]
     for t in range(T):
-        _product(B, Hp, H, &hs[t, 0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, 0, 0], Hp, &hs[t + 1, 0, 0], Hp)
+        _product(B, _lanes(H), H, &hs[t, 0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, 0, 0], Hp, &hs[t + 1, 0, 0], Hp)
         _tanh_rows(B * Hp, &hs[t + 1, 0, 0])
 
 
@@ -192,9 +273,9 @@ cdef void _cell_backward(
     cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], Hp = WhhT.shape[1], t, b, j
     _tanh_backward(B * Hp, &hs[T, 0, 0], &dh[T - 1, 0, 0], &dz[T - 1, 0, 0])
     for t in range(T - 1, 0, -1):
-        _product(B, Hp, H, &dz[t, 0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, 0, 0], Hp, &dz[t - 1, 0, 0], Hp)
+        _product(B, _lanes(H), H, &dz[t, 0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, 0, 0], Hp, &dz[t - 1, 0, 0], Hp)
         _tanh_backward(B * Hp, &hs[t, 0, 0], &dz[t - 1, 0, 0], &dz[t - 1, 0, 0])
-    _product(H, Hp, T * B, &hs[0, 0, 0], 1, Hp, &dz[0, 0, 0], Hp, &zeros[0], 0, &dWhh[0, 0], Hp)
+    _product(H, _lanes(H), T * B, &hs[0, 0, 0], 1, Hp, &dz[0, 0, 0], Hp, &zeros[0], 0, &dWhh[0, 0], Hp)
     _sum_rows(&dz[0, 0, 0], T * B, Hp, &dbh[0])
     for t in range(T):
         for b in range(B):
@@ -219,11 +300,11 @@ cdef void _output_forward(
     const real[:, :, ::1] hs,            # (T + 1, B, Hp)
     const real[:, ::1] Why,              # (H, Vp)
     const real[::1] by,                  # (Vp,)
-    Py_ssize_t first, Py_ssize_t T,      # the states hs[first] to hs[first + T - 1]
+    Py_ssize_t V, Py_ssize_t first, Py_ssize_t T,    # the states hs[first] to hs[first + T - 1]
     real[:, :, ::1] logits,              # (T, B, Vp)
 ) noexcept nogil:
     cdef Py_ssize_t B = hs.shape[1], H = Why.shape[0], Hp = hs.shape[2], Vp = Why.shape[1]
-    _product(T * B, Vp, H, &hs[first, 0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[0, 0, 0], Vp)
+    _product(T * B, _lanes(V), H, &hs[first, 0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[0, 0, 0], Vp)
 
 
 # dWhy = sum h_t^T dlogits_t;  dby = sum dlogits_t;  dh_t = dlogits_t Why^T
@@ -239,9 +320,9 @@ cdef void _output_backward(
     const real[::1] zeros,               # at least max(Hp, Vp)
 ) noexcept nogil:
     cdef Py_ssize_t B = hs.shape[1], H = dWhy.shape[0], Hp = hs.shape[2], V = WhyT.shape[0], Vp = dWhy.shape[1]
-    _product(H, Vp, T * B, &hs[1, 0, 0], 1, Hp, &dlogits[0, 0, 0], Vp, &zeros[0], 0, &dWhy[0, 0], Vp)
+    _product(H, _lanes(V), T * B, &hs[1, 0, 0], 1, Hp, &dlogits[0, 0, 0], Vp, &zeros[0], 0, &dWhy[0, 0], Vp)
     _sum_rows(&dlogits[0, 0, 0], T * B, Vp, &dby[0])
-    _product(T * B, Hp, V, &dlogits[0, 0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[0, 0, 0], Hp)
+    _product(T * B, _lanes(H), V, &dlogits[0, 0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[0, 0, 0], Hp)
 
 
 # ------------------------------------------------------------------------------------------------------------------ softmax and loss
@@ -329,10 +410,10 @@ cdef double _forward_loss(
     cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
     cdef double loss, total = 0
     _cell_forward(inputs, Wxh, Whh, bh, hs, z)
-    _output_forward(hs, Why, by, 1, T, p)
+    _output_forward(hs, Why, by, Wxh.shape[0], 1, T, p)
     for t in range(T):
         for b in range(B):
-            loss = _softmax(p.shape[2], &p[t, b, 0], targets[t, b])
+            loss = _softmax(_lanes(Wxh.shape[0]), &p[t, b, 0], targets[t, b])
             total += loss
             if nll != NULL:
                 nll[t * B + b] = loss
@@ -347,11 +428,11 @@ cdef void _backward(
 ) noexcept nogil:
     """Gradient of the window's loss (sum over T, mean over B), not clipped; p becomes the gradient by the logits."""
     cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
-    _transpose(Whh, WhhT.shape[0], WhhT.shape[0], WhhT)
-    _transpose(Why, Why.shape[0], WhyT.shape[0], WhyT)
+    _transpose(&Whh[0, 0], Whh.shape[1], Whh.shape[0], Whh.shape[0], &WhhT[0, 0], WhhT.shape[1])
+    _transpose(&Why[0, 0], Why.shape[1], Why.shape[0], WhyT.shape[0], &WhyT[0, 0], WhyT.shape[1])
     for t in range(T):
         for b in range(B):
-            _softmax_backward(p.shape[2], &p[t, b, 0], targets[t, b], <real>1 / <real>B)
+            _softmax_backward(_lanes(WhyT.shape[0]), &p[t, b, 0], targets[t, b], <real>1 / <real>B)
     _output_backward(hs, WhyT, p, T, dh, dWhy, dby, zeros)
     _cell_backward(inputs, WhhT, hs, dh, dz, dWxh, dWhh, dbh, zeros)
 
@@ -373,7 +454,7 @@ cdef void _adagrad_used_rows(
 
 # ------------------------------------------------------------------------------------------------------------------ sampling
 
-cdef int _pick(Py_ssize_t V, Py_ssize_t Vp, real* logits, double temperature, unsigned long long* random) noexcept nogil:
+cdef int _pick(Py_ssize_t V, real* logits, double temperature, unsigned long long* random) noexcept nogil:
     """Draw from softmax(logits / temperature), or take the first largest at temperature 0; the logits are used up."""
     cdef Py_ssize_t v, best = 0
     cdef double rest
@@ -386,7 +467,7 @@ cdef int _pick(Py_ssize_t V, Py_ssize_t Vp, real* logits, double temperature, un
     peak = logits[best]
     for v in range(V):
         logits[v] = (logits[v] - peak) * scale       # not the padding: it must stay impossible at any temperature
-    _softmax(Vp, logits, IGNORED)
+    _softmax(_lanes(V), logits, IGNORED)
     rest = uniform(random)
     for v in range(V):
         if logits[v] > 0:
@@ -418,21 +499,21 @@ def cell_forward(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs):
         _cell_forward(inputs, Wxh, Whh, bh, hs, z)
 
 
-def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_t first):
+def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_t first, Py_ssize_t vocab_size):
     """Logits of the states from hs[first] on, as many as logits has rows."""
     cdef real[:, ::1] Why = params.Why
     cdef real[::1] by = params.by
     with nogil:
-        _output_forward(hs, Why, by, first, logits.shape[0], logits)
+        _output_forward(hs, Why, by, vocab_size, first, logits.shape[0], logits)
 
 
-def softmax(real[:, :, ::1] logits, const int[:, ::1] targets, double[:, ::1] nll):
+def softmax(real[:, :, ::1] logits, const int[:, ::1] targets, double[:, ::1] nll, Py_ssize_t vocab_size):
     """Turn padded rows of logits (T, B, Vp) into probabilities, in place; nll (T, B) gets the loss of each target."""
     cdef Py_ssize_t t, b
     with nogil:
         for t in range(logits.shape[0]):
             for b in range(logits.shape[1]):
-                nll[t, b] = _softmax(logits.shape[2], &logits[t, b, 0], targets[t, b])
+                nll[t, b] = _softmax(_lanes(vocab_size), &logits[t, b, 0], targets[t, b])
 
 
 def evaluate(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[:, ::1] nll):
@@ -512,9 +593,9 @@ def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperat
     cdef Py_ssize_t t, b
     with nogil:
         for t in range(ids.shape[0]):
-            _output_forward(hs, Why, by, 0, 1, p)
+            _output_forward(hs, Why, by, Wxh.shape[0], 0, 1, p)
             for b in range(ids.shape[1]):
-                ids[t, b] = _pick(Wxh.shape[0], p.shape[2], &p[0, b, 0], temperature, &random[b])
+                ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], temperature, &random[b])
             _cell_forward(ids[t:t + 1], Wxh, Whh, bh, hs, z)
             hs[0] = hs[1]
 

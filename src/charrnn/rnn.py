@@ -142,10 +142,10 @@ class RNN:
         work = self.workspace(len(ids), 1)
         work.hs[0, 0, : self.hidden_size] = self._check_state("hprev", hprev)
         core.cell_forward(work.hs, self.params, work, ids)
-        core.output_forward(work.hs, self.params, work.p, 1)
+        core.output_forward(work.hs, self.params, work.p, 1, self.vocab_size)
         logits = work.p[:, 0, : self.vocab_size].astype(np.float64)
         peaks = logits.max(axis=1, keepdims=True)
-        core.softmax(work.p, np.full(ids.shape, IGNORED, np.int32), np.empty(ids.shape))
+        core.softmax(work.p, np.full(ids.shape, IGNORED, np.int32), np.empty(ids.shape), self.vocab_size)
         ps = Predictions(enumerate(work.p[:, 0, : self.vocab_size, None]))
         ps.logs = logits - peaks - np.log(np.exp(logits - peaks).sum(axis=1, keepdims=True))
         hs = {t - 1: work.hs[t, 0, : self.hidden_size, None] for t in range(len(ids) + 1)}
@@ -156,7 +156,7 @@ class RNN:
         """Return the softmax of a column of logits (V, 1), however large they are."""
         row = np.full((1, 1, self.params.by.size), core.PAD_LOGIT, self.dtype)
         row[0, 0, : self.vocab_size] = np.reshape(o, self.vocab_size)
-        core.softmax(row, np.full((1, 1), IGNORED, np.int32), np.empty((1, 1)))
+        core.softmax(row, np.full((1, 1), IGNORED, np.int32), np.empty((1, 1)), self.vocab_size)
         return row[0, 0, : self.vocab_size, None]
 
     def loss(self, ps, targets):
@@ -341,8 +341,8 @@ class RNN:
 
     def _next(self, work, targets):
         nll = np.empty((1, len(targets)))
-        core.output_forward(work.hs, self.params, work.p[:1], 0)
-        core.softmax(work.p[:1], targets[None, :], nll)
+        core.output_forward(work.hs, self.params, work.p[:1], 0, self.vocab_size)
+        core.softmax(work.p[:1], targets[None, :], nll, self.vocab_size)
         return work.p[0, :, : self.vocab_size], nll[0]
 
     def _affordable(self, streams):
