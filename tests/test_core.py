@@ -306,16 +306,21 @@ GOLDEN = [
 ]  # fmt: skip
 
 
-def weights_after(steps, *, batch_size=1):
+def digest(rnn):
+    """SHA-256 of the weights, whatever their padding."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(view).tobytes() for view in rnn.params.views().values())).hexdigest()
+
+
+def weights_after(steps, *, batch_size=1, n_threads=1):
     """SHA-256 of all weights after training on a fixed sequence of ids."""
     rng = np.random.default_rng(5)
     ids = np.cumsum(rng.integers(0, 3, 4001)) % 61
-    rnn = RNN(100, 61, 25, 0.05, batch_size=batch_size, seed=1)
+    rnn = RNN(100, 61, 25, 0.05, batch_size=batch_size, n_threads=n_threads, seed=1)
     stream = TextStream(ids, 25, batch_size)
     work = rnn.workspace(training=True)
     for _ in range(steps // stream.windows):
         rnn.train_steps(work, *stream.read(0, stream.windows))
-    return hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+    return digest(rnn)
 
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, "B1"), (7, "B7"), (32, "B32")])
@@ -325,10 +330,26 @@ def test_weights_are_the_same_bits_in_every_variant(kernels, has_fma, batch_size
     assert weights_after(320, batch_size=batch_size) == SHA256[expected]
 
 
+@pytest.mark.parametrize("n_threads", [2, 3, 4, 8])
+@pytest.mark.parametrize("batch_size", [7, 32])
+def test_any_number_of_threads_gives_the_same_bits(kernels, batch_size, n_threads):
+    assert weights_after(100, batch_size=batch_size, n_threads=n_threads) == weights_after(100, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_diverging_step_is_not_applied_by_threads_either(kernels, n_threads):
+    rnn, inputs, targets, _ = problem(20, 4, 6, 5, dtype="float32")
+    rnn.n_threads = n_threads
+    rnn.W[2, 3] = np.nan
+    before = rnn.params.block.copy()
+    assert len(rnn.train_steps(rnn.workspace(training=True), inputs, targets)) == 0
+    np.testing.assert_array_equal(rnn.params.block, before)
+
+
 SHA256 = {
-    "B1": "e700aabec68085d42fbdc26d33a9026c2b69135ad8ffeaaaf46e9e23515ce42e",
-    "B7": "24ef9e1c4d075547ff308a2f6806442c74652f5fbe4fe33b1c709e6182e9697d",
-    "B32": "be971f1669a3ca9aa02b27f965e44b208c78046b6366cbfdfdaa52291d4c331f",
+    "B1": "7d88de43e6a66f0dff204f183fa0acd7f8e6e3d53097fc4d35705c1ef88a89b4",
+    "B7": "f8dc485f0dace2189d056259f8655c472012bb98cf9ec9ae90de0d2d99defd13",
+    "B32": "9f0532d5df33374fd646de264fc16748ee2ef21b7c0198ee2053d28a394f9eff",
 }
 
 

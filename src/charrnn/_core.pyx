@@ -231,9 +231,13 @@ cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out)
 
 
 # ------------------------------------------------------------------------------------------------------------------ recurrent cell
+# Kernels that work on streams take those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that threads can share a step:
+# they split outputs, never a sum.
+#
 # z_t = Wxh[x_t] + bh + h_(t-1) Whh;  h_t = tanh(z_t)
 
 cdef void _cell_forward(
+    Py_ssize_t b0, Py_ssize_t b1,
     const int[:, ::1] inputs,            # (T, B) in [0, V)
     const real[:, ::1] Wxh,              # (V, Hp)
     const real[:, ::1] Whh,              # (H, Hp), row j holds the weights from unit j
@@ -241,14 +245,14 @@ cdef void _cell_forward(
     real[:, :, ::1] hs,                  # (T + 1, B, Hp); hs[0] is the state before, hs[t + 1] the state after character t
     real[:, :, ::1] z,                   # (T, B, Hp) scratch
 ) noexcept nogil:
-    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = Whh.shape[0], Hp = Whh.shape[1], t, b, j
-    for t in range(T):
-        for b in range(B):
+    cdef Py_ssize_t H = Whh.shape[0], Hp = Whh.shape[1], t, b, j
+    for t in range(inputs.shape[0]):
+        for b in range(b0, b1):
             for j in range(Hp):
                 z[t, b, j] = Wxh[inputs[t, b], j] + bh[j]
-    for t in range(T):
-        _product(B, _lanes(H), H, &hs[t, 0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, 0, 0], Hp, &hs[t + 1, 0, 0], Hp)
-        _tanh_rows(B * Hp, &hs[t + 1, 0, 0])
+    for t in range(inputs.shape[0]):
+        _product(b1 - b0, _lanes(H), H, &hs[t, b0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, b0, 0], Hp, &hs[t + 1, b0, 0], Hp)
+        _tanh_rows((b1 - b0) * Hp, &hs[t + 1, b0, 0])
 
 
 cdef void _tanh_rows(Py_ssize_t n, real* x) noexcept nogil:
@@ -257,34 +261,20 @@ cdef void _tanh_rows(Py_ssize_t n, real* x) noexcept nogil:
         x[j] = tanh(x[j])
 
 
-# dz_t = (1 - h_t^2) dh_t;  dh_(t-1) += dz_t Whh^T;  dWhh = sum h_(t-1)^T dz_t;  dWxh[x_t] += dz_t;  dbh = sum dz_t
+# dz_t = (1 - h_t^2) dh_t;  dh_(t-1) += dz_t Whh^T
 
 cdef void _cell_backward(
-    const int[:, ::1] inputs,            # (T, B)
+    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T,
     const real[:, ::1] WhhT,             # (H, Hp) = Whh transposed
     const real[:, :, ::1] hs,            # (T + 1, B, Hp)
     const real[:, :, ::1] dh,            # (T, B, Hp) from the output layer
     real[:, :, ::1] dz,                  # (T, B, Hp)
-    real[:, ::1] dWxh,                   # (V, Hp); only the rows of characters in inputs are written
-    real[:, ::1] dWhh,                   # (H, Hp)
-    real[::1] dbh,                       # (Hp,)
-    const real[::1] zeros,               # at least Hp
 ) noexcept nogil:
-    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], Hp = WhhT.shape[1], t, b, j
-    _tanh_backward(B * Hp, &hs[T, 0, 0], &dh[T - 1, 0, 0], &dz[T - 1, 0, 0])
+    cdef Py_ssize_t H = WhhT.shape[0], Hp = WhhT.shape[1], n = (b1 - b0) * Hp, t
+    _tanh_backward(n, &hs[T, b0, 0], &dh[T - 1, b0, 0], &dz[T - 1, b0, 0])
     for t in range(T - 1, 0, -1):
-        _product(B, _lanes(H), H, &dz[t, 0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, 0, 0], Hp, &dz[t - 1, 0, 0], Hp)
-        _tanh_backward(B * Hp, &hs[t, 0, 0], &dz[t - 1, 0, 0], &dz[t - 1, 0, 0])
-    _product(H, _lanes(H), T * B, &hs[0, 0, 0], 1, Hp, &dz[0, 0, 0], Hp, &zeros[0], 0, &dWhh[0, 0], Hp)
-    _sum_rows(&dz[0, 0, 0], T * B, Hp, &dbh[0])
-    for t in range(T):
-        for b in range(B):
-            for j in range(Hp):
-                dWxh[inputs[t, b], j] = 0
-    for t in range(T):
-        for b in range(B):
-            for j in range(Hp):
-                dWxh[inputs[t, b], j] += dz[t, b, j]
+        _product(b1 - b0, _lanes(H), H, &dz[t, b0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, b0, 0], Hp, &dz[t - 1, b0, 0], Hp)
+        _tanh_backward(n, &hs[t, b0, 0], &dz[t - 1, b0, 0], &dz[t - 1, b0, 0])
 
 
 cdef void _tanh_backward(Py_ssize_t n, const real* h, const real* dh, real* dz) noexcept nogil:
@@ -293,36 +283,79 @@ cdef void _tanh_backward(Py_ssize_t n, const real* h, const real* dh, real* dz) 
         dz[j] = fma(-h[j], h[j], <real>1) * dh[j]
 
 
+# dWhh = sum h_(t-1)^T dz_t;  dWxh[x_t] += dz_t
+
+cdef void _recurrent_gradient(
+    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, const real[:, :, ::1] hs, const real[:, :, ::1] dz, const real[::1] zeros, real[:, ::1] dWhh,
+) noexcept nogil:
+    cdef Py_ssize_t B = hs.shape[1], Hp = hs.shape[2]
+    if j0 < j1:
+        _product(j1 - j0, _lanes(dWhh.shape[0]), T * B, &hs[0, 0, j0], 1, Hp, &dz[0, 0, 0], Hp, &zeros[0], 0, &dWhh[j0, 0], Hp)
+
+
+cdef void _input_gradient(
+    Py_ssize_t v0, Py_ssize_t v1, const int[:, ::1] inputs, const real[:, :, ::1] dz, real[:, ::1] dWxh, char[::1] used,
+) noexcept nogil:
+    """The rows of dWxh from v0 to v1 whose character is in inputs, which are marked in used; the other rows are 0 and not written."""
+    cdef Py_ssize_t t, b, j, x
+    for t in range(inputs.shape[0]):
+        for b in range(inputs.shape[1]):
+            x = inputs[t, b]
+            if x < v0 or x >= v1:
+                continue
+            if not used[x]:
+                used[x] = 1
+                for j in range(dWxh.shape[1]):
+                    dWxh[x, j] = 0
+            for j in range(dWxh.shape[1]):
+                dWxh[x, j] += dz[t, b, j]
+
+
 # ------------------------------------------------------------------------------------------------------------------ output layer
 # logits_t = by + h_t Why
 
 cdef void _output_forward(
+    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t V,
     const real[:, :, ::1] hs,            # (T + 1, B, Hp)
     const real[:, ::1] Why,              # (H, Vp)
     const real[::1] by,                  # (Vp,)
-    Py_ssize_t V, Py_ssize_t first, Py_ssize_t T,    # the states hs[first] to hs[first + T - 1]
+    Py_ssize_t first, Py_ssize_t T,      # the states hs[first] to hs[first + T - 1]
     real[:, :, ::1] logits,              # (T, B, Vp)
 ) noexcept nogil:
-    cdef Py_ssize_t B = hs.shape[1], H = Why.shape[0], Hp = hs.shape[2], Vp = Why.shape[1]
-    _product(T * B, _lanes(V), H, &hs[first, 0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[0, 0, 0], Vp)
+    cdef Py_ssize_t B = hs.shape[1], H = Why.shape[0], Hp = hs.shape[2], Vp = Why.shape[1], t
+    if b1 - b0 == B:                     # no recurrence: all of T at once
+        _product(T * B, _lanes(V), H, &hs[first, 0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[0, 0, 0], Vp)
+        return
+    for t in range(T):
+        _product(b1 - b0, _lanes(V), H, &hs[first + t, b0, 0], Hp, 1, &Why[0, 0], Vp, &by[0], 0, &logits[t, b0, 0], Vp)
 
 
-# dWhy = sum h_t^T dlogits_t;  dby = sum dlogits_t;  dh_t = dlogits_t Why^T
+# dh_t = dlogits_t Why^T
 
 cdef void _output_backward(
-    const real[:, :, ::1] hs,            # (T + 1, B, Hp)
+    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T,
     const real[:, ::1] WhyT,             # (V, Hp) = Why transposed
     const real[:, :, ::1] dlogits,       # (T, B, Vp)
-    Py_ssize_t T,
+    const real[::1] zeros,               # at least Hp
     real[:, :, ::1] dh,                  # (T, B, Hp)
-    real[:, ::1] dWhy,                   # (H, Vp)
-    real[::1] dby,                       # (Vp,)
-    const real[::1] zeros,               # at least max(Hp, Vp)
 ) noexcept nogil:
-    cdef Py_ssize_t B = hs.shape[1], H = dWhy.shape[0], Hp = hs.shape[2], V = WhyT.shape[0], Vp = dWhy.shape[1]
-    _product(H, _lanes(V), T * B, &hs[1, 0, 0], 1, Hp, &dlogits[0, 0, 0], Vp, &zeros[0], 0, &dWhy[0, 0], Vp)
-    _sum_rows(&dlogits[0, 0, 0], T * B, Vp, &dby[0])
-    _product(T * B, _lanes(H), V, &dlogits[0, 0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[0, 0, 0], Hp)
+    cdef Py_ssize_t B = dh.shape[1], V = WhyT.shape[0], Hp = WhyT.shape[1], Vp = dlogits.shape[2], t
+    if b1 - b0 == B:
+        _product(T * B, Hp, V, &dlogits[0, 0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[0, 0, 0], Hp)
+        return
+    for t in range(T):
+        _product(b1 - b0, Hp, V, &dlogits[t, b0, 0], Vp, 1, &WhyT[0, 0], Hp, &zeros[0], 0, &dh[t, b0, 0], Hp)
+
+
+# dWhy = sum h_t^T dlogits_t
+
+cdef void _output_gradient(
+    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, Py_ssize_t V, const real[:, :, ::1] hs, const real[:, :, ::1] dlogits, const real[::1] zeros,
+    real[:, ::1] dWhy,
+) noexcept nogil:
+    cdef Py_ssize_t B = hs.shape[1], Hp = hs.shape[2], Vp = dWhy.shape[1]
+    if j0 < j1:
+        _product(j1 - j0, _lanes(V), T * B, &hs[1, 0, j0], 1, Hp, &dlogits[0, 0, 0], Vp, &zeros[0], 0, &dWhy[j0, 0], Vp)
 
 
 # ------------------------------------------------------------------------------------------------------------------ softmax and loss
@@ -401,55 +434,83 @@ cdef bint _is_bounded(Py_ssize_t n, const real* x) noexcept nogil:
     return not bad
 
 
-cdef double _forward_loss(
-    const int[:, ::1] inputs, const int[:, ::1] targets,
+cdef void _forward(
+    Py_ssize_t b0, Py_ssize_t b1, const int[:, ::1] inputs, const int[:, ::1] targets,
     const real[:, ::1] Wxh, const real[:, ::1] Whh, const real[:, ::1] Why, const real[::1] bh, const real[::1] by,
-    real[:, :, ::1] hs, real[:, :, ::1] z, real[:, :, ::1] p, double* nll,
+    real[:, :, ::1] hs, real[:, :, ::1] z, real[:, :, ::1] p, double[:, ::1] nll,
 ) noexcept nogil:
-    """Run one window; leave probabilities in p and, if nll is given, each character's loss in it (T, B). Return the sum of the losses."""
-    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
-    cdef double loss, total = 0
-    _cell_forward(inputs, Wxh, Whh, bh, hs, z)
-    _output_forward(hs, Why, by, Wxh.shape[0], 1, T, p)
+    """Run streams of one window: states, probabilities, and the loss of each target."""
+    cdef Py_ssize_t T = inputs.shape[0], V = Wxh.shape[0], t, b
+    _cell_forward(b0, b1, inputs, Wxh, Whh, bh, hs, z)
+    _output_forward(b0, b1, V, hs, Why, by, 1, T, p)
     for t in range(T):
-        for b in range(B):
-            loss = _softmax(_lanes(Wxh.shape[0]), &p[t, b, 0], targets[t, b])
-            total += loss
-            if nll != NULL:
-                nll[t * B + b] = loss
+        for b in range(b0, b1):
+            nll[t, b] = _softmax(_lanes(V), &p[t, b, 0], targets[t, b])
+
+
+cdef bint _backward(
+    Py_ssize_t b0, Py_ssize_t b1, const int[:, ::1] targets, const real[:, ::1] WhhT, const real[:, ::1] WhyT,
+    const real[:, :, ::1] hs, real[:, :, ::1] p, real[:, :, ::1] dh, real[:, :, ::1] dz, const real[::1] zeros,
+) noexcept nogil:
+    """Lead the gradient of the loss (sum over T, mean over B) back through streams of one window; return whether it is bounded.
+
+    p becomes the gradient by the logits, dz is the one by the sums before tanh: all that the gradients by the weights are made of.
+    """
+    cdef Py_ssize_t T = targets.shape[0], B = targets.shape[1], t, b
+    cdef bint bounded = True
+    for t in range(T):
+        for b in range(b0, b1):
+            _softmax_backward(_lanes(WhyT.shape[0]), &p[t, b, 0], targets[t, b], <real>1 / <real>B)
+    _output_backward(b0, b1, T, WhyT, p, zeros, dh)
+    _cell_backward(b0, b1, T, WhhT, hs, dh, dz)
+    for t in range(T):
+        bounded = bounded and _is_bounded((b1 - b0) * dz.shape[2], &dz[t, b0, 0])
+    return bounded
+
+
+cdef double _total(const double[:, ::1] nll, Py_ssize_t T) noexcept nogil:
+    """The sum of the first T rows, in their order."""
+    cdef Py_ssize_t t, b
+    cdef double total = 0
+    for t in range(T):
+        for b in range(nll.shape[1]):
+            total += nll[t, b]
     return total
 
 
-cdef void _backward(
-    const int[:, ::1] inputs, const int[:, ::1] targets,
-    const real[:, ::1] Whh, const real[:, ::1] Why, real[:, ::1] WhhT, real[:, ::1] WhyT,
-    const real[:, :, ::1] hs, real[:, :, ::1] p, real[:, :, ::1] dh, real[:, :, ::1] dz,
-    real[:, ::1] dWxh, real[:, ::1] dWhh, real[:, ::1] dWhy, real[::1] dbh, real[::1] dby, const real[::1] zeros,
-) noexcept nogil:
-    """Gradient of the window's loss (sum over T, mean over B), not clipped; p becomes the gradient by the logits."""
-    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], t, b
-    _transpose(&Whh[0, 0], Whh.shape[1], Whh.shape[0], Whh.shape[0], &WhhT[0, 0], WhhT.shape[1])
-    _transpose(&Why[0, 0], Why.shape[1], Why.shape[0], WhyT.shape[0], &WhyT[0, 0], WhyT.shape[1])
-    for t in range(T):
-        for b in range(B):
-            _softmax_backward(_lanes(WhyT.shape[0]), &p[t, b, 0], targets[t, b], <real>1 / <real>B)
-    _output_backward(hs, WhyT, p, T, dh, dWhy, dby, zeros)
-    _cell_backward(inputs, WhhT, hs, dh, dz, dWxh, dWhh, dbh, zeros)
+cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
+    """Where number part of the parts of n begins: at multiples of LANES, so that the transposes of parts are whole blocks."""
+    return min(n, (n + LANES * parts - 1) // (LANES * parts) * LANES * part)
 
 
-cdef void _adagrad_used_rows(
-    const int[:, ::1] inputs, real[:, ::1] parameter, real[:, ::1] memory, const real[:, ::1] gradient, char[::1] used,
-    real rate, real clip,
+cdef void _learn(
+    int part, int parts, const int[:, ::1] inputs, Py_ssize_t V,
+    const real[:, :, ::1] hs, const real[:, :, ::1] p, const real[:, :, ::1] dz, const real[::1] zeros, char[::1] used,
+    real[:, ::1] Wxh, real[:, ::1] Whh, real[:, ::1] Why, real[::1] bh, real[::1] by,
+    real[:, ::1] mWxh, real[:, ::1] mWhh, real[:, ::1] mWhy, real[::1] mbh, real[::1] mby,
+    real[:, ::1] dWxh, real[:, ::1] dWhh, real[:, ::1] dWhy, real[::1] dbh, real[::1] dby,
+    real[:, ::1] WhhT, real[:, ::1] WhyT, real rate, real clip,
 ) noexcept nogil:
-    """Adagrad on the rows of Wxh whose character is in inputs: the others have gradient 0, which changes nothing."""
-    cdef Py_ssize_t t, b, v
-    for t in range(inputs.shape[0]):
-        for b in range(inputs.shape[1]):
-            used[inputs[t, b]] = 1
-    for v in range(parameter.shape[0]):
+    """Gradient, clip, Adagrad and transposed copies of one part of the weights: of some rows of each matrix, and in part 0 of the biases."""
+    cdef Py_ssize_t T = inputs.shape[0], H = Whh.shape[0], Hp = Whh.shape[1], Vp = Why.shape[1], v
+    cdef Py_ssize_t j0 = _share(H, part, parts), j1 = _share(H, part + 1, parts), v0 = _share(V, part, parts), v1 = _share(V, part + 1, parts)
+    _recurrent_gradient(j0, j1, T, hs, dz, zeros, dWhh)
+    _output_gradient(j0, j1, T, V, hs, p, zeros, dWhy)
+    _input_gradient(v0, v1, inputs, dz, dWxh, used)
+    if j0 < j1:
+        _adagrad((j1 - j0) * Hp, &Whh[j0, 0], &mWhh[j0, 0], &dWhh[j0, 0], rate, clip)
+        _adagrad((j1 - j0) * Vp, &Why[j0, 0], &mWhy[j0, 0], &dWhy[j0, 0], rate, clip)
+        _transpose(&Whh[j0, 0], Hp, j1 - j0, H, &WhhT[0, j0], Hp)
+        _transpose(&Why[j0, 0], Vp, j1 - j0, V, &WhyT[0, j0], Hp)
+    for v in range(v0, v1):
         if used[v]:
-            _adagrad(parameter.shape[1], &parameter[v, 0], &memory[v, 0], &gradient[v, 0], rate, clip)
             used[v] = 0
+            _adagrad(Hp, &Wxh[v, 0], &mWxh[v, 0], &dWxh[v, 0], rate, clip)
+    if part == 0:
+        _sum_rows(&dz[0, 0, 0], T * hs.shape[1], Hp, &dbh[0])
+        _sum_rows(&p[0, 0, 0], T * hs.shape[1], Vp, &dby[0])
+        _adagrad(Hp, &bh[0], &mbh[0], &dbh[0], rate, clip)
+        _adagrad(Vp, &by[0], &mby[0], &dby[0], rate, clip)
 
 
 # ------------------------------------------------------------------------------------------------------------------ sampling
@@ -496,7 +557,7 @@ def cell_forward(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs):
     cdef real[::1] bh = params.bh
     cdef real[:, :, ::1] z = work.dh
     with nogil:
-        _cell_forward(inputs, Wxh, Whh, bh, hs, z)
+        _cell_forward(0, hs.shape[1], inputs, Wxh, Whh, bh, hs, z)
 
 
 def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_t first, Py_ssize_t vocab_size):
@@ -504,7 +565,7 @@ def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_
     cdef real[:, ::1] Why = params.Why
     cdef real[::1] by = params.by
     with nogil:
-        _output_forward(hs, Why, by, vocab_size, first, logits.shape[0], logits)
+        _output_forward(0, hs.shape[1], vocab_size, hs, Why, by, first, logits.shape[0], logits)
 
 
 def softmax(real[:, :, ::1] logits, const int[:, ::1] targets, double[:, ::1] nll, Py_ssize_t vocab_size):
@@ -521,29 +582,79 @@ def evaluate(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const i
     cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
     cdef real[::1] bh = params.bh, by = params.by
     cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef Py_ssize_t T = z.shape[0], N = inputs.shape[0], window, start, size
+    cdef Py_ssize_t T = z.shape[0], N = inputs.shape[0], window, start, stop
     with nogil:
         for window in range((N + T - 1) // T):
-            start = window * T
-            size = min(T, N - start)
-            _forward_loss(inputs[start:start + size], targets[start:start + size], Wxh, Whh, Why, bh, by, hs, z, p, &nll[start, 0])
-            hs[0] = hs[size]
+            start, stop = window * T, min((window + 1) * T, N)
+            _forward(0, hs.shape[1], inputs[start:stop], targets[start:stop], Wxh, Whh, Why, bh, by, hs, z, p, nll[start:stop])
+            hs[0] = hs[stop - start]
+
+
+def transpose(real[:, :, ::1] hs, params, work):
+    """Make the transposed copies in work fit params; hs only tells the dtype."""
+    cdef real[:, ::1] Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
+    with nogil:
+        _transpose(&Whh[0, 0], Whh.shape[1], Whh.shape[0], Whh.shape[0], &WhhT[0, 0], WhhT.shape[1])
+        _transpose(&Why[0, 0], Why.shape[1], Why.shape[0], WhyT.shape[0], &WhyT[0, 0], WhyT.shape[1])
 
 
 def backward(real[:, :, ::1] hs, params, work, grads, const int[:, ::1] inputs, const int[:, ::1] targets):
-    """Gradient of one window (not clipped) into grads, from the hs and p that `forward` left in work; p is used up."""
-    cdef real[:, ::1] Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
-    cdef real[:, ::1] dWxh = grads.Wxh, dWhh = grads.Whh, dWhy = grads.Why
+    """Gradient of one window (not clipped) into grads, from the hs and p in work; p is used up."""
+    cdef real[:, ::1] WhhT = work.WhhT, WhyT = work.WhyT, dWxh = grads.Wxh, dWhh = grads.Whh, dWhy = grads.Why
     cdef real[::1] dbh = grads.bh, dby = grads.by, zeros = work.zeros
     cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
+    cdef char[::1] used = work.used
+    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], V = WhyT.shape[0]
+    transpose(hs, params, work)
     with nogil:
-        _backward(inputs, targets, Whh, Why, WhhT, WhyT, hs, p, dh, dz, dWxh, dWhh, dWhy, dbh, dby, zeros)
+        _backward(0, B, targets, WhhT, WhyT, hs, p, dh, dz, zeros)
+        _recurrent_gradient(0, H, T, hs, dz, zeros, dWhh)
+        _output_gradient(0, H, T, V, hs, p, zeros, dWhy)
+        _input_gradient(0, V, inputs, dz, dWxh, used)
+        _sum_rows(&dz[0, 0, 0], T * B, dz.shape[2], &dbh[0])
+        _sum_rows(&p[0, 0, 0], T * B, p.shape[2], &dby[0])
+        used[:] = 0
 
 
 def adagrad(real[::1] parameter, real[::1] memory, const real[::1] gradient, *, double rate, double clip):
     """Clip the gradient and apply one Adagrad update, element by element."""
     with nogil:
         _adagrad(parameter.shape[0], &parameter[0], &memory[0], &gradient[0], <real>rate, <real>clip)
+
+
+def streams_step(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t b0, Py_ssize_t b1):
+    """First half of a training step, for the streams from b0 to b1 of one window; return whether its gradient is bounded."""
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[::1] bh = params.bh, by = params.by, zeros = work.zeros
+    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
+    cdef double[:, ::1] nll = work.nll
+    cdef bint bounded
+    with nogil:
+        _forward(b0, b1, inputs, targets, Wxh, Whh, Why, bh, by, hs, dh, p, nll)
+        bounded = _backward(b0, b1, targets, WhhT, WhyT, hs, p, dh, dz, zeros)
+    return bounded
+
+
+def weights_step(real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inputs, int part, int parts, *, double rate, double clip):
+    """Second half of a training step, for one of several parts of the weights, once all streams have done the first."""
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[:, ::1] mWxh = memory.Wxh, mWhh = memory.Whh, mWhy = memory.Why
+    cdef real[:, ::1] dWxh = work.grads.Wxh, dWhh = work.grads.Whh, dWhy = work.grads.Why
+    cdef real[::1] bh = params.bh, by = params.by, mbh = memory.bh, mby = memory.by, dbh = work.grads.bh, dby = work.grads.by
+    cdef real[::1] zeros = work.zeros
+    cdef real[:, :, ::1] dz = work.dz, p = work.p
+    cdef char[::1] used = work.used
+    cdef real r = <real>rate, c = <real>clip
+    with nogil:
+        _learn(
+            part, parts, inputs, Wxh.shape[0], hs, p, dz, zeros, used, Wxh, Whh, Why, bh, by, mWxh, mWhh, mWhy, mbh, mby,
+            dWxh, dWhh, dWhy, dbh, dby, WhhT, WhyT, r, c,
+        )
+
+
+def total(double[:, ::1] nll, Py_ssize_t T):
+    """The sum of the first T rows of nll, in their order."""
+    return _total(nll, T)
 
 
 def train_steps(
@@ -554,32 +665,31 @@ def train_steps(
 
     Return the number of steps done. Fewer than len(losses) means that the next step diverged: its update was not applied.
     """
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
-    cdef real[::1] bh = params.bh, by = params.by
-    cdef real[:, ::1] mWxh = memory.Wxh
-    cdef real[::1] dense = params.dense, mdense = memory.dense, ddense = work.grads.dense    # all but Wxh
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[:, ::1] mWxh = memory.Wxh, mWhh = memory.Whh, mWhy = memory.Why
     cdef real[:, ::1] dWxh = work.grads.Wxh, dWhh = work.grads.Whh, dWhy = work.grads.Why
-    cdef real[::1] dbh = work.grads.bh, dby = work.grads.by, zeros = work.zeros
-    cdef real[:, ::1] WhhT = work.WhhT, WhyT = work.WhyT
+    cdef real[::1] bh = params.bh, by = params.by, mbh = memory.bh, mby = memory.by, dbh = work.grads.bh, dby = work.grads.by
+    cdef real[::1] zeros = work.zeros
     cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
+    cdef double[:, ::1] nll = work.nll
     cdef char[::1] used = work.used
     cdef real r = <real>rate, c = <real>clip
-    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], row = hs.shape[1] * hs.shape[2], step, start, size
+    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], B = hs.shape[1], step, start, stop
     cdef const int[:, ::1] x, y
+    transpose(hs, params, work)
     with nogil:
         for step in range(losses.shape[0]):
-            start = step * T
-            size = min(T, N - start)
-            x, y = inputs[start:start + size], targets[start:start + size]
-            losses[step] = _forward_loss(x, y, Wxh, Whh, Why, bh, by, hs, dh, p, NULL)
-            if not losses[step] - losses[step] == 0:
+            start, stop = step * T, min((step + 1) * T, N)
+            x, y = inputs[start:stop], targets[start:stop]
+            _forward(0, B, x, y, Wxh, Whh, Why, bh, by, hs, dh, p, nll)
+            losses[step] = _total(nll, stop - start)
+            if not losses[step] - losses[step] == 0 or not _backward(0, B, y, WhhT, WhyT, hs, p, dh, dz, zeros):
                 break
-            _backward(x, y, Whh, Why, WhhT, WhyT, hs, p, dh, dz, dWxh, dWhh, dWhy, dbh, dby, zeros)
-            if not _is_bounded(size * row, &dz[0, 0, 0]):
-                break
-            _adagrad_used_rows(x, Wxh, mWxh, dWxh, used, r, c)
-            _adagrad(dense.shape[0], &dense[0], &mdense[0], &ddense[0], r, c)
-            hs[0] = hs[size]
+            _learn(
+                0, 1, x, Wxh.shape[0], hs, p, dz, zeros, used, Wxh, Whh, Why, bh, by, mWxh, mWhh, mWhy, mbh, mby,
+                dWxh, dWhh, dWhy, dbh, dby, WhhT, WhyT, r, c,
+            )
+            hs[0] = hs[stop - start]
         else:
             step = losses.shape[0]
     return step
@@ -590,13 +700,13 @@ def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperat
     cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
     cdef real[::1] bh = params.bh, by = params.by
     cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef Py_ssize_t t, b
+    cdef Py_ssize_t t, b, B = ids.shape[1]
     with nogil:
         for t in range(ids.shape[0]):
-            _output_forward(hs, Why, by, Wxh.shape[0], 0, 1, p)
-            for b in range(ids.shape[1]):
+            _output_forward(0, B, Wxh.shape[0], hs, Why, by, 0, 1, p)
+            for b in range(B):
                 ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], temperature, &random[b])
-            _cell_forward(ids[t:t + 1], Wxh, Whh, bh, hs, z)
+            _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
             hs[0] = hs[1]
 
 

@@ -72,3 +72,4 @@ class Workspace:
             self.WhhT, self.WhyT = zeros((H, Hp), dtype), zeros((V, Hp), dtype)
             self.zeros = zeros(max(Hp, Vp), dtype)
             self.used = np.zeros(V, dtype=np.int8)
+            self.nll = np.zeros((T, B))

@@ -1,6 +1,8 @@
 """The network on numbers: parameters and the tutorial's five steps, ids in, arrays out."""
 
+import math
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -59,6 +61,8 @@ class RNN:
         float32 trains fast; float64 is for proofs.
     seed : int, optional
         Of the initial weights and of sampling, 0 to 2**64 - 1. None takes one from the operating system.
+    n_threads : int, default 1
+        Threads that share a training step where batch_size is above 1. Any number gives the same bits.
 
     Attributes
     ----------
@@ -98,6 +102,7 @@ class RNN:
         initial_accumulator_value=0.0,
         dtype="float32",
         seed=None,
+        n_threads=1,
     ):
         self.hidden_size = check_integer("hidden_size", hidden_size, 1, _LARGEST)
         self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
@@ -109,6 +114,7 @@ class RNN:
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         self.dtype = np.dtype(dtype)
+        self.n_threads = check_integer("n_threads", n_threads, 1, 1024)
         self.random = make_random(seed)
         self.params = Parameters(self.hidden_size, self.vocab_size, self.dtype)
         self.memory = Parameters(self.hidden_size, self.vocab_size, self.dtype)
@@ -289,10 +295,29 @@ class RNN:
         """
         inputs, targets = self._check_windows(work, inputs, targets)
         losses = np.empty(-(-len(inputs) // len(work.dh)))
-        done = core.train_steps(
-            work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value
-        )
+        train = core.train_steps if self.n_threads == 1 or self.batch_size == 1 else self._train_steps_threaded
+        done = train(work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value)
         return losses[:done]
+
+    def _train_steps_threaded(self, hs, params, memory, work, inputs, targets, losses, *, rate, clip):
+        """`core.train_steps` with each step shared by threads: first its streams, then its weights. The same bits.
+
+        The threads live for this call only, so that there is nothing to lose in a fork.
+        """
+        T, B = work.dh.shape[:2]
+        n = min(self.n_threads, B)
+        cuts = [B * i // n for i in range(n + 1)]
+        core.transpose(hs, params, work)
+        with ThreadPoolExecutor(n) as pool:
+            for step in range(len(losses)):
+                x, y = inputs[step * T : (step + 1) * T], targets[step * T : (step + 1) * T]
+                bounded = list(pool.map(lambda b0, b1: core.streams_step(hs, params, work, x, y, b0, b1), cuts[:-1], cuts[1:]))
+                losses[step] = core.total(work.nll, len(x))
+                if not (math.isfinite(losses[step]) and all(bounded)):
+                    return step
+                list(pool.map(lambda part: core.weights_step(hs, params, memory, work, x, part, n, rate=rate, clip=clip), range(n)))
+                hs[0] = hs[len(x)]
+        return len(losses)
 
     def evaluate(self, work, inputs, targets):
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""

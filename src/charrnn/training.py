@@ -19,6 +19,7 @@ def train_text(
     initial_accumulator_value=100.0,
     dtype="float32",
     seed=0,
+    n_threads=1,
     epochs=None,
     steps=None,
     seconds=None,
@@ -32,7 +33,7 @@ def train_text(
     ----------
     text : str
         At least two characters.
-    hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value, dtype, seed
+    hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value, dtype, seed, n_threads
         See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
         options and seed give the same model, bit for bit, on every processor with FMA.
     epochs, steps, seconds : optional
@@ -87,6 +88,7 @@ def train_text(
         initial_accumulator_value=initial_accumulator_value,
         dtype=dtype,
         seed=seed,
+        n_threads=n_threads,
     )
     model = CharRNN(rnn, vocabulary, History())
     stream = TextStream(train_ids, rnn.seq_length, rnn.batch_size)
