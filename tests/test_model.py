@@ -62,6 +62,31 @@ def test_generate_continues_the_prime(model):
         text += char
 
 
+def test_sample_i_is_the_same_whatever_the_count(model, kernels):
+    texts = model.generate_many(150, 30, prime="ab", seed=9)
+    assert texts[:70] == model.generate_many(70, 30, prime="ab", seed=9)
+    assert texts[0] == model.generate(30, prime="ab", seed=9)
+    assert len(set(texts)) > 140
+    assert model.generate_many(0, 5) == []
+    assert model.generate_many(3, 0) == ["", "", ""]
+
+
+@given(st.lists(st.text("abcd☃", min_size=1, max_size=90), max_size=150))
+@settings(max_examples=15)
+def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
+    np.testing.assert_array_equal(model.score_many(texts), np.array([model.score(text) for text in texts]))
+
+
+def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
+    import charrnn.model
+
+    texts = ["ab" * n for n in (1, 300, 2, 299, 40)] * 20
+    expected = [model.score(text) for text in texts]
+    assert model.score_many(texts).tolist() == expected
+    monkeypatch.setattr(charrnn.model, "_LARGEST_BATCH", 700)
+    assert model.score_many(texts).tolist() == expected
+
+
 def test_empty_log_probs(model):
     assert model.log_probs("").shape == (0,)
 
@@ -83,6 +108,10 @@ def test_empty_log_probs(model):
         (lambda m: m.score(""), ValueError, "at least one character"),
         (lambda m: m.score(None), TypeError, "text must be a str"),
         (lambda m: m.log_probs("X"), ValueError, r"text\[0\] = 'X'"),
+        (lambda m: m.score_many(["ab", "aX"]), ValueError, r"texts\[1\]\[1\] = 'X'"),
+        (lambda m: m.score_many(["ab", ""]), ValueError, r"texts\[1\] must have at least one character"),
+        (lambda m: m.score_many(["ab", 3]), TypeError, r"texts\[1\] must be a str, not int"),
+        (lambda m: m.generate_many(-1, 5), ValueError, "count must be"),
         (lambda m: m.next_probs("X"), ValueError, r"prefix\[0\] = 'X'"),
         (lambda m: CharRNN(m.rnn, Vocabulary("ab"), History()), ValueError, "vocab_size=5, the vocabulary 2"),
     ],

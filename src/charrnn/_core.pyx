@@ -220,6 +220,13 @@ cdef void _transpose(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t 
             AT[j * ldt + i] = A[i * lda + j]
 
 
+cdef void _carry(real[:, :, ::1] hs, Py_ssize_t size) noexcept nogil:
+    """hs[0] = hs[size]: the state after a window of size characters is the one before the next."""
+    cdef Py_ssize_t i
+    for i in range(hs.shape[1] * hs.shape[2]):
+        (&hs[0, 0, 0])[i] = (&hs[size, 0, 0])[i]
+
+
 cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
     """out[j] = sum over i of A[i, j]."""
     cdef Py_ssize_t i, j
@@ -364,11 +371,11 @@ cdef void _output_gradient(
 cdef enum:
     IGNORED = -1
 
-cdef double _softmax(Py_ssize_t n, real* x, int target) noexcept nogil:
-    """Turn one row of n logits into probabilities in place; return the negative log-likelihood of target."""
+cdef double _softmax(Py_ssize_t n, real* x, int target, real scale=1) noexcept nogil:
+    """Turn one row of n logits into the probabilities of scale * logits in place; return the negative log-likelihood of target."""
     cdef real peak[LANES]
     cdef real total[LANES]
-    cdef real chosen = 0, scale
+    cdef real chosen = 0, norm
     cdef Py_ssize_t i, j
     for j in range(LANES):
         peak[j] = x[j]
@@ -379,16 +386,16 @@ cdef double _softmax(Py_ssize_t n, real* x, int target) noexcept nogil:
     for j in range(1, LANES):
         peak[0] = peak[j] if peak[j] > peak[0] else peak[0]
     if target != IGNORED:
-        chosen = x[target] - peak[0]
+        chosen = (x[target] - peak[0]) * scale
     for i in range(n // LANES):
         for j in range(LANES):
-            x[i * LANES + j] = exp_nonpositive(x[i * LANES + j] - peak[0])
+            x[i * LANES + j] = exp_nonpositive((x[i * LANES + j] - peak[0]) * scale)
             total[j] += x[i * LANES + j]
     for j in range(1, LANES):
         total[0] += total[j]
-    scale = 1 / total[0]
+    norm = 1 / total[0]
     for i in range(n):
-        x[i] *= scale
+        x[i] *= norm
     return log(total[0]) - chosen if target != IGNORED else 0.0
 
 
@@ -519,23 +526,19 @@ cdef int _pick(Py_ssize_t V, real* logits, double temperature, unsigned long lon
     """Draw from softmax(logits / temperature), or take the first largest at temperature 0; the logits are used up."""
     cdef Py_ssize_t v, best = 0
     cdef double rest
-    cdef real peak, scale = <real>(1e30 if temperature < 1e-30 else 1 / temperature)
-    for v in range(1, V):
-        if logits[v] > logits[best]:
-            best = v
     if temperature == 0:
+        for v in range(1, V):
+            best = v if logits[v] > logits[best] else best
         return <int>best
-    peak = logits[best]
-    for v in range(V):
-        logits[v] = (logits[v] - peak) * scale       # not the padding: it must stay impossible at any temperature
-    _softmax(_lanes(V), logits, IGNORED)
+    # Within these bounds padding stays impossible and no difference of logits overflows.
+    _softmax(_lanes(V), logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(temperature, 1e-30))))
     rest = uniform(random)
     for v in range(V):
-        if logits[v] > 0:
-            best = v                                 # rounding may leave rest at 0 or above at the end: then the last possible character
-            rest -= logits[v]
-            if rest < 0:
-                break
+        rest -= logits[v]
+        if rest < 0:
+            return <int>v
+    for v in range(V):               # rounding has left rest at 0 or a little above: the last character that is possible
+        best = v if logits[v] > 0 else best
     return <int>best
 
 
@@ -587,7 +590,7 @@ def evaluate(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const i
         for window in range((N + T - 1) // T):
             start, stop = window * T, min((window + 1) * T, N)
             _forward(0, hs.shape[1], inputs[start:stop], targets[start:stop], Wxh, Whh, Why, bh, by, hs, z, p, nll[start:stop])
-            hs[0] = hs[stop - start]
+            _carry(hs, stop - start)
 
 
 def transpose(real[:, :, ::1] hs, params, work):
@@ -689,7 +692,7 @@ def train_steps(
                 0, 1, x, Wxh.shape[0], hs, p, dz, zeros, used, Wxh, Whh, Why, bh, by, mWxh, mWhh, mWhy, mbh, mby,
                 dWxh, dWhh, dWhy, dbh, dby, WhhT, WhyT, r, c,
             )
-            hs[0] = hs[stop - start]
+            _carry(hs, stop - start)
         else:
             step = losses.shape[0]
     return step
@@ -707,7 +710,7 @@ def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperat
             for b in range(B):
                 ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], temperature, &random[b])
             _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
-            hs[0] = hs[1]
+            _carry(hs, 1)
 
 
 def cpu_level():
