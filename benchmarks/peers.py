@@ -117,20 +117,35 @@ def sample_numpy(p, dtype=np.float64):
 # ------------------------------------------------------------------------------------------------------------------ charrnn
 
 
-def train_charrnn(p, n_threads=1):
+@contextlib.contextmanager
+def variant(level):
+    """Use the kernels of one instruction set."""
+    import charrnn.rnn
+    from charrnn import _dispatch
+
+    kept = charrnn.rnn.core
+    charrnn.rnn.core = _dispatch.load(level)
+    try:
+        yield charrnn.rnn.core
+    finally:
+        charrnn.rnn.core = kept
+
+
+def train_charrnn(p, level, n_threads=1):
     """`RNN.train_steps`, as the training loop calls it: many windows a call."""
     from charrnn import RNN
 
-    rnn = RNN(p.H, p.V, p.T, p.rate, batch_size=p.B, clip_value=p.clip, seed=0)
+    rnn = RNN(p.H, p.V, p.T, p.rate, batch_size=p.B, clip_value=p.clip, seed=0, n_threads=n_threads)
     work = rnn.workspace(training=True)
     inputs = np.ascontiguousarray(p.ids[:, :-1].T, dtype=np.int32)
     targets = np.ascontiguousarray(p.ids[:, 1:].T, dtype=np.int32)
 
     def run(steps):
-        while steps > 0:
-            count = min(steps, p.windows)
-            rnn.train_steps(work, inputs[: count * p.T], targets[: count * p.T])
-            steps -= count
+        with variant(level):
+            while steps > 0:
+                count = min(steps, p.windows)
+                rnn.train_steps(work, inputs[: count * p.T], targets[: count * p.T])
+                steps -= count
 
     return run
 

@@ -20,11 +20,11 @@ cdef extern from *:
        means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and a tile
        of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile. */
     #if defined(__AVX512F__)
-    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4, TILE_WIDTH = 112, ROW_WIDTH = 128 };
+    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4, TILE_WIDTH = 112, ROW_WIDTH = 128, CHAINS = 256 };
     #elif defined(__AVX2__)
-    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 96 };
+    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 112, CHAINS = 96 };
     #else
-    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 32 };
+    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
     #endif
     """
     enum: ROWS_24
@@ -36,6 +36,7 @@ cdef extern from *:
     enum: ROWS_112
     enum: TILE_WIDTH
     enum: ROW_WIDTH
+    enum: CHAINS
 
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()
@@ -103,11 +104,9 @@ cdef inline void _strip(
         init, ldi = C, ldc
 
 
-cdef inline Py_ssize_t _tile_width(Py_ssize_t N) noexcept nogil:
-    """The width of the next strip where N columns are left: strips of nearly the same width, a multiple of LANES; or the only width."""
-    cdef Py_ssize_t strips = (N + TILE_WIDTH - 1) // TILE_WIDTH
-    if ROWS_24:
-        return 24
+cdef inline Py_ssize_t _strip_width(Py_ssize_t N, Py_ssize_t widest) noexcept nogil:
+    """The width of the next strip where N columns are left: all strips nearly the same, as a narrow one has too few sums to hide latency."""
+    cdef Py_ssize_t strips = (N + widest - 1) // widest
     return (N // LANES + strips - 1) // strips * LANES
 
 
@@ -124,7 +123,7 @@ cdef void _product(
     """
     cdef Py_ssize_t start = 0, width, j
     while start < N:
-        width = _tile_width(N - start)
+        width = 24 if ROWS_24 else _strip_width(N - start, TILE_WIDTH)
         j = min(start, N - width)
         if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
             _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
@@ -156,7 +155,7 @@ cdef void _single_rows(
     """`_product` for fewer rows than a tile has: one row at a time, as wide as the registers allow."""
     cdef Py_ssize_t j = 0, width
     while j < N:
-        width = min(N - j, <Py_ssize_t>ROW_WIDTH)
+        width = _strip_width(N - j, ROW_WIDTH)
         if ROW_WIDTH >= 128 and width == 128:
             _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         elif ROW_WIDTH >= 112 and width == 112:
@@ -711,6 +710,22 @@ def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperat
                 ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], temperature, &random[b])
             _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
             _carry(hs, 1)
+
+
+def fma_chains(Py_ssize_t n):
+    """Run n times as many independent multiply-adds as fill the registers; return how many operations that was: the peak of this core."""
+    cdef float acc[CHAINS]
+    cdef float total = 0
+    cdef Py_ssize_t i, j
+    with nogil:
+        for j in range(CHAINS):
+            acc[j] = <float>j
+        for i in range(n):
+            for j in range(CHAINS):
+                acc[j] = fma[float](acc[j], <float>0.5, <float>1)
+        for j in range(CHAINS):
+            total += acc[j]
+    return 2 * n * CHAINS if total > 0 else 0
 
 
 def cpu_level():
