@@ -67,7 +67,12 @@ def training_table(title, p, peaks, *, numpy_too=False):
         programs["JAX, whole loop under jit"] = peers.train_jax(p)
     times = measure(programs)
     best = times[f"charrnn {LEVELS[0]}"]
-    lines = [f"### {title}", "", "| program | a step | characters/s | charrnn is faster by | share of the core's FMA peak |", "|---|---|---|---|---|"]
+    lines = [
+        f"### {title}",
+        "",
+        "| program | a step | characters/s | charrnn is faster by | share of the core's FMA peak |",
+        "|---|---|---|---|---|",
+    ]
     for name, seconds in times.items():
         level = name.removeprefix("charrnn ")
         share = f"{100 * p.flops / seconds / peaks[level]:.0f} %" if level in peaks else ""

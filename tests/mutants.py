@@ -68,7 +68,14 @@ MUTANTS = {  # name: (file, text, replacement)
     "loss of an underflowed probability": ("rnn.py", "        if isinstance(ps, Predictions):\n", "        if False:\n"),
     "the host's generator is used": ("rnn.py", "seed = secrets.randbits(64)", "seed = int(np.random.randint(2**31))"),
 }  # fmt: skip
-TESTS = ["tests/test_core.py", "tests/test_tutorial.py", "tests/test_reader.py", "tests/test_vocabulary.py", "tests/test_rnn.py", "tests/test_loop.py"]
+TESTS = [
+    "tests/test_core.py",
+    "tests/test_tutorial.py",
+    "tests/test_reader.py",
+    "tests/test_vocabulary.py",
+    "tests/test_rnn.py",
+    "tests/test_loop.py",
+]
 
 
 def survives(file, text, replacement, folder):
