@@ -1,7 +1,8 @@
 """All speed figures side by side, in one run on this machine: python benchmarks/run.py TEXT_FILE
 
-Writes results.md and results.png beside this file. Peers that are not installed are left out; README.md here has their install line. Every program
-does the same work on the same data; rounds are interleaved and medians are given. One core, but for the rows that say otherwise.
+Writes results.md and results.png beside this file. Peers that are not installed are left out; README.md here has their install
+line. Every program does the same work on the same data; rounds are interleaved and medians are given. One core, but for the rows
+that say otherwise.
 """
 
 import functools
@@ -178,7 +179,7 @@ def picture(ratios, curve, path):
         values = [times.get(name, np.nan) for times in ratios.values()]
         left.bar(np.arange(len(ratios)) + i * width, values, width, label=name)
     left.set_yscale("log")
-    left.set_xticks(np.arange(len(ratios)) + 0.4, ratios, fontsize=8)
+    left.set_xticks(np.arange(len(ratios)) + 0.4, [name.replace(" ", "\n") for name in ratios], fontsize=8)
     left.set_ylabel(f"time a step, charrnn {LEVELS[0]} = 1")
     left.legend(fontsize=7)
     H = np.array(list(curve))

@@ -48,7 +48,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "hidden bias ignored": (CORE, "Wxh[inputs[t, b], j] + bh[j]", "Wxh[inputs[t, b], j]"),
     "last tile not moved inside": (CORE, "row = min(i * rows, M - rows)", "row = min(i, (M - rows) // rows) * rows"),
     "threads share streams wrongly": ("rnn.py", "cuts = [B * i // n for i in range(n + 1)]", "cuts = [(B - 1) * i // n for i in range(n + 1)]"),
-    "threads share weights wrongly": (CORE, "j1 = _share(H, part + 1, parts), v0", "j1 = _share(H, part + 1, parts) - (parts - 1), v0"),
+    "threads share weights wrongly": (CORE, "j1 = _share(H, part + 1, parts)\n", "j1 = _share(H, part + 1, parts) - (parts - 1)\n"),
     "generator not advanced": (ELEMENTARY, "    state[0] += 0x9E3779B97F4A7C15ULL\n", "    pass\n"),
     "padding may be drawn": (CORE, "<real>max(1e-28, min(1e30,", "<real>max(1e-40, min(1e30,"),
     "temperature multiplies": (CORE, "1 / max(temperature, 1e-30)", "temperature"),

@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-
 from test_core import digest
 
 import charrnn

@@ -16,15 +16,19 @@ from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, normal, r
 
 cdef extern from *:
     """
-    /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (measured: benchmarks/README.md); 0 rows
-       means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and a tile
-       of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile. */
+    /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
+       means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
+       a tile of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile; CHAINS numbers are
+       as many independent sums as show the peak. */
     #if defined(__AVX512F__)
-    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4, TILE_WIDTH = 112, ROW_WIDTH = 128, CHAINS = 256 };
+    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4 };
+    enum { TILE_WIDTH = 112, ROW_WIDTH = 128, CHAINS = 256 };
     #elif defined(__AVX2__)
-    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 112, CHAINS = 96 };
+    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
+    enum { TILE_WIDTH = 24, ROW_WIDTH = 112, CHAINS = 96 };
     #else
-    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0, TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
+    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
+    enum { TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
     #endif
     """
     enum: ROWS_24
@@ -60,7 +64,7 @@ cdef inline void _tile(
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc, Py_ssize_t first,
 ) noexcept nogil:
-    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], from row first on; rows and width are constants, so the sums live in registers."""
+    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], from row first on; rows and width are constants: sums in registers."""
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
     for i in range(rows):
@@ -105,7 +109,7 @@ cdef inline void _strip(
 
 
 cdef inline Py_ssize_t _strip_width(Py_ssize_t N, Py_ssize_t widest) noexcept nogil:
-    """The width of the next strip where N columns are left: all strips nearly the same, as a narrow one has too few sums to hide latency."""
+    """The width of the next strip where N columns are left: all nearly the same, as a narrow one has too few sums to hide latency."""
     cdef Py_ssize_t strips = (N + widest - 1) // widest
     return (N // LANES + strips - 1) // strips * LANES
 
@@ -237,8 +241,8 @@ cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out)
 
 
 # ------------------------------------------------------------------------------------------------------------------ recurrent cell
-# Kernels that work on streams take those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that threads can share a step:
-# they split outputs, never a sum.
+# Kernels that work on streams take those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that threads can
+# share a step: they split outputs, never a sum.
 #
 # z_t = Wxh[x_t] + bh + h_(t-1) Whh;  h_t = tanh(z_t)
 
@@ -292,7 +296,8 @@ cdef void _tanh_backward(Py_ssize_t n, const real* h, const real* dh, real* dz) 
 # dWhh = sum h_(t-1)^T dz_t;  dWxh[x_t] += dz_t
 
 cdef void _recurrent_gradient(
-    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, const real[:, :, ::1] hs, const real[:, :, ::1] dz, const real[::1] zeros, real[:, ::1] dWhh,
+    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, const real[:, :, ::1] hs, const real[:, :, ::1] dz, const real[::1] zeros,
+    real[:, ::1] dWhh,
 ) noexcept nogil:
     cdef Py_ssize_t B = hs.shape[1], Hp = hs.shape[2]
     if j0 < j1:
@@ -356,8 +361,8 @@ cdef void _output_backward(
 # dWhy = sum h_t^T dlogits_t
 
 cdef void _output_gradient(
-    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, Py_ssize_t V, const real[:, :, ::1] hs, const real[:, :, ::1] dlogits, const real[::1] zeros,
-    real[:, ::1] dWhy,
+    Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T, Py_ssize_t V, const real[:, :, ::1] hs, const real[:, :, ::1] dlogits,
+    const real[::1] zeros, real[:, ::1] dWhy,
 ) noexcept nogil:
     cdef Py_ssize_t B = hs.shape[1], Hp = hs.shape[2], Vp = dWhy.shape[1]
     if j0 < j1:
@@ -497,9 +502,10 @@ cdef void _learn(
     real[:, ::1] dWxh, real[:, ::1] dWhh, real[:, ::1] dWhy, real[::1] dbh, real[::1] dby,
     real[:, ::1] WhhT, real[:, ::1] WhyT, real rate, real clip,
 ) noexcept nogil:
-    """Gradient, clip, Adagrad and transposed copies of one part of the weights: of some rows of each matrix, and in part 0 of the biases."""
+    """Gradient, clip, Adagrad and transposed copies of one part of the weights: some rows of each matrix, in part 0 the biases too."""
     cdef Py_ssize_t T = inputs.shape[0], H = Whh.shape[0], Hp = Whh.shape[1], Vp = Why.shape[1], v
-    cdef Py_ssize_t j0 = _share(H, part, parts), j1 = _share(H, part + 1, parts), v0 = _share(V, part, parts), v1 = _share(V, part + 1, parts)
+    cdef Py_ssize_t j0 = _share(H, part, parts), j1 = _share(H, part + 1, parts)
+    cdef Py_ssize_t v0 = _share(V, part, parts), v1 = _share(V, part + 1, parts)
     _recurrent_gradient(j0, j1, T, hs, dz, zeros, dWhh)
     _output_gradient(j0, j1, T, V, hs, p, zeros, dWhy)
     _input_gradient(v0, v1, inputs, dz, dWxh, used)
@@ -716,11 +722,11 @@ def fma_chains(Py_ssize_t n):
     """Run n times as many independent multiply-adds as fill the registers; return how many operations that was: the peak of this core."""
     cdef float acc[CHAINS]
     cdef float total = 0
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t _i, j
     with nogil:
         for j in range(CHAINS):
             acc[j] = <float>j
-        for i in range(n):
+        for _i in range(n):
             for j in range(CHAINS):
                 acc[j] = fma[float](acc[j], <float>0.5, <float>1)
         for j in range(CHAINS):

@@ -11,8 +11,8 @@ _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 def padded(size):
     """Return the leading dimension of rows of size numbers: an odd multiple of core.LANES.
 
-    A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few sets of a
-    first-level cache, as they do at powers of two.
+    A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few
+    sets of a first-level cache, as they do at powers of two.
     """
     lanes = -(-size // core.LANES)
     return (lanes + (lanes + 1) % 2) * core.LANES

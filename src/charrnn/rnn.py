@@ -3,6 +3,7 @@
 import math
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -311,11 +312,12 @@ class RNN:
         with ThreadPoolExecutor(n) as pool:
             for step in range(len(losses)):
                 x, y = inputs[step * T : (step + 1) * T], targets[step * T : (step + 1) * T]
-                bounded = list(pool.map(lambda b0, b1: core.streams_step(hs, params, work, x, y, b0, b1), cuts[:-1], cuts[1:]))
+                bounded = list(pool.map(partial(core.streams_step, hs, params, work, x, y), cuts[:-1], cuts[1:]))
                 losses[step] = core.total(work.nll, len(x))
                 if not (math.isfinite(losses[step]) and all(bounded)):
                     return step
-                list(pool.map(lambda part: core.weights_step(hs, params, memory, work, x, part, n, rate=rate, clip=clip), range(n)))
+                learn = partial(core.weights_step, hs, params, memory, work, x, rate=rate, clip=clip)
+                list(pool.map(learn, range(n), [n] * n))
                 hs[0] = hs[len(x)]
         return len(losses)
 
