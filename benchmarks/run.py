@@ -99,7 +99,7 @@ def text_table(text):
     letters = sum(map(len, names))
 
     def draw(streams, count):
-        rnn.draw(rnn.workspace(1, streams), count, temperature=1.0, random=make_random(1, streams))
+        rnn.draw(rnn.workspace(1, streams), count, make_random(1, streams))
 
     times = measure(
         {

@@ -47,6 +47,14 @@ def test_generate(model_file):
     assert len(run("generate", model_file, "-n", 33).stdout.rstrip("\n")) <= 33
 
 
+def test_generate_with_all_controls(model_file):
+    controls = {"temperature": 0.9, "top_k": 5, "top_p": 0.9, "min_p": 0.01, "stop": ["dog", "fox"]}
+    expected = charrnn.load(model_file).generate_many(3, 60, prime="the ", seed=2, **controls)
+    options = ["--temperature", 0.9, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01, "--stop", "dog", "--stop", "fox", "--seed", 2]
+    ran = run("generate", model_file, "--prime", "the ", "-n", 60, "--count", 3, *options)
+    assert ran.stdout == "".join(f"the {text}\n" for text in expected)
+
+
 def test_score(model_file):
     model = charrnn.load(model_file)
     lines = ["the lazy dog", "god yzal eht"]
@@ -83,6 +91,7 @@ def test_help(command):
         (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' is not among"),
         (["generate", "{folder}/fox.safetensors", "-n", "-1"], "length must be"),
         (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "temperature must be"),
+        (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "top_p must be"),
         (["score", "{folder}/fox.safetensors"], "line 2: text[0] = 'X'"),
         ([], "required: COMMAND"),
         (["paint"], "invalid choice"),

@@ -360,7 +360,7 @@ def drawn(rnn, h0, temperature, count):
     """How often each symbol is the first one drawn after the state h0."""
     work = rnn.workspace(1, count)
     work.hs[0, :, : rnn.hidden_size] = h0.T
-    ids = rnn.draw(work, 1, temperature=temperature, random=make_random(7, count))
+    ids = rnn.draw(work, 1, make_random(7, count), temperature=temperature)
     return np.bincount(ids[0], minlength=rnn.vocab_size)
 
 
@@ -394,7 +394,7 @@ def test_extreme_temperatures_draw_possible_symbols(kernels, temperature):
 def test_drawn_symbols_are_fed_back(kernels):
     rnn, _, _, _ = problem(8, 6, 1)
     work = rnn.workspace(1, 1)
-    ids = rnn.draw(work, 30, temperature=1.0, random=make_random(1))
+    ids = rnn.draw(work, 30, make_random(1), temperature=1.0)
     again = rnn.workspace(30, 1)
     rnn.evaluate(again, ids, np.full_like(ids, IGNORED))
     np.testing.assert_array_equal(work.hs[0], again.hs[0])
@@ -402,9 +402,9 @@ def test_drawn_symbols_are_fed_back(kernels):
 
 def test_a_stream_draws_the_same_whatever_the_batch(kernels):
     rnn, _, _, _ = problem(40, 30, 1, dtype="float32")
-    together = rnn.draw(rnn.workspace(1, 12), 50, temperature=1.0, random=make_random(3, 12))
+    together = rnn.draw(rnn.workspace(1, 12), 50, make_random(3, 12), temperature=1.0)
     for b in (0, 5, 11):
-        alone = rnn.draw(rnn.workspace(1, 1), 50, temperature=1.0, random=make_random(3, 12)[b : b + 1])
+        alone = rnn.draw(rnn.workspace(1, 1), 50, make_random(3, 12)[b : b + 1], temperature=1.0)
         np.testing.assert_array_equal(alone[:, 0], together[:, b])
 
 

@@ -23,6 +23,7 @@ ORDER = [
     "parameters",
     "loop",
     "rnn",
+    "sampling",
     "persistence",
     "model",
     "training",

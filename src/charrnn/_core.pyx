@@ -51,8 +51,10 @@ cdef enum:
     MAX_WIDTH = 128
     L1_NUMBERS = 16384    # of float32, three quarters of a first-level cache of 32 KiB
 
+cdef double PAD = -1e30    # the logit of padding characters: finite, and their probability is exactly 0
+
 globals()["LANES"] = LANES
-PAD_LOGIT = -1e30    # the bias of padding characters: finite, and their probability is exactly 0
+PAD_LOGIT = PAD
 
 
 # ------------------------------------------------------------------------------------------------------------------ linear algebra
@@ -527,17 +529,81 @@ cdef void _learn(
 
 # ------------------------------------------------------------------------------------------------------------------ sampling
 
-cdef int _pick(Py_ssize_t V, real* logits, double temperature, unsigned long long* random) noexcept nogil:
-    """Draw from softmax(logits / temperature), or take the first largest at temperature 0; the logits are used up."""
+cdef struct Controls:
+    double temperature
+    double top_p         # 1: off
+    double min_p         # 0: off
+    Py_ssize_t top_k     # V: off
+
+
+cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept nogil:
+    """Keep the largest of V probabilities, equal ones from the first on, until they are `most` or sum to mass; clear the rest, return the sum.
+
+    The smallest kept value is found by bisection, so that no order has to be made: fifty walks over p rather than a sort.
+    """
+    cdef real low = 0, high = 1, middle
+    cdef Py_ssize_t v, kept = 0
+    cdef double total = 0
+    while True:                      # low: values from it on are enough; high: values from it on are too few, or just above 1
+        middle = (low + high) / 2
+        if middle <= low or middle >= high:
+            break
+        kept, total = 0, 0
+        for v in range(V):
+            if p[v] >= middle:
+                kept += 1
+                total += p[v]
+        if kept >= most or total >= mass:
+            low = middle
+        else:
+            high = middle
+    kept, total = 0, 0
+    for v in range(V):
+        if p[v] > low:
+            kept += 1
+            total += p[v]
+    for v in range(V):
+        if p[v] == low and kept < most and total < mass:
+            kept += 1
+            total += p[v]
+        elif p[v] <= low:
+            p[v] = 0
+    return total
+
+
+cdef double _filter(Py_ssize_t V, real* p, const Controls* controls) noexcept nogil:
+    """Clear the probabilities that top_k, then top_p of what is left, then min_p exclude; return the sum of the others."""
+    cdef double mass = 1
+    cdef real least = 0
+    cdef Py_ssize_t v
+    if controls.top_k < V:
+        mass = _keep(V, p, controls.top_k, 2)
+    if controls.top_p < 1:
+        mass = _keep(V, p, V, controls.top_p * mass)
+    if controls.min_p > 0:
+        for v in range(V):
+            least = p[v] if p[v] > least else least
+        least *= <real>controls.min_p
+        mass = 0
+        for v in range(V):
+            p[v] = p[v] if p[v] >= least else 0
+            mass += p[v]
+    return mass
+
+
+cdef int _pick(Py_ssize_t V, real* logits, const char* allowed, const Controls* controls, unsigned long long* random) noexcept nogil:
+    """Draw from softmax(logits / temperature) as filtered, or take the first largest at temperature 0; the logits are used up."""
     cdef Py_ssize_t v, best = 0
     cdef double rest
-    if temperature == 0:
+    for v in range(V):
+        logits[v] = logits[v] if allowed[v] else <real>PAD
+    if controls.temperature == 0:
         for v in range(1, V):
             best = v if logits[v] > logits[best] else best
         return <int>best
     # Within these bounds padding stays impossible and no difference of logits overflows.
-    _softmax(_lanes(V), logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(temperature, 1e-30))))
-    rest = uniform(random)
+    _softmax(_lanes(V), logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(controls.temperature, 1e-30))))
+    rest = uniform(random) * _filter(V, logits, controls)
     for v in range(V):
         rest -= logits[v]
         if rest < 0:
@@ -703,17 +769,21 @@ def train_steps(
     return step
 
 
-def sample(real[:, :, ::1] hs, params, work, int[:, ::1] ids, *, double temperature, unsigned long long[::1] random):
+def sample(
+    real[:, :, ::1] hs, params, work, int[:, ::1] ids, unsigned long long[::1] random,
+    const char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p,
+):
     """Draw ids (n, B) one row after the other, feeding each back, from the states hs[0], which move on; random holds one state a stream."""
     cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
     cdef real[::1] bh = params.bh, by = params.by
     cdef real[:, :, ::1] z = work.dh, p = work.p
+    cdef Controls controls = Controls(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     cdef Py_ssize_t t, b, B = ids.shape[1]
     with nogil:
         for t in range(ids.shape[0]):
             _output_forward(0, B, Wxh.shape[0], hs, Why, by, 0, 1, p)
             for b in range(B):
-                ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], temperature, &random[b])
+                ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], &allowed[0], &controls, &random[b])
             _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
             _carry(hs, 1)
 

@@ -97,6 +97,11 @@ def _parser():
     generate.add_argument(
         "--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely"
     )
+    generate.add_argument("--count", type=int, default=1, metavar="N", help="texts to write, a line feed after each")
+    generate.add_argument("--top-k", type=int, metavar="K", help="draw among the K most likely characters")
+    generate.add_argument("--top-p", type=float, metavar="P", help="draw among the most likely that together have probability P")
+    generate.add_argument("--min-p", type=float, metavar="P", help="draw among those at least P times as likely as the most likely")
+    generate.add_argument("--stop", type=_utf8_argument, action="append", metavar="TEXT", help="end before this text; may be repeated")
     generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
     generate.set_defaults(run=_generate)
 
@@ -177,8 +182,19 @@ def _figures(nll):
 
 def _generate(arguments):
     model = load(arguments.model)
-    text = model.generate(arguments.length, prime=arguments.prime, temperature=arguments.temperature, seed=arguments.seed)
-    print(arguments.prime + text)
+    texts = model.generate_many(
+        arguments.count,
+        arguments.length,
+        prime=arguments.prime,
+        seed=arguments.seed,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        min_p=arguments.min_p,
+        stop=arguments.stop,
+    )
+    for text in texts:
+        print(arguments.prime + text)
 
 
 def _score(arguments):

@@ -5,12 +5,14 @@ import math
 import numpy as np
 
 from . import persistence
-from .errors import check_integer, check_number, check_text
+from .errors import check_integer, check_text
 from .reader import IGNORED
 from .rnn import make_random
+from .sampling import Sampling
 
 _STREAMS = 64  # texts that are generated or scored together; more is no faster
 _LARGEST_BATCH = 1 << 20  # characters scored together
+_PIECE = 64  # characters drawn between two looks for stop texts
 
 
 class CharRNN:
@@ -38,7 +40,7 @@ class CharRNN:
         self.vocabulary = vocabulary
         self.history = history
 
-    def generate(self, length, *, prime="", temperature=1.0, seed=None):
+    def generate(self, length, *, prime="", seed=None, **controls):
         """Write text.
 
         Parameters
@@ -47,19 +49,29 @@ class CharRNN:
             Characters to write, 0 or more.
         prime : str
             Text to continue; not repeated in the result.
-        temperature : float, default 1.0
-            Below 1 safer, above 1 wilder; 0 always takes the most likely character.
         seed : int, optional
             The same seed gives the same text. None takes one from the operating system.
+        temperature : float, default 1.0
+            Below 1 safer, above 1 wilder; 0 always takes the most likely character.
+        top_k : int, optional
+            Draw among the so many most likely characters only, at least 1.
+        top_p : float, optional
+            Draw among the most likely characters that together have this probability, above 0, at most 1 (after top_k).
+        min_p : float, optional
+            Draw among the characters at least this share as likely as the most likely one, 0 to 1 (after top_p).
+        allowed, forbidden : str, optional
+            Characters to draw from, and not to draw; those that the model does not know are ignored.
+        stop : str or sequence of str, optional
+            End before the first of these texts; if none comes, the text has the full length.
 
         Returns
         -------
-        str of length characters
+        str of length characters, or fewer if a stop text came
 
         Raises
         ------
-        ValueError
-            If length or temperature is negative, or prime has a character that the model does not know (the message says which and where).
+        ValueError, TypeError
+            If an option is out of range, or prime has a character that the model does not know (the message says which and where).
 
         Examples
         --------
@@ -67,17 +79,19 @@ class CharRNN:
         >>> model = charrnn.train_text("abcabcabc" * 20, epochs=60, hidden_size=8, progress=False)
         >>> model.generate(6, prime="ab", temperature=0)
         'cabcab'
+        >>> model.generate(6, prime="ab", temperature=0, stop="b")
+        'ca'
         """
-        return self.generate_many(1, length, prime=prime, temperature=temperature, seed=seed)[0]
+        return self.generate_many(1, length, prime=prime, seed=seed, **controls)[0]
 
-    def generate_many(self, count, length, *, prime="", temperature=1.0, seed=None):
+    def generate_many(self, count, length, *, prime="", seed=None, **controls):
         """Write count texts as one batch, each as `generate` would.
 
         Parameters
         ----------
         count : int
             Texts to write, 0 or more.
-        length, prime, temperature
+        length, prime, controls
             See `generate`.
         seed : int, optional
             Text number i depends on the seed and on i only, whatever the count; number 0 is what `generate` writes.
@@ -94,18 +108,62 @@ class CharRNN:
         ['abca', 'abca']
         """
         count, length = check_integer("count", count, 0), check_integer("length", length, 0)
-        temperature = check_number("temperature", temperature, minimum=0)
-        ids = self.vocabulary.encode(prime, name="prime")
-        primed = self.rnn.workspace(1, 1)
-        self._lead(primed, ids)
-        random = make_random(seed, count)
+        sampling = Sampling.check(self.vocabulary, **controls)
+        primed, random = self._primed(prime), make_random(seed, count)
         texts = []
         for start in range(0, count, _STREAMS):
             states = random[start : start + _STREAMS]
-            work = self.rnn.workspace(1, len(states))
-            work.hs[0] = primed.hs[0]
-            texts += map(self.vocabulary.decode, self.rnn.draw(work, length, temperature=temperature, random=states).T)
+            texts += self._write(primed, length, states, sampling)
         return texts
+
+    def stream(self, length=None, *, prime="", seed=None, **controls):
+        """Yield the characters that `generate` would write, one by one, without end if length is None.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("abcabcabc" * 20, epochs=60, hidden_size=8, progress=False)
+        >>> list(model.stream(3, prime="ab", temperature=0))
+        ['c', 'a', 'b']
+        """
+        length = math.inf if length is None else check_integer("length", length, 0)
+        sampling = Sampling.check(self.vocabulary, **controls)
+        return self._stream(self._primed(prime), length, make_random(seed), sampling)
+
+    def _stream(self, work, length, random, sampling):
+        # The last characters are held back while they may be the beginning of a stop text.
+        held = max(map(len, sampling.stop), default=1) - 1
+        text, stopped = "", False
+        while length > 0 and not stopped:
+            text += self.vocabulary.decode(self._draw(work, 1, random, sampling)[:, 0])
+            length -= 1
+            text, stopped = sampling.cut(text)
+            ready = len(text) if stopped or length == 0 else max(0, len(text) - held)
+            yield from text[:ready]
+            text = text[ready:]
+
+    def _primed(self, prime):
+        """Return a workspace of one stream whose state has been led from zero through prime."""
+        work = self.rnn.workspace(1, 1)
+        self._lead(work, self.vocabulary.encode(prime, name="prime"))
+        return work
+
+    def _write(self, primed, length, random, sampling):
+        """Return one text for each generator state: a piece at a time, if they may stop, until all have."""
+        work = self.rnn.workspace(1, len(random))
+        work.hs[0] = primed.hs[0]
+        texts, stopped = [""] * len(random), [False] * len(random)
+        while length > 0 and not all(stopped):
+            piece = min(length, _PIECE) if sampling.stop else length
+            length -= piece
+            for i, ids in enumerate(self._draw(work, piece, random, sampling).T):
+                if not stopped[i]:
+                    texts[i], stopped[i] = sampling.cut(texts[i] + self.vocabulary.decode(ids))
+        return texts
+
+    def _draw(self, work, n, random, sampling):
+        options = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "allowed")}
+        return self.rnn.draw(work, n, random, **options)
 
     def log_probs(self, text):
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).

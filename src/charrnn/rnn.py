@@ -213,7 +213,7 @@ class RNN:
         work = self.workspace(1, 1)
         work.hs[0, 0, : self.hidden_size] = self._check_state("h", h)
         self._feed(work, self._check_ids("seed_ix", [seed_ix]))
-        return self.draw(work, n, temperature=1.0, random=self.random)[:, 0].tolist()
+        return self.draw(work, n, self.random)[:, 0].tolist()
 
     def predict(self, data_reader, start, n):
         """Return the text start and n characters that follow it, the state having been led through start from zero.
@@ -235,7 +235,7 @@ class RNN:
             raise ValueError("start must have at least one character")
         work = self.workspace(1, 1)
         self._feed(work, self._check_ids("start", [data_reader.char_to_ix[char] for char in start]))
-        ids = self.draw(work, n, temperature=1.0, random=self.random)[:, 0]
+        ids = self.draw(work, n, self.random)[:, 0]
         return start + "".join(data_reader.ix_to_char[ix] for ix in ids.tolist())
 
     def train(self, data_reader, *, epochs=None, steps=None, seconds=None, threshold=0.01, callback="print"):
@@ -332,7 +332,7 @@ class RNN:
             core.evaluate(work.hs, self.params, work, inputs[part], targets[part], nll[part])
         return nll
 
-    def draw(self, work, n, *, temperature, random):
+    def draw(self, work, n, random, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, allowed=None):
         """Draw n ids in each stream, each fed back, from the states work.hs[0], which move on.
 
         Parameters
@@ -340,10 +340,10 @@ class RNN:
         work : Workspace
             Its number of streams B counts.
         n : int
-        temperature : float
-            Divides the logits; 0 takes the most likely.
         random : ndarray (B,) of uint64
             Generator states, which move on.
+        temperature, top_k, top_p, min_p, allowed
+            As in `sampling.Sampling`, which checks them.
 
         Returns
         -------
@@ -351,9 +351,12 @@ class RNN:
         """
         B = work.hs.shape[1]
         ids = np.empty((n, B), np.int32)
+        allowed = np.ones(self.vocab_size, np.int8) if allowed is None else allowed
+        top_k = self.vocab_size if top_k is None else top_k
         rows = self._affordable(B)
         for start in range(0, n, rows):
-            core.sample(work.hs, self.params, work, ids[start : start + rows], temperature=temperature, random=random)
+            part = ids[start : start + rows]
+            core.sample(work.hs, self.params, work, part, random, allowed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         return ids
 
     def next_probs(self, work):
