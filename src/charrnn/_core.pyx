@@ -537,7 +537,7 @@ cdef struct Controls:
 
 
 cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept nogil:
-    """Keep the largest of V probabilities, equal ones from the first on, until they are `most` or sum to mass; clear the rest, return the sum.
+    """Keep the largest of V probabilities, equal ones from the first on, until they are `most` or sum to mass; return the sum of the kept.
 
     The smallest kept value is found by bisection, so that no order has to be made: fifty walks over p rather than a sort.
     """

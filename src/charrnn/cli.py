@@ -82,6 +82,8 @@ def _parser():
         "--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on"
     )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of the initial weights")
+    train.add_argument("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE a few times an epoch")
+    train.add_argument("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
     train.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     train.set_defaults(run=_train)
 
@@ -130,10 +132,13 @@ def _train(arguments):
         "seconds": arguments.seconds,
         "validation_fraction": arguments.validation,
         "seed": arguments.seed,
+        "checkpoint": arguments.checkpoint,
+        "resume": arguments.resume,
         "progress": False if arguments.quiet else None,
     }
-    if arguments.output is not None:
-        _check_writable(arguments.output)
+    for path in (arguments.output, arguments.checkpoint):
+        if path is not None:
+            _check_writable(path)
     try:
         model = train_file(arguments.file, **options) if arguments.file is not None else train_text(_python_documentation(), **options)
     except TrainingInterrupted as interrupt:

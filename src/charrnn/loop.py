@@ -120,6 +120,18 @@ class Budget:
         return next((name for name, reached in done.items() if reached), None)
 
 
+@dataclass
+class Position:
+    """Where training stands between two steps; all that it needs to go on, with the weights, Adagrad's memory and the hidden state."""
+
+    epoch: int = 0
+    window: int = 0  # of this epoch
+    step: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    smooth_loss: float | None = None
+
+
 def validate(rnn, ids):
     """Return the mean loss over ids in nats per character, weights frozen, from the zero state, the state carried to the end."""
     stream = TextStream(ids, 256)
@@ -142,7 +154,7 @@ class _Bar:
             self.bar = tqdm(total=total, unit=" chars", unit_scale=True, dynamic_ncols=True, leave=True)
 
     def update(self, characters, nll):
-        if self.bar is not None:
+        if self.bar is not None and characters:
             self.bar.set_postfix_str(f"{nll:.3f} nats/char, {nll / math.log(2):.3f} bits/char", refresh=False)
             self.bar.update(characters)
 
@@ -152,7 +164,20 @@ class _Bar:
 
 
 def fit(
-    rnn, stream, *, epochs=None, steps=None, seconds=None, threshold=None, validation_ids=None, callback=None, progress=False, history=None
+    rnn,
+    stream,
+    *,
+    epochs=None,
+    steps=None,
+    seconds=None,
+    threshold=None,
+    validation_ids=None,
+    callback=None,
+    progress=False,
+    history=None,
+    position=None,
+    state=None,
+    save=None,
 ):
     """Train rnn on stream until a budget is used up; return a History.
 
@@ -172,6 +197,10 @@ def fit(
         Whether to show a bar on stderr; None: if stderr is a terminal.
     history : History, optional
         Filled as training goes on, so that it is there when an exception ends it.
+    position : Position, optional
+        Where to go on; with it state, the hidden state (batch_size, hidden_size) there. Both None: from the start.
+    save : callable, optional
+        Called with a Position and the state after each report and so at the end of training, before the callback.
 
     Raises
     ------
@@ -187,8 +216,12 @@ def fit(
     show = progress if progress is not None else sys.stderr is not None and sys.stderr.isatty()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
     bar = _Bar(show, None if math.isinf(whole) else whole)
+    work = rnn.workspace(training=True)
+    if state is not None:
+        work.hs[0, :, : rnn.hidden_size] = state
+    at = Position() if position is None else position
     try:
-        _run(rnn, stream, budget, threshold, validation_ids, callback, history, bar)
+        _run(rnn, stream, work, at, budget, threshold, validation_ids, callback, save, history, bar)
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -200,54 +233,56 @@ def fit(
     return history
 
 
-def _run(rnn, stream, budget, threshold, validation_ids, callback, history, bar):
-    work = rnn.workspace(training=True)
-    smooth = math.log(rnn.vocab_size) * stream.seq_length
+def _run(rnn, stream, work, at, budget, threshold, validation_ids, callback, save, history, bar):
+    if at.smooth_loss is None:
+        at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
     report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
-    epoch = window = step = characters = 0
     unreported, unreported_loss = 0, 0.0
     crossing = 1  # windows
-    started = time.perf_counter()
+    started = time.perf_counter() - at.seconds
+    bar.update(at.characters, math.nan)
 
-    while (reason := budget.reached(epoch, step, time.perf_counter() - started)) is None:
-        if window == 0:
+    while (reason := budget.reached(at.epoch, at.step, time.perf_counter() - started)) is None:
+        if at.window == 0:
             work.hs[0] = 0
-        to_report = report_every - window % report_every
-        count = int(min(crossing, stream.windows - window, to_report, budget.steps - step))
-        inputs, targets = stream.read(window, count)
+        to_report = report_every - at.window % report_every
+        count = int(min(crossing, stream.windows - at.window, to_report, budget.steps - at.step))
+        inputs, targets = stream.read(at.window, count)
         before = time.perf_counter()
         losses = rnn.train_steps(work, inputs, targets)
         took = time.perf_counter() - before
         if len(losses) < count:
             raise DivergedError(
-                f"the loss of step {step + len(losses) + 1} is not finite; the weights of the step before are kept. "
+                f"the loss of step {at.step + len(losses) + 1} is not finite; the weights of the step before are kept. "
                 f"Lower learning_rate ({rnn.learning_rate:g}) or clip_value ({rnn.clip_value:g})"
             )
-        step += count
-        window += count
         done = int((targets >= 0).sum())
-        characters += done
+        at.step += count
+        at.window += count
+        at.characters += done
+        at.smooth_loss = _smoothed(at.smooth_loss, losses, inputs, stream)
         unreported += done
         unreported_loss += float(losses.sum())
-        smooth = _smoothed(smooth, losses, inputs, stream)
         bar.update(done, losses.sum() / done)
         crossing = _next_crossing(count, took, stream)
 
-        epoch_ended = window == stream.windows
+        epoch_ended = at.window == stream.windows
         if epoch_ended:
-            epoch, window = epoch + 1, 0
-        ending = budget.reached(epoch, step, time.perf_counter() - started)
+            at.epoch, at.window = at.epoch + 1, 0
+        ending = budget.reached(at.epoch, at.step, time.perf_counter() - started)
         if epoch_ended or ending or count == to_report:
             validation = validate(rnn, validation_ids) if validation_ids is not None and (epoch_ended or ending) else None
-            passed = epoch + window / stream.windows
-            seconds = time.perf_counter() - started
-            report = Progress(step, passed, characters, seconds, unreported_loss / unreported, smooth, validation)
+            passed = at.epoch + at.window / stream.windows
+            at.seconds = time.perf_counter() - started
+            report = Progress(at.step, passed, at.characters, at.seconds, unreported_loss / unreported, at.smooth_loss, validation)
             history.reports.append(report)
             unreported, unreported_loss = 0, 0.0
+            if save is not None:
+                save(at, work.hs[0, :, : rnn.hidden_size])
             if callback is not None and callback(report) is True:
                 reason = "callback"
                 break
-            if threshold is not None and smooth <= threshold:
+            if threshold is not None and at.smooth_loss <= threshold:
                 reason = "threshold"
                 break
     history.stop_reason = reason

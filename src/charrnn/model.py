@@ -267,4 +267,5 @@ def load(path):
     ModelFormatError
         If it is not a charrnn model that this version reads. No code in a file is ever run.
     """
-    return CharRNN(*persistence.load(path))
+    rnn, vocabulary, history, _ = persistence.load(path)
+    return CharRNN(rnn, vocabulary, history)

@@ -1,6 +1,9 @@
 """From text to a trained model: train_file, train_text."""
 
-from .errors import DivergedError, TrainingInterrupted, check_number, check_text
+import hashlib
+
+from . import persistence
+from .errors import DivergedError, ModelFormatError, TrainingInterrupted, check_number, check_text
 from .loop import History, fit
 from .model import CharRNN
 from .reader import TextStream, read_text
@@ -26,6 +29,8 @@ def train_text(
     validation_fraction=0.1,
     callback=None,
     progress=None,
+    checkpoint=None,
+    resume=None,
 ):
     """Train a model on a text.
 
@@ -45,6 +50,13 @@ def train_text(
         Called with a `loop.Progress` a few times an epoch; returns True to stop.
     progress : bool, optional
         Whether to show a bar on stderr; by default if stderr is a terminal.
+    checkpoint : path, optional
+        Write all that is needed to go on to this file a few times an epoch and at the end; a crash leaves the last whole one.
+        It is a model file, too: `load` reads it.
+    resume : path, optional
+        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
+        a training that was never interrupted, to the bit. The text and all options but budgets, callback, progress and n_threads
+        must be those of the checkpoint.
 
     Returns
     -------
@@ -90,8 +102,21 @@ def train_text(
         seed=seed,
         n_threads=n_threads,
     )
-    model = CharRNN(rnn, vocabulary, History())
+    model, position, state = CharRNN(rnn, vocabulary, History()), None, None
+    options = persistence.config(rnn) | {
+        "dtype": rnn.dtype.name,
+        "seed": None if seed is None else int(seed),
+        "validation_fraction": fraction,
+    }
+    text_sha256 = hashlib.sha256(ids).hexdigest()
     stream = TextStream(train_ids, rnn.seq_length, rnn.batch_size)
+    if resume is not None:
+        model.history, position, state = _take_up(rnn, vocabulary, stream, options, text_sha256, resume)
+
+    def save(position, state):
+        training = persistence.Training(position, options, text_sha256, state)
+        persistence.save(checkpoint, rnn, vocabulary, model.history, training)
+
     try:
         fit(
             rnn,
@@ -103,6 +128,9 @@ def train_text(
             callback=callback,
             progress=progress,
             history=model.history,
+            position=position,
+            state=state,
+            save=save if checkpoint is not None else None,
         )
     except DivergedError as error:
         error.model = model
@@ -112,6 +140,25 @@ def train_text(
         stopped.model = model
         raise stopped from interrupt
     return model
+
+
+def _take_up(rnn, vocabulary, stream, options, text_sha256, path):
+    """Put the weights and Adagrad's memory of a checkpoint into rnn; return its history, position and hidden state."""
+    saved, saved_vocabulary, history, training = persistence.load(path)
+    if training is None:
+        raise ValueError(f"{path} is a model, not a checkpoint: it does not say where training stood")
+    differences = [
+        f"{name} was {training.options.get(name)!r}, is {value!r}" for name, value in options.items() if training.options.get(name) != value
+    ]
+    if (training.text_sha256, saved_vocabulary) != (text_sha256, vocabulary):
+        differences.insert(0, "the text is another")
+    if differences:
+        raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}")
+    if training.position.window >= stream.windows:
+        raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {stream.windows}")
+    rnn.params.copy_from(saved.params)
+    rnn.memory.copy_from(saved.memory)
+    return history, training.position, training.state
 
 
 def train_file(path, **options):

@@ -1,0 +1,168 @@
+"""A training that was cut and resumed gives the same bits as one that was not."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_core import digest
+
+import charrnn
+from charrnn import ModelFormatError, loop, persistence
+
+TEXT = "to be, or not to be, that is the question\n" * 8
+OPTIONS = {"hidden_size": 20, "seq_length": 7, "seed": 3}
+
+
+def trained(steps, **options):
+    return charrnn.train_text(TEXT, steps=steps, **{**OPTIONS, **options})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "training.safetensors"
+
+
+def bits(model):
+    return digest(model.rnn), model.rnn.memory.block.tobytes(), model.generate(50, seed=1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_resume_after_any_number_of_steps(path, batch_size, dtype):
+    options = {"batch_size": batch_size, "dtype": dtype}
+    expected = bits(trained(120, **options))
+    for k in [*range(1, 120, 9), 43, 44, 45, 119, 120]:
+        trained(k, checkpoint=path, **options)
+        assert bits(trained(120, resume=path, **options)) == expected, k
+
+
+def test_resume_in_many_pieces(path):
+    trained(10, checkpoint=path)
+    for k in range(20, 121, 10):
+        model = trained(k, checkpoint=path, resume=path)
+    assert bits(model) == bits(trained(120))
+    assert [report.step for report in model.history.reports][-1] == 120
+    assert model.history.reports[-1].characters == trained(120).history.reports[-1].characters
+
+
+def test_resume_goes_on_over_epochs_and_keeps_what_was_reported(path):
+    first = charrnn.train_text(TEXT, epochs=2, checkpoint=path, **OPTIONS)
+    second = charrnn.train_text(TEXT, epochs=5, resume=path, **OPTIONS)
+    whole = charrnn.train_text(TEXT, epochs=5, **OPTIONS)
+    assert bits(second) == bits(whole)
+    assert second.history.validation_losses == whole.history.validation_losses
+    assert second.history.losses[: len(first.history.losses)] == first.history.losses
+    assert second.history.reports[-1].smooth_loss == pytest.approx(whole.history.reports[-1].smooth_loss, rel=1e-12)
+
+
+def test_a_reached_budget_changes_nothing(path):
+    model = trained(40, checkpoint=path)
+    assert bits(trained(40, resume=path)) == bits(model)
+    assert bits(trained(30, resume=path)) == bits(model)
+
+
+def test_a_checkpoint_is_a_model(path):
+    model = trained(40, checkpoint=path)
+    again = charrnn.load(path)
+    assert again.generate(50, seed=1) == model.generate(50, seed=1)
+    again.save(path)
+    with pytest.raises(ValueError, match="is a model, not a checkpoint"):
+        trained(50, resume=path)
+
+
+def test_a_callback_that_raises_leaves_a_checkpoint(path):
+    def fail(report):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        charrnn.train_text(TEXT, epochs=9, callback=fail, checkpoint=path, **OPTIONS)
+    assert bits(trained(120, resume=path)) == bits(trained(120))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_resume_after_kill_9(path):
+    """At random moments of a training that writes checkpoints all the time."""
+    program = f"import charrnn, test_checkpoint as t; charrnn.train_text(t.TEXT, epochs=10**6, checkpoint={str(path)!r}, **t.OPTIONS)"
+    for trial in range(3):
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=__file__.rpartition("/")[0])
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.Random(trial).uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        stands = persistence.load(path)[3].position.step
+        model = trained(stands + 50, resume=path)
+        assert bits(model) == bits(trained(stands + 50))
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (TEXT[1:], {}, "the text is another"),
+        (TEXT.replace("q", "z"), {}, "the text is another"),
+        (TEXT, {"learning_rate": 0.1, "seed": 4}, "learning_rate was 0.15, is 0.1; seed was 3, is 4"),
+        (TEXT, {"hidden_size": 21}, "hidden_size was 20, is 21"),
+        (TEXT, {"dtype": "float64"}, "dtype was 'float32', is 'float64'"),
+        (TEXT, {"validation_fraction": 0.2}, "validation_fraction was 0.1, is 0.2"),
+        (TEXT, {"initial_accumulator_value": 0}, "initial_accumulator_value was 100.0, is 0.0"),
+    ],
+)
+def test_another_text_or_option_is_named_and_nothing_starts(path, text, options, message):
+    trained(40, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        charrnn.train_text(text, steps=80, resume=path, checkpoint=path, **{**OPTIONS, **options})
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_refused(path):
+    trained(40, checkpoint=path)
+    data = path.read_bytes()
+    for size in range(0, len(data), 997):
+        path.write_bytes(data[:size])
+        with pytest.raises(ModelFormatError):
+            trained(80, resume=path)
+    path.write_bytes(data)
+    rnn, vocabulary, history, training = persistence.load(path)
+
+    def save(**changes):
+        position = loop.Position(**{**vars(training.position), **changes})
+        persistence.save(
+            path, rnn, vocabulary, history, persistence.Training(position, training.options, training.text_sha256, training.state)
+        )
+
+    for changes in ({"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}):
+        save(**changes)
+        with pytest.raises(ModelFormatError, match="damaged"):
+            trained(80, resume=path)
+    rnn.memory.Whh[0, 0] = -1
+    save()
+    with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
+        trained(80, resume=path)
+
+
+def test_a_missing_checkpoint_is_an_os_error(path):
+    with pytest.raises(FileNotFoundError):
+        trained(80, resume=path)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
+    trained(40, checkpoint=path)
+    before = path.read_bytes()
+    monkeypatch.setattr(persistence.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        trained(80, checkpoint=path, resume=path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_numbers_of_numpy_are_options_too(path):
+    options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
+    trained(10, checkpoint=path, **options)
+    assert bits(trained(20, resume=path, **options)) == bits(trained(20, **options))
