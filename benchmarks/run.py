@@ -19,7 +19,7 @@ import peers
 
 import charrnn
 from charrnn import _dispatch
-from charrnn.rnn import make_random
+from charrnn.seeding import make_random
 
 HERE = Path(__file__).parent
 ROUNDS = 5

@@ -10,7 +10,8 @@ from reference import Weights
 
 from charrnn.errors import DivergedError
 from charrnn.reader import IGNORED, TextStream
-from charrnn.rnn import RNN, make_random
+from charrnn.rnn import RNN
+from charrnn.seeding import make_random
 from charrnn.vocabulary import Vocabulary
 
 SIZES = [

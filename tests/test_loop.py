@@ -81,7 +81,7 @@ def test_seconds_are_kept():
 
 def test_reports_are_a_few_an_epoch_and_add_up():
     seen = []
-    history = fit(network(), epochs=2, callback=seen.append, validation_ids=IDS)
+    history = fit(network(), epochs=2, callback=seen.append, validation=TextStream(IDS, 256))
     assert seen == history.reports
     assert [r.step for r in seen] == [20, 40, 60, 80, 100, 120, 140, 160]
     assert [r.epoch for r in seen] == [0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
@@ -111,7 +111,7 @@ def test_validation_carries_the_state_and_changes_nothing():
     before = rnn.params.block.copy()
     _, log_p = reference.forward(Weights.of(rnn), IDS[:-1], np.zeros((8, 1)))
     expected = -np.mean([log_p[t][y, 0] for t, y in enumerate(IDS[1:])])
-    assert loop.validate(rnn, IDS) == pytest.approx(expected, rel=1e-12)
+    assert loop.validate(rnn, TextStream(IDS, 256)) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_array_equal(rnn.params.block, before)
 
 

@@ -89,6 +89,9 @@ def config(**changes):
         ({}, {"sha256": "0" * 64}, "SHA-256"),
         ({}, {"sha256": None}, "sha256"),
         ({}, {"vocabulary": None}, "vocabulary"),
+        ({}, {"kind": "poem"}, "kind is 'poem'"),
+        ({}, {"kind": "records"}, "Wxh is float32"),
+        ({}, {"kind": None}, "kind"),
         ({}, {"vocabulary": "ab"}, "Wxh is float32"),
         ({}, {"vocabulary": "cba"}, "ascending"),
         ({}, {"vocabulary": "aab"}, "distinct"),
@@ -194,4 +197,4 @@ def test_links_are_followed_and_modes_kept(saved):
 def test_the_file_says_nothing_about_the_machine(saved):
     _, path = saved
     words = metadata_of(path)
-    assert sorted(words) == ["config", "format", "history", "sha256", "version", "vocabulary"]
+    assert sorted(words) == ["config", "format", "history", "kind", "sha256", "version", "vocabulary"]

@@ -4,7 +4,7 @@ import reference
 from reference import Weights
 
 from charrnn import RNN, DataReader
-from charrnn.rnn import make_random
+from charrnn.seeding import make_random
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import reference
 
 from charrnn import RNN, CharRNN, History, Vocabulary
-from charrnn.rnn import make_random
 from charrnn.sampling import Sampling
+from charrnn.seeding import make_random
 
 DRAWS = 40_000
 

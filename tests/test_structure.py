@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Each module may import those to its left.
 ORDER = [
     "errors",
+    "seeding",
     "_core",
     "_dispatch",
     "vocabulary",

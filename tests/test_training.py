@@ -11,6 +11,7 @@ from test_core import digest
 
 import charrnn
 from charrnn.loop import validate
+from charrnn.reader import TextStream
 
 
 def test_train_file_learns_real_text(text_file, english):
@@ -20,7 +21,7 @@ def test_train_file_learns_real_text(text_file, english):
     assert model.history.validation_losses[-1] < 3.0  # log(80) = 4.4: nothing learned
     assert len(model.history.validation_losses) == 6
     held_out = english[len(english) - len(english) // 10 :]
-    assert model.history.validation_losses[-1] == pytest.approx(validate(model.rnn, model.vocabulary.encode(held_out)))
+    assert model.history.validation_losses[-1] == pytest.approx(validate(model.rnn, TextStream(model.vocabulary.encode(held_out), 256)))
     assert model.vocabulary.chars == "".join(sorted(set(english)))
 
 

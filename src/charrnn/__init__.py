@@ -14,7 +14,7 @@ from .loop import History, Progress
 from .model import CharRNN, load
 from .reader import DataReader
 from .rnn import RNN
-from .training import train_file, train_text
+from .training import train_file, train_records, train_text
 from .vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -33,5 +33,6 @@ __all__ = [
     "isa",
     "load",
     "train_file",
+    "train_records",
     "train_text",
 ]

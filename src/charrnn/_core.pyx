@@ -491,6 +491,16 @@ cdef double _total(const double[:, ::1] nll, Py_ssize_t T) noexcept nogil:
     return total
 
 
+cdef Py_ssize_t _used_rows(const int[:, ::1] targets) noexcept nogil:
+    """How many rows of a window there are up to the last that has a target, at least 1: short records need no more."""
+    cdef Py_ssize_t t, b
+    for t in range(targets.shape[0] - 1, 0, -1):
+        for b in range(targets.shape[1]):
+            if targets[t, b] != IGNORED:
+                return t + 1
+    return 1
+
+
 cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
     """Where number part of the parts of n begins: at multiples of LANES, so that the transposes of parts are whole blocks."""
     return min(n, (n + LANES * parts - 1) // (LANES * parts) * LANES * part)
@@ -726,6 +736,11 @@ def weights_step(real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inp
         )
 
 
+def used_rows(const int[:, ::1] targets):
+    """How many rows of a window a training step needs."""
+    return _used_rows(targets)
+
+
 def total(double[:, ::1] nll, Py_ssize_t T):
     """The sum of the first T rows of nll, in their order."""
     return _total(nll, T)
@@ -733,9 +748,11 @@ def total(double[:, ::1] nll, Py_ssize_t T):
 
 def train_steps(
     real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[::1] losses,
-    *, double rate, double clip,
+    *, double rate, double clip, bint reset,
 ):
     """Train on windows of work's length over all of inputs, carrying the state in hs[0]; losses gets each window's sum over T and B.
+
+    With reset, each window begins with the zero state.
 
     Return the number of steps done. Fewer than len(losses) means that the next step diverged: its update was not applied.
     """
@@ -748,13 +765,17 @@ def train_steps(
     cdef double[:, ::1] nll = work.nll
     cdef char[::1] used = work.used
     cdef real r = <real>rate, c = <real>clip
-    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], B = hs.shape[1], step, start, stop
+    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], B = hs.shape[1], step, start, stop, i
     cdef const int[:, ::1] x, y
     transpose(hs, params, work)
     with nogil:
         for step in range(losses.shape[0]):
             start, stop = step * T, min((step + 1) * T, N)
+            stop = start + _used_rows(targets[start:stop])
             x, y = inputs[start:stop], targets[start:stop]
+            if reset:
+                for i in range(B * hs.shape[2]):
+                    (&hs[0, 0, 0])[i] = 0
             _forward(0, B, x, y, Wxh, Whh, Why, bh, by, hs, dh, p, nll)
             losses[step] = _total(nll, stop - start)
             if not losses[step] - losses[step] == 0 or not _backward(0, B, y, WhhT, WhyT, hs, p, dh, dz, zeros):

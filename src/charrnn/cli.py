@@ -8,7 +8,8 @@ import sys
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
 from .model import load
-from .training import train_file, train_text
+from .reader import read_text
+from .training import DEFAULT_LEARNING_RATE, train_records, train_text
 
 # Exit codes; 2 is also argparse's own for a wrong command line.
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -68,13 +69,12 @@ def _parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.add_argument("file", nargs="?", help="the text; if left out, the documentation that comes with Python")
+    train.add_argument("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
     train.add_argument("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
     train.add_argument("--hidden-size", type=int, default=100, metavar="H", help="units in the hidden layer")
     train.add_argument("--seq-length", type=int, default=25, metavar="T", help="characters in a training window")
     train.add_argument("--batch-size", type=int, default=1, metavar="B", help="parallel streams of the text")
-    train.add_argument(
-        "--learning-rate", type=float, default=train_text.__kwdefaults__["learning_rate"], metavar="R", help="step of Adagrad"
-    )
+    train.add_argument("--learning-rate", type=float, default=DEFAULT_LEARNING_RATE, metavar="R", help="step of Adagrad")
     train.add_argument("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
     train.add_argument("--steps", type=int, metavar="N", help="end after N windows")
     train.add_argument("--seconds", type=float, metavar="S", help="end after S seconds")
@@ -140,11 +140,19 @@ def _train(arguments):
         if path is not None:
             _check_writable(path)
     try:
-        model = train_file(arguments.file, **options) if arguments.file is not None else train_text(_python_documentation(), **options)
+        model = _train_on(arguments.file, arguments.records, options)
     except TrainingInterrupted as interrupt:
         _report(interrupt.model, arguments)
         raise
     _report(model, arguments)
+
+
+def _train_on(path, records, options):
+    text = _python_documentation() if path is None else read_text(path)
+    if not records:
+        return train_text(text, **options)
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return train_records([line for line in lines if line], **options)
 
 
 def _check_writable(path):
@@ -167,7 +175,7 @@ def _python_documentation():
 def _report(model, arguments):
     if arguments.output is not None:
         model.save(arguments.output)
-    print(model.generate(_SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7))
+    print("\n".join(model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7)))
     print()
     history = model.history
     if history.reports:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from .errors import DivergedError, check_integer, check_number
-from .reader import TextStream
 
 _CROSSING = 0.03  # seconds in C at a time: Ctrl-C and the progress bar wait that long
 _LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memory of a crossing
@@ -132,13 +131,14 @@ class Position:
     smooth_loss: float | None = None
 
 
-def validate(rnn, ids):
-    """Return the mean loss over ids in nats per character, weights frozen, from the zero state, the state carried to the end."""
-    stream = TextStream(ids, 256)
-    work = rnn.workspace(stream.seq_length, 1)
+def validate(rnn, stream):
+    """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
+    work = rnn.workspace(stream.seq_length, stream.batch_size)
     total = 0.0
-    at_a_time = _LARGEST_CROSSING // stream.seq_length
+    at_a_time = 1 if stream.resets else max(1, _LARGEST_CROSSING // stream.seq_length)
     for window in range(0, stream.windows, at_a_time):
+        if stream.resets:
+            work.hs[0] = 0
         total += rnn.evaluate(work, *stream.read(window, at_a_time)).sum()
     return float(total / stream.targets)
 
@@ -171,7 +171,7 @@ def fit(
     steps=None,
     seconds=None,
     threshold=None,
-    validation_ids=None,
+    validation=None,
     callback=None,
     progress=False,
     history=None,
@@ -184,13 +184,13 @@ def fit(
     Parameters
     ----------
     rnn : RNN
-    stream : TextStream
+    stream : TextStream or RecordStream
     epochs, steps, seconds : optional
         Budgets, see `Budget`.
     threshold : float, optional
         Stop when the smoothed loss of a window falls to it (looked at with each report).
-    validation_ids : ndarray, optional
-        Held-out text, at least two ids.
+    validation : stream, optional
+        What is held out, to be measured after each epoch.
     callback : callable, optional
         Called with each Progress; returns True to stop. What it raises ends the training and reaches the caller.
     progress : bool or None
@@ -216,12 +216,12 @@ def fit(
     show = progress if progress is not None else sys.stderr is not None and sys.stderr.isatty()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
     bar = _Bar(show, None if math.isinf(whole) else whole)
-    work = rnn.workspace(training=True)
+    work = rnn.workspace(stream.seq_length, training=True)
     if state is not None:
         work.hs[0, :, : rnn.hidden_size] = state
     at = Position() if position is None else position
     try:
-        _run(rnn, stream, work, at, budget, threshold, validation_ids, callback, save, history, bar)
+        _run(rnn, stream, work, at, budget, threshold, validation, callback, save, history, bar)
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -233,23 +233,25 @@ def fit(
     return history
 
 
-def _run(rnn, stream, work, at, budget, threshold, validation_ids, callback, save, history, bar):
+def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, history, bar):
     if at.smooth_loss is None:
         at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
     report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
     unreported, unreported_loss = 0, 0.0
-    crossing = 1  # windows
+    crossing, first = 1, at.step  # crossing in windows
     started = time.perf_counter() - at.seconds
     bar.update(at.characters, math.nan)
 
     while (reason := budget.reached(at.epoch, at.step, time.perf_counter() - started)) is None:
+        if at.window == 0 or at.step == first:
+            stream.begin(at.epoch)
         if at.window == 0:
             work.hs[0] = 0
         to_report = report_every - at.window % report_every
         count = int(min(crossing, stream.windows - at.window, to_report, budget.steps - at.step))
         inputs, targets = stream.read(at.window, count)
         before = time.perf_counter()
-        losses = rnn.train_steps(work, inputs, targets)
+        losses = rnn.train_steps(work, inputs, targets, reset=stream.resets)
         took = time.perf_counter() - before
         if len(losses) < count:
             raise DivergedError(
@@ -271,10 +273,10 @@ def _run(rnn, stream, work, at, budget, threshold, validation_ids, callback, sav
             at.epoch, at.window = at.epoch + 1, 0
         ending = budget.reached(at.epoch, at.step, time.perf_counter() - started)
         if epoch_ended or ending or count == to_report:
-            validation = validate(rnn, validation_ids) if validation_ids is not None and (epoch_ended or ending) else None
+            measured = validate(rnn, validation) if validation is not None and (epoch_ended or ending) else None
             passed = at.epoch + at.window / stream.windows
             at.seconds = time.perf_counter() - started
-            report = Progress(at.step, passed, at.characters, at.seconds, unreported_loss / unreported, at.smooth_loss, validation)
+            report = Progress(at.step, passed, at.characters, at.seconds, unreported_loss / unreported, at.smooth_loss, measured)
             history.reports.append(report)
             unreported, unreported_loss = 0, 0.0
             if save is not None:

@@ -7,8 +7,8 @@ import numpy as np
 from . import persistence
 from .errors import check_integer, check_text
 from .reader import IGNORED
-from .rnn import make_random
 from .sampling import Sampling
+from .seeding import make_random
 
 _STREAMS = 64  # texts that are generated or scored together; more is no faster
 _LARGEST_BATCH = 1 << 20  # characters scored together
@@ -31,11 +31,13 @@ class CharRNN:
     Notes
     -----
     A text starts from the zero state, so p(text) = p(x_1 | nothing) p(x_2 | x_1) ... with every factor a softmax over the vocabulary.
+    A model of records (`train_records`) reads a boundary symbol first and predicts it last:
+    p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
     """
 
     def __init__(self, rnn, vocabulary, history):
-        if rnn.vocab_size != len(vocabulary):
-            raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {len(vocabulary)} characters")
+        if rnn.vocab_size != vocabulary.symbols:
+            raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {vocabulary.symbols} symbols")
         self.rnn = rnn
         self.vocabulary = vocabulary
         self.history = history
@@ -135,9 +137,10 @@ class CharRNN:
         held = max(map(len, sampling.stop), default=1) - 1
         text, stopped = "", False
         while length > 0 and not stopped:
-            text += self.vocabulary.decode(self._draw(work, 1, random, sampling)[:, 0])
+            record, ended = self._cut(self._draw(work, 1, random, sampling)[:, 0])
             length -= 1
-            text, stopped = sampling.cut(text)
+            text, stopped = sampling.cut(text + self.vocabulary.decode(record))
+            stopped = stopped or ended
             ready = len(text) if stopped or length == 0 else max(0, len(text) - held)
             yield from text[:ready]
             text = text[ready:]
@@ -145,7 +148,7 @@ class CharRNN:
     def _primed(self, prime):
         """Return a workspace of one stream whose state has been led from zero through prime."""
         work = self.rnn.workspace(1, 1)
-        self._lead(work, self.vocabulary.encode(prime, name="prime"))
+        self._lead(work, prime, "prime")
         return work
 
     def _write(self, primed, length, random, sampling):
@@ -154,12 +157,19 @@ class CharRNN:
         work.hs[0] = primed.hs[0]
         texts, stopped = [""] * len(random), [False] * len(random)
         while length > 0 and not all(stopped):
-            piece = min(length, _PIECE) if sampling.stop else length
+            piece = min(length, _PIECE) if sampling.stop or self.vocabulary.records else length
             length -= piece
             for i, ids in enumerate(self._draw(work, piece, random, sampling).T):
                 if not stopped[i]:
-                    texts[i], stopped[i] = sampling.cut(texts[i] + self.vocabulary.decode(ids))
+                    record, ended = self._cut(ids)
+                    texts[i], stopped[i] = sampling.cut(texts[i] + self.vocabulary.decode(record))
+                    stopped[i] = stopped[i] or ended
         return texts
+
+    def _cut(self, ids):
+        """Return ids up to the first boundary of records, and whether there is one."""
+        ends = np.flatnonzero(ids == len(self.vocabulary))
+        return (ids[: ends[0]], True) if len(ends) else (ids, False)
 
     def _draw(self, work, n, random, sampling):
         options = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "allowed")}
@@ -168,18 +178,17 @@ class CharRNN:
     def log_probs(self, text):
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
+        A model of records has one more at the end, (len(text) + 1,): that the record ends there.
+
         Raises
         ------
         ValueError
             If text has a character that the model does not know.
         """
         ids = self.vocabulary.encode(text)
-        if not len(ids):
+        if not len(ids) and not self.vocabulary.records:
             return np.empty(0)
-        work = self.rnn.workspace(min(64, len(ids)), 1)
-        first = self.rnn.next_nll(work, ids[:1])
-        rest = self.rnn.evaluate(work, ids[:-1, None], ids[1:, None])
-        return -np.concatenate([first, rest[:, 0]])
+        return -self._nll(ids, np.array([0]), np.array([len(ids)]))[:, 0]
 
     def score(self, text):
         """Return the mean surprise of text in bits per character: low for text like the training text.
@@ -206,7 +215,7 @@ class CharRNN:
 
     def _score(self, texts, name):
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        if not lengths.all():
+        if not self.vocabulary.records and not lengths.all():
             raise ValueError(f"{name.format(np.argmin(lengths))} must have at least one character")
         ids = self._encode_all(texts, name)
         ends = np.cumsum(lengths)
@@ -215,10 +224,11 @@ class CharRNN:
         start = 0
         while start < len(texts):
             # Neighbours in the order have nearly the same length, so a batch ignores few targets; long texts go in smaller batches.
-            batch = order[start : start + max(1, min(_STREAMS, _LARGEST_BATCH // lengths[order[start]]))]
+            batch = order[start : start + max(1, min(_STREAMS, _LARGEST_BATCH // max(1, lengths[order[start]])))]
             start += len(batch)
-            sums[batch] = self._nll(ids, ends[batch] - lengths[batch], lengths[batch])
-        return sums / lengths / math.log(2)
+            # Row by row: the same sum whatever the batch, which a pairwise sum would not be.
+            sums[batch] = np.cumsum(self._nll(ids, ends[batch] - lengths[batch], lengths[batch]), axis=0)[-1]
+        return sums / (lengths + self.vocabulary.records) / math.log(2)
 
     def _encode_all(self, texts, name):
         """Encode texts as one, which is much faster; an unknown character is looked for again to name its text and place."""
@@ -230,27 +240,40 @@ class CharRNN:
             raise
 
     def _nll(self, ids, starts, lengths):
-        """Return the loss in nats, summed over its characters in their order, of each of the texts ids[start : start + length]."""
-        work = self.rnn.workspace(min(64, max(1, lengths.max() - 1)), len(starts))
-        first = self.rnn.next_nll(work, ids[starts])
-        where = np.arange(1, lengths.max())[:, None]
-        exists = where < lengths
-        targets = np.where(exists, ids[np.where(exists, starts + where, 0)], IGNORED)
-        inputs = ids[np.where(exists, starts + where - 1, 0)]
-        return np.cumsum(np.vstack([first, self.rnn.evaluate(work, inputs, targets)]), axis=0)[-1]
+        """Return the loss of each character of the texts ids[start : start + length], in nats, a column a text; 0 after its end.
+
+        For records, also of the end; row t is what follows t characters.
+        """
+        records = self.vocabulary.records
+        boundary = len(self.vocabulary)
+        rows = int(lengths.max()) + records
+        t = np.arange(rows)[:, None]
+        ids = np.append(ids, ids.dtype.type(0))  # a place to point at beyond the last text
+        targets = np.where(t < lengths, ids[np.where(t < lengths, starts + t, 0)], IGNORED)
+        if records:
+            targets[np.broadcast_to(t == lengths, targets.shape)] = boundary
+        work = self.rnn.workspace(min(64, rows), len(starts))
+        if records:
+            inputs = np.vstack([np.full(len(starts), boundary), np.maximum(targets[:-1], 0)])
+            return self.rnn.evaluate(work, inputs, targets)
+        first = self.rnn.next_nll(work, targets[0])  # of the zero state
+        return np.vstack([first, self.rnn.evaluate(work, np.maximum(targets[:-1], 0), targets[1:])])
 
     def next_probs(self, prefix):
         """Return the probability of each character of the vocabulary to follow prefix (which may be empty), float64 (V,)."""
         work = self.rnn.workspace(1, 1)
-        self._lead(work, self.vocabulary.encode(prefix, name="prefix"))
+        self._lead(work, prefix, "prefix")
         return self.rnn.next_probs(work)[0]
 
     def save(self, path):
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
         persistence.save(path, self.rnn, self.vocabulary, self.history)
 
-    def _lead(self, work, ids):
-        """Lead the state from zero through ids."""
+    def _lead(self, work, text, name):
+        """Lead the state from zero through text, for records through the boundary before it."""
+        ids = self.vocabulary.encode(text, name=name)
+        if self.vocabulary.records:
+            ids = np.insert(ids, 0, len(self.vocabulary))
         self.rnn.evaluate(work, ids[:, None], np.full((len(ids), 1), IGNORED, np.int32))
 
     def __repr__(self):

@@ -4,6 +4,7 @@ Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or flo
 
     format      "charrnn"
     version     "1"
+    kind        "text" or "records"; a model of records has one symbol more, the boundary, with the last id
     vocabulary  the characters in the order of their ids
     config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value
     history     JSON: what training did
@@ -67,6 +68,7 @@ def save(path, rnn, vocabulary, history, training=None):
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
+        "kind": "records" if vocabulary.records else "text",
         "vocabulary": vocabulary.chars,
         "config": json.dumps(config(rnn)),
         "history": json.dumps(history.to_dict()),
@@ -117,12 +119,14 @@ def load(path):
 def _build(metadata, tensors):
     if metadata["sha256"] != _digest(tensors):
         raise ValueError("the weights do not match their SHA-256")
-    vocabulary = Vocabulary(metadata["vocabulary"])
+    if metadata["kind"] not in ("text", "records"):
+        raise ValueError(f"kind is {metadata['kind']!r}")
+    vocabulary = Vocabulary(metadata["vocabulary"], records=metadata["kind"] == "records")
     options = json.loads(metadata["config"])
     if sorted(options) != sorted(_CONFIG):
         raise ValueError(f"config must hold {', '.join(_CONFIG)}")
     dtype = tensors["Whh"].dtype
-    H, V = tensors["bh"].size, len(vocabulary)
+    H, V = tensors["bh"].size, vocabulary.symbols
     shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
     shapes |= {f"memory.{name}": shape for name, shape in shapes.items()} | {"state": (options["batch_size"], H)}
     for name, tensor in tensors.items():

@@ -6,6 +6,7 @@ import stat
 import numpy as np
 
 from .errors import check_integer
+from .seeding import permutation
 from .vocabulary import Vocabulary
 
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
@@ -54,6 +55,8 @@ class TextStream:
     seq_length, batch_size : int
     """
 
+    resets = False  # the state is carried from window to window
+
     def __init__(self, ids, seq_length, batch_size=1):
         self.ids = ids
         self.seq_length = seq_length
@@ -61,6 +64,9 @@ class TextStream:
         self.batch_size = batch_size
         self.length = -(-self.targets // batch_size)
         self.windows = -(-self.length // seq_length)
+
+    def begin(self, epoch):
+        """Do nothing: a text has one order."""
 
     def read(self, window, count):
         """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
@@ -72,6 +78,62 @@ class TextStream:
         targets = self.ids[where + 1].astype(np.int32)
         targets[~exists] = IGNORED
         return self.ids[where].astype(np.int32), targets
+
+
+class RecordStream:
+    """Records (names, domains, molecules ...), each a window of its own that begins with the zero state.
+
+    The network reads the boundary symbol, then the record; its targets are the record, then the boundary. Batches are of batch_size
+    records of similar length, in an order that depends on seed and epoch; what the last batch lacks, and what a record is shorter
+    than seq_length, is IGNORED.
+
+    Parameters
+    ----------
+    ids : ndarray of an integer type
+        All records, one after the other.
+    lengths : ndarray of int64
+        Characters of each record.
+    boundary : int
+        The id of the boundary symbol.
+    """
+
+    resets = True
+
+    def __init__(self, ids, lengths, boundary, batch_size=1, seed=0):
+        self.ids = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
+        self.lengths, self.boundary, self.batch_size, self.seed = lengths, boundary, batch_size, seed
+        self.starts = np.cumsum(lengths) - lengths
+        self.targets = int(lengths.sum()) + len(lengths)
+        self.seq_length = int(lengths.max()) + 1
+        self.windows = -(-len(lengths) // batch_size)
+        self.order = np.arange(len(lengths))
+
+    def begin(self, epoch):
+        """Put the records into the order of this epoch."""
+        n, B = len(self.lengths), self.batch_size
+        self.order = permutation(n, self.seed, epoch)
+        if B > 1:
+            # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
+            group = np.arange(n) // (16 * B)
+            self.order = self.order[np.lexsort((self.lengths[self.order], group))]
+            whole = n // B
+            batches = self.order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
+            self.order = np.concatenate([batches.ravel(), self.order[whole * B :]])
+
+    def read(self, window, count):
+        """Return inputs and targets of count windows from number window on: two int32 arrays (count * seq_length, batch_size)."""
+        B = self.batch_size
+        count = min(count, self.windows - window)
+        chosen = self.order[window * B : (window + count) * B]
+        starts, lengths = np.zeros(count * B, np.int64), np.full(count * B, -1)
+        starts[: len(chosen)], lengths[: len(chosen)] = self.starts[chosen], self.lengths[chosen]
+        starts, lengths = starts.reshape(count, 1, B), lengths.reshape(count, 1, B)
+        t = np.arange(self.seq_length)[:, None]
+        targets = np.where(t < lengths, self.ids[np.where(t < lengths, starts + t, 0)].astype(np.int32), IGNORED)
+        targets[np.broadcast_to(t == lengths, targets.shape)] = self.boundary
+        inputs = np.full_like(targets, self.boundary)
+        inputs[:, 1:] = np.where(targets[:, :-1] == IGNORED, self.boundary, targets[:, :-1])
+        return inputs.reshape(-1, B), targets.reshape(-1, B)
 
 
 class DataReader:

@@ -1,7 +1,6 @@
 """The network on numbers: parameters and the tutorial's five steps, ids in, arrays out."""
 
 import math
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,6 +11,7 @@ from ._dispatch import core
 from .errors import check_integer, check_number, check_text
 from .parameters import Parameters, Workspace
 from .reader import IGNORED, TextStream
+from .seeding import make_random
 
 _LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
 _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
@@ -278,8 +278,8 @@ class RNN:
 
     # ---------------------------------------------------------------------------------------------- the fast paths
 
-    def train_steps(self, work, inputs, targets):
-        """Train on consecutive windows, the state carried in work.hs[0].
+    def train_steps(self, work, inputs, targets, *, reset=False):
+        """Train on consecutive windows, the state carried in work.hs[0], or zero at the start of each if reset is true.
 
         Parameters
         ----------
@@ -297,10 +297,12 @@ class RNN:
         inputs, targets = self._check_windows(work, inputs, targets)
         losses = np.empty(-(-len(inputs) // len(work.dh)))
         train = core.train_steps if self.n_threads == 1 or self.batch_size == 1 else self._train_steps_threaded
-        done = train(work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value)
+        done = train(
+            work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value, reset=reset
+        )
         return losses[:done]
 
-    def _train_steps_threaded(self, hs, params, memory, work, inputs, targets, losses, *, rate, clip):
+    def _train_steps_threaded(self, hs, params, memory, work, inputs, targets, losses, *, rate, clip, reset):
         """`core.train_steps` with each step shared by threads: first its streams, then its weights. The same bits.
 
         The threads live for this call only, so that there is nothing to lose in a fork.
@@ -311,7 +313,10 @@ class RNN:
         core.transpose(hs, params, work)
         with ThreadPoolExecutor(n) as pool:
             for step in range(len(losses)):
-                x, y = inputs[step * T : (step + 1) * T], targets[step * T : (step + 1) * T]
+                stop = step * T + core.used_rows(targets[step * T : (step + 1) * T])
+                x, y = inputs[step * T : stop], targets[step * T : stop]
+                if reset:
+                    hs[0] = 0
                 bounded = list(pool.map(partial(core.streams_step, hs, params, work, x, y), cuts[:-1], cuts[1:]))
                 losses[step] = core.total(work.nll, len(x))
                 if not (math.isfinite(losses[step]) and all(bounded)):
@@ -422,18 +427,3 @@ class RNN:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array[:, 0].astype(self.dtype)
-
-
-def make_random(seed, streams=1):
-    """Return generator states, uint64 (streams,): number i depends on seed and i only; seed None takes one from the operating system."""
-    if seed is None:
-        seed = secrets.randbits(64)
-    start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
-    return _mix(start + np.arange(streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
-
-
-def _mix(z):
-    """Scramble 64-bit numbers one to one (the output function of SplitMix64), so that neighbouring seeds start far apart."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -21,13 +21,13 @@ class Sampling:
     @classmethod
     def check(cls, vocabulary, *, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed=None, forbidden=None, stop=None):
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
-        mask = np.ones(len(vocabulary), np.int8)
+        mask = np.ones(vocabulary.symbols, np.int8)  # the end of a record is always allowed
         if allowed is not None:
-            mask[:] = 0
+            mask[: len(vocabulary)] = 0
             mask[_known(vocabulary, "allowed", allowed)] = 1
         if forbidden is not None:
             mask[_known(vocabulary, "forbidden", forbidden)] = 0
-        if not mask.any():
+        if not mask[: len(vocabulary)].any():
             raise ValueError("allowed and forbidden leave no character of the model")
         stop = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
         for text in stop:
@@ -35,7 +35,7 @@ class Sampling:
                 raise ValueError("stop must not have an empty text")
         return cls(
             temperature=check_number("temperature", temperature, minimum=0),
-            top_k=len(vocabulary) if top_k is None else min(check_integer("top_k", top_k, 1), len(vocabulary)),
+            top_k=vocabulary.symbols if top_k is None else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
             top_p=1.0 if top_p is None else _check_share("top_p", top_p, above=0),
             min_p=0.0 if min_p is None else _check_share("min_p", min_p, minimum=0),
             allowed=mask,

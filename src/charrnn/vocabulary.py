@@ -21,6 +21,8 @@ class Vocabulary:
     ----------
     chars : iterable of str
         Distinct characters (Unicode code points, no surrogates) in ascending order, at least one.
+    records : bool, default False
+        Whether there is one symbol more, with the id len(self): the boundary before and after a record, which no text can contain.
 
     Raises
     ------
@@ -38,7 +40,8 @@ class Vocabulary:
     'hole'
     """
 
-    def __init__(self, chars):
+    def __init__(self, chars, records=False):
+        self.records = bool(records)
         self._chars = "".join(chars)
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         if not len(codes):
@@ -53,15 +56,15 @@ class Vocabulary:
         self._table[codes] = np.arange(len(codes))
 
     @classmethod
-    def from_text(cls, text):
-        """Return the vocabulary of all characters in text."""
+    def from_text(cls, text, records=False):
+        """Return the vocabulary of all characters in text, for records with a boundary."""
         seen = np.zeros(_CODE_POINTS, dtype=bool)
         for start, codes in _pieces(check_text("text", text)):
             seen[codes] = True
             if seen[0xD800:0xE000].any():
                 where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
                 raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
-        return cls(map(chr, np.flatnonzero(seen)))
+        return cls(map(chr, np.flatnonzero(seen)), records)
 
     @property
     def chars(self):
@@ -113,7 +116,12 @@ class Vocabulary:
     @property
     def smallest_dtype(self):
         """The smallest unsigned integer type that holds every id."""
-        return np.min_scalar_type(len(self) - 1)
+        return np.min_scalar_type(self.symbols - 1)
+
+    @property
+    def symbols(self):
+        """Characters, and the boundary of records if there is one: the network's vocab_size."""
+        return len(self) + self.records
 
     def __len__(self):
         return len(self._chars)
@@ -122,10 +130,10 @@ class Vocabulary:
         return len(char) == 1 and char in self._chars
 
     def __eq__(self, other):
-        return isinstance(other, Vocabulary) and self._chars == other._chars
+        return isinstance(other, Vocabulary) and (self._chars, self.records) == (other._chars, other.records)
 
     def __hash__(self):
-        return hash(self._chars)
+        return hash((self._chars, self.records))
 
     def __repr__(self):
         shown = self._chars if len(self) <= 40 else self._chars[:37] + "..."

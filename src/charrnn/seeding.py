@@ -1,0 +1,30 @@
+"""Seeds to generator states: the same numbers in every version of NumPy and on every machine."""
+
+import secrets
+
+import numpy as np
+
+from .errors import check_integer
+
+
+def make_random(seed, streams=1):
+    """Return generator states, uint64 (streams,): number i depends on seed and i only; seed None takes one from the operating system."""
+    if seed is None:
+        seed = secrets.randbits(64)
+    start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
+    return _mix(start + np.arange(streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
+
+
+def _mix(z):
+    """Scramble 64-bit numbers one to one (the output function of SplitMix64), so that neighbouring seeds start far apart."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def permutation(n, *seeds):
+    """Return the numbers 0 to n - 1 in an order that depends on the seeds (integers) only."""
+    state = np.zeros(1, np.uint64)
+    for seed in seeds:
+        state = _mix(state + np.uint64(seed))
+    return np.argsort(make_random(int(state[0]), n), kind="stable")

@@ -1,0 +1,181 @@
+"""Models of records: each begins and ends by itself."""
+
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import Weights
+from test_core import digest
+
+import charrnn
+from charrnn import RNN, CharRNN, History, Vocabulary, loop, training
+from charrnn.reader import IGNORED, RecordStream
+
+NAMES = ["anna", "bob", "", "christina", "di", "edda", "fritz", "gwendolyn", "hal", "ida"] * 5
+
+
+def stream_of(strings, batch_size, seed=0):
+    vocabulary = Vocabulary.from_text("".join(strings), records=True)
+    lengths = np.array([len(string) for string in strings])
+    return RecordStream(vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, seed), vocabulary
+
+
+@given(st.lists(st.text("abcde", max_size=6), min_size=1, max_size=40).filter(any), st.integers(1, 7), st.integers(0, 3))
+def test_every_record_is_in_an_epoch_once(strings, batch_size, epoch):
+    stream, vocabulary = stream_of(strings, batch_size)
+    stream.begin(epoch)
+    inputs, targets = stream.read(0, stream.windows)
+    inputs, targets = (array.reshape(stream.windows, stream.seq_length, batch_size) for array in (inputs, targets))
+    found = []
+    for window in range(stream.windows):
+        for b in range(batch_size):
+            real = targets[window, :, b] != IGNORED
+            if not real.any():
+                continue
+            size = int(real.sum())
+            assert real[:size].all()
+            assert targets[window, size - 1, b] == inputs[window, 0, b] == len(vocabulary)
+            assert (inputs[window, 1:size, b] == targets[window, : size - 1, b]).all()
+            found.append(vocabulary.decode(targets[window, : size - 1, b]))
+    assert Counter(found) == Counter(strings)
+    assert stream.targets == (targets != IGNORED).sum()
+    parts = [stream.read(window, 1)[1] for window in range(stream.windows)]
+    np.testing.assert_array_equal(np.concatenate(parts), targets.reshape(-1, batch_size))
+
+
+def test_order_depends_on_seed_and_epoch_only():
+    def order(seed, epoch):
+        stream, _ = stream_of(NAMES, 3, seed)
+        stream.begin(epoch)
+        return stream.order.tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_training_equals_the_oracle(kernels, n_threads):
+    """Each record from the zero state; the gradient is the mean over the records of a batch."""
+    stream, vocabulary = stream_of(["anna", "bob", "di", "edda", "hal", "ida"], 2)
+    stream.begin(0)
+    rnn = RNN(5, vocabulary.symbols, 99, 0.1, batch_size=2, dtype="float64", seed=0, n_threads=n_threads)
+    w = Weights.of(rnn)
+    memory = w.map(np.zeros_like)
+    work = rnn.workspace(stream.seq_length, training=True)
+    losses = rnn.train_steps(work, *stream.read(0, stream.windows), reset=True)
+    expected = []
+    for batch in stream.order.reshape(-1, 2):
+        gradients = []
+        expected.append(0)
+        for i in batch:
+            ids = stream.ids[stream.starts[i] : stream.starts[i] + stream.lengths[i]]
+            ids = [len(vocabulary), *ids, len(vocabulary)]
+            expected[-1] += reference.loss(w, ids[:-1], ids[1:], np.zeros((5, 1)))
+            gradients.append(reference.gradient(w, ids[:-1], ids[1:], np.zeros((5, 1))))
+        mean = Weights(*((a + b) / 2 for a, b in zip(*gradients, strict=True)))
+        reference.adagrad(w, memory, mean, 0.1)
+    np.testing.assert_allclose(losses, expected, rtol=1e-11)
+    for got, array in zip(Weights.of(rnn), w, strict=True):
+        np.testing.assert_allclose(got, array, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Five characters and a boundary, large random weights."""
+    rnn = RNN(7, 6, 4, 0.1, dtype="float64", seed=0)
+    for name, array in zip("UWVbc", reference.random_weights(7, 6, np.random.default_rng(0)), strict=True):
+        setattr(rnn, name, array)
+    return CharRNN(rnn, Vocabulary("abcde", records=True), History())
+
+
+@pytest.mark.parametrize("text", ["", "a", "abecad", "abc" * 50])
+def test_scores_include_the_end(model, text, kernels):
+    ids = [5, *model.vocabulary.encode(text), 5]
+    _, log_p = reference.forward(Weights.of(model.rnn), ids[:-1], np.zeros((7, 1)))
+    expected = np.array([log_p[t][y, 0] for t, y in enumerate(ids[1:])])
+    np.testing.assert_allclose(model.log_probs(text), expected, rtol=1e-12)
+    assert model.score(text) == pytest.approx(-expected.mean() / math.log(2), rel=1e-12)
+    np.testing.assert_allclose(model.next_probs(text)[5], math.exp(expected[-1]), rtol=1e-10)
+
+
+@given(st.lists(st.text("abcde", max_size=30), max_size=100))
+def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
+    np.testing.assert_array_equal(model.score_many(texts), np.array([model.score(text) for text in texts]))
+
+
+def test_records_end_where_the_model_ends_them(model):
+    texts = model.generate_many(3000, 300, seed=1)
+    assert max(map(len, texts)) < 300
+    assert len(set(texts)) > 100
+    share = np.mean([text == "" for text in texts])
+    assert share == pytest.approx(model.next_probs("")[5], abs=0.03)
+    assert model.generate(300, seed=1) == texts[0] == "".join(model.stream(300, seed=1))
+    assert model.generate_many(5, 2, seed=1) == [text[:2] for text in texts[:5]]
+
+
+def test_train_records_learns_names_and_their_ends():
+    names = ["anna", "hanna", "susanna", "bob", "rob"] * 40
+    model = charrnn.train_records(names, hidden_size=30, epochs=40, batch_size=4)
+    assert set(model.generate_many(50, 20, seed=0, temperature=0.5)) <= set(names)
+    assert model.score("anna") < model.score("nana")
+    assert model.history.validation_losses[-1] < 1.0
+    assert repr(model).startswith("CharRNN(")
+
+
+def test_validation_is_the_mean_over_held_out_symbols():
+    model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2)
+    _, held_out = training._Records(NAMES).streams(model.rnn, 0.2, 0)
+    texts = [model.vocabulary.decode(held_out.ids[s : s + n]) for s, n in zip(held_out.starts, held_out.lengths, strict=True)]
+    assert len(texts) == 10
+    nll = np.concatenate([-model.log_probs(text) for text in texts])
+    assert model.history.validation_losses[-1] == pytest.approx(nll.mean(), rel=1e-6)
+    assert loop.validate(model.rnn, held_out) == pytest.approx(nll.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_resume_gives_the_same_bits(tmp_path, batch_size):
+    options = {"hidden_size": 10, "batch_size": batch_size, "checkpoint": tmp_path / "c"}
+    for k in [1, 2, 5, 11, 12, 13, 14, 24, 30]:
+        charrnn.train_records(NAMES, steps=k, **options)
+        model = charrnn.train_records(NAMES, steps=40, resume=tmp_path / "c", **options)
+        assert digest(model.rnn) == digest(charrnn.train_records(NAMES, steps=40, **options).rnn), k
+    with pytest.raises(ValueError, match="the text is another"):
+        charrnn.train_records(NAMES[1:], steps=40, resume=tmp_path / "c", **options)
+
+
+def test_save_and_load(model, tmp_path):
+    model.save(tmp_path / "m")
+    again = charrnn.load(tmp_path / "m")
+    assert again.vocabulary == model.vocabulary != Vocabulary("abcde")
+    assert again.generate_many(5, 40, seed=2) == model.generate_many(5, 40, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("strings", "error", "message"),
+    [
+        ([], ValueError, "0 records and no character"),
+        (["", ""], ValueError, "2 records and no character"),
+        ("anna", TypeError, "sequence of str, not one"),
+        (["anna", 3], TypeError, r"strings\[1\] must be a str, not int"),
+        (["a\ud800"], ValueError, "surrogate"),
+    ],
+)
+def test_wrong_records_are_refused(strings, error, message):
+    with pytest.raises(error, match=message):
+        charrnn.train_records(strings)
+
+
+def test_command_line(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"anna\r\nhanna\nsusanna\n\nbob\n" * 20)
+    command = [sys.executable, "-m", "charrnn", "train", "--records", tmp_path / "names.txt", "-o", tmp_path / "m", "--epochs", "60"]
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+    assert "bits per character" in ran.stdout
+    model = charrnn.load(tmp_path / "m")
+    assert model.vocabulary.chars == "abhnosu"
+    assert model.score("anna") < 1.5
