@@ -4,6 +4,7 @@ from charrnn._elementary cimport normal
 
 # `params`, `memory` and `grads` are rnn.Parameters, `work` is a rnn.Workspace. hs picks the dtype; inputs and targets are (T, B).
 
+
 def init_normal(real[:, ::1] out, Py_ssize_t width, double scale, unsigned long long[::1] random):
     """Fill out[:, :width] with normal numbers of standard deviation scale, row by row."""
     cdef Py_ssize_t i, j
