@@ -6,59 +6,11 @@ import string
 import charrnn
 
 rng = random.Random(0)
-words = [
-    "book",
-    "shop",
-    "garden",
-    "photo",
-    "music",
-    "travel",
-    "food",
-    "home",
-    "city",
-    "news",
-    "sport",
-    "green",
-    "blue",
-    "river",
-    "mountain",
-    "coffee",
-    "bread",
-    "house",
-    "health",
-    "school",
-    "art",
-    "design",
-    "cloud",
-    "data",
-    "code",
-    "game",
-    "video",
-    "radio",
-    "bike",
-    "car",
-    "sea",
-    "sun",
-    "star",
-    "light",
-    "stone",
-    "wood",
-    "paper",
-    "market",
-    "bank",
-    "doctor",
-    "law",
-    "family",
-    "kids",
-    "pet",
-    "cat",
-    "dog",
-    "jazz",
-    "quick",
-    "vox",
-    "zen",
-    "extra",
-]
+words = """
+book shop garden photo music travel food home city news sport green blue river mountain coffee bread house health school art
+design cloud data code game video radio bike car sea sun star light stone wood paper market bank doctor law family kids pet cat
+dog jazz quick vox zen extra
+""".split()
 
 
 def chosen():

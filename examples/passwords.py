@@ -6,24 +6,9 @@ import random
 import charrnn
 
 rng = random.Random(0)
-words = [
-    "love",
-    "dragon",
-    "summer",
-    "winter",
-    "monkey",
-    "sunshine",
-    "shadow",
-    "master",
-    "football",
-    "flower",
-    "tiger",
-    "happy",
-    "princess",
-    "star",
-    "secret",
-    "angel",
-]
+words = """
+love dragon summer winter monkey sunshine shadow master football flower tiger happy princess star secret angel
+""".split()
 endings = ["", "1", "12", "123", "1234", "!", "99", "2024", "2025", "007"]
 
 
