@@ -22,7 +22,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -172,7 +171,7 @@ def write_atomically(path, data):
     The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     mode = target.stat().st_mode & 0o777 if target.exists() else None
     try:
         with open(temporary, "xb") as file:

@@ -1,7 +1,6 @@
 """The network on numbers: parameters and the tutorial's five steps, ids in, arrays out."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -307,6 +306,8 @@ class RNN:
 
         The threads live for this call only, so that there is nothing to lose in a fork.
         """
+        from concurrent.futures import ThreadPoolExecutor  # here: it costs an import 5 ms that most need not pay
+
         T, B = work.dh.shape[:2]
         n = min(self.n_threads, B)
         cuts = [B * i // n for i in range(n + 1)]

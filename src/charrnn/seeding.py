@@ -1,16 +1,21 @@
 """Seeds to generator states: the same numbers in every version of NumPy and on every machine."""
 
-import secrets
+import os
 
 import numpy as np
 
 from .errors import check_integer
 
 
+def random_seed():
+    """Return a seed from the operating system."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
 def make_random(seed, streams=1):
     """Return generator states, uint64 (streams,): number i depends on seed and i only; seed None takes one from the operating system."""
     if seed is None:
-        seed = secrets.randbits(64)
+        seed = random_seed()
     start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
     return _mix(start + np.arange(streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
 

@@ -1,7 +1,6 @@
 """From text to a trained model: train_file, train_text, train_records."""
 
 import hashlib
-import secrets
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from .loop import History, fit
 from .model import CharRNN
 from .reader import RecordStream, TextStream, read_text
 from .rnn import RNN
-from .seeding import permutation
+from .seeding import permutation, random_seed
 from .vocabulary import Vocabulary
 
 # What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
@@ -211,7 +210,7 @@ def _train(
         seed=seed,
         n_threads=n_threads,
     )
-    seed = secrets.randbits(64) if seed is None else int(seed)
+    seed = random_seed() if seed is None else int(seed)
     model, position, state = CharRNN(rnn, source.vocabulary, History()), None, None
     stream, validation = source.streams(rnn, fraction, seed)
     options = persistence.config(rnn) | {"dtype": rnn.dtype.name, "seed": seed, "validation_fraction": fraction}
