@@ -96,7 +96,7 @@ def survives(file, text, replacement, folder):
     run = os.environ | {"PYTHONPATH": "src"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
     try:
-        return subprocess.run(command, cwd=project, env=run, capture_output=True, timeout=300).returncode == 0
+        return subprocess.run(command, cwd=project, env=run, capture_output=True, timeout=100).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
