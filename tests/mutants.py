@@ -55,7 +55,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "subnormal tails kept": (ELEMENTARY, "<real>0 if x < <real>-40 else r", "<real>0 if x < <real>-87 else r"),
     "tanh saturates early": (ELEMENTARY, "<real>9.25 if a > <real>9.25", "<real>5 if a > <real>5"),
     # The tutorial's mistakes that lie outside the kernels.
-    "symbols in the order of a set": ("vocabulary.py", "return cls(map(chr, np.flatnonzero(seen)))", "return cls(set(map(chr, np.flatnonzero(seen))))"),
+    "symbols in the order of a set": ("vocabulary.py", "return cls(map(chr, np.flatnonzero(seen)), records)", "return cls(set(map(chr, np.flatnonzero(seen))), records)"),
     "symbols unsorted": ("reader.py", "enumerate(self.vocabulary.chars)}", "enumerate(set(self.data))}"),
     "the pointer wraps early": ("reader.py", "0 if end == self.data_size - 1 else end", "0 if end + self.seq_length + 1 >= self.data_size else end"),
     "the last window must be whole": ("reader.py", "self.windows = -(-self.length // seq_length)", "self.windows = self.length // seq_length"),
