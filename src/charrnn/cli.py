@@ -53,6 +53,13 @@ def _explain(error):
     return str(error) or type(error).__name__
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that tells a default where there is one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False, "") else super()._get_help_string(action)
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="charrnn",
@@ -66,7 +73,7 @@ def _parser():
         "train",
         help="train a model on a text file",
         description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     train.add_argument("file", nargs="?", help="the text; if left out, the documentation that comes with Python")
     train.add_argument("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
@@ -91,7 +98,7 @@ def _parser():
         "generate",
         help="write text with a model",
         description="Write text with a trained model. The prime is printed first.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     generate.add_argument("model", help="a file that charrnn train saved")
     generate.add_argument("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue")
