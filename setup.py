@@ -19,7 +19,8 @@ ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py
 
 # No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
 # A register tile is one inline function that every call gives constant bounds. Left to itself GCC makes one copy for all of them, with
-# bounds that vary and sums in memory: a fifth slower at H = 512. Cython's only word for it is the macro that stands before every `cdef inline`.
+# bounds that vary and sums in memory: a fifth slower at H = 512. Cython's only word for it is the macro that stands before every
+# `cdef inline`.
 INLINE = {"unix": "inline __attribute__((always_inline))", "msvc": "__forceinline"}
 UNIX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g" if DEBUG else "-g0"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
