@@ -214,7 +214,7 @@ def _train(
     model, position, state = CharRNN(rnn, source.vocabulary, History()), None, None
     stream, validation = source.streams(rnn, fraction, seed)
     options = persistence.config(rnn) | {"dtype": rnn.dtype.name, "seed": seed, "validation_fraction": fraction}
-    sha256 = source.sha256()
+    sha256 = source.sha256() if checkpoint is not None or resume is not None else None
     if resume is not None:
         model.history, position, state = _take_up(model, stream, options, sha256, resume)
 
