@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_resume_after_kill_9(path):
         time.sleep(random.Random(trial).uniform(0, 0.3))
         process.kill()
         process.wait()
-        stands = persistence.load(path)[3].position.step
+        stands = persistence.load(path).training.position.step
         model = trained(stands + 50, resume=path)
         assert bits(model) == bits(trained(stands + 50))
         path.unlink()
@@ -129,19 +130,18 @@ def test_a_damaged_checkpoint_is_refused(path):
         with pytest.raises(ModelFormatError):
             trained(80, resume=path)
     path.write_bytes(data)
-    rnn, vocabulary, history, training = persistence.load(path)
+    saved = persistence.load(path)
 
     def save(**changes):
-        position = loop.Position(**{**vars(training.position), **changes})
-        persistence.save(
-            path, rnn, vocabulary, history, persistence.Training(position, training.options, training.text_sha256, training.state)
-        )
+        position = loop.Position(**{**vars(saved.training.position), **changes})
+        persistence.save(path, replace(saved, training=replace(saved.training, position=position)))
 
-    for changes in ({"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}):
+    wrong = [{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}]
+    for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}]:
         save(**changes)
         with pytest.raises(ModelFormatError, match="damaged"):
             trained(80, resume=path)
-    rnn.memory.Whh[0, 0] = -1
+    saved.rnn.memory.Whh[0, 0] = -1
     save()
     with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
         trained(80, resume=path)

@@ -78,12 +78,12 @@ def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
 
 
 def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
-    import charrnn.model
+    import charrnn.scoring
 
     texts = ["ab" * n for n in (1, 300, 2, 299, 40)] * 20
     expected = [model.score(text) for text in texts]
     assert model.score_many(texts).tolist() == expected
-    monkeypatch.setattr(charrnn.model, "_LARGEST_BATCH", 700)
+    monkeypatch.setattr(charrnn.scoring, "_LARGEST_BATCH", 700)
     assert model.score_many(texts).tolist() == expected
 
 

@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from charrnn import RNN, CharRNN, History, Vocabulary
-from charrnn.sampling import Sampling
+from charrnn.sampling import Prime, Sampling, Writer
 from charrnn.seeding import make_random
 
 DRAWS = 40_000
@@ -65,7 +65,8 @@ def plain_filter(p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed
 def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
     expected = plain_filter(model.next_probs(""), **controls)
     sampling = Sampling.check(model.vocabulary, **controls)
-    ids = model._draw(model.rnn.workspace(1, DRAWS), 1, make_random(3, DRAWS), sampling)[0]
+    prime = Prime(model.rnn, model.vocabulary, "")
+    ids = Writer(model.rnn, model.vocabulary, sampling, prime, make_random(3, DRAWS))._draw(1)[0]
     counts = np.bincount(ids, minlength=9)
     assert not counts[expected == 0].any()
     kept = expected > 0

@@ -12,6 +12,7 @@ from .parameters import Parameters, Workspace
 from .reader import IGNORED, TextStream
 from .seeding import make_random
 
+LOOK_BACK = core.LOOK_BACK  # characters before the next among which `draw` looks for a repetition
 _LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
 _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
 
@@ -277,7 +278,7 @@ class RNN:
 
     # ---------------------------------------------------------------------------------------------- the fast paths
 
-    def train_steps(self, work, inputs, targets, *, reset=False):
+    def train_steps(self, work, inputs, targets, *, rate=None, reset=False):
         """Train on consecutive windows, the state carried in work.hs[0], or zero at the start of each if reset is true.
 
         Parameters
@@ -286,6 +287,8 @@ class RNN:
             Made by ``workspace(training=True)``; its T is the length of a window.
         inputs, targets : ndarray (N, B) of int
             Time runs down the rows; each T rows are a step, the last may be short. Inputs in [0, V), targets too or -1 to count nothing.
+        rate : float, optional
+            Instead of the network's learning_rate.
 
         Returns
         -------
@@ -296,9 +299,8 @@ class RNN:
         inputs, targets = self._check_windows(work, inputs, targets)
         losses = np.empty(-(-len(inputs) // len(work.dh)))
         train = core.train_steps if self.n_threads == 1 or self.batch_size == 1 else self._train_steps_threaded
-        done = train(
-            work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value, reset=reset
-        )
+        rate = self.learning_rate if rate is None else rate
+        done = train(work.hs, self.params, self.memory, work, inputs, targets, losses, rate=rate, clip=self.clip_value, reset=reset)
         return losses[:done]
 
     def _train_steps_threaded(self, hs, params, memory, work, inputs, targets, losses, *, rate, clip, reset):
@@ -338,7 +340,7 @@ class RNN:
             core.evaluate(work.hs, self.params, work, inputs[part], targets[part], nll[part])
         return nll
 
-    def draw(self, work, n, random, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, allowed=None):
+    def draw(self, work, n, random, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, no_repeat=0, allowed=None, past=None):
         """Draw n ids in each stream, each fed back, from the states work.hs[0], which move on.
 
         Parameters
@@ -348,22 +350,55 @@ class RNN:
         n : int
         random : ndarray (B,) of uint64
             Generator states, which move on.
-        temperature, top_k, top_p, min_p, allowed
+        temperature, top_k, top_p, min_p, no_repeat, allowed
             As in `sampling.Sampling`, which checks them.
+        past : ndarray (m, B) of int32, optional
+            What the streams had before, for no_repeat; the kernel looks at the last core.LOOK_BACK.
 
         Returns
         -------
         ndarray (n, B) of int32
         """
         B = work.hs.shape[1]
-        ids = np.empty((n, B), np.int32)
+        first = 0 if past is None else len(past)
+        ids = np.empty((first + n, B), np.int32)
+        if first:
+            ids[:first] = past
         allowed = np.ones(self.vocab_size, np.int8) if allowed is None else allowed
-        top_k = self.vocab_size if top_k is None else top_k
+        controls = {"temperature": temperature, "top_k": top_k or self.vocab_size, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
         rows = self._affordable(B)
+        for start in range(first, first + n, rows):
+            core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, **controls)
+        return ids[first:]
+
+    def search(self, work, n, scores, ended, allowed, boundary):
+        """Extend the W texts of a beam search by n ids.
+
+        Parameters
+        ----------
+        work : Workspace
+            Of two time steps and W streams; the states work.hs[0] are those of the texts.
+        n : int
+        scores : ndarray (W,) of float64
+            The sum of the log-probabilities of each text, -inf where there is none.
+        ended : ndarray (W,) of int8
+            Which texts are complete.
+        allowed : ndarray (V,) of int8
+            Which ids may come.
+        boundary : int
+            The id that completes a text; -1 if there is none.
+
+        Returns
+        -------
+        ids, parents : ndarray (n, W) of int32
+            The id at each step, and the number of the text of the step before that it extends. States, scores and ended move on.
+        """
+        ids, parents = np.empty((2, n, len(scores)), np.int32)
+        rows = self._affordable(len(scores))
         for start in range(0, n, rows):
-            part = ids[start : start + rows]
-            core.sample(work.hs, self.params, work, part, random, allowed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        return ids
+            part = slice(start, start + rows)
+            core.search(work.hs, self.params, work, ids[part], parents[part], scores, ended, allowed, boundary)
+        return ids, parents
 
     def next_probs(self, work):
         """Return the probabilities of the next symbol after the states work.hs[0], float64 (B, V)."""
