@@ -119,7 +119,7 @@ def config(**changes):
         ({}, {"config": config(learning_rate=float("nan"))}, "learning_rate must be"),
         ({}, {"history": "{}"}, "damaged"),
         ({}, {"history": None}, "history"),
-        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null}'}, "damaged"),
+        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null, "kept_step": null}'}, "damaged"),
     ],
 )
 def test_a_wrong_file_is_refused(saved, tensors, metadata, message):

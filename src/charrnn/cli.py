@@ -9,6 +9,7 @@ import sys
 
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
+from .loop import History
 from .model import DEFAULTS, load, train_records, train_text
 from .reader import decode_text, read_bytes
 
@@ -31,7 +32,7 @@ def main(argv=None):
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (OSError, ValueError, TypeError, CharRNNError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, CharRNNError, MemoryError, ImportError) as error:
         print(f"charrnn: error: {_explain(error)}", file=sys.stderr)
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
 
@@ -202,7 +203,7 @@ def _train(arguments):
         if path is not None:
             _check_writable(path)
     if arguments.plot is not None:
-        import matplotlib.figure  # noqa: F401  better found missing before training than after
+        History().plot()  # matplotlib is better found missing before training than after
     try:
         model = _train_on(arguments, options)
     except TrainingInterrupted as interrupt:
@@ -272,11 +273,19 @@ def _report(model, arguments):
         print(
             f"{last.step} steps in {last.seconds:.1f} s, {last.characters / last.seconds:,.0f} characters/s; ended by {history.stop_reason}"
         )
-        print(f"training    {_figures(last.nll)}")
-    if history.validation_losses:
-        kept = history.validation_losses[-1] if arguments.keep == "last" else min(history.validation_losses)
-        print(f"validation  {_figures(kept)}")
+    _print_losses(history)
     print(f"saved to {arguments.output}" if arguments.output is not None else "not saved (-o MODEL saves it)")
+
+
+def _print_losses(history):
+    kept = history.kept
+    if kept is None:
+        return
+    if history.kept_step is not None:
+        print(f"kept           the weights after {kept.epoch:g} passes")
+    print(f"training       {_figures(kept.nll)}")
+    if kept.validation_nll is not None:
+        print(f"validation     {_figures(kept.validation_nll)}")
 
 
 def _figures(nll):
@@ -295,6 +304,7 @@ def _generate(arguments):
         "on_unknown": "skip" if arguments.skip_unknown else "error",
     }
     if arguments.n_best is not None:
+        _check_no_drawing(arguments)
         texts = [text for text, _ in model.beam_search(arguments.length, n_best=arguments.n_best, **options)]
     else:
         options |= {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat", "seed")}
@@ -303,6 +313,16 @@ def _generate(arguments):
         texts = model.generate_many(arguments.count, arguments.length, stop=stop, **options)
     for text in texts:
         _print(prime + text)
+
+
+def _check_no_drawing(arguments):
+    """Raise if an option that only counts where characters are drawn is given beside --n-best."""
+    given = {"count": arguments.count != 1, "temperature": arguments.temperature != 1} | {
+        name: getattr(arguments, name) not in (None, False)
+        for name in ("top_k", "top_p", "min_p", "no_repeat", "stop", "seed", "unique", "novel")
+    }
+    for name in [name for name, is_given in given.items() if is_given]:
+        raise ValueError(f"--{name.replace('_', '-')} has no part in a search for the most probable texts (--n-best)")
 
 
 def _score(arguments):
@@ -370,7 +390,4 @@ def _info(arguments):
     print(f"parameters     {parameters:,} of {rnn.dtype}")
     print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g}")
     print(f"steps          {history.steps}, ended by {history.stop_reason}")
-    if history.losses:
-        print(f"training       {_figures(history.losses[-1])}")
-    if history.validation_losses:
-        print(f"validation     {_figures(history.validation_losses[-1])}")
+    _print_losses(history)

@@ -66,16 +66,24 @@ class Progress:
 class History:
     """What training did: the reports, and why it stopped.
 
-    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged".
+    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step
+    whose weights were kept, where those were not the last.
     """
 
     reports: list = field(default_factory=list)
     stop_reason: str | None = None
+    kept_step: int | None = None
 
     @property
     def steps(self):
         """Updates done."""
         return self.reports[-1].step if self.reports else 0
+
+    @property
+    def kept(self):
+        """The report of the weights that the model has, or None if there is no report."""
+        chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
+        return chosen[-1] if chosen else None
 
     @property
     def losses(self):
@@ -109,17 +117,9 @@ class History:
         measured = [report for report in self.reports if report.validation_nll is not None]
         ax.plot([report.epoch for report in self.reports], self.losses, label="training", color="#3b6ea5", linewidth=1.5)
         if measured:
-            best = min(measured, key=lambda report: report.validation_nll)
+            label = f"validation, at best {min(self.validation_losses):.3f}"
             epochs = [report.epoch for report in measured]
-            ax.plot(epochs, self.validation_losses, label="validation", color="#c44e27", marker="o", markersize=3, linewidth=1.5)
-            ax.annotate(
-                f"best {best.validation_nll:.3f}",
-                (best.epoch, best.validation_nll),
-                textcoords="offset points",
-                xytext=(0, -14),
-                ha="center",
-                color="#c44e27",
-            )
+            ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss (nats per character)")
         bits = ax.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2)))
@@ -130,12 +130,12 @@ class History:
 
     def to_dict(self):
         """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "reports": [asdict(report) for report in self.reports]}
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [asdict(report) for report in self.reports]}
 
     @classmethod
     def from_dict(cls, values):
         """Return the history that `to_dict` made values of."""
-        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"])
+        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
 
 
 @dataclass

@@ -268,7 +268,8 @@ class CharRNN:
         Returns
         -------
         CharRNN
-            The model itself. If an exception ends the training, the model is as of the last whole step; if no step was done, as before.
+            The model itself. If an exception ends the training, the model is as of the last whole step; if no step was done or the
+            training diverged, as before.
 
         Raises
         ------
@@ -306,24 +307,28 @@ class CharRNN:
         places = list(range(len(self.vocabulary))) + [len(source.vocabulary)] * self.vocabulary.records
         rnn.params.grow_from(self.rnn.params, places)
         index = self.index if source.index is None else source.index.union(self.index)
-        return self._train(rnn, source, index, options)
+        return self._train(rnn, source, index, History(), options)
 
-    def _train(self, rnn, source, index, options):
-        """Train rnn and make it this model's, if only by one step."""
-        history = History()
+    def _train(self, rnn, source, index, history, options):
+        """Train rnn and make it this model's, if only by one step; but not where it diverged."""
         try:
             training.train(rnn, source, history, index=index, **options)
         except DivergedError as error:
             error.model = self
             raise
-        except KeyboardInterrupt as interrupt:
+        except BaseException as error:
+            if history.reports or history.stop_reason is not None:
+                self._become(rnn, source.vocabulary, history, index)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
             stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
             stopped.model = self
-            raise stopped from interrupt
-        finally:
-            if history.stop_reason is not None or history.reports:
-                self.rnn, self.vocabulary, self.history, self.index = rnn, source.vocabulary, history, index
+            raise stopped from error
+        self._become(rnn, source.vocabulary, history, index)
         return self
+
+    def _become(self, rnn, vocabulary, history, index):
+        self.rnn, self.vocabulary, self.history, self.index = rnn, vocabulary, history, index
 
     def save(self, path):
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
@@ -340,6 +345,8 @@ def train_text(text, *, alphabet="characters", **options):
     ----------
     text : str
         At least two characters.
+    alphabet : {"characters", "bytes"}
+        Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
     hidden_size=100, seq_length=25, batch_size=1, learning_rate=0.15, clip_value=5.0, initial_accumulator_value=100.0,
     dtype="float32", seed=0, n_threads=1
         See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
@@ -349,17 +356,24 @@ def train_text(text, *, alphabet="characters", **options):
         reached ends the training; none given: 10 epochs.
     validation_fraction : float, default 0.1
         This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
+    keep : {"best", "last"}, optional
+        Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
+        best if something is held out.
+    patience : int, optional
+        End after so many epochs without a better validation loss, at least 1; if no budget is given, after 10 epochs all the same.
+    learning_rate_decay : float, default 1.0
+        The learning rate is multiplied by it after each epoch; above 0, at most 1.
     callback : callable, optional
         Called with a `loop.Progress` a few times an epoch; returns True to stop.
     progress : bool, optional
         Whether to show a bar on stderr; by default if stderr is a terminal.
     checkpoint : path, optional
         Write all that is needed to go on to this file a few times an epoch and at the end; a crash leaves the last whole one.
-        It is a model file, too: `load` reads it.
+        It is a model file, too: `load` reads it, with the weights of its last step.
     resume : path, optional
         Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
-        a training that was never interrupted, to the bit. The text and all options but budgets, callback, progress and n_threads
-        must be those of the checkpoint.
+        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress and
+        n_threads must be those of the checkpoint.
 
     Returns
     -------
@@ -390,9 +404,9 @@ def train_file(path, *, alphabet="characters", **options):
     Parameters
     ----------
     path : str or path-like
-        A byte order mark is dropped; newlines are kept as they are.
-    **options
-        Those of `train_text`.
+        A byte order mark is dropped; newlines are kept as they are. With alphabet="bytes" any file, as it is.
+    alphabet, **options
+        See `train_text`.
 
     Returns
     -------
@@ -415,8 +429,10 @@ def train_records(strings, *, alphabet="characters", remember=False, **options):
     ----------
     strings : iterable of str
         At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
-    **options
-        Those of `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
+    remember : bool
+        Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
+    alphabet, **options
+        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
         seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
 
     Returns
@@ -438,7 +454,8 @@ def _new(source, options):
     """Train a new model on a source."""
     network, options = _split({"hidden_size": 100, **DEFAULTS, **options})
     rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
-    return CharRNN(rnn, source.vocabulary, History(), source.index)._train(rnn, source, source.index, options)
+    model = CharRNN(rnn, source.vocabulary, History(), source.index)
+    return model._train(rnn, source, source.index, model.history, options)
 
 
 def _split(options):

@@ -407,7 +407,7 @@ class RNN:
 
     def next_nll(self, work, targets):
         """Return the loss in nats of the next symbols, ids (B,), after the states work.hs[0], float64 (B,)."""
-        _, (targets,) = self._check_windows(work, [targets], [targets])
+        (targets,) = self._check_block("targets", [targets], IGNORED, (1, work.hs.shape[1]))
         return self._next(work, targets)[1]
 
     def _next(self, work, targets):
@@ -442,18 +442,18 @@ class RNN:
 
     def _check_windows(self, work, inputs, targets):
         """Return inputs and targets as int32 (N, B) that the kernels may index with, B being that of work."""
-        checked = []
-        for name, ids, lowest in (("inputs", inputs, 0), ("targets", targets, IGNORED)):
-            ids = np.asarray(ids)
-            if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.shape != (len(inputs), work.hs.shape[1]):
-                raise ValueError(
-                    f"{name} must be integers of shape ({len(inputs)}, {work.hs.shape[1]}), not {ids.dtype} of shape {ids.shape}"
-                )
-            if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
-                where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
-                raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
-            checked.append(np.ascontiguousarray(ids, dtype=np.int32))
-        return checked
+        shape = len(inputs), work.hs.shape[1]
+        return self._check_block("inputs", inputs, 0, shape), self._check_block("targets", targets, IGNORED, shape)
+
+    def _check_block(self, name, ids, lowest, shape):
+        """Return ids as int32 of a shape if they are integers in [lowest, V)."""
+        ids = np.asarray(ids)
+        if ids.dtype.kind not in "iu" or ids.shape != shape:
+            raise ValueError(f"{name} must be integers of shape {shape}, not {ids.dtype} of shape {ids.shape}")
+        if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
+            where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
+            raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
+        return np.ascontiguousarray(ids, dtype=np.int32)
 
     def _check_state(self, name, h):
         """Return h as a row (H,) of the network's dtype if it has the shape (H, 1) and is finite."""

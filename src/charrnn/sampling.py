@@ -177,10 +177,9 @@ def beam_search(rnn, vocabulary, sampling, prime, length, width):
     work.hs[0] = prime.state
     scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
     scores[0] = 0
-    early = sampling.min_length
-    parts = ((early, sampling.endless), (length - early, sampling.allowed))
-    found = [rnn.search(work, n, scores, ended, allowed, boundary) for n, allowed in parts]
-    ids, parents = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    early = rnn.search(work, sampling.min_length, scores, ended, sampling.endless, boundary)
+    later = rnn.search(work, length - sampling.min_length, scores, ended, sampling.allowed, boundary)
+    ids, parents = (np.concatenate(both) for both in zip(early, later, strict=True))
     paths, place = np.empty_like(ids), np.arange(width)
     for t in range(length - 1, -1, -1):
         paths[t], place = ids[t, place], parents[t, place]

@@ -27,10 +27,8 @@ def _grown_vocabulary(vocabulary, text, extend):
     """Return a vocabulary that knows text, the characters of the given one in front; or raise if that needs more than extend allows."""
     missing = vocabulary.missing(text)
     if missing and not extend:
-        raise ValueError(
-            f"the text has {len(missing)} characters that the model does not know: {missing[:40]!r}{'...' * (len(missing) > 40)}; "
-            "extend=True adds them"
-        )
+        shown = f"{missing[:40]!r}" + (f" and {len(missing) - 40} more" if len(missing) > 40 else "")
+        raise ValueError(f"the text has characters that the model does not know: {shown}; extend=True adds them")
     return vocabulary.extended(text) if missing else vocabulary
 
 
@@ -196,6 +194,7 @@ def train(
     )
     if best is not None and position.best_nll is not None and position.best_nll < _last_nll(rnn, history, validation):
         rnn.params.copy_from(best)
+        history.kept_step = next(report.step for report in history.reports if report.epoch == position.best_epoch)
 
 
 def _last_nll(rnn, history, validation):

@@ -22,12 +22,10 @@ def _pieces(text):
     """Yield (position, code points as uint32) of consecutive pieces of a str, or of bytes."""
     for start in range(0, len(text), _PIECE):
         piece = text[start : start + _PIECE]
-        yield (
-            start,
-            np.frombuffer(piece, np.uint8)
-            if isinstance(piece, bytes)
-            else np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4"),
-        )
+        if isinstance(piece, bytes):
+            yield start, np.frombuffer(piece, np.uint8).astype("<u4")
+        else:
+            yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def _distinct(text):
