@@ -26,7 +26,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -220,25 +219,26 @@ def write_atomically(path, data):
 
     The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
-    mode = target.stat().st_mode & 0o777 if target.exists() else None
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
+    mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else None
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if mode is not None:
-            temporary.chmod(mode)
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         if isinstance(error, OSError):
             error.filename, error.filename2 = os.fspath(path), None
         raise
     if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
-        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
