@@ -270,9 +270,7 @@ def _report(model, arguments):
     history = model.history
     if history.reports:
         last = history.reports[-1]
-        print(
-            f"{last.step} steps in {last.seconds:.1f} s, {last.characters / last.seconds:,.0f} characters/s; ended by {history.stop_reason}"
-        )
+        print(f"{last.step:,} steps, {last.characters:,} characters in {last.seconds:.1f} s; ended by {history.stop_reason}")
     _print_losses(history)
     print(f"saved to {arguments.output}" if arguments.output is not None else "not saved (-o MODEL saves it)")
 
