@@ -20,6 +20,7 @@ lint: .venv/linted
 	$(BIN)/ruff format --check .
 	$(BIN)/cython-lint src examples
 	$(BIN)/codespell
+	$(BIN)/mypy
 	$(BIN)/zizmor --offline --pedantic -q .
 	$(BIN)/actionlint
 	$(BIN)/sp-repo-review .
@@ -48,7 +49,7 @@ clean:
 	$(INSTALL) --group test
 	touch $@
 
-.venv/linted: .venv/bin/pip pyproject.toml
+.venv/linted: .venv/installed
 	$(INSTALL) --group lint
 	touch $@
 

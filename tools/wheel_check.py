@@ -87,6 +87,13 @@ def try_wheel(bin, folder):
     run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
 
 
+def check_types(bin):
+    """Compare the stubs with the installed modules, and measure how much of the public API has types."""
+    run(bin / "python", "-m", "pip", "install", "-q", "mypy", "types-tqdm", "basedpyright", env=environment(bin))
+    run(bin / "python", "-m", "mypy.stubtest", "charrnn", cwd=bin, env=environment(bin))
+    run(bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", cwd=bin, env=environment(bin))
+
+
 def check_import(bin):
     """Hold the time of an import, beyond NumPy's, to its limit: the median of 11."""
 
@@ -110,6 +117,7 @@ def main():
             bin = fresh(python, folder / version, wheel)
             check_import(bin)
             try_wheel(bin, folder / f"away-{version}")
+        check_types(bin)
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in (sdist, wheel):
             shutil.copy(path, ROOT / "dist")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import _core as _baseline
 
-LEVELS = ("baseline", "v3", "v4")  # each includes the ones before it
+LEVELS: tuple[str, ...] = ("baseline", "v3", "v4")  # each includes the ones before it
 
 
 def available() -> list[str]:
@@ -30,7 +30,7 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
     return wanted or levels[-1]
 
 
-isa = choose(os.environ.get("CHARRNN_ISA", ""), available())
+isa: str = choose(os.environ.get("CHARRNN_ISA", ""), available())
 if TYPE_CHECKING:
     core = _baseline  # every variant has the same doors
 else:

@@ -38,6 +38,10 @@ class Parameters:
     so U = Wxh.T, W = Whh.T and V = Why.T in the tutorial's letters. Also the shape of gradients and of Adagrad's memory.
     """
 
+    hidden_size: int
+    vocab_size: int
+    block: Real
+    dense: Real
     Wxh: Real
     Whh: Real
     Why: Real
@@ -70,6 +74,17 @@ class Workspace:
     hs (T + 1, B, Hp); p (T, B, Vp); dh (T, B, Hp), in the forward pass the sums before tanh. With training=True also what the
     backward pass needs.
     """
+
+    hs: Real
+    dh: Real
+    p: Real
+    dz: Real
+    grads: Parameters
+    WhhT: Real
+    WhyT: Real
+    zeros: Real
+    used: NDArray[np.int8]
+    nll: NDArray[np.float64]
 
     def __init__(self, T: int, B: int, hidden_size: int, vocab_size: int, dtype: DTypeLike, training: bool = False) -> None:
         H, V, Hp, Vp = hidden_size, vocab_size, padded(hidden_size), padded(vocab_size)

@@ -107,20 +107,20 @@ class RNN:
         seed: int | None = None,
         n_threads: int = 1,
     ) -> None:
-        self.hidden_size = check_integer("hidden_size", hidden_size, 1, _LARGEST)
-        self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
-        self.seq_length = check_integer("seq_length", seq_length, 1)
-        self.batch_size = check_integer("batch_size", batch_size, 1)
-        self.learning_rate = check_number("learning_rate", learning_rate, above=0)
-        self.clip_value = check_number("clip_value", clip_value, above=0, finite=False)
-        self.initial_accumulator_value = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
+        self.hidden_size: int = check_integer("hidden_size", hidden_size, 1, _LARGEST)
+        self.vocab_size: int = check_integer("vocab_size", vocab_size, 1, 0x110000)
+        self.seq_length: int = check_integer("seq_length", seq_length, 1)
+        self.batch_size: int = check_integer("batch_size", batch_size, 1)
+        self.learning_rate: float = check_number("learning_rate", learning_rate, above=0)
+        self.clip_value: float = check_number("clip_value", clip_value, above=0, finite=False)
+        self.initial_accumulator_value: float = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-        self.dtype = np.dtype(dtype)
-        self.n_threads = check_integer("n_threads", n_threads, 1, 1024)
-        self.random = make_random(seed)
-        self.params = Parameters(self.hidden_size, self.vocab_size, self.dtype)
-        self.memory = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.n_threads: int = check_integer("n_threads", n_threads, 1, 1024)
+        self.random: NDArray[np.uint64] = make_random(seed)
+        self.params: Parameters = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.memory: Parameters = Parameters(self.hidden_size, self.vocab_size, self.dtype)
         self.memory.block[...] = self.initial_accumulator_value
         self.params.by[self.vocab_size :] = core.PAD_LOGIT
         for name, width in (("Wxh", self.hidden_size), ("Whh", self.hidden_size), ("Why", self.vocab_size)):
