@@ -82,6 +82,7 @@ def test_versions_agree():
         pytest.skip("the tests were copied away from the project")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == charrnn.__version__
+    assert f"version: {charrnn.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {charrnn.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 from ._dispatch import core
 
 NAMES = ("Wxh", "Whh", "Why", "bh", "by")
-Real: TypeAlias = NDArray[np.floating[Any]]  # float32 or float64
+Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
