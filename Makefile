@@ -28,6 +28,17 @@ lint: .venv/linted
 wheel-check: .venv/shipped
 	$(BIN)/python tools/wheel_check.py
 
+docs: .venv/documented
+	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
+
+release-check: .venv/shipped
+	$(INSTALL) cibuildwheel ziglang
+	$(BIN)/python tools/release_check.py
+
+# Kernels with a hook on every line, in a folder of their own: slow, and for Python 3.11, where the hook is the old one.
+coverage: .venv/bin/pip
+	$(INSTALL) "pytest>=9" "hypothesis>=6.100" coverage
+
 mutants: .venv/tested
 	$(BIN)/python tests/mutants.py
 
@@ -51,6 +62,10 @@ clean:
 
 .venv/linted: .venv/installed
 	$(INSTALL) --group lint
+	touch $@
+
+.venv/documented: .venv/installed
+	$(INSTALL) --group docs
 	touch $@
 
 .venv/shipped: .venv/bin/pip pyproject.toml
