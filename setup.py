@@ -13,9 +13,12 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
+TRACE = os.environ.get("CHARRNN_TRACE") == "1"  # for coverage of the kernels: slow, and not in the stable ABI
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
 # The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3.
-ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED") and not TRACE
+MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else [("CYTHON_TRACE_NOGIL", "1")] if TRACE else []
+UTILITY = "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
 
 # No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
 # A register tile is one inline function that every call gives constant bounds. Left to itself GCC makes one copy for all of them, with
@@ -24,6 +27,7 @@ ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py
 INLINE = {"unix": "inline __attribute__((always_inline))", "msvc": "__forceinline"}
 UNIX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g" if DEBUG else "-g0"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
+STRIP = [] if DEBUG or sys.platform != "linux" else ["-s"]  # no symbol table: a seventh of the wheel
 ISA_FLAGS = {
     "v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
     # GCC and Clang prefer 256 bits unless told otherwise.
@@ -37,6 +41,7 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
     "autotestdict": False,
+    "linetrace": TRACE,
 }
 
 
@@ -50,6 +55,7 @@ class BuildExt(build_ext):
         isa = ext.name.rpartition("_core_")[2]
         ext.define_macros = [*ext.define_macros, ("CYTHON_INLINE", INLINE[kind])]
         ext.extra_compile_args = common + ISA_FLAGS.get(isa, {}).get(kind, [])
+        ext.extra_link_args = STRIP
         super().build_extension(ext)
 
 
@@ -63,16 +69,21 @@ def variants():
             if not copy.exists() or copy.read_bytes() != SOURCE.read_bytes():
                 shutil.copy(SOURCE, copy)
             sources[f"charrnn._core_{isa}"] = copy
-    macros = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
+    sources[UTILITY] = "_cyutility.c"  # cythonize writes it, below build_dir
     return [
-        Extension(name, [str(source)], include_dirs=["src/charrnn"], define_macros=macros, py_limited_api=ABI3)
+        Extension(name, [str(source)], include_dirs=["src/charrnn"], define_macros=MACROS, py_limited_api=ABI3)
         for name, source in sources.items()
     ]
 
 
 setup(
     ext_modules=cythonize(
-        variants(), include_path=["src"], build_dir=str(GENERATED), compiler_directives=DIRECTIVES, nthreads=os.cpu_count()
+        variants(),
+        include_path=["src"],
+        build_dir=str(GENERATED),
+        compiler_directives=DIRECTIVES,
+        nthreads=os.cpu_count(),
+        shared_utility_qualified_name=UTILITY,
     ),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {}, "build_ext": {"parallel": os.cpu_count()}},

@@ -35,12 +35,20 @@ ORDER = [
 ]
 
 
+def imports(tree):
+    """The nodes of a module, but for what only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from imports(node)
+
+
 def test_modules_import_only_what_comes_before_them():
     assert sorted([*ORDER, "__init__"]) == sorted(path.stem for path in [*PACKAGE.glob("*.py"), PACKAGE / "_core"])
     for place, module in enumerate(ORDER):
         if module == "_core":
             continue
-        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        for node in imports(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:
                 names = [node.module] if node.module else [alias.name for alias in node.names if alias.name in ORDER]
                 assert set(names) <= set(ORDER[:place]), f"{module} imports {names}"
@@ -76,6 +84,7 @@ def test_versions_agree():
         pytest.skip("the tests were copied away from the project")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == charrnn.__version__
+    assert f"version: {charrnn.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {charrnn.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -2,30 +2,36 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from . import _core as _baseline
 
-LEVELS = ("baseline", "v3", "v4")  # each includes the ones before it
+LEVELS: tuple[str, ...] = ("baseline", "v3", "v4")  # each includes the ones before it
 
 
-def available():
+def available() -> list[str]:
     """Return the levels that are built and that this processor runs, lowest first."""
     built = [level for level in LEVELS[1:] if importlib.util.find_spec(f"{__package__}._core_{level}")]
     runnable = LEVELS[: LEVELS.index(_baseline.cpu_level()) + 1]
     return ["baseline", *(level for level in built if level in runnable)]
 
 
-def load(level):
+def load(level: str) -> ModuleType:
     """Return the kernel module of one level."""
     return _baseline if level == "baseline" else importlib.import_module(f"{__package__}._core_{level}")
 
 
-def choose(wanted, levels):
+def choose(wanted: str, levels: Sequence[str]) -> str:
     """Return the wanted level, or the best of levels if none is wanted."""
     if wanted and wanted not in levels:
         raise ImportError(f"CHARRNN_ISA={wanted!r}: expected one of {', '.join(levels)} (what is built and runs on this processor)")
     return wanted or levels[-1]
 
 
-isa = choose(os.environ.get("CHARRNN_ISA", ""), available())
-core = load(isa)
+isa: str = choose(os.environ.get("CHARRNN_ISA", ""), available())
+if TYPE_CHECKING:
+    core = _baseline  # every variant has the same doors
+else:
+    core = load(isa)

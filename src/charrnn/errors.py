@@ -2,6 +2,10 @@
 
 import math
 import operator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import CharRNN
 
 
 class CharRNNError(Exception):
@@ -21,7 +25,7 @@ class DivergedError(CharRNNError, ArithmeticError):
         The model with the last good weights, where a function that makes a model raised the error.
     """
 
-    model = None
+    model: "CharRNN | None" = None
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -33,11 +37,12 @@ class TrainingInterrupted(KeyboardInterrupt):
         The model as of the last whole step.
     """
 
-    model = None
+    model: "CharRNN | None" = None
 
 
-def check_integer(name, value, minimum, maximum=2**31 - 1):
+def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1) -> int:
     """Return value as an int, or raise TypeError or ValueError that names the argument."""
+    number: int | None
     try:
         number = operator.index(value)
     except TypeError:
@@ -49,7 +54,7 @@ def check_integer(name, value, minimum, maximum=2**31 - 1):
     return number
 
 
-def check_number(name, value, *, above=None, minimum=None, finite=True):
+def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None, finite: bool = True) -> float:
     """Return value as a float that is a number, above or at least a bound; or raise TypeError or ValueError that names the argument."""
     try:
         number = None if isinstance(value, (bool, str, bytes)) else float(value)
@@ -65,7 +70,7 @@ def check_number(name, value, *, above=None, minimum=None, finite=True):
     return number
 
 
-def check_text(name, value):
+def check_text(name: str, value: Any) -> str:
     """Return value if it is a str, or raise TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")

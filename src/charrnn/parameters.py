@@ -1,14 +1,18 @@
 """The arrays of a network: parameters in one block, and the scratch space of a window."""
 
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from ._dispatch import core
 
 NAMES = ("Wxh", "Whh", "Why", "bh", "by")
+Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
-def padded(size):
+def padded(size: int) -> int:
     """Return the leading dimension of rows of size numbers: an odd multiple of core.LANES.
 
     A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few
@@ -18,7 +22,7 @@ def padded(size):
     return (lanes + (lanes + 1) % 2) * core.LANES
 
 
-def zeros(shape, dtype):
+def zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> Real:
     """Return a C-ordered array of zeros that starts on a cache line."""
     size = int(np.prod(shape))
     spare = _ALIGNMENT // np.dtype(dtype).itemsize
@@ -34,7 +38,17 @@ class Parameters:
     so U = Wxh.T, W = Whh.T and V = Why.T in the tutorial's letters. Also the shape of gradients and of Adagrad's memory.
     """
 
-    def __init__(self, hidden_size, vocab_size, dtype):
+    hidden_size: int
+    vocab_size: int
+    block: Real
+    dense: Real
+    Wxh: Real
+    Whh: Real
+    Why: Real
+    bh: Real
+    by: Real
+
+    def __init__(self, hidden_size: int, vocab_size: int, dtype: DTypeLike) -> None:
         H, V, Hp, Vp = hidden_size, vocab_size, padded(hidden_size), padded(vocab_size)
         self.hidden_size, self.vocab_size = H, V
         shapes = ((V, Hp), (H, Hp), (H, Vp), (Hp,), (Vp,))
@@ -44,12 +58,12 @@ class Parameters:
         self.Wxh, self.Whh, self.Why, self.bh, self.by = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
         self.dense = self.block[ends[0] :]
 
-    def views(self):
+    def views(self) -> dict[str, Real]:
         """Return the five arrays without their padding, by name: views (V, H), (H, H), (H, V), (H,), (V,)."""
         H, V = self.hidden_size, self.vocab_size
         return {"Wxh": self.Wxh[:, :H], "Whh": self.Whh[:, :H], "Why": self.Why[:, :V], "bh": self.bh[:H], "by": self.by[:V]}
 
-    def copy_from(self, other):
+    def copy_from(self, other: "Parameters") -> None:
         """Take over the values of other, which has the same shape."""
         self.block[...] = other.block
 
@@ -76,7 +90,18 @@ class Workspace:
     backward pass needs.
     """
 
-    def __init__(self, T, B, hidden_size, vocab_size, dtype, training=False):
+    hs: Real
+    dh: Real
+    p: Real
+    dz: Real
+    grads: Parameters
+    WhhT: Real
+    WhyT: Real
+    zeros: Real
+    used: NDArray[np.int8]
+    nll: NDArray[np.float64]
+
+    def __init__(self, T: int, B: int, hidden_size: int, vocab_size: int, dtype: DTypeLike, training: bool = False) -> None:
         H, V, Hp, Vp = hidden_size, vocab_size, padded(hidden_size), padded(vocab_size)
         self.hs = zeros((T + 1, B, Hp), dtype)
         self.dh = zeros((T, B, Hp), dtype)

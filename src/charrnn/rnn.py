@@ -1,15 +1,18 @@
 """The network on numbers: parameters and the tutorial's five steps, ids in, arrays out."""
 
 import math
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import loop
 from ._dispatch import core
 from .errors import check_integer, check_number, check_text
-from .parameters import Parameters, Workspace
-from .reader import IGNORED, TextStream
+from .parameters import Parameters, Real, Workspace
+from .reader import IGNORED, DataReader, TextStream
 from .seeding import make_random
 
 LOOK_BACK = core.LOOK_BACK  # characters before the next among which `draw` looks for a repetition
@@ -17,23 +20,23 @@ _LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
 _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
 
 
-def _letter(owner, name, doc):
+def _letter(owner: str, name: str, doc: str) -> Any:
     """Make a property for one of the tutorial's letters: a writable view, transposed and without padding, of the stored array."""
 
-    def get(self):
-        view = getattr(self, owner).views()[name]
+    def get(self: "RNN") -> Real:
+        view: Real = getattr(self, owner).views()[name]
         return view.T if view.ndim == 2 else view[:, None]
 
-    def put(self, value):
+    def put(self: "RNN", value: ArrayLike) -> None:
         get(self)[...] = value
 
     return property(get, put, doc=doc)
 
 
-class Predictions(dict):
+class Predictions(dict[int, Real]):
     """Probabilities by time step, each (V, 1), as `RNN.forward` returns them; `logs` (T, V) has their logarithms, finite where p is 0."""
 
-    logs = None
+    logs: NDArray[np.float64]
 
 
 class RNN:
@@ -80,57 +83,57 @@ class RNN:
     1.39
     """
 
-    U = _letter("params", "Wxh", "Input to hidden, (H, V).")
-    W = _letter("params", "Whh", "Hidden to hidden, (H, H).")
-    V = _letter("params", "Why", "Hidden to output, (V, H).")
-    b = _letter("params", "bh", "Hidden bias, (H, 1).")
-    c = _letter("params", "by", "Output bias, (V, 1).")
-    mU = _letter("memory", "Wxh", "Adagrad's memory of U.")
-    mW = _letter("memory", "Whh", "Adagrad's memory of W.")
-    mV = _letter("memory", "Why", "Adagrad's memory of V.")
-    mb = _letter("memory", "bh", "Adagrad's memory of b.")
-    mc = _letter("memory", "by", "Adagrad's memory of c.")
+    U: Real = _letter("params", "Wxh", "Input to hidden, (H, V).")
+    W: Real = _letter("params", "Whh", "Hidden to hidden, (H, H).")
+    V: Real = _letter("params", "Why", "Hidden to output, (V, H).")
+    b: Real = _letter("params", "bh", "Hidden bias, (H, 1).")
+    c: Real = _letter("params", "by", "Output bias, (V, 1).")
+    mU: Real = _letter("memory", "Wxh", "Adagrad's memory of U.")
+    mW: Real = _letter("memory", "Whh", "Adagrad's memory of W.")
+    mV: Real = _letter("memory", "Why", "Adagrad's memory of V.")
+    mb: Real = _letter("memory", "bh", "Adagrad's memory of b.")
+    mc: Real = _letter("memory", "by", "Adagrad's memory of c.")
 
     def __init__(
         self,
-        hidden_size,
-        vocab_size,
-        seq_length,
-        learning_rate,
+        hidden_size: int,
+        vocab_size: int,
+        seq_length: int,
+        learning_rate: float,
         *,
-        batch_size=1,
-        clip_value=5.0,
-        initial_accumulator_value=0.0,
-        dtype="float32",
-        seed=None,
-        n_threads=1,
-    ):
-        self.hidden_size = check_integer("hidden_size", hidden_size, 1, _LARGEST)
-        self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
-        self.seq_length = check_integer("seq_length", seq_length, 1)
-        self.batch_size = check_integer("batch_size", batch_size, 1)
-        self.learning_rate = check_number("learning_rate", learning_rate, above=0)
-        self.clip_value = check_number("clip_value", clip_value, above=0, finite=False)
-        self.initial_accumulator_value = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
+        batch_size: int = 1,
+        clip_value: float = 5.0,
+        initial_accumulator_value: float = 0.0,
+        dtype: Any = "float32",
+        seed: int | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        self.hidden_size: int = check_integer("hidden_size", hidden_size, 1, _LARGEST)
+        self.vocab_size: int = check_integer("vocab_size", vocab_size, 1, 0x110000)
+        self.seq_length: int = check_integer("seq_length", seq_length, 1)
+        self.batch_size: int = check_integer("batch_size", batch_size, 1)
+        self.learning_rate: float = check_number("learning_rate", learning_rate, above=0)
+        self.clip_value: float = check_number("clip_value", clip_value, above=0, finite=False)
+        self.initial_accumulator_value: float = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-        self.dtype = np.dtype(dtype)
-        self.n_threads = check_integer("n_threads", n_threads, 1, 1024)
-        self.random = make_random(seed)
-        self.params = Parameters(self.hidden_size, self.vocab_size, self.dtype)
-        self.memory = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.n_threads: int = check_integer("n_threads", n_threads, 1, 1024)
+        self.random: NDArray[np.uint64] = make_random(seed)
+        self.params: Parameters = Parameters(self.hidden_size, self.vocab_size, self.dtype)
+        self.memory: Parameters = Parameters(self.hidden_size, self.vocab_size, self.dtype)
         self.memory.block[...] = self.initial_accumulator_value
         self.params.by[self.vocab_size :] = core.PAD_LOGIT
         for name, width in (("Wxh", self.hidden_size), ("Whh", self.hidden_size), ("Why", self.vocab_size)):
             core.init_normal(getattr(self.params, name), width, 0.01, self.random)
 
-    def workspace(self, T=None, B=None, *, training=False):
+    def workspace(self, T: int | None = None, B: int | None = None, *, training: bool = False) -> Workspace:
         """Return a `parameters.Workspace` for windows of T characters in B streams (the network's own sizes if not given), zero state."""
         return Workspace(T or self.seq_length, B or self.batch_size, self.hidden_size, self.vocab_size, self.dtype, training)
 
     # ---------------------------------------------------------------------------------------------- the tutorial's steps
 
-    def forward(self, inputs, hprev):
+    def forward(self, inputs: ArrayLike, hprev: ArrayLike) -> tuple[dict[int, Real], dict[int, Real], Predictions]:
         """Run one window.
 
         Parameters
@@ -159,21 +162,23 @@ class RNN:
         xs = dict(enumerate(np.eye(self.vocab_size, dtype=self.dtype)[ids[:, 0], :, None]))
         return xs, hs, ps
 
-    def softmax(self, o):
+    def softmax(self, o: ArrayLike) -> Real:
         """Return the softmax of a column of logits (V, 1), however large they are."""
         row = np.full((1, 1, self.params.by.size), core.PAD_LOGIT, self.dtype)
         row[0, 0, : self.vocab_size] = np.reshape(o, self.vocab_size)
         core.softmax(row, np.full((1, 1), IGNORED, np.int32), np.empty((1, 1)), self.vocab_size)
         return row[0, 0, : self.vocab_size, None]
 
-    def loss(self, ps, targets):
+    def loss(self, ps: Mapping[int, Real], targets: ArrayLike) -> float:
         """Return the cross-entropy of a window in nats, summed over its characters; finite even where a probability is 0."""
         ids = self._check_ids("targets", targets, len(ps))[:, 0]
         if isinstance(ps, Predictions):
             return float(-ps.logs[np.arange(len(ids)), ids].sum())
         return float(-sum(np.log(max(ps[t][ix, 0], np.finfo(self.dtype).tiny)) for t, ix in enumerate(ids)))
 
-    def backward(self, xs, hs, ps, targets):
+    def backward(
+        self, xs: Mapping[int, Real], hs: Mapping[int, Real], ps: Mapping[int, Real], targets: ArrayLike
+    ) -> tuple[Real, Real, Real, Real, Real]:
         """Return dU, dW, dV, db, dc: the gradient of `loss` by the weights, clipped element by element.
 
         Parameters
@@ -190,7 +195,9 @@ class RNN:
         g = grads.views()
         return g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]
 
-    def _backward(self, inputs, targets, hs, ps):
+    def _backward(
+        self, inputs: NDArray[np.int32], targets: NDArray[np.int32], hs: Mapping[int, Real], ps: Mapping[int, Real]
+    ) -> Parameters:
         work = self.workspace(len(inputs), 1, training=True)
         for t in range(-1, len(inputs)):
             work.hs[t + 1, 0, : self.hidden_size] = hs[t][:, 0]
@@ -199,7 +206,7 @@ class RNN:
         core.backward(work.hs, self.params, work, work.grads, inputs, targets)
         return work.grads
 
-    def update_model(self, dU, dW, dV, db, dc):
+    def update_model(self, dU: ArrayLike, dW: ArrayLike, dV: ArrayLike, db: ArrayLike, dc: ArrayLike) -> None:
         """Apply one Adagrad update: memory += g * g; weight -= learning_rate * g / sqrt(memory + 1e-8)."""
         grads = Parameters(self.hidden_size, self.vocab_size, self.dtype)
         views = grads.views()
@@ -207,15 +214,16 @@ class RNN:
             views[name].T[...] = np.asarray(gradient).reshape(views[name].T.shape)
         core.adagrad(self.params.block, self.memory.block, grads.block, rate=self.learning_rate, clip=np.inf)
 
-    def sample(self, h, seed_ix, n):
+    def sample(self, h: ArrayLike, seed_ix: int, n: int) -> list[int]:
         """Return a list of n ids drawn one after the other, from the state h (H, 1) and the symbol seed_ix."""
         n = check_integer("n", n, 0)
         work = self.workspace(1, 1)
         work.hs[0, 0, : self.hidden_size] = self._check_state("h", h)
         self._feed(work, self._check_ids("seed_ix", [seed_ix]))
-        return self.draw(work, n, self.random)[:, 0].tolist()
+        ids: list[int] = self.draw(work, n, self.random)[:, 0].tolist()
+        return ids
 
-    def predict(self, data_reader, start, n):
+    def predict(self, data_reader: DataReader, start: str, n: int) -> str:
         """Return the text start and n characters that follow it, the state having been led through start from zero.
 
         Parameters
@@ -238,7 +246,16 @@ class RNN:
         ids = self.draw(work, n, self.random)[:, 0]
         return start + "".join(data_reader.ix_to_char[ix] for ix in ids.tolist())
 
-    def train(self, data_reader, *, epochs=None, steps=None, seconds=None, threshold=0.01, callback="print"):
+    def train(
+        self,
+        data_reader: DataReader,
+        *,
+        epochs: float | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        threshold: float | None = 0.01,
+        callback: "Callable[[loop.Progress], bool | None] | Literal['print'] | None" = "print",
+    ) -> loop.History:
         """Train on the reader's text until a budget is used up or the smoothed loss of a window falls to the threshold.
 
         Parameters
@@ -267,8 +284,8 @@ class RNN:
         stream = TextStream(data_reader.ids, self.seq_length, self.batch_size)
         return loop.fit(self, stream, epochs=epochs, steps=steps, seconds=seconds, threshold=threshold, callback=callback)
 
-    def _printer(self, data_reader):
-        def show(progress):
+    def _printer(self, data_reader: DataReader) -> Callable[[loop.Progress], None]:
+        def show(progress: loop.Progress) -> None:
             first = data_reader.char_to_ix[data_reader.data[0]]
             ids = self.sample(np.zeros((self.hidden_size, 1)), first, 200)
             print("".join(data_reader.ix_to_char[ix] for ix in ids))
@@ -278,7 +295,15 @@ class RNN:
 
     # ---------------------------------------------------------------------------------------------- the fast paths
 
-    def train_steps(self, work, inputs, targets, *, rate=None, reset=False):
+    def train_steps(
+        self,
+        work: Workspace,
+        inputs: NDArray[np.integer],
+        targets: NDArray[np.integer],
+        *,
+        rate: float | None = None,
+        reset: bool = False,
+    ) -> NDArray[np.float64]:
         """Train on consecutive windows, the state carried in work.hs[0], or zero at the start of each if reset is true.
 
         Parameters
@@ -303,7 +328,20 @@ class RNN:
         done = train(work.hs, self.params, self.memory, work, inputs, targets, losses, rate=rate, clip=self.clip_value, reset=reset)
         return losses[:done]
 
-    def _train_steps_threaded(self, hs, params, memory, work, inputs, targets, losses, *, rate, clip, reset):
+    def _train_steps_threaded(
+        self,
+        hs: Real,
+        params: Parameters,
+        memory: Parameters,
+        work: Workspace,
+        inputs: NDArray[np.int32],
+        targets: NDArray[np.int32],
+        losses: NDArray[np.float64],
+        *,
+        rate: float,
+        clip: float,
+        reset: bool,
+    ) -> int:
         """`core.train_steps` with each step shared by threads: first its streams, then its weights. The same bits.
 
         The threads live for this call only, so that there is nothing to lose in a fork.
@@ -329,7 +367,7 @@ class RNN:
                 hs[0] = hs[len(x)]
         return len(losses)
 
-    def evaluate(self, work, inputs, targets):
+    def evaluate(self, work: Workspace, inputs: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
         inputs, targets = self._check_windows(work, inputs, targets)
         nll = np.empty(inputs.shape)
@@ -340,7 +378,20 @@ class RNN:
             core.evaluate(work.hs, self.params, work, inputs[part], targets[part], nll[part])
         return nll
 
-    def draw(self, work, n, random, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, no_repeat=0, allowed=None, past=None):
+    def draw(
+        self,
+        work: Workspace,
+        n: int,
+        random: NDArray[np.uint64],
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        no_repeat: int = 0,
+        allowed: NDArray[np.int8] | None = None,
+        past: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
         """Draw n ids in each stream, each fed back, from the states work.hs[0], which move on.
 
         Parameters
@@ -371,7 +422,9 @@ class RNN:
             core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, **controls)
         return ids[first:]
 
-    def search(self, work, n, scores, ended, allowed, boundary):
+    def search(
+        self, work: Workspace, n: int, scores: NDArray[np.float64], ended: NDArray[np.int8], allowed: NDArray[np.int8], boundary: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Extend the W texts of a beam search by n ids.
 
         Parameters
@@ -400,34 +453,34 @@ class RNN:
             core.search(work.hs, self.params, work, ids[part], parents[part], scores, ended, allowed, boundary)
         return ids, parents
 
-    def next_probs(self, work):
+    def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next symbol after the states work.hs[0], float64 (B, V)."""
         p, _ = self._next(work, np.full(work.hs.shape[1], IGNORED, np.int32))
         return p.astype(np.float64)
 
-    def next_nll(self, work, targets):
+    def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next symbols, ids (B,), after the states work.hs[0], float64 (B,)."""
         (targets,) = self._check_block("targets", [targets], IGNORED, (1, work.hs.shape[1]))
         return self._next(work, targets)[1]
 
-    def _next(self, work, targets):
+    def _next(self, work: Workspace, targets: NDArray[np.int32]) -> tuple[Real, NDArray[np.float64]]:
         nll = np.empty((1, len(targets)))
         core.output_forward(work.hs, self.params, work.p[:1], 0, self.vocab_size)
         core.softmax(work.p[:1], targets[None, :], nll, self.vocab_size)
         return work.p[0, :, : self.vocab_size], nll[0]
 
-    def _affordable(self, streams):
+    def _affordable(self, streams: int) -> int:
         """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms."""
         operations = 2 * streams * self.hidden_size * (self.hidden_size + self.vocab_size)
         return max(1, _OPERATIONS_AT_A_TIME // operations)
 
-    def _feed(self, work, ids):
+    def _feed(self, work: Workspace, ids: NDArray[np.int32]) -> None:
         """Lead the states work.hs[0] through ids (N, B)."""
         self.evaluate(work, ids, np.full_like(ids, IGNORED))
 
     # ---------------------------------------------------------------------------------------------- doors
 
-    def _check_ids(self, name, ids, length=None):
+    def _check_ids(self, name: str, ids: ArrayLike, length: int | None = None) -> NDArray[np.int32]:
         """Return ids as an int32 column (T, 1) if they are integers in [0, V), at least one and as many as length says."""
         array = np.asarray(ids)
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
@@ -440,12 +493,14 @@ class RNN:
             raise IndexError(f"{name}[{where}] = {array[where]} is not in [0, {self.vocab_size})")
         return array.astype(np.int32)[:, None]
 
-    def _check_windows(self, work, inputs, targets):
+    def _check_windows(
+        self, work: Workspace, inputs: NDArray[np.integer], targets: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return inputs and targets as int32 (N, B) that the kernels may index with, B being that of work."""
         shape = len(inputs), work.hs.shape[1]
         return self._check_block("inputs", inputs, 0, shape), self._check_block("targets", targets, IGNORED, shape)
 
-    def _check_block(self, name, ids, lowest, shape):
+    def _check_block(self, name: str, ids: ArrayLike, lowest: int, shape: tuple[int, int]) -> NDArray[np.int32]:
         """Return ids as int32 of a shape if they are integers in [lowest, V)."""
         ids = np.asarray(ids)
         if ids.dtype.kind not in "iu" or ids.shape != shape:
@@ -455,7 +510,7 @@ class RNN:
             raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
         return np.ascontiguousarray(ids, dtype=np.int32)
 
-    def _check_state(self, name, h):
+    def _check_state(self, name: str, h: ArrayLike) -> Real:
         """Return h as a row (H,) of the network's dtype if it has the shape (H, 1) and is finite."""
         array = np.asarray(h)
         if array.shape != (self.hidden_size, 1) or array.dtype.kind not in "fiu":

@@ -3,16 +3,17 @@
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import check_integer
 
 
-def random_seed():
+def random_seed() -> int:
     """Return a seed from the operating system."""
     return int.from_bytes(os.urandom(8), "little")
 
 
-def make_random(seed, streams=1, first=0):
+def make_random(seed: int | None, streams: int = 1, first: int = 0) -> NDArray[np.uint64]:
     """Return the generator states number first and following, uint64 (streams,): number i depends on seed and i only.
 
     seed None takes one from the operating system.
@@ -23,14 +24,14 @@ def make_random(seed, streams=1, first=0):
     return _mix(start + np.arange(first, first + streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
 
 
-def _mix(z):
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Scramble 64-bit numbers one to one (the output function of SplitMix64), so that neighbouring seeds start far apart."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
-def permutation(n, *seeds):
+def permutation(n: int, *seeds: int) -> NDArray[np.intp]:
     """Return the numbers 0 to n - 1 in an order that depends on the seeds (integers) only."""
     state = np.zeros(1, np.uint64)
     for seed in seeds:

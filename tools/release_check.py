@@ -1,0 +1,117 @@
+"""Prove the wheel where the ordinary check cannot: newer Pythons, old processors, another architecture.
+
+For Debian or Ubuntu, as root, with mmdebstrap and qemu-user-static. Emulated tests run some thirty times slower than real ones: about an
+hour in all. Names of stages on the command line run only those.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from wheel_check import BIN, ROOT, build, run
+
+NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
+SETUP = """
+cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 tmp && for d in bin sbin lib lib64; do ln -s usr/$d $d; done
+"""
+PLUGIN = "no_processes"
+# Its tests ask the operating system about the processor, or are about processes only.
+UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
+
+
+def debian(folder, suite, packages, *options):
+    """Unpack packages of a Debian suite, and what they need, into folder."""
+    run("mmdebstrap", "--variant=extract", f"--setup-hook={SETUP}", f"--include={','.join(packages)}", *options, suite, folder)
+
+
+def install(folder, tag, machine, *packages):
+    """Put wheels for another Python or machine into a folder."""
+    platforms = (f"manylinux_2_28_{machine}", f"manylinux_2_27_{machine}", f"manylinux_2_17_{machine}", f"linux_{machine}", "any")
+    wheels = [word for platform in platforms for word in ("--platform", platform)]
+    abis = [word for abi in (tag, "abi3", "none") for word in ("--abi", abi)]
+    target = ("--only-binary", ":all:", "--implementation", "cp", "--python-version", tag.removeprefix("cp"), *abis, *wheels)
+    run(BIN / "python", "-m", "pip", "install", "-q", "--target", folder, *target, *packages, "pytest", "hypothesis")
+
+
+def emulated_tests(emulator, folder, site):
+    """Run the tests with an emulated Python, but for what starts processes."""
+    shutil.copytree(ROOT / "tests", folder / "tests")
+    shutil.copy(ROOT / f"tools/{PLUGIN}.py", folder)
+    left_out = [word for name in UNEMULATED for word in ("--ignore", f"tests/{name}")]
+    path = {"PYTHONPATH": os.pathsep.join(map(str, (site, folder)))}
+    run(*emulator, "-c", "import charrnn, platform; print(platform.machine(), charrnn.isa)", env=path)
+    run(*emulator, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, *left_out, "tests", cwd=folder, env=path)
+
+
+def newer(folder, wheel):
+    """Run the whole suite with each newer Python, in a Debian of its own."""
+    debian(folder / "testing", "testing", [*(f"python{version}" for version in NEWER), "libstdc++6", "bash", "coreutils"])
+    shutil.copytree(ROOT / "tests", folder / "testing/root/tests")
+    for version, tag in NEWER.items():
+        install(folder / f"testing/opt/{version}", tag, "x86_64", wheel)
+        command = (f"python{version}", "-m", "pytest", "-q", "-p", "no:cacheprovider", "/root/tests")
+        run("chroot", folder / "testing", *command, env={"PATH": "/usr/bin", "PYTHONPATH": f"/opt/{version}"})
+
+
+def old(folder, wheel):
+    """Run the suite on old processors, which pick the variant that they can run."""
+    install(folder / "site", f"cp{sys.version_info.major}{sys.version_info.minor}", "x86_64", wheel)
+    for cpu, isa in {"Nehalem": "baseline", "Haswell": "v3"}.items():
+        emulator = ("qemu-x86_64-static", "-cpu", cpu, sys.executable)
+        program = f"import charrnn; print('{cpu}', charrnn.isa); assert charrnn.isa == '{isa}'"
+        run(*emulator, "-c", program, env={"PYTHONPATH": str(folder / "site")})
+        (folder / cpu).mkdir()
+        emulated_tests(emulator, folder / cpu, folder / "site")
+
+
+def aarch64(folder, _):
+    """Cross-compile for another architecture and run the suite there; test_core.py has SHA-256 hashes of the same bits."""
+    compiler = folder / "zigcc"
+    compiler.write_text(f'#!/bin/sh\nexec {BIN / "python"} -m ziglang cc -target aarch64-linux-gnu.2.28 "$@"\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    cross = os.environ | {"CC": str(compiler), "LDSHARED": f"{compiler} -shared", "_PYTHON_HOST_PLATFORM": "linux-aarch64"}
+    run(BIN / "python", "-m", "build", "-w", "-o", folder / "wheel", ROOT, env=cross, stdout=subprocess.DEVNULL)
+    (wheel,) = (folder / "wheel").glob("*.whl")
+    debian(folder / "arm64", "bookworm", ["python3.11", "libstdc++6"], "--architectures=arm64")
+    install(folder / "site", "cp311", "aarch64", wheel)
+    emulated_tests(("qemu-aarch64-static", "-L", folder / "arm64", folder / "arm64/usr/bin/python3.11"), folder, folder / "site")
+
+
+def reproducible(folder, _):
+    """Build in two folders and compare the bytes."""
+    hashes = set()
+    for name in ("one", "two"):
+        run("git", "clone", "-q", ROOT, folder / name)
+        command = (BIN / "python", "-m", "build", "-w", "-o", folder / f"{name}-wheel", folder / name)
+        run(*command, env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}, stdout=subprocess.DEVNULL)
+        (wheel,) = (folder / f"{name}-wheel").glob("*.whl")
+        hashes.add(hashlib.sha256(wheel.read_bytes()).hexdigest())
+    print(*hashes)
+    assert len(hashes) == 1
+
+
+def identifiers(_, __):
+    """Print what the wheels workflow would build."""
+    for platform in ("linux", "macos", "windows", "pyodide"):
+        run(BIN / "cibuildwheel", "--platform", platform, "--print-build-identifiers", ROOT)
+
+
+STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, newer, old, aarch64)}
+
+
+def main(names):
+    """Run the named stages, or all."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _, wheel = build(folder)
+        for name in names or STAGES:
+            (folder / name).mkdir()
+            STAGES[name](folder / name, wheel)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

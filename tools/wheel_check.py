@@ -1,0 +1,135 @@
+"""Build the distributions as a release does, then use the wheel as its users do.
+
+sdist -> wheel from that sdist -> repaired wheel in dist/ -> checks of both -> for each CPython found, a fresh environment without a
+compiler in which the tests and the examples run, copied away from the source tree.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+LARGEST = 700_000  # bytes of a wheel
+LEAST_TYPED = 0.5  # of the public API: 1 once the modules above RNN have their types
+SLOWEST_IMPORT = 30  # milliseconds beyond NumPy's own
+
+
+def run(*command, **options):
+    """Run a command, shown first; the first failure ends the check."""
+    print("$", *(Path(word).name if isinstance(word, Path) else word for word in command), flush=True)
+    return subprocess.run(command, check=True, **options)
+
+
+def build(folder):
+    """Make the sdist and, from it, the wheel, as the release workflow does; return both, the wheel repaired."""
+    run(BIN / "python", "-m", "build", "--outdir", folder, ROOT, stdout=subprocess.DEVNULL)
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    # The variants are chosen at run time, so it is no matter which instructions they use.
+    run(BIN / "auditwheel", "repair", "--disable-isa-ext-check", "-w", folder / "repaired", wheel, env=environment(BIN))
+    (wheel,) = (folder / "repaired").glob("*.whl")
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
+    assert wheel.stat().st_size <= LARGEST
+    return sdist, wheel
+
+
+def check_metadata(sdist, wheel):
+    """Run the checkers that need no installation."""
+    run(BIN / "abi3audit", "--strict", "--report", wheel)
+    run(BIN / "twine", "check", "--strict", sdist, wheel)
+    run(BIN / "check-wheel-contents", wheel)
+    run(BIN / "validate-pyproject", ROOT / "pyproject.toml")
+    run(BIN / "check-sdist", "--no-isolation", cwd=ROOT)
+
+
+def environment(bin):
+    """Return an environment with nothing on PATH but one folder: no compiler, nor anything else."""
+    return {"PATH": str(bin), "HOME": os.environ.get("HOME", ""), **{k: v for k, v in os.environ.items() if k.startswith("PIP_")}}
+
+
+def interpreters():
+    """Yield the CPythons of PYTHONS that this machine has, on PATH or from pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for version in PYTHONS:
+        for python in [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python3"))]:
+            # pyenv puts commands on PATH that only say that their Python is not switched on.
+            if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+                yield version, python
+                break
+        else:
+            print(f"Python {version}: not on this machine")
+
+
+def fresh(python, folder, wheel):
+    """Return the bin folder of a new environment that holds the wheel and what the tests need."""
+    run(python, "-m", "venv", folder)
+    bin = folder / "bin"
+    tests = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["test"]
+    run(bin / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, *tests, env=environment(bin))
+    return bin
+
+
+def try_wheel(bin, folder):
+    """Run the tests and the examples from copies in folder."""
+    for part in ("tests", "examples"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    place = "import charrnn, shutil; print(charrnn.isa, charrnn.__file__); assert 'site-packages' in charrnn.__file__"
+    run(bin / "python", "-c", f"{place}; assert not (shutil.which('cc') or shutil.which('gcc'))", cwd=folder, env=environment(bin))
+    pytest = (bin / "python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    run(*pytest, "tests", "--ignore", "tests/test_examples.py", cwd=folder, env=environment(bin))
+    # Each example has a test that ends it after 30 seconds.
+    run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
+
+
+def check_types(bin):
+    """Compare the stubs with the installed modules, and measure how much of the public API has types."""
+    tools = ("mypy", "types-tqdm", "basedpyright")
+    run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
+    run(bin / "python", "-m", "mypy.stubtest", "charrnn", cwd=bin, env=environment(bin))
+    command = (bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", "--outputjson")
+    print("$", *(getattr(word, "name", word) for word in command))  # it fails below 100 %
+    report = json.loads(subprocess.run(command, cwd=bin, env=environment(bin), stdout=subprocess.PIPE).stdout)
+    score = report["typeCompleteness"]["completenessScore"]
+    print(f"{score:.1%} of the public API has types")
+    assert score >= LEAST_TYPED
+
+
+def check_import(bin):
+    """Hold the time of an import, beyond NumPy's, to its limit: the median of 11."""
+
+    def seconds(module):
+        started = time.perf_counter()
+        subprocess.run([bin / "python", "-c", f"import {module}"], check=True, env=environment(bin))
+        return time.perf_counter() - started
+
+    extra = 1000 * statistics.median(-seconds("numpy") + seconds("charrnn") for _ in range(11))
+    print(f"import charrnn: {extra:.1f} ms beyond import numpy")
+    assert extra <= SLOWEST_IMPORT
+
+
+def main():
+    """Build, check, try."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sdist, wheel = build(folder)
+        check_metadata(sdist, wheel)
+        for version, python in interpreters():
+            bin = fresh(python, folder / version, wheel)
+            check_import(bin)
+            try_wheel(bin, folder / f"away-{version}")
+        check_types(bin)
+        (ROOT / "dist").mkdir(exist_ok=True)
+        for path in (sdist, wheel):
+            shutil.copy(path, ROOT / "dist")
+
+
+if __name__ == "__main__":
+    main()
