@@ -108,7 +108,7 @@ cdef void _product(
         j = min(start, N - width)
         if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
             _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        elif ROWS_32 and width == 32 and M >= ROWS_32:
+        elif ROWS_32 and width == 32 and M >= ROWS_32 and N >= 32:
             _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         elif ROWS_48 and width == 48 and M >= ROWS_48:
             _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
