@@ -89,6 +89,15 @@ def try_wheel(bin, folder):
     run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
 
 
+def check_cimport(bin, folder):
+    """Build the example of Cython code that calls charrnn's, with a compiler this time, against the installed wheel; run it."""
+    pip = (bin / "python", "-m", "pip", "install", "-q")
+    run(*pip, "setuptools>=77.0.3", "Cython>=3.3.1", env=environment(bin))
+    run(*pip, "--no-build-isolation", folder / "examples/cimport")
+    for isa in ("baseline", ""):  # and the best of this machine
+        run(bin / "python", "compare.py", cwd=folder / "examples/cimport", env=environment(bin) | {"CHARRNN_ISA": isa})
+
+
 def check_types(bin):
     """Compare the stubs with the installed modules, and measure how much of the public API has types."""
     tools = ("mypy", "types-tqdm", "basedpyright")
@@ -125,6 +134,7 @@ def main():
             bin = fresh(python, folder / version, wheel)
             check_import(bin)
             try_wheel(bin, folder / f"away-{version}")
+        check_cimport(bin, folder / f"away-{version}")
         check_types(bin)
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in (sdist, wheel):

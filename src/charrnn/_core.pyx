@@ -411,3 +411,4 @@ cdef int _pick(Py_ssize_t V, real* logits, const char* allowed, const Controls* 
 
 
 include "charrnn/_doors.pxi"
+include "charrnn/_steps.pxi"
