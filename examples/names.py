@@ -16,6 +16,6 @@ stella stephen susan sylvia theodor theresa thomas tilda tobias ursula valentin 
 wanda wendy wilhelm willa william winifred yvonne zelda
 """.split()
 
-model = charrnn.train_records(NAMES, epochs=100, batch_size=4, seed=1)
-invented = [name for name in model.generate_many(60, 12, temperature=0.7, seed=1) if name not in NAMES and len(name) > 2]
-print("\n".join(name.title() for name in invented[:10]))
+model = charrnn.train_records(NAMES, epochs=100, batch_size=4, seed=1, remember=True)
+for name in model.generate_many(10, 12, temperature=0.7, seed=1, min_length=3, unique=True, novel=True):
+    print(name.title())

@@ -53,9 +53,16 @@ MUTANTS = {  # name: (file, text, replacement)
     "padding may be drawn": (CORE, "<real>max(1e-28, min(1e30,", "<real>max(1e-40, min(1e30,"),
     "temperature multiplies": (CORE, "1 / max(controls.temperature, 1e-30)", "controls.temperature"),
     "subnormal tails kept": (ELEMENTARY, "<real>0 if x < <real>-40 else r", "<real>0 if x < <real>-87 else r"),
+    "blocks of characters are not skipped": (CORE, "        rest -= block\n", "        pass\n"),
+    "half of a block counts": (CORE, "total[j] = x[j] + x[j + 8]", "total[j] = x[j]"),
+    "the last repetition is overlooked": (CORE, "range(max(0, t - LOOK_BACK), last):", "range(max(0, t - LOOK_BACK), last - 1):"),
+    "a repetition of one less": (CORE, "for j in range(n - 1):\n            if ids", "for j in range(n - 2):\n            if ids"),
+    "beams keep their own states": (DOORS, "hs[1, w, j] = hs[0, parents[t, w], j]", "hs[1, w, j] = hs[0, w, j]"),
+    "ended texts go on": (CORE, "            if ended[w]:\n", "            if False:\n"),
+    "scores of beams without their past": (CORE, "base = scores[w] - _softmax", "base = -_softmax"),
     "tanh saturates early": (ELEMENTARY, "<real>9.25 if a > <real>9.25", "<real>5 if a > <real>5"),
     # The tutorial's mistakes that lie outside the kernels.
-    "symbols in the order of a set": ("vocabulary.py", "return cls(map(chr, np.flatnonzero(seen)), records)", "return cls(set(map(chr, np.flatnonzero(seen))), records)"),
+    "symbols in the order of a set": ("vocabulary.py", "return \"\".join(map(chr, np.flatnonzero(seen)))", "return \"\".join(set(map(chr, np.flatnonzero(seen))))"),
     "symbols unsorted": ("reader.py", "enumerate(self.vocabulary.chars)}", "enumerate(set(self.data))}"),
     "the pointer wraps early": ("reader.py", "0 if end == self.data_size - 1 else end", "0 if end + self.seq_length + 1 >= self.data_size else end"),
     "the last window must be whole": ("reader.py", "self.windows = -(-self.length // seq_length)", "self.windows = self.length // seq_length"),
@@ -67,6 +74,19 @@ MUTANTS = {  # name: (file, text, replacement)
     "no budget by default": ("loop.py", "            epochs = 10\n", "            epochs = 10**6\n"),
     "loss of an underflowed probability": ("rnn.py", "        if isinstance(ps, Predictions):\n", "        if False:\n"),
     "the host's generator is used": ("seeding.py", "seed = random_seed()", "seed = int(np.random.randint(2**31))"),
+    # What surrounds the network.
+    "the last weights are kept": ("training.py", "        rnn.params.copy_from(best)\n        history", "        history"),
+    "any epoch is the best": ("loop.py", "measured < at.best_nll)", "True)"),
+    "patience from the start": ("loop.py", "at.epoch - at.best_epoch >= self.patience", "at.epoch > self.patience"),
+    "no decay": ("loop.py", "        rate *= decay\n", "        pass\n"),
+    "the boundary does not move": ("model.py", "[len(source.vocabulary)] * self", "[len(self.vocabulary)] * self"),
+    "new characters are likely": ("parameters.py", 'there["by"].min()', 'there["by"].max()'),
+    "skipped characters count": ("scoring.py", "return ids[ids >= 0], known", "return ids[ids >= 0], lengths"),
+    "unique counts nothing": ("model.py", "            seen.add(text)\n", "            pass\n"),
+    "novel without the prime": ("model.py", "self._prime(prime) + text in self.index", "text in self.index"),
+    "a stop text before min_length": ("sampling.py", "max(0, self.sampling.min_length - taken, ", "max(0, "),
+    "stop texts across pieces": ("sampling.py", "len(old) - self.sampling.held)", "len(old))"),
+    "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip
 TESTS = [
     "tests/test_core.py",
@@ -75,6 +95,11 @@ TESTS = [
     "tests/test_vocabulary.py",
     "tests/test_rnn.py",
     "tests/test_loop.py",
+    "tests/test_sampling.py",
+    "tests/test_scoring.py",
+    "tests/test_model.py",
+    "tests/test_training.py",
+    "tests/test_checkpoint.py",
 ]
 
 

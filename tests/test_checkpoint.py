@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,39 @@ def test_resume_goes_on_over_epochs_and_keeps_what_was_reported(path):
     assert second.history.reports[-1].smooth_loss == pytest.approx(whole.history.reports[-1].smooth_loss, rel=1e-12)
 
 
+RANDOM = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
+OVERFIT = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, "learning_rate_decay": 0.99, "patience": 6}
+
+
+def test_resume_keeps_the_best_weights_and_patience(path):
+    """Cut before, at and after the best epoch, and within epochs."""
+    whole = charrnn.train_text(RANDOM, epochs=100, **OVERFIT)
+    assert whole.history.stop_reason == "patience"
+    assert whole.history.kept_step is not None
+    for k in [1, 11, 100, 200, 220, 225, 231, 242, 250, whole.history.steps]:
+        charrnn.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT)
+        again = charrnn.train_text(RANDOM, epochs=100, resume=path, **OVERFIT)
+        assert digest(again.rnn) == digest(whole.rnn), k
+        assert again.history.stop_reason == "patience"
+        assert again.history.kept_step == whole.history.kept_step
+
+
+def test_going_on_can_be_cut_and_resumed(path):
+    def go_on(**options):
+        model = trained(30)
+        return model.train_text("a new day, to be sure!\n" * 9, extend=True, **options)
+
+    expected = bits(go_on(steps=60))
+    for k in (1, 17, 40):
+        go_on(steps=k, checkpoint=path)
+        assert bits(go_on(steps=60, resume=path)) == expected
+
+
+def test_a_checkpoint_of_records_remembers_them(path):
+    charrnn.train_records(["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path)
+    assert "anna" in charrnn.load(path).index
+
+
 def test_a_reached_budget_changes_nothing(path):
     model = trained(40, checkpoint=path)
     assert bits(trained(40, resume=path)) == bits(model)
@@ -95,7 +129,7 @@ def test_resume_after_kill_9(path):
         time.sleep(random.Random(trial).uniform(0, 0.3))
         process.kill()
         process.wait()
-        stands = persistence.load(path)[3].position.step
+        stands = persistence.load(path).training.position.step
         model = trained(stands + 50, resume=path)
         assert bits(model) == bits(trained(stands + 50))
         path.unlink()
@@ -111,6 +145,8 @@ def test_resume_after_kill_9(path):
         (TEXT, {"dtype": "float64"}, "dtype was 'float32', is 'float64'"),
         (TEXT, {"validation_fraction": 0.2}, "validation_fraction was 0.1, is 0.2"),
         (TEXT, {"initial_accumulator_value": 0}, "initial_accumulator_value was 100.0, is 0.0"),
+        (TEXT, {"learning_rate_decay": 0.5}, "learning_rate_decay was 1.0, is 0.5"),
+        (TEXT, {"keep": "last"}, "keep was 'best', is 'last'"),
     ],
 )
 def test_another_text_or_option_is_named_and_nothing_starts(path, text, options, message):
@@ -129,19 +165,18 @@ def test_a_damaged_checkpoint_is_refused(path):
         with pytest.raises(ModelFormatError):
             trained(80, resume=path)
     path.write_bytes(data)
-    rnn, vocabulary, history, training = persistence.load(path)
+    saved = persistence.load(path)
 
     def save(**changes):
-        position = loop.Position(**{**vars(training.position), **changes})
-        persistence.save(
-            path, rnn, vocabulary, history, persistence.Training(position, training.options, training.text_sha256, training.state)
-        )
+        position = loop.Position(**{**vars(saved.training.position), **changes})
+        persistence.save(path, replace(saved, training=replace(saved.training, position=position)))
 
-    for changes in ({"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}):
+    wrong = [{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}]
+    for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}]:
         save(**changes)
         with pytest.raises(ModelFormatError, match="damaged"):
             trained(80, resume=path)
-    rnn.memory.Whh[0, 0] = -1
+    saved.rnn.memory.Whh[0, 0] = -1
     save()
     with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
         trained(80, resume=path)

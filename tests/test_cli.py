@@ -1,4 +1,7 @@
+import json
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -48,11 +51,21 @@ def test_generate(model_file):
 
 
 def test_generate_with_all_controls(model_file):
-    controls = {"temperature": 0.9, "top_k": 5, "top_p": 0.9, "min_p": 0.01, "stop": ["dog", "fox"]}
+    controls = {"temperature": 0.9, "top_k": 5, "top_p": 0.9, "min_p": 0.01, "stop": ["dog", "fox"], "no_repeat": 9, "min_length": 7}
+    controls |= {"allowed": "abcdefghijklmnopqrstuvwxyz ", "forbidden": "z", "unique": True}
     expected = charrnn.load(model_file).generate_many(3, 60, prime="the ", seed=2, **controls)
     options = ["--temperature", 0.9, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01, "--stop", "dog", "--stop", "fox", "--seed", 2]
+    options += ["--no-repeat", 9, "--min-length", 7, "--allowed", controls["allowed"], "--forbidden", "z", "--unique"]
     ran = run("generate", model_file, "--prime", "the ", "-n", 60, "--count", 3, *options)
     assert ran.stdout == "".join(f"the {text}\n" for text in expected)
+
+
+def test_generate_from_standard_input_and_the_most_probable(model_file):
+    model = charrnn.load(model_file)
+    ran = run("generate", model_file, "--prime", "-", "-n", 10, "--temperature", 0, "--skip-unknown", stdin="the QUICK")
+    assert ran.stdout == "the QUICK" + model.generate(10, prime="the ", temperature=0) + "\n"
+    ran = run("generate", model_file, "--prime", "the ", "-n", 10, "--n-best", 3)
+    assert ran.stdout.splitlines() == ["the " + text for text, _ in model.beam_search(10, prime="the ", n_best=3)]
 
 
 def test_score(model_file):
@@ -60,6 +73,75 @@ def test_score(model_file):
     lines = ["the lazy dog", "god yzal eht"]
     ran = run("score", model_file, stdin="\n".join(lines) + "\n")
     assert ran.stdout.splitlines() == [f"{model.score(line):.4f}" for line in lines]
+
+
+def test_score_per_character_and_json(model_file):
+    model = charrnn.load(model_file)
+    bits = -model.log_probs("dog") / math.log(2)
+    ran = run("score", model_file, "--per-char", stdin="dog\n")
+    assert ran.stdout == " ".join(f"{number:.4f}" for number in [model.score("dog"), *bits]) + "\n"
+    ran = run("score", model_file, "--json", "--per-char", "--skip-unknown", stdin="dog☃\n☃\n")
+    first, second = map(json.loads, ran.stdout.splitlines())
+    assert first == {"text": "dog☃", "bits_per_character": model.score("dog"), "per_character": bits.tolist()}
+    assert second == {"text": "☃", "bits_per_character": None, "per_character": []}
+
+
+def test_score_prints_what_comes_before_a_mistake(model_file):
+    ran = run("score", model_file, stdin="dog\nfox\nX\nthe\n", check=False)
+    assert len(ran.stdout.splitlines()) == 2
+    assert ran.returncode == 2
+    assert "line 3: text[0] = 'X' is not among" in ran.stderr
+    ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
+    assert b"line 2 is not UTF-8 at byte 0" in ran.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_score_answers_each_line_at_once(model_file):
+    """As a helper process of another program, which waits for the answer before it asks again."""
+    command = [sys.executable, "-m", "charrnn", "score", str(model_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        for line in ("dog", "fox", "lazy"):
+            process.stdin.write(line + "\n")
+            assert float(process.stdout.readline()) > 0
+        process.stdin.close()
+
+
+def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
+    data = bytes(range(256)) * 4
+    options = ["-q", "--hidden-size", 8, "--steps", 9]
+    run("train", "-", "--bytes", "-o", tmp_path / "b", *options, stdin=data, text=False, encoding=None)
+    model = charrnn.load(tmp_path / "b")
+    assert model.rnn.params.block.tobytes() == charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9).rnn.params.block.tobytes()
+    ran = run("generate", tmp_path / "b", "-n", 50, "--prime", "é", "--seed", 1, stdin=b"", text=False, encoding=None)
+    assert ran.stdout == "é".encode() + model.generate(50, prime="é".encode(), seed=1) + b"\n"
+    ran = run("score", tmp_path / "b", stdin=b"\xff\xfe\n", text=False, encoding=None)
+    assert float(ran.stdout) == pytest.approx(model.score(b"\xff\xfe"), abs=1e-4)
+    run("train", "-", "--start", tmp_path / "b", "-o", tmp_path / "b2", "-q", "--steps", 5, stdin=b"more", text=False, encoding=None)
+    model.train_text(b"more", steps=5)
+    assert charrnn.load(tmp_path / "b2").rnn.params.block.tobytes() == model.rnn.params.block.tobytes()
+
+
+def test_records_remembered_and_extended(tmp_path):
+    options = ["-q", "--records", "--steps", 300]
+    run("train", "-", "-o", tmp_path / "n", "--hidden-size", 9, "--remember", *options, stdin="anna\nbob\n" * 20)
+    ran = run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", *options, stdin="zoé\n", check=False)
+    assert "does not know: 'zé'" in ran.stderr
+    run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", "--extend", *options, stdin="zoé\n" * 20)
+    assert charrnn.load(tmp_path / "m").vocabulary.chars == "abnozé"
+    names = run("generate", tmp_path / "n", "--count", 5, "--novel", "--unique", "-n", 9).stdout.splitlines()
+    assert len(set(names)) == 5
+    assert not {"anna", "bob"} & set(names)
+
+
+def test_best_weights_and_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "t").write_text("".join(random.Random(0).choices("abcdefgh", k=300)), encoding="utf-8")
+    options = ["--epochs", 60, "--patience", 9, "--learning-rate", 0.3, "--learning-rate-decay", 0.99, "--keep", "best", "--threads", 1]
+    ran = run("train", tmp_path / "t", "-o", tmp_path / "m", "--plot", tmp_path / "loss.svg", "--hidden-size", 30, *options)
+    assert "ended by patience" in ran.stdout
+    assert "the weights after" in ran.stdout
+    assert "the weights after" in run("info", tmp_path / "m").stdout
+    assert "<svg" in (tmp_path / "loss.svg").read_text(encoding="utf-8")
 
 
 def test_info(model_file):
@@ -93,6 +175,16 @@ def test_help(command):
         (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "temperature must be"),
         (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "top_p must be"),
         (["score", "{folder}/fox.safetensors"], "line 2: text[0] = 'X'"),
+        (["train", "{folder}/fox.txt", "--extend"], "--extend needs --start"),
+        (["train", "{folder}/fox.txt", "--remember"], "--remember needs --records"),
+        (["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "hidden_size is fixed"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "model of text: train_text goes on"),
+        (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--top-k", "2"], "--top-k has no part in a search"),
+        (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--count", "2"], "--count has no part in a search"),
+        (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "n_best must be"),
+        (["generate", "{folder}/fox.safetensors", "--novel"], "novel=True needs a model that remembers"),
+        (["generate", "{folder}/fox.safetensors", "--min-length", "900"], "min_length must be at most length=400"),
         ([], "required: COMMAND"),
         (["paint"], "invalid choice"),
     ],
@@ -110,6 +202,12 @@ def test_an_unwritable_output_is_found_before_training(model_file):
     ran = run("train", "--seconds", "30", "-o", model_file.parent / "no" / "model", check=False)
     assert ran.returncode == 2
     assert time.perf_counter() - started < 10
+
+
+def test_plot_without_matplotlib_is_found_before_training(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["train", "--plot", "loss.png"]) == 2
+    assert 'pip install "charrnn-cython[plot]"' in capsys.readouterr().err
 
 
 def test_divergence_is_exit_code_1(model_file):

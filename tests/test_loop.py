@@ -2,6 +2,7 @@ import hashlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -11,6 +12,7 @@ import reference
 from reference import Weights
 
 from charrnn import RNN, DivergedError, loop
+from charrnn.parameters import Parameters
 from charrnn.reader import TextStream
 
 IDS = (np.arange(400) ** 2 % 11).astype(np.uint8)
@@ -183,6 +185,8 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step():
         ({"steps": True}, TypeError, "steps must be"),
         ({"seconds": -1}, ValueError, "seconds must be"),
         ({"seconds": math.nan}, ValueError, "seconds must be"),
+        ({"patience": 0}, ValueError, "patience must be"),
+        ({"patience": 1.5}, TypeError, "patience must be"),
         ({"threshold": math.nan}, ValueError, "threshold must be"),
         ({"callback": 3}, TypeError, "callback must be callable"),
     ],
@@ -197,3 +201,69 @@ def test_bar_on_request_only(capfd):
     assert "nats/char" in capfd.readouterr().err
     fit(network(), steps=10, progress=None)
     assert capfd.readouterr() == ("", "")
+
+
+def overfitting():
+    """A network, a stream, and a held-out stream whose loss rises again soon."""
+    ids = np.random.default_rng(0).integers(0, 11, 120).astype(np.uint8)
+    return RNN(30, 11, 5, 0.3, initial_accumulator_value=1.0, seed=0), TextStream(ids[:60], 5), TextStream(ids[60:], 256)
+
+
+def test_patience_ends_after_epochs_without_a_better_validation():
+    rnn, stream, held_out = overfitting()
+    best = Parameters(30, 11, np.float32)
+    history = loop.fit(rnn, stream, epochs=200, patience=3, validation=held_out, best=best)
+    losses = history.validation_losses
+    assert history.stop_reason == "patience"
+    assert len(losses) == int(np.argmin(losses)) + 1 + 3
+    rnn.params.copy_from(best)
+    assert loop.validate(rnn, held_out) == min(losses)
+
+
+def test_a_better_loss_renews_patience():
+    """A single worse epoch among better ones does not end a training of patience 2."""
+    rnn, stream, held_out = overfitting()
+    measured = iter([3.0, 3.1, 2.9, 3.2, 2.8, 3.0, 2.9])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "validate", lambda *arguments: next(measured))
+        history = loop.fit(rnn, stream, epochs=200, patience=2, validation=held_out)
+    assert history.validation_losses == [3.0, 3.1, 2.9, 3.2, 2.8, 3.0, 2.9]
+
+
+def test_decay_multiplies_the_learning_rate_after_each_epoch():
+    decayed, by_hand = network(), network()
+    fit(decayed, epochs=3, decay=0.5)
+    for epoch in range(3):
+        by_hand.learning_rate = 0.1 * 0.5**epoch
+        fit(by_hand, epochs=1)
+    np.testing.assert_array_equal(decayed.params.block, by_hand.params.block)
+
+
+def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):
+    with caplog.at_level("INFO", logger="charrnn"):
+        fit(network(), epochs=1, validation=TextStream(IDS, 256))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 5
+    assert messages[3].startswith("step 80, epoch 1.00, ")
+    assert "validation" in messages[3]
+    assert messages[4].startswith("ended by epochs after step 80")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
+    ax = history.plot()
+    training, validation = (line.get_xydata() for line in ax.lines)
+    np.testing.assert_array_equal(training[:, 1], history.losses)
+    np.testing.assert_array_equal(validation, np.column_stack([[1, 2, 3], history.validation_losses]))
+    ax.figure.savefig(tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert history.plot(ax) is ax
+    loop.History().plot()
+
+
+def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install \"charrnn-cython\[plot\]\""):
+        loop.History().plot()

@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 import threading
 
 import numpy as np
@@ -10,6 +12,8 @@ from reference import Weights
 
 import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary
+from charrnn.loop import fit
+from charrnn.reader import TextStream
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +82,12 @@ def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
 
 
 def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
-    import charrnn.model
+    import charrnn.scoring
 
     texts = ["ab" * n for n in (1, 300, 2, 299, 40)] * 20
     expected = [model.score(text) for text in texts]
     assert model.score_many(texts).tolist() == expected
-    monkeypatch.setattr(charrnn.model, "_LARGEST_BATCH", 700)
+    monkeypatch.setattr(charrnn.scoring, "_LARGEST_BATCH", 700)
     assert model.score_many(texts).tolist() == expected
 
 
@@ -147,3 +151,122 @@ def test_repr_is_short(model):
 
 def test_public_names():
     assert all(getattr(charrnn, name).__doc__ for name in charrnn.__all__ if name != "isa")
+
+
+# ------------------------------------------------------------------------------------------------------------- going on
+
+FOX = "the quick brown fox " * 20
+
+
+def fox(**options):
+    return charrnn.train_text(FOX, **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options})
+
+
+def test_going_on_equals_the_oracle_that_starts_at_these_weights():
+    model = fox(dtype="float64")
+    twin = copy.deepcopy(model)
+    assert model.train_text(FOX[:101], epochs=2, validation_fraction=0) is model
+    twin.rnn.memory.block.fill(100.0)  # afresh
+    fit(twin.rnn, TextStream(twin.vocabulary.encode(FOX[:101]), 9, 2), epochs=2)
+    np.testing.assert_array_equal(model.rnn.params.block, twin.rnn.params.block)
+    assert model.history.steps == 2 * 6
+    assert (model.rnn.seq_length, model.rnn.batch_size, model.rnn.learning_rate) == (9, 2, 0.15)
+    assert model.rnn.dtype == np.float64
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_vocabulary_grows_without_moving_what_was_there(records):
+    if records:
+        model = charrnn.train_records(["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3)
+        before = copy.deepcopy(model)
+        model.train_records(["zé"] * 9, extend=True, steps=0)
+    else:
+        model = fox()
+        before = copy.deepcopy(model)
+        model.train_text("Zé!" * 9, extend=True, steps=0)
+    old, new = before.vocabulary, model.vocabulary
+    assert new.chars == old.chars + "".join(sorted(set("zé" if records else "Zé!")))
+    assert new.records == records
+    n = len(old)
+    np.testing.assert_array_equal(model.rnn.U[:, :n], before.rnn.U[:, :n])
+    np.testing.assert_array_equal(model.rnn.W, before.rnn.W)
+    np.testing.assert_array_equal(model.rnn.V[:n], before.rnn.V[:n])
+    np.testing.assert_array_equal(model.rnn.c[:n], before.rnn.c[:n])
+    if records:
+        np.testing.assert_array_equal(model.rnn.U[:, -1], before.rnn.U[:, -1])
+        np.testing.assert_array_equal(model.rnn.V[-1], before.rnn.V[-1])
+    # What was known is nearly as likely as before: the new characters take little.
+    ratio = model.next_probs("fox")[:n] / before.next_probs("fox")[:n]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    assert 0.7 < ratio[0] < 1
+
+
+def test_new_text_is_learned(tmp_path):
+    model = fox(epochs=10)
+    (tmp_path / "dog.txt").write_text("the lazy dog! " * 40, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"characters that the model does not know: '!adglyz'; extend=True adds them"):
+        model.train_file(tmp_path / "dog.txt", epochs=10)
+    model.train_file(tmp_path / "dog.txt", extend=True, epochs=10)
+    assert model.score("the lazy dog!") < 2
+    assert model.generate(9, prime="the lazy", temperature=0).startswith(" dog!")
+    model.save(tmp_path / "m")
+    assert charrnn.load(tmp_path / "m").score("the lazy dog!") == model.score("the lazy dog!")
+
+
+def test_a_mistake_leaves_the_model_as_it_was():
+    model = fox()
+    before = pickle.dumps(model)
+    for options, error in [({"epochs": -1}, ValueError), ({"hidden_size": 3}, TypeError), ({"alphabet": "bytes"}, TypeError)]:
+        with pytest.raises(error):
+            model.train_text("the fox", **options)
+    for call in (model.train_text, model.train_file):
+        with pytest.raises((ValueError, OSError)):
+            call("missing, and unknown: ?")
+    with pytest.raises(ValueError, match="model of text: train_text goes on with it"):
+        model.train_records(["fox"])
+    with pytest.raises(ValueError, match="model of records: train_records goes on with it"):
+        charrnn.train_records(["fox"], steps=1).train_text("fox")
+    with pytest.raises(TypeError, match="must be a str, not bytes"):
+        model.train_text(b"the fox")
+    assert pickle.dumps(model) == before
+
+
+def test_a_callback_that_raises_leaves_the_model_as_of_the_last_whole_step():
+    def fail(report):
+        raise ZeroDivisionError
+
+    model, twin = fox(), fox()
+    with pytest.raises(ZeroDivisionError):
+        model.train_text(FOX, callback=fail)
+    twin.train_text(FOX, steps=model.history.steps)
+    np.testing.assert_array_equal(model.rnn.params.block, twin.rnn.params.block)
+
+
+def test_going_on_that_diverges_leaves_the_model_as_it_was():
+    model = fox()
+    before = pickle.dumps(model)
+    with pytest.raises(charrnn.DivergedError) as diverged:
+        model.train_text(FOX, learning_rate=1e38)
+    assert diverged.value.model is model
+    assert pickle.dumps(model) == before
+
+
+def test_records_remembered_add_up():
+    model = charrnn.train_records(["fox", "dog"] * 9, steps=1, remember=True)
+    model.train_records(["ox", "god"] * 9, steps=1, remember=True)
+    assert all(record in model.index for record in ("fox", "dog", "ox", "god"))
+    model.train_records(["fog"] * 9, steps=1)
+    assert "fog" not in model.index
+    assert "fox" in model.index
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_copies_and_pickles_are_whole_and_apart(dtype):
+    model = fox(dtype=dtype)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert again.generate(30, seed=1) == model.generate(30, seed=1)
+        assert again.rnn.params.block.ctypes.data % 64 == 0
+        again.rnn.W[0, 0] += 1
+        assert again.rnn.params.block.tobytes() != model.rnn.params.block.tobytes()
+        again.train_text(FOX, epochs=1)
+        assert again.generate(30, seed=1) != model.generate(30, seed=1)

@@ -67,7 +67,7 @@ def change(path, *, tensors=None, metadata=None):
     """Write the file again with some tensors and metadata replaced, None removing them, and the SHA-256 put right."""
     kept = {name: array for name, array in {**load_file(path), **(tensors or {})}.items() if array is not None}
     words = {**metadata_of(path), **(metadata or {})}
-    if set(kept) == set(persistence.NAMES) and "sha256" not in (metadata or {}):
+    if set(kept) - {"remembered"} == set(persistence.NAMES) and "sha256" not in (metadata or {}):
         words["sha256"] = persistence._digest(kept)
     save_file(kept, path, {name: word for name, word in words.items() if word is not None})
 
@@ -93,7 +93,11 @@ def config(**changes):
         ({}, {"kind": "records"}, "Wxh is float32"),
         ({}, {"kind": None}, "kind"),
         ({}, {"vocabulary": "ab"}, "Wxh is float32"),
-        ({}, {"vocabulary": "cba"}, "ascending"),
+        ({}, {"alphabet": "runes"}, "alphabet is 'runes'"),
+        ({}, {"alphabet": "bytes"}, "all 256"),
+        ({"remembered": np.array([2, 1], np.uint32)}, {}, "ascending"),
+        ({"remembered": np.zeros(3, np.float32)}, {}, "uint32"),
+        ({"best.Wxh": np.zeros((3, 5), np.float32)}, {}, "the tensors must be"),
         ({}, {"vocabulary": "aab"}, "distinct"),
         ({"Whh": np.zeros((5, 4), np.float32)}, {}, "Whh is float32"),
         ({"Wxh": np.zeros((3, 5), np.float64)}, {}, "Wxh is float64"),
@@ -115,7 +119,7 @@ def config(**changes):
         ({}, {"config": config(learning_rate=float("nan"))}, "learning_rate must be"),
         ({}, {"history": "{}"}, "damaged"),
         ({}, {"history": None}, "history"),
-        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null}'}, "damaged"),
+        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null, "kept_step": null}'}, "damaged"),
     ],
 )
 def test_a_wrong_file_is_refused(saved, tensors, metadata, message):
@@ -197,4 +201,4 @@ def test_links_are_followed_and_modes_kept(saved):
 def test_the_file_says_nothing_about_the_machine(saved):
     _, path = saved
     words = metadata_of(path)
-    assert sorted(words) == ["config", "format", "history", "kind", "sha256", "version", "vocabulary"]
+    assert sorted(words) == ["alphabet", "config", "format", "history", "kind", "sha256", "version", "vocabulary"]

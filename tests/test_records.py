@@ -130,7 +130,7 @@ def test_train_records_learns_names_and_their_ends():
 
 def test_validation_is_the_mean_over_held_out_symbols():
     model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2)
-    _, held_out = training._Records(NAMES).streams(model.rnn, 0.2, 0)
+    _, held_out = training.Records(NAMES).streams(model.rnn, 0.2, 0)
     texts = [model.vocabulary.decode(held_out.ids[s : s + n]) for s, n in zip(held_out.starts, held_out.lengths, strict=True)]
     assert len(texts) == 10
     nll = np.concatenate([-model.log_probs(text) for text in texts])

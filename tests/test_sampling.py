@@ -5,10 +5,13 @@ import pytest
 import reference
 
 from charrnn import RNN, CharRNN, History, Vocabulary
-from charrnn.sampling import Sampling
+from charrnn.novelty import RecordIndex
+from charrnn.rnn import LOOK_BACK
+from charrnn.sampling import Prime, Sampling, Writer
 from charrnn.seeding import make_random
 
 DRAWS = 40_000
+SEVEN_EIGHT = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1], np.int8)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +68,24 @@ def plain_filter(p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed
 def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
     expected = plain_filter(model.next_probs(""), **controls)
     sampling = Sampling.check(model.vocabulary, **controls)
-    ids = model._draw(model.rnn.workspace(1, DRAWS), 1, make_random(3, DRAWS), sampling)[0]
+    prime = Prime(model.rnn, model.vocabulary, "")
+    ids = Writer(model.rnn, model.vocabulary, sampling, prime, make_random(3, DRAWS))._draw(1)[0]
     counts = np.bincount(ids, minlength=9)
     assert not counts[expected == 0].any()
     kept = expected > 0
     chi2 = ((counts - DRAWS * expected)[kept] ** 2 / (DRAWS * expected)[kept]).sum()
     assert chi2 < 26.1  # at most 8 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_a_million_draws_follow_next_probs(model, temperature):
+    sampling = Sampling.check(model.vocabulary, temperature=temperature)
+    writer = Writer(model.rnn, model.vocabulary, sampling, Prime(model.rnn, model.vocabulary, "ab"), make_random(8, 1_000_000))
+    counts = np.bincount(writer._draw(1)[0], minlength=9)
+    p = model.next_probs("ab") ** (1 / temperature)
+    expected = counts.sum() * p / p.sum()
+    assert counts.sum() == 1_000_000
+    assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom, p = 0.001
 
 
 def test_temperature_zero_takes_the_most_likely_allowed(model):
@@ -117,6 +132,11 @@ def test_stream_yields_what_generate_writes(model):
         ({"allowed": 3}, TypeError, "allowed must be a str"),
         ({"stop": ""}, ValueError, "stop must not have an empty text"),
         ({"stop": ["a", 3]}, TypeError, "stop must be a str"),
+        ({"no_repeat": 0}, ValueError, "no_repeat must be from 1 to 4096"),
+        ({"no_repeat": 2.5}, TypeError, "no_repeat must be"),
+        ({"min_length": -1}, ValueError, "min_length must be"),
+        ({"min_length": 6}, ValueError, "min_length must be at most length=5, not 6"),
+        ({"temperature": math.nan}, ValueError, "temperature must be"),
         ({"temprature": 1}, TypeError, "temprature"),
     ],
 )
@@ -124,3 +144,174 @@ def test_wrong_control_is_named(model, controls, error, message):
     for call in (model.generate, lambda length, **c: model.generate_many(2, length, **c), model.stream):
         with pytest.raises(error, match=message):
             call(5, **controls)
+
+
+def repeats(text, n):
+    """Whether n characters in a row occur twice in text."""
+    runs = [text[i : i + n] for i in range(len(text) - n + 1)]
+    return len(set(runs)) < len(runs)
+
+
+@pytest.mark.parametrize(("n", "length"), [(1, 9), (2, 20), (3, 90), (9, 1000)])
+@pytest.mark.parametrize("temperature", [0, 0.5])
+def test_no_repeat_writes_no_run_twice(model, kernels, n, length, temperature):
+    options = {"temperature": temperature, "no_repeat": n, "seed": 3}
+    texts = model.generate_many(3, length, **options)
+    assert not any(repeats(text, n) for text in texts)
+    assert repeats(model.generate(length, temperature=temperature, seed=3), n)
+    assert texts[0] == model.generate(length, **options) == "".join(model.stream(length, **options))
+
+
+def test_no_repeat_knows_the_prime_and_what_came_pieces_ago(model):
+    prime = "".join(chr(ord("a") + i % 9) for i in range(9))
+    text = model.generate(400, prime=prime, temperature=0.3, no_repeat=4, stop="zzz", seed=1)  # a stop text: drawn in pieces
+    assert not repeats(prime + text, 4)
+    assert text == model.generate(400, prime=prime, temperature=0.3, no_repeat=4, seed=1)
+
+
+def test_no_repeat_gives_way_where_every_character_would_repeat(model):
+    text = model.generate(30, no_repeat=1, seed=1)
+    assert sorted(text[:9]) == list("abcdefghi")
+    assert len(text) == 30
+    assert set(model.generate(30, no_repeat=1, allowed="ab", seed=1)) == {"a", "b"}
+
+
+def test_no_repeat_looks_back_a_bounded_way(model, kernels):
+    """A run that was longer than LOOK_BACK characters ago may come again."""
+    ids = np.zeros((LOOK_BACK + 20, 1), np.int32)
+    ids[:, 0] = np.random.default_rng(0).integers(1, 9, len(ids))
+    for ago, drawn in ((LOOK_BACK, 0), (LOOK_BACK + 1, 1)):
+        past = ids[:, 0].copy()
+        past[-ago:][:5], past[-4:] = [0, 0, 0, 0, 7], [0, 0, 0, 0]
+        counts = np.bincount(
+            [
+                model.rnn.draw(model.rnn.workspace(1, 1), 1, make_random(i), no_repeat=5, past=past[:, None], allowed=SEVEN_EIGHT)[0, 0]
+                for i in range(50)
+            ],
+            minlength=9,
+        )
+        assert (counts[7] > 0) == drawn, ago
+
+
+def test_min_length_holds_back_stop_texts(model):
+    text = model.generate(500, seed=4)
+    second = text.find(text[0], 100)
+    assert model.generate(500, seed=4, stop=text[0]) == ""
+    assert model.generate(500, seed=4, stop=text[0], min_length=100) == text[:second]
+    assert "".join(model.stream(500, seed=4, stop=text[0], min_length=100)) == text[:second]
+
+
+def test_long_texts_with_stop_texts_are_cut_in_the_right_place(model):
+    text = model.generate(5000, seed=9)
+    stop = text[4321:4340]
+    assert model.generate(5000, seed=9, stop=stop) == text[: text.find(stop)]
+    assert "".join(model.stream(5000, seed=9, stop=stop)) == text[: text.find(stop)]
+
+
+# ------------------------------------------------------------------------------------------------------------- records
+
+
+@pytest.fixture(scope="module")
+def records():
+    rnn = RNN(6, 10, 4, 0.1, seed=0)
+    for name, array in zip("UWVbc", reference.random_weights(6, 10, np.random.default_rng(2), 1.0), strict=True):
+        setattr(rnn, name, array)
+    return CharRNN(rnn, Vocabulary("abcdefghi", records=True), History(), RecordIndex.of(["a", "b", "ab", "i"]))
+
+
+def test_min_length_of_records(records):
+    lengths = [len(text) for text in records.generate_many(500, 40, min_length=7, seed=1)]
+    assert min(lengths) == 7
+    assert max(lengths) > 7
+    assert "".join(records.stream(40, min_length=30, seed=3)) == records.generate(40, min_length=30, seed=3)
+
+
+def test_unique_texts_are_the_first_different_ones(records):
+    plain = records.generate_many(400, 40, seed=1)
+    different = list(dict.fromkeys(plain))
+    assert len(different) < 400
+    assert records.generate_many(100, 40, seed=1, unique=True) == different[:100]
+    assert records.generate_many(30, 40, seed=1, unique=True) == different[:30]
+
+
+def test_novel_texts_are_not_among_the_records(records):
+    plain = records.generate_many(400, 40, seed=1)
+    new = [text for text in plain if text not in ("a", "b", "ab", "i")]
+    assert len(new) < 400
+    assert records.generate_many(100, 40, seed=1, novel=True) == new[:100]
+    assert "b" not in records.generate_many(100, 1, prime="a", seed=1, novel=True)  # ab is known
+    assert records.generate_many(100, 40, seed=1, novel=True, unique=True) == list(dict.fromkeys(new))[:100]
+
+
+def test_too_few_different_texts_end_the_search(records):
+    assert sorted(records.generate_many(50, 1, unique=True, seed=0, allowed="ab")) == ["", "a", "b"]
+
+
+def test_novel_needs_an_index(model):
+    with pytest.raises(ValueError, match="novel=True needs a model that remembers"):
+        model.generate_many(3, 5, novel=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- beam search
+
+
+def exhaustive(model, length, prime=""):
+    """Every text of a length, or record up to it, with its log-probability, by enumeration."""
+    live, found = [("", 0.0)], []
+    for _ in range(length):
+        grown = []
+        for text, score in live:
+            logs = np.log(model.next_probs(prime + text))
+            grown += [(text + char, score + log) for char, log in zip("abcdefghi", logs, strict=False)]
+            found += [(text, score + logs[9])] if model.vocabulary.records else []
+        live = grown
+    return sorted(found + live, key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("prime", ["", "ab"])
+@pytest.mark.parametrize("which", ["model", "records"])
+def test_a_wide_beam_finds_the_most_probable_texts(request, kernels, which, prime):
+    model = request.getfixturevalue(which)
+    expected = exhaustive(model, 3, prime)
+    found = model.beam_search(3, n_best=5, width=1000, prime=prime)
+    assert [text for text, _ in found] == [text for text, _ in expected[:5]]
+    np.testing.assert_allclose([score for _, score in found], [score for _, score in expected[:5]], rtol=1e-5)
+    everything = model.beam_search(3, n_best=1000, prime=prime)
+    assert {text for text, _ in everything} == {text for text, _ in expected}
+    np.testing.assert_allclose([score for _, score in everything], [score for _, score in expected], rtol=1e-5)
+
+
+def test_scores_of_beams_are_those_of_log_probs(model, records):
+    for text, score in model.beam_search(20, n_best=4):
+        assert score == pytest.approx(model.log_probs(text).sum(), rel=1e-5)
+    for text, score in records.beam_search(20, n_best=4):
+        assert score == pytest.approx(records.log_probs(text).sum(), rel=1e-5)
+
+
+def test_a_beam_of_one_is_greedy(model):
+    assert model.beam_search(30, width=1)[0][0] == model.generate(30, temperature=0)
+
+
+def test_beams_obey_the_controls(model, records):
+    assert set("".join(text for text, _ in model.beam_search(6, n_best=3, allowed="adg", forbidden="g"))) <= set("ad")
+    assert all(len(text) >= 4 for text, _ in records.beam_search(9, n_best=9, min_length=4))
+    assert model.beam_search(0) == [("", 0.0)]
+    for options, message in [
+        ({"n_best": 0}, "n_best must be"),
+        ({"n_best": 5, "width": 4}, "width must be from 5"),
+        ({"min_length": 7}, "min_length must be at most"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.beam_search(6, **options)
+
+
+def test_a_model_of_bytes_writes_bytes():
+    rnn = RNN(6, 256, 4, 0.1, seed=0)
+    model = CharRNN(rnn, Vocabulary.all_bytes(), History())
+    text = model.generate(60, seed=1)
+    assert isinstance(text, bytes)
+    assert len(text) == 60
+    assert b"".join(model.stream(60, seed=1, stop=[b"\xff\xff\xff"])) == text
+    assert model.generate(60, seed=1, stop=text[20:22]) == text[:20]
+    assert set(model.generate(60, allowed=b"\x00\x01", seed=1)) == {0, 1}
+    assert isinstance(model.beam_search(4, prime=b"x")[0][0], bytes)

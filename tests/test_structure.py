@@ -25,9 +25,11 @@ ORDER = [
     "loop",
     "rnn",
     "sampling",
+    "scoring",
+    "novelty",
     "persistence",
-    "model",
     "training",
+    "model",
     "cli",
     "__main__",
 ]

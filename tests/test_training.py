@@ -93,6 +93,17 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"validation_fraction": math.nan}, ValueError, "validation_fraction must be"),
         ("ab", {"epochs": -1}, ValueError, "epochs must be"),
         ("ab", {"hiden_size": 3}, TypeError, "hiden_size"),
+        ("ab", {"learning_rate_decay": 0}, ValueError, "learning_rate_decay must be"),
+        ("ab", {"learning_rate_decay": 1.1}, ValueError, "learning_rate_decay must be at most 1"),
+        ("ab", {"learning_rate_decay": math.nan}, ValueError, "learning_rate_decay must be"),
+        ("ab" * 50, {"keep": "first"}, ValueError, "keep must be 'best' or 'last', not 'first'"),
+        ("ab" * 50, {"keep": "best", "validation_fraction": 0}, ValueError, "keep='best' needs a held-out part"),
+        ("ab" * 50, {"patience": 2, "validation_fraction": 0}, ValueError, "patience=2 needs a held-out part"),
+        ("ab", {"patience": 2}, ValueError, "of this text holds out none"),
+        ("ab", {"alphabet": "runes"}, ValueError, "alphabet must be 'characters' or 'bytes'"),
+        ("ab", {"alphabet": "bytes"}, TypeError, "text must be bytes, not str"),
+        (b"ab", {}, TypeError, "alphabet='bytes' trains on bytes"),
+        (b"a", {"alphabet": "bytes"}, ValueError, "text has 1 byte; training needs at least 2"),
     ],
 )
 def test_wrong_input_is_refused(text, options, error, message):
@@ -128,3 +139,52 @@ def test_golden_hash_from_text_to_weights():
 
 
 GOLDEN = "e962284c45bfbbfd1087beb33d092e0316e1f18671b1c2aee304269d7a94485d"
+
+
+def overfitted(**options):
+    """Random text: what is learned of it does not help on the held-out end."""
+    text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
+    options = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, **options}
+    return charrnn.train_text(text, **options), text
+
+
+def test_the_best_weights_are_kept():
+    model, text = overfitted(epochs=30)
+    losses = model.history.validation_losses
+    assert min(losses) < losses[-1]
+    held_out = TextStream(model.vocabulary.encode(text[270:]), 256)
+    assert validate(model.rnn, held_out) == min(losses)
+    assert model.history.kept.epoch == np.argmin(losses) + 1
+    assert model.history.kept.validation_nll == min(losses)
+    last, _ = overfitted(epochs=30, keep="last")
+    assert validate(last.rnn, held_out) == losses[-1]
+    assert last.history.kept == last.history.reports[-1]
+    twin, _ = overfitted(epochs=int(np.argmin(losses)) + 1)
+    assert digest(twin.rnn) == digest(model.rnn)
+
+
+def test_the_best_weights_are_kept_where_training_stops_within_an_epoch():
+    whole, _ = overfitted(epochs=30)
+    early, _ = overfitted(epochs=30, callback=lambda report: report.epoch > 26)
+    assert early.history.stop_reason == "callback"
+    assert digest(early.rnn) == digest(whole.rnn)
+
+
+def test_patience():
+    model, _ = overfitted(epochs=1000, patience=4)
+    losses = model.history.validation_losses
+    assert model.history.stop_reason == "patience"
+    assert len(losses) == np.argmin(losses) + 5
+
+
+def test_a_model_of_bytes_takes_any_file(tmp_path):
+    data = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8).tobytes()
+    (tmp_path / "any.bin").write_bytes(data)
+    model = charrnn.train_file(tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1)
+    assert model.rnn.vocab_size == 256
+    assert 7 < model.score(data) < 9
+    assert isinstance(model.generate(5, prime=b"\xff\x00", seed=1), bytes)
+    assert digest(model.rnn) == digest(charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1).rnn)
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(ValueError, match="text has no byte; training needs at least 2"):
+        charrnn.train_file(tmp_path / "empty", alphabet="bytes")

@@ -38,7 +38,7 @@ def test_lone_surrogate_is_named_with_its_place():
         Vocabulary("\ud800")
 
 
-@pytest.mark.parametrize("chars", ["", "ba", "aa"])
+@pytest.mark.parametrize("chars", ["", "aa", "aba"])
 def test_wrong_characters_are_refused(chars):
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary(chars)

@@ -11,6 +11,7 @@ _Real: TypeAlias = NDArray[np.floating[Any]]
 _Ids: TypeAlias = NDArray[np.int32]
 
 LANES: int
+LOOK_BACK: int
 PAD_LOGIT: float
 
 def init_normal(out: _Real, width: int, scale: float, random: NDArray[np.uint64]) -> None: ...
@@ -54,6 +55,7 @@ def sample(
     params: Parameters,
     work: Workspace,
     ids: _Ids,
+    first: int,
     random: NDArray[np.uint64],
     allowed: NDArray[np.int8],
     *,
@@ -61,6 +63,18 @@ def sample(
     top_k: int,
     top_p: float,
     min_p: float,
+    no_repeat: int,
+) -> None: ...
+def search(
+    hs: _Real,
+    params: Parameters,
+    work: Workspace,
+    ids: _Ids,
+    parents: _Ids,
+    scores: NDArray[np.float64],
+    ended: NDArray[np.int8],
+    allowed: NDArray[np.int8],
+    boundary: int,
 ) -> None: ...
 def fma_chains(n: int) -> int: ...
 

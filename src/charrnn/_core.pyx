@@ -15,6 +15,8 @@ doors trust their caller, rnn.py, which owns and checks every array.
 
 from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, real, root, tanh, uniform
 
+from libc.math cimport INFINITY
+
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()
 
@@ -326,11 +328,30 @@ cdef void _learn(
 
 # ------------------------------------------------------------------------------------------------------------------ sampling
 
+cdef enum:
+    LOOK_BACK = 4096     # how far back a repetition is looked for
+
+cdef double EXCLUDED = -1e15    # the logit of a character that may be drawn only where there is no other
+
+globals()["LOOK_BACK"] = LOOK_BACK
+
 cdef struct Controls:
     double temperature
-    double top_p         # 1: off
-    double min_p         # 0: off
-    Py_ssize_t top_k     # V: off
+    double top_p             # 1: off
+    double min_p             # 0: off
+    Py_ssize_t top_k         # V: off
+    Py_ssize_t no_repeat     # 0: off
+
+
+cdef void _exclude_repeats(const int[:, ::1] ids, Py_ssize_t t, Py_ssize_t b, Py_ssize_t n, real* logits) noexcept nogil:
+    """Exclude each character that would be the last of n that stream b has had before, in this order, within its LOOK_BACK ids before t."""
+    cdef Py_ssize_t i, j, last = t - n + 1
+    for i in range(max(0, t - LOOK_BACK), last):
+        for j in range(n - 1):
+            if ids[i + j, b] != ids[last + j, b]:
+                break
+        else:
+            logits[ids[i + n - 1, b]] = <real>EXCLUDED
 
 
 cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept nogil:
@@ -388,12 +409,10 @@ cdef double _filter(Py_ssize_t V, real* p, const Controls* controls) noexcept no
     return mass
 
 
-cdef int _pick(Py_ssize_t V, real* logits, const char* allowed, const Controls* controls, unsigned long long* random) noexcept nogil:
+cdef int _pick(Py_ssize_t V, real* logits, const Controls* controls, unsigned long long* random) noexcept nogil:
     """Draw from softmax(logits / temperature) as filtered, or take the first largest at temperature 0; the logits are used up."""
-    cdef Py_ssize_t v, best = 0
-    cdef double rest
-    for v in range(V):
-        logits[v] = logits[v] if allowed[v] else <real>PAD
+    cdef Py_ssize_t i, v, best = 0
+    cdef double rest, block
     if controls.temperature == 0:
         for v in range(1, V):
             best = v if logits[v] > logits[best] else best
@@ -401,13 +420,72 @@ cdef int _pick(Py_ssize_t V, real* logits, const char* allowed, const Controls* 
     # Within these bounds padding stays impossible and no difference of logits overflows.
     _softmax(_lanes(V), logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(controls.temperature, 1e-30))))
     rest = uniform(random) * _filter(V, logits, controls)
-    for v in range(V):
-        rest -= logits[v]
-        if rest < 0:
-            return <int>v
+    for i in range(_lanes(V) // LANES):     # first which LANES of them, then which of those: shorter chains of sums
+        block = _sum_lanes(logits + i * LANES)
+        if rest < block:
+            for v in range(i * LANES, (i + 1) * LANES):
+                rest -= logits[v]
+                if rest < 0:
+                    return <int>v
+            break
+        rest -= block
     for v in range(V):               # rounding has left rest at 0 or a little above: the last character that is possible
         best = v if logits[v] > 0 else best
     return <int>best
+
+
+cdef inline real _sum_lanes(const real* x) noexcept nogil:
+    cdef real total[LANES]
+    cdef Py_ssize_t j
+    for j in range(8):
+        total[j] = x[j] + x[j + 8]
+    for j in range(4):
+        total[j] += total[j + 4]
+    return (total[0] + total[2]) + (total[1] + total[3])
+
+
+cdef void _restrict(Py_ssize_t V, const char* allowed, real* logits) noexcept nogil:
+    """Make the characters that are not allowed as impossible as padding."""
+    cdef Py_ssize_t v
+    for v in range(V):
+        logits[v] = logits[v] if allowed[v] else <real>PAD
+
+
+cdef void _extend(
+    Py_ssize_t W, Py_ssize_t V, int boundary, const char* allowed, real[:, :, ::1] p, const char* ended, const double* scores,
+    int* ids, int* parents, double* new_scores,
+) noexcept nogil:
+    """The W best texts of one character more than W texts of these scores (the sum of the log-probabilities; -inf is no text), best first.
+
+    p[0] (W, Vp) holds the logits of what follows each, p[1] is scratch. A text that has ended stays as it is. Of equals the first counts.
+    """
+    cdef Py_ssize_t w, v, place, found = 0
+    cdef double base, score
+    for w in range(W):
+        if scores[w] - scores[w] != 0:
+            continue
+        for v in range(_lanes(V)):
+            p[1, w, v] = p[0, w, v]
+        base = scores[w] - _softmax(_lanes(V), &p[1, w, 0], 0) - p[0, w, 0]
+        for v in range(V):
+            if ended[w]:
+                if v != boundary:
+                    continue
+                score = scores[w]
+            elif allowed[v]:
+                score = base + p[0, w, v]
+            else:
+                continue
+            if found == W and not score > new_scores[W - 1]:
+                continue
+            found = min(found + 1, W)
+            place = found - 1
+            while place > 0 and score > new_scores[place - 1]:
+                new_scores[place], ids[place], parents[place] = new_scores[place - 1], ids[place - 1], parents[place - 1]
+                place -= 1
+            new_scores[place], ids[place], parents[place] = score, <int>v, <int>w
+    for w in range(found, W):        # fewer continuations than places
+        new_scores[w], ids[w], parents[w] = -INFINITY, 0, 0
 
 
 include "charrnn/_doors.pxi"

@@ -170,21 +170,58 @@ def train_steps(
 
 
 def sample(
-    real[:, :, ::1] hs, params, work, int[:, ::1] ids, unsigned long long[::1] random,
-    const char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p,
+    real[:, :, ::1] hs, params, work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random,
+    const char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
 ):
-    """Draw ids (n, B) one row after the other, feeding each back, from the states hs[0], which move on; random holds one state a stream."""
+    """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back.
+
+    The states hs[0] are those before row first; they move on. random holds one generator state a stream; the rows before first only
+    count for no_repeat.
+    """
     cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
     cdef real[::1] bh = params.bh, by = params.by
     cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef Controls controls = Controls(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    cdef Py_ssize_t t, b, B = ids.shape[1]
+    cdef Controls controls = Controls(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, no_repeat=no_repeat)
+    cdef Py_ssize_t t, b, V = Wxh.shape[0], B = ids.shape[1]
+    cdef bint restricted = not all(allowed)
+    with nogil:
+        for t in range(first, ids.shape[0]):
+            _output_forward(0, B, V, hs, Why, by, 0, 1, p)
+            for b in range(B):
+                if no_repeat:
+                    _exclude_repeats(ids, t, b, no_repeat, &p[0, b, 0])
+                if restricted:
+                    _restrict(V, &allowed[0], &p[0, b, 0])
+                ids[t, b] = _pick(V, &p[0, b, 0], &controls, &random[b])
+            _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
+            _carry(hs, 1)
+
+
+def search(
+    real[:, :, ::1] hs, params, work, int[:, ::1] ids, int[:, ::1] parents, double[::1] scores, char[::1] ended,
+    const char[::1] allowed, int boundary,
+):
+    """Extend W texts by n characters, keeping the W most probable at each: ids (n, W), and parents (n, W): which text each extends.
+
+    hs[0], scores and ended belong to the texts and move on. work has two time steps. boundary ends a text; -1 if nothing does.
+    """
+    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
+    cdef real[::1] bh = params.bh, by = params.by
+    cdef real[:, :, ::1] z = work.dh, p = work.p
+    cdef double[::1] new_scores = scores.copy()
+    cdef char[::1] new_ended = ended.copy()
+    cdef Py_ssize_t t, w, j, V = Wxh.shape[0], W = ids.shape[1]
     with nogil:
         for t in range(ids.shape[0]):
-            _output_forward(0, B, Wxh.shape[0], hs, Why, by, 0, 1, p)
-            for b in range(B):
-                ids[t, b] = _pick(Wxh.shape[0], &p[0, b, 0], &allowed[0], &controls, &random[b])
-            _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
+            _output_forward(0, W, V, hs, Why, by, 0, 1, p)
+            _extend(W, V, boundary, &allowed[0], p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0])
+            for w in range(W):
+                new_ended[w] = ended[parents[t, w]] or ids[t, w] == boundary
+                for j in range(hs.shape[2]):
+                    hs[1, w, j] = hs[0, parents[t, w], j]
+            _carry(hs, 1)
+            scores[:], ended[:] = new_scores, new_ended
+            _cell_forward(0, W, ids[t:t + 1], Wxh, Whh, bh, hs, z)
             _carry(hs, 1)
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 import errno
+import json
+import math
 import os
 import sys
 
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
-from .model import load
-from .reader import read_text
-from .training import DEFAULT_LEARNING_RATE, train_records, train_text
+from .loop import History
+from .model import DEFAULTS, load, train_records, train_text
+from .reader import decode_text, read_bytes
 
 # Exit codes; 2 is also argparse's own for a wrong command line.
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -30,7 +32,7 @@ def main(argv=None):
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (OSError, ValueError, TypeError, CharRNNError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, CharRNNError, MemoryError, ImportError) as error:
         print(f"charrnn: error: {_explain(error)}", file=sys.stderr)
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
 
@@ -44,7 +46,17 @@ def _speak_utf8():
 
 def _utf8_argument(value):
     """Return a command-line argument as the UTF-8 it was typed in, whatever the locale made of it."""
-    return os.fsencode(value).decode("utf-8")
+    return os.fsencode(value).decode("utf-8", "surrogateescape")
+
+
+def _text(model, value):
+    """Return a UTF-8 argument as the kind of text that the model reads."""
+    return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes and value is not None else value
+
+
+def _print(text, end="\n"):
+    """Print str or bytes."""
+    sys.stdout.buffer.write((text if isinstance(text, bytes) else text.encode("utf-8")) + end.encode())
 
 
 def _explain(error):
@@ -69,58 +81,9 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"charrnn {__version__} ({isa} kernels)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = commands.add_parser(
-        "train",
-        help="train a model on a text file",
-        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model.",
-        formatter_class=_Help,
-    )
-    train.add_argument("file", nargs="?", help="the text; if left out, the documentation that comes with Python")
-    train.add_argument("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
-    train.add_argument("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
-    train.add_argument("--hidden-size", type=int, default=100, metavar="H", help="units in the hidden layer")
-    train.add_argument("--seq-length", type=int, default=25, metavar="T", help="characters in a training window")
-    train.add_argument("--batch-size", type=int, default=1, metavar="B", help="parallel streams of the text")
-    train.add_argument("--learning-rate", type=float, default=DEFAULT_LEARNING_RATE, metavar="R", help="step of Adagrad")
-    train.add_argument("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
-    train.add_argument("--steps", type=int, metavar="N", help="end after N windows")
-    train.add_argument("--seconds", type=float, metavar="S", help="end after S seconds")
-    train.add_argument(
-        "--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on"
-    )
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="of the initial weights")
-    train.add_argument("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE a few times an epoch")
-    train.add_argument("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
-    train.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    train.set_defaults(run=_train)
-
-    generate = commands.add_parser(
-        "generate",
-        help="write text with a model",
-        description="Write text with a trained model. The prime is printed first.",
-        formatter_class=_Help,
-    )
-    generate.add_argument("model", help="a file that charrnn train saved")
-    generate.add_argument("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue")
-    generate.add_argument("-n", "--length", type=int, default=400, metavar="N", help="characters to write")
-    generate.add_argument(
-        "--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely"
-    )
-    generate.add_argument("--count", type=int, default=1, metavar="N", help="texts to write, a line feed after each")
-    generate.add_argument("--top-k", type=int, metavar="K", help="draw among the K most likely characters")
-    generate.add_argument("--top-p", type=float, metavar="P", help="draw among the most likely that together have probability P")
-    generate.add_argument("--min-p", type=float, metavar="P", help="draw among those at least P times as likely as the most likely")
-    generate.add_argument("--stop", type=_utf8_argument, action="append", metavar="TEXT", help="end before this text; may be repeated")
-    generate.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
-    generate.set_defaults(run=_generate)
-
-    score = commands.add_parser(
-        "score",
-        help="tell how much lines of text surprise a model",
-        description="Read lines from standard input; print each one's surprise in bits per character: low for text like the training text.",
-    )
-    score.add_argument("model", help="a file that charrnn train saved")
-    score.set_defaults(run=_score)
+    _add_train(commands)
+    _add_generate(commands)
+    _add_score(commands)
 
     info = commands.add_parser("info", help="describe a model file", description="Describe a model file.")
     info.add_argument("model", help="a file that charrnn train saved")
@@ -128,38 +91,154 @@ def _parser():
     return parser
 
 
+def _add_train(commands):
+    train = commands.add_parser(
+        "train",
+        help="train a model on a text file",
+        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model.",
+        formatter_class=_Help,
+    )
+    add = train.add_argument
+    add("file", nargs="?", help="the text, - for standard input; if left out, the documentation that comes with Python")
+    add("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
+    add("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
+    add("--remember", action="store_true", help="keep an index of the records in the model, for generate --novel")
+    add("--bytes", action="store_true", help="read bytes, not characters: any file at all")
+    add("--start", metavar="MODEL", help="go on with this model instead of a new one")
+    add("--extend", action="store_true", help="with --start: add the characters that the model does not know")
+    add("--hidden-size", type=int, metavar="H", help="units in the hidden layer (100)")
+    add("--seq-length", type=int, metavar="T", help="characters in a training window (25)")
+    add("--batch-size", type=int, metavar="B", help="parallel streams of the text, or records a step (1)")
+    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({DEFAULTS['learning_rate']})")
+    add("--learning-rate-decay", type=float, default=1.0, metavar="F", help="multiply the learning rate by F after each pass")
+    add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
+    add("--steps", type=int, metavar="N", help="end after N windows")
+    add("--seconds", type=float, metavar="S", help="end after S seconds")
+    add("--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on")
+    add("--patience", type=int, metavar="N", help="end after N passes without a better validation loss")
+    add(
+        "--keep",
+        choices=("best", "last"),
+        help="which weights to keep: those of the pass with the best validation loss, or the last (best)",
+    )
+    add("--threads", type=int, default=1, metavar="N", help="threads that share a step where --batch-size is above 1")
+    add("--seed", type=int, default=0, metavar="N", help="of the initial weights")
+    add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE a few times an epoch")
+    add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
+    add("--plot", metavar="PICTURE", help="draw the losses to this file (.png, .svg, .pdf); needs matplotlib")
+    add("-q", "--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(run=_train)
+
+
+def _add_controls(add):
+    add("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue; - reads it from standard input")
+    add("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely")
+    add("--top-k", type=int, metavar="K", help="draw among the K most likely characters")
+    add("--top-p", type=float, metavar="P", help="draw among the most likely that together have probability P")
+    add("--min-p", type=float, metavar="P", help="draw among those at least P times as likely as the most likely")
+    add("--no-repeat", type=int, metavar="N", help="write no run of N characters twice")
+    add("--allowed", type=_utf8_argument, metavar="CHARS", help="draw only these characters")
+    add("--forbidden", type=_utf8_argument, metavar="CHARS", help="do not draw these")
+    add("--min-length", type=int, default=0, metavar="N", help="do not end before N characters")
+    add("--stop", type=_utf8_argument, action="append", metavar="TEXT", help="end before this text; may be repeated")
+    add("--skip-unknown", action="store_true", help="leave out characters of the prime that the model does not know")
+
+
+def _add_generate(commands):
+    generate = commands.add_parser(
+        "generate",
+        help="write text with a model",
+        description="Write text with a trained model. The prime is printed first.",
+        formatter_class=_Help,
+    )
+    add = generate.add_argument
+    add("model", help="a file that charrnn train saved")
+    add("-n", "--length", type=int, default=400, metavar="N", help="characters to write")
+    add("--count", type=int, default=1, metavar="N", help="texts to write, a line feed after each")
+    add("--unique", action="store_true", help="leave out texts that came before")
+    add("--novel", action="store_true", help="leave out records that the model was trained on (train --remember)")
+    add("--n-best", type=int, metavar="N", help="search the N most probable texts instead of drawing")
+    add("--seed", type=int, metavar="N", help="the same seed writes the same text")
+    _add_controls(add)
+    generate.set_defaults(run=_generate)
+
+
+def _add_score(commands):
+    score = commands.add_parser(
+        "score",
+        help="tell how much lines of text surprise a model",
+        description="Read lines from standard input; print each one's surprise in bits per character: low for text like the training text.",
+    )
+    score.add_argument("model", help="a file that charrnn train saved")
+    score.add_argument("--per-char", action="store_true", help="the surprise of each character too, for records of the end, in bits")
+    score.add_argument("--json", action="store_true", help="a JSON object a line, with the text")
+    score.add_argument("--skip-unknown", action="store_true", help="leave out characters that the model does not know")
+    score.set_defaults(run=_score)
+
+
+_NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate")  # a model's own, or the default, if not given
+
+
 def _train(arguments):
-    options = {
-        "hidden_size": arguments.hidden_size,
-        "seq_length": arguments.seq_length,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.learning_rate,
+    if arguments.extend and arguments.start is None:
+        raise ValueError("--extend needs --start")
+    if arguments.remember and not arguments.records:
+        raise ValueError("--remember needs --records")
+    options = {name: getattr(arguments, name) for name in _NETWORK if getattr(arguments, name) is not None}
+    options |= {
+        "learning_rate_decay": arguments.learning_rate_decay,
         "epochs": arguments.epochs,
         "steps": arguments.steps,
         "seconds": arguments.seconds,
         "validation_fraction": arguments.validation,
+        "patience": arguments.patience,
+        "keep": arguments.keep,
+        "n_threads": arguments.threads,
         "seed": arguments.seed,
         "checkpoint": arguments.checkpoint,
         "resume": arguments.resume,
         "progress": False if arguments.quiet else None,
     }
-    for path in (arguments.output, arguments.checkpoint):
+    for path in (arguments.output, arguments.checkpoint, arguments.plot):
         if path is not None:
             _check_writable(path)
+    if arguments.plot is not None:
+        History().plot()  # matplotlib is better found missing before training than after
     try:
-        model = _train_on(arguments.file, arguments.records, options)
+        model = _train_on(arguments, options)
     except TrainingInterrupted as interrupt:
         _report(interrupt.model, arguments)
         raise
     _report(model, arguments)
 
 
-def _train_on(path, records, options):
-    text = _python_documentation() if path is None else read_text(path)
-    if not records:
-        return train_text(text, **options)
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return train_records([line for line in lines if line], **options)
+def _train_on(arguments, options):
+    start = None if arguments.start is None else load(arguments.start)
+    of_bytes = arguments.bytes if start is None else start.vocabulary.of_bytes
+    text = _read(arguments.file, of_bytes)
+    if start is not None:
+        options["extend"] = arguments.extend
+    else:
+        options["alphabet"] = "bytes" if of_bytes else "characters"
+    if arguments.records:
+        train = train_records if start is None else start.train_records
+        return train(_lines(text), remember=arguments.remember, **options)
+    return (train_text if start is None else start.train_text)(text, **options)
+
+
+def _read(path, of_bytes):
+    """Return the text to train on, as bytes or str."""
+    if path is None:
+        text = _python_documentation()
+        return text.encode() if of_bytes else text
+    data = sys.stdin.buffer.read() if path == "-" else read_bytes(path)
+    return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
+
+
+def _lines(text):
+    """Return the lines of a text (str or bytes) that are not empty."""
+    feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
+    return [line for line in (line.removesuffix(carriage) for line in text.split(feed)) if line]
 
 
 def _check_writable(path):
@@ -182,49 +261,121 @@ def _python_documentation():
 def _report(model, arguments):
     if arguments.output is not None:
         model.save(arguments.output)
-    print("\n".join(model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7)))
+    if arguments.plot is not None and model.history.reports:
+        model.history.plot().figure.savefig(arguments.plot, dpi=150)
+    for text in model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7):
+        _print(text)
+    sys.stdout.buffer.flush()
     print()
     history = model.history
     if history.reports:
         last = history.reports[-1]
-        print(
-            f"{last.step} steps in {last.seconds:.1f} s, {last.characters / last.seconds:,.0f} characters/s; ended by {history.stop_reason}"
-        )
-        print(f"training    {_figures(last.nll)}")
-    if history.validation_losses:
-        print(f"validation  {_figures(history.validation_losses[-1])}")
+        print(f"{last.step:,} steps, {last.characters:,} characters in {last.seconds:.1f} s; ended by {history.stop_reason}")
+    _print_losses(history)
     print(f"saved to {arguments.output}" if arguments.output is not None else "not saved (-o MODEL saves it)")
 
 
+def _print_losses(history):
+    kept = history.kept
+    if kept is None:
+        return
+    if history.kept_step is not None:
+        print(f"kept           the weights after {kept.epoch:g} passes")
+    print(f"training       {_figures(kept.nll)}")
+    if kept.validation_nll is not None:
+        print(f"validation     {_figures(kept.validation_nll)}")
+
+
 def _figures(nll):
-    return f"{nll / 0.6931471805599453:.3f} bits per character ({nll:.3f} nats)"
+    return f"{nll / math.log(2):.3f} bits per character ({nll:.3f} nats)"
 
 
 def _generate(arguments):
     model = load(arguments.model)
-    texts = model.generate_many(
-        arguments.count,
-        arguments.length,
-        prime=arguments.prime,
-        seed=arguments.seed,
-        temperature=arguments.temperature,
-        top_k=arguments.top_k,
-        top_p=arguments.top_p,
-        min_p=arguments.min_p,
-        stop=arguments.stop,
-    )
+    prime = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if arguments.prime == "-" else arguments.prime
+    prime = _text(model, prime)
+    options = {
+        "prime": prime,
+        "allowed": _text(model, arguments.allowed),
+        "forbidden": _text(model, arguments.forbidden),
+        "min_length": arguments.min_length,
+        "on_unknown": "skip" if arguments.skip_unknown else "error",
+    }
+    if arguments.n_best is not None:
+        _check_no_drawing(arguments)
+        texts = [text for text, _ in model.beam_search(arguments.length, n_best=arguments.n_best, **options)]
+    else:
+        options |= {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat", "seed")}
+        options |= {"unique": arguments.unique, "novel": arguments.novel}
+        stop = None if arguments.stop is None else [_text(model, text) for text in arguments.stop]
+        texts = model.generate_many(arguments.count, arguments.length, stop=stop, **options)
     for text in texts:
-        print(arguments.prime + text)
+        _print(prime + text)
+
+
+def _check_no_drawing(arguments):
+    """Raise if an option that only counts where characters are drawn is given beside --n-best."""
+    given = {"count": arguments.count != 1, "temperature": arguments.temperature != 1} | {
+        name: getattr(arguments, name) not in (None, False)
+        for name in ("top_k", "top_p", "min_p", "no_repeat", "stop", "seed", "unique", "novel")
+    }
+    for name in [name for name, is_given in given.items() if is_given]:
+        raise ValueError(f"--{name.replace('_', '-')} has no part in a search for the most probable texts (--n-best)")
 
 
 def _score(arguments):
     model = load(arguments.model)
-    for number, line in enumerate(sys.stdin, 1):
-        text = line.removesuffix("\n")
-        try:
-            print(f"{model.score(text):.4f}")
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
+    number = 0
+    for lines in _arriving_lines():
+        texts = lines if model.vocabulary.of_bytes else [_decoded(line, number + i) for i, line in enumerate(lines, 1)]
+        _score_lines(model, texts, number, arguments)
+        number += len(lines)
+
+
+def _arriving_lines():
+    """Yield lists of whole lines (bytes) from standard input as they arrive: many at once from a file, one by one from a person."""
+    rest = b""
+    while data := sys.stdin.buffer.read1(1 << 20):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+def _decoded(line, number):
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {number} is not UTF-8 at byte {error.start}") from error
+
+
+def _score_lines(model, texts, before, arguments):
+    """Print the scores of texts, which so many lines came before."""
+    on_unknown = "skip" if arguments.skip_unknown else "error"
+    try:
+        scores = model.score_many(texts, on_unknown=on_unknown)
+    except ValueError:
+        for number, text in enumerate(texts, before + 1):  # once more, to print what comes before the mistake, and its line
+            try:
+                _print_score(model, text, model.score(text, on_unknown=on_unknown), on_unknown, arguments)
+            except ValueError as error:
+                sys.stdout.flush()
+                raise ValueError(f"line {number}: {error}") from error
+        raise
+    for text, score in zip(texts, scores.tolist(), strict=True):
+        _print_score(model, text, score, on_unknown, arguments)
+    sys.stdout.flush()
+
+
+def _print_score(model, text, score, on_unknown, arguments):
+    bits = (-model.log_probs(text, on_unknown=on_unknown) / math.log(2)).tolist() if arguments.per_char else []
+    if not arguments.json:
+        print(" ".join(f"{number:.4f}" for number in [score, *bits]))
+        return
+    shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+    line = {"text": shown, "bits_per_character": None if math.isnan(score) else score}
+    print(json.dumps(line | ({"per_character": bits} if arguments.per_char else {}), ensure_ascii=False))
 
 
 def _info(arguments):
@@ -232,11 +383,9 @@ def _info(arguments):
     rnn, history = model.rnn, model.history
     parameters = sum(view.size for view in rnn.params.views().values())
     print(f"hidden_size    {rnn.hidden_size}")
-    print(f"vocab_size     {rnn.vocab_size}  {model.vocabulary.chars!r}")
+    print(f"kind           {'records' if model.vocabulary.records else 'text'} of {'bytes' if model.vocabulary.of_bytes else 'characters'}")
+    print(f"vocab_size     {rnn.vocab_size}{'' if model.vocabulary.of_bytes else f'  {model.vocabulary.chars!r}'}")
     print(f"parameters     {parameters:,} of {rnn.dtype}")
     print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g}")
     print(f"steps          {history.steps}, ended by {history.stop_reason}")
-    if history.losses:
-        print(f"training       {_figures(history.losses[-1])}")
-    if history.validation_losses:
-        print(f"validation     {_figures(history.validation_losses[-1])}")
+    _print_losses(history)

@@ -3,6 +3,7 @@
 It sees a network as something that trains on windows.
 """
 
+import logging
 import math
 import sys
 import time
@@ -11,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from .errors import DivergedError, check_integer, check_number
+
+_log = logging.getLogger("charrnn")
 
 _CROSSING = 0.03  # seconds in C at a time: Ctrl-C and the progress bar wait that long
 _LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memory of a crossing
@@ -63,16 +66,24 @@ class Progress:
 class History:
     """What training did: the reports, and why it stopped.
 
-    stop_reason is "epochs", "steps", "seconds", "threshold", "callback", "interrupted" or "diverged".
+    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step
+    whose weights were kept, where those were not the last.
     """
 
     reports: list = field(default_factory=list)
     stop_reason: str | None = None
+    kept_step: int | None = None
 
     @property
     def steps(self):
         """Updates done."""
         return self.reports[-1].step if self.reports else 0
+
+    @property
+    def kept(self):
+        """The report of the weights that the model has, or None if there is no report."""
+        chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
+        return chosen[-1] if chosen else None
 
     @property
     def losses(self):
@@ -84,39 +95,47 @@ class History:
         """Losses on the held-out text, nats per character, one an epoch."""
         return [report.validation_nll for report in self.reports if report.validation_nll is not None]
 
+    def plot(self, ax=None):
+        """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; by default in a new figure, which ``history.plot().figure.savefig(path)`` writes.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        if ax is None:
+            try:
+                from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
+            ax = Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
+        measured = [report for report in self.reports if report.validation_nll is not None]
+        ax.plot([report.epoch for report in self.reports], self.losses, label="training", color="#3b6ea5", linewidth=1.5)
+        if measured:
+            label = f"validation, at best {min(self.validation_losses):.3f}"
+            epochs = [report.epoch for report in measured]
+            ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("loss (nats per character)")
+        bits = ax.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2)))
+        bits.set_ylabel("bits per character")
+        ax.grid(alpha=0.25)
+        ax.legend(frameon=False)
+        return ax
+
     def to_dict(self):
         """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "reports": [asdict(report) for report in self.reports]}
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [asdict(report) for report in self.reports]}
 
     @classmethod
     def from_dict(cls, values):
         """Return the history that `to_dict` made values of."""
-        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"])
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When training ends; the first limit reached counts. None given: 10 epochs."""
-
-    epochs: float
-    steps: float
-    seconds: float
-
-    @classmethod
-    def check(cls, epochs, steps, seconds):
-        """Return a Budget of valid limits, or raise."""
-        if epochs is None and steps is None and seconds is None:
-            epochs = 10
-        return cls(
-            math.inf if epochs is None else check_integer("epochs", epochs, 0),
-            math.inf if steps is None else check_integer("steps", steps, 0, 2**63 - 1),
-            math.inf if seconds is None else check_number("seconds", seconds, minimum=0),
-        )
-
-    def reached(self, epoch, step, seconds):
-        """Return the name of the limit reached, or None."""
-        done = {"epochs": epoch >= self.epochs, "steps": step >= self.steps, "seconds": seconds >= self.seconds}
-        return next((name for name, reached in done.items() if reached), None)
+        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
 
 
 @dataclass
@@ -129,6 +148,40 @@ class Position:
     characters: int = 0
     seconds: float = 0.0
     smooth_loss: float | None = None
+    best_nll: float | None = None  # the lowest validation loss at the end of an epoch
+    best_epoch: int = 0  # epochs done there
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends; the first limit reached counts. No budget given: 10 epochs. patience alone is not a budget."""
+
+    epochs: float
+    steps: float
+    seconds: float
+    patience: float
+
+    @classmethod
+    def check(cls, epochs, steps, seconds, patience):
+        """Return a Budget of valid limits, or raise."""
+        if epochs is None and steps is None and seconds is None:
+            epochs = 10
+        return cls(
+            math.inf if epochs is None else check_integer("epochs", epochs, 0),
+            math.inf if steps is None else check_integer("steps", steps, 0, 2**63 - 1),
+            math.inf if seconds is None else check_number("seconds", seconds, minimum=0),
+            math.inf if patience is None else check_integer("patience", patience, 1),
+        )
+
+    def reached(self, at, seconds):
+        """Return the name of the limit reached at a Position, or None."""
+        done = {
+            "epochs": at.epoch >= self.epochs,
+            "steps": at.step >= self.steps,
+            "seconds": seconds >= self.seconds,
+            "patience": at.best_nll is not None and at.epoch - at.best_epoch >= self.patience,
+        }
+        return next((name for name, reached in done.items() if reached), None)
 
 
 def validate(rnn, stream):
@@ -170,8 +223,11 @@ def fit(
     epochs=None,
     steps=None,
     seconds=None,
+    patience=None,
+    decay=1.0,
     threshold=None,
     validation=None,
+    best=None,
     callback=None,
     progress=False,
     history=None,
@@ -185,12 +241,16 @@ def fit(
     ----------
     rnn : RNN
     stream : TextStream or RecordStream
-    epochs, steps, seconds : optional
+    epochs, steps, seconds, patience : optional
         Budgets, see `Budget`.
+    decay : float
+        The learning rate is multiplied by it after each epoch.
     threshold : float, optional
         Stop when the smoothed loss of a window falls to it (looked at with each report).
     validation : stream, optional
         What is held out, to be measured after each epoch.
+    best : Parameters, optional
+        Gets the weights of the epoch whose validation loss was the lowest so far.
     callback : callable, optional
         Called with each Progress; returns True to stop. What it raises ends the training and reaches the caller.
     progress : bool or None
@@ -207,7 +267,7 @@ def fit(
     DivergedError
         If the loss or a gradient of a step is not finite. The step is not applied.
     """
-    budget = Budget.check(epochs, steps, seconds)
+    budget = Budget.check(epochs, steps, seconds, patience)
     if threshold is not None:
         check_number("threshold", threshold)
     if callback is not None and not callable(callback):
@@ -221,7 +281,7 @@ def fit(
         work.hs[0, :, : rnn.hidden_size] = state
     at = Position() if position is None else position
     try:
-        _run(rnn, stream, work, at, budget, threshold, validation, callback, save, history, bar)
+        _run(rnn, stream, work, at, budget, decay, threshold, validation, best, callback, save, history, bar)
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -230,10 +290,11 @@ def fit(
         raise
     finally:
         bar.close()
+        _log.info("ended by %s after step %d, %.1f s", history.stop_reason, at.step, at.seconds)
     return history
 
 
-def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, history, bar):
+def _run(rnn, stream, work, at, budget, decay, threshold, validation, best, callback, save, history, bar):
     if at.smooth_loss is None:
         at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
     report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
@@ -242,7 +303,7 @@ def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, h
     started = time.perf_counter() - at.seconds
     bar.update(at.characters, math.nan)
 
-    while (reason := budget.reached(at.epoch, at.step, time.perf_counter() - started)) is None:
+    while (reason := budget.reached(at, time.perf_counter() - started)) is None:
         if at.window == 0 or at.step == first:
             stream.begin(at.epoch)
         if at.window == 0:
@@ -251,7 +312,7 @@ def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, h
         count = int(min(crossing, stream.windows - at.window, to_report, budget.steps - at.step))
         inputs, targets = stream.read(at.window, count)
         before = time.perf_counter()
-        losses = rnn.train_steps(work, inputs, targets, reset=stream.resets)
+        losses = rnn.train_steps(work, inputs, targets, rate=_decayed(rnn.learning_rate, decay, at.epoch), reset=stream.resets)
         took = time.perf_counter() - before
         if len(losses) < count:
             raise DivergedError(
@@ -271,13 +332,18 @@ def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, h
         epoch_ended = at.window == stream.windows
         if epoch_ended:
             at.epoch, at.window = at.epoch + 1, 0
-        ending = budget.reached(at.epoch, at.step, time.perf_counter() - started)
+        ending = budget.reached(at, time.perf_counter() - started)
         if epoch_ended or ending or count == to_report:
             measured = validate(rnn, validation) if validation is not None and (epoch_ended or ending) else None
+            if epoch_ended and measured is not None and (at.best_nll is None or measured < at.best_nll):
+                at.best_nll, at.best_epoch = measured, at.epoch
+                if best is not None:
+                    best.copy_from(rnn.params)
             passed = at.epoch + at.window / stream.windows
             at.seconds = time.perf_counter() - started
             report = Progress(at.step, passed, at.characters, at.seconds, unreported_loss / unreported, at.smooth_loss, measured)
             history.reports.append(report)
+            _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
             unreported, unreported_loss = 0, 0.0
             if save is not None:
                 save(at, work.hs[0, :, : rnn.hidden_size])
@@ -288,6 +354,18 @@ def _run(rnn, stream, work, at, budget, threshold, validation, callback, save, h
                 reason = "threshold"
                 break
     history.stop_reason = reason
+
+
+def _decayed(rate, decay, epochs):
+    """Return rate * decay ** epochs, made of products only: a power may differ in its last bit between machines."""
+    for _ in range(epochs if decay != 1 else 0):
+        rate *= decay
+    return rate
+
+
+def _figures(report):
+    measured = "" if report.validation_nll is None else f", validation {report.validation_nll:.4f}"
+    return f"training {report.nll:.4f}{measured} nats per character"
 
 
 def _smoothed(smooth, losses, inputs, stream):

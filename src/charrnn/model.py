@@ -1,24 +1,25 @@
-"""The network on text: generate, score, save."""
+"""The network on text: train, go on, generate, score, save."""
 
 import math
 
 import numpy as np
 
-from . import persistence
-from .errors import check_integer, check_text
-from .reader import IGNORED
-from .sampling import Sampling
-from .seeding import make_random
+from . import persistence, sampling, scoring, training
+from .errors import DivergedError, TrainingInterrupted, check_integer
+from .loop import History
+from .reader import read_bytes, read_text
+from .rnn import RNN
+from .seeding import random_seed
 
-_STREAMS = 64  # texts that are generated or scored together; more is no faster
-_LARGEST_BATCH = 1 << 20  # characters scored together
-_PIECE = 64  # characters drawn between two looks for stop texts
+# What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
+DEFAULTS = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
 
 
 class CharRNN:
     """A trained network together with the vocabulary it was trained on: text in, text out.
 
-    Made by `train_file`, `train_text` and `load`. Its methods do not change it: several threads may use one model.
+    Made by `train_file`, `train_text`, `train_records` and `load`. Only its own train methods change it: several threads may use one
+    model. It can be pickled and copied.
 
     Parameters
     ----------
@@ -26,7 +27,9 @@ class CharRNN:
     vocabulary : Vocabulary
         As many characters as rnn has symbols.
     history : loop.History
-        What training did.
+        What the latest training did.
+    index : novelty.RecordIndex, optional
+        The records it was trained on, if it is to remember them.
 
     Notes
     -----
@@ -35,12 +38,13 @@ class CharRNN:
     p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
     """
 
-    def __init__(self, rnn, vocabulary, history):
+    def __init__(self, rnn, vocabulary, history, index=None):
         if rnn.vocab_size != vocabulary.symbols:
             raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {vocabulary.symbols} symbols")
         self.rnn = rnn
         self.vocabulary = vocabulary
         self.history = history
+        self.index = index
 
     def generate(self, length, *, prime="", seed=None, **controls):
         """Write text.
@@ -61,14 +65,22 @@ class CharRNN:
             Draw among the most likely characters that together have this probability, above 0, at most 1 (after top_k).
         min_p : float, optional
             Draw among the characters at least this share as likely as the most likely one, 0 to 1 (after top_p).
+        no_repeat : int, optional
+            Write no run of so many characters twice within 4,096 characters, the prime included, unless there is no other way.
+            20 or so keeps a low temperature from going round in circles.
         allowed, forbidden : str, optional
             Characters to draw from, and not to draw; those that the model does not know are ignored.
+        min_length : int, default 0
+            Do not end before so many characters: a record does not end, a stop text does not count.
         stop : str or sequence of str, optional
             End before the first of these texts; if none comes, the text has the full length.
+        on_unknown : {"error", "skip"}
+            Whether a character of prime that the model does not know is an error or left out.
 
         Returns
         -------
-        str of length characters, or fewer if a stop text came
+        str (bytes if the model was trained on bytes, as all its texts are)
+            Of length characters, or fewer if a stop text or the end of a record came.
 
         Raises
         ------
@@ -86,8 +98,8 @@ class CharRNN:
         """
         return self.generate_many(1, length, prime=prime, seed=seed, **controls)[0]
 
-    def generate_many(self, count, length, *, prime="", seed=None, **controls):
-        """Write count texts as one batch, each as `generate` would.
+    def generate_many(self, count, length, *, unique=False, novel=False, prime="", seed=None, **controls):
+        """Write count texts as a batch, each as `generate` would.
 
         Parameters
         ----------
@@ -95,12 +107,18 @@ class CharRNN:
             Texts to write, 0 or more.
         length, prime, controls
             See `generate`.
+        unique : bool
+            Whether to leave out a text that was written before: what comes is the first count different ones.
+        novel : bool
+            Whether to leave out records (prime included) that the model was trained on; it must remember them
+            (``train_records(..., remember=True)``).
         seed : int, optional
             Text number i depends on the seed and on i only, whatever the count; number 0 is what `generate` writes.
 
         Returns
         -------
         list of str
+            Fewer than count if unique or novel left out too many: after 100 count + 1000 texts it gives up.
 
         Examples
         --------
@@ -109,17 +127,24 @@ class CharRNN:
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
-        count, length = check_integer("count", count, 0), check_integer("length", length, 0)
-        sampling = Sampling.check(self.vocabulary, **controls)
-        primed, random = self._primed(prime), make_random(seed, count)
-        texts = []
-        for start in range(0, count, _STREAMS):
-            states = random[start : start + _STREAMS]
-            texts += self._write(primed, length, states, sampling)
-        return texts
+        count = check_integer("count", count, 0)
+        if novel and self.index is None:
+            raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
+        start, controls = self._begin(length, prime, controls)
+        seed = random_seed() if seed is None else seed
+        tries = 100 * count + 1000 if unique or novel else count
+        chosen, seen = [], set()
+        for text in sampling.texts(self.rnn, self.vocabulary, controls, start, length, seed, tries):
+            if len(chosen) == count:
+                break
+            if (unique and text in seen) or (novel and self._prime(prime) + text in self.index):
+                continue
+            seen.add(text)
+            chosen.append(text)
+        return chosen
 
     def stream(self, length=None, *, prime="", seed=None, **controls):
-        """Yield the characters that `generate` would write, one by one, without end if length is None.
+        """Return an iterator of the characters that `generate` would write, one by one, without end if length is None.
 
         Examples
         --------
@@ -128,156 +153,327 @@ class CharRNN:
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
         """
-        length = math.inf if length is None else check_integer("length", length, 0)
-        sampling = Sampling.check(self.vocabulary, **controls)
-        return self._stream(self._primed(prime), length, make_random(seed), sampling)
+        length = math.inf if length is None else length
+        start, controls = self._begin(length, prime, controls)
+        return sampling.stream(self.rnn, self.vocabulary, controls, start, length, seed)
 
-    def _stream(self, work, length, random, sampling):
-        # The last characters are held back while they may be the beginning of a stop text.
-        held = max(map(len, sampling.stop), default=1) - 1
-        text, stopped = "", False
-        while length > 0 and not stopped:
-            record, ended = self._cut(self._draw(work, 1, random, sampling)[:, 0])
-            length -= 1
-            text, stopped = sampling.cut(text + self.vocabulary.decode(record))
-            stopped = stopped or ended
-            ready = len(text) if stopped or length == 0 else max(0, len(text) - held)
-            yield from text[:ready]
-            text = text[ready:]
+    def beam_search(self, length, *, n_best=1, width=None, prime="", allowed=None, forbidden=None, min_length=0, on_unknown="error"):
+        """Search the most probable texts.
 
-    def _primed(self, prime):
-        """Return a workspace of one stream whose state has been led from zero through prime."""
-        work = self.rnn.workspace(1, 1)
-        self._lead(work, prime, "prime")
-        return work
+        Parameters
+        ----------
+        length : int
+            Characters of a text, 0 or more; a record may be shorter.
+        n_best : int
+            Texts to return, at least 1.
+        width : int, optional
+            Texts to follow side by side, at least n_best; by default that or 16. The wider the search, the more probable what it finds.
+        prime, allowed, forbidden, min_length, on_unknown
+            See `generate`.
 
-    def _write(self, primed, length, random, sampling):
-        """Return one text for each generator state: a piece at a time, if they may stop, until all have."""
-        work = self.rnn.workspace(1, len(random))
-        work.hs[0] = primed.hs[0]
-        texts, stopped = [""] * len(random), [False] * len(random)
-        while length > 0 and not all(stopped):
-            piece = min(length, _PIECE) if sampling.stop or self.vocabulary.records else length
-            length -= piece
-            for i, ids in enumerate(self._draw(work, piece, random, sampling).T):
-                if not stopped[i]:
-                    record, ended = self._cut(ids)
-                    texts[i], stopped[i] = sampling.cut(texts[i] + self.vocabulary.decode(record))
-                    stopped[i] = stopped[i] or ended
-        return texts
+        Returns
+        -------
+        list of (str, float)
+            Texts and their log-probabilities in nats (of a record with its end), the most probable first; fewer than n_best if there
+            are not so many.
 
-    def _cut(self, ids):
-        """Return ids up to the first boundary of records, and whether there is one."""
-        ends = np.flatnonzero(ids == len(self.vocabulary))
-        return (ids[: ends[0]], True) if len(ends) else (ids, False)
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+        >>> sorted(text for text, log_p in model.beam_search(20, n_best=3))
+        ['anna', 'hanna', 'susanna']
+        """
+        n_best = check_integer("n_best", n_best, 1)
+        width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
+        controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
+        start, controls = self._begin(length, prime, controls)
+        found = sampling.beam_search(self.rnn, self.vocabulary, controls, start, length, width)
+        return found[:n_best]
 
-    def _draw(self, work, n, random, sampling):
-        options = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "allowed")}
-        return self.rnn.draw(work, n, random, **options)
+    def _begin(self, length, prime, controls):
+        """Return the state after prime and the checked controls of texts of a length."""
+        on_unknown = controls.pop("on_unknown", "error")
+        if length != math.inf:
+            check_integer("length", length, 0)
+        checked = sampling.Sampling.check(self.vocabulary, **controls)
+        if checked.min_length > length:
+            raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
+        return sampling.Prime(self.rnn, self.vocabulary, self._prime(prime), on_unknown=on_unknown), checked
 
-    def log_probs(self, text):
+    def _prime(self, prime):
+        """Return prime, where "" (the default) is the empty text of any model."""
+        return self.vocabulary.empty if prime == "" else prime
+
+    def log_probs(self, text, *, on_unknown="error"):
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
-        A model of records has one more at the end, (len(text) + 1,): that the record ends there.
+        A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
 
         Raises
         ------
         ValueError
             If text has a character that the model does not know.
         """
-        ids = self.vocabulary.encode(text)
-        if not len(ids) and not self.vocabulary.records:
-            return np.empty(0)
-        return -self._nll(ids, np.array([0]), np.array([len(ids)]))[:, 0]
+        ids = self.vocabulary.encode(text, on_unknown=on_unknown)
+        return -scoring.nll(self.rnn, self.vocabulary, ids, np.array([0]), np.array([len(ids)]))[:, 0]
 
-    def score(self, text):
+    def score(self, text, *, on_unknown="error"):
         """Return the mean surprise of text in bits per character: low for text like the training text.
+
+        Parameters
+        ----------
+        text : str
+            Not empty, unless the model is one of records: their score includes the end.
+        on_unknown : {"error", "skip"}
+            Whether a character that the model does not know is an error or left out; a text of which nothing is left scores NaN.
 
         Raises
         ------
         ValueError
             If text is empty or has a character that the model does not know.
         """
-        return float(self._score([check_text("text", text)], "text")[0])
+        return float(scoring.bits_per_symbol(self.rnn, self.vocabulary, [text], "text", on_unknown)[0])
 
-    def score_many(self, texts):
+    def score_many(self, texts, *, on_unknown="error"):
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
         ----------
-        texts : sequence of str
-            None of them empty.
+        texts : iterable of str
+        on_unknown : {"error", "skip"}
+            See `score`.
         """
-        texts = list(texts)
-        for i, text in enumerate(texts):
-            check_text(f"texts[{i}]", text)
-        return self._score(texts, "texts[{}]")
+        return scoring.bits_per_symbol(self.rnn, self.vocabulary, list(texts), "texts[{}]", on_unknown)
 
-    def _score(self, texts, name):
-        lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        if not self.vocabulary.records and not lengths.all():
-            raise ValueError(f"{name.format(np.argmin(lengths))} must have at least one character")
-        ids = self._encode_all(texts, name)
-        ends = np.cumsum(lengths)
-        sums = np.empty(len(texts))
-        order = np.argsort(lengths, kind="stable")
-        start = 0
-        while start < len(texts):
-            # Neighbours in the order have nearly the same length, so a batch ignores few targets; long texts go in smaller batches.
-            batch = order[start : start + max(1, min(_STREAMS, _LARGEST_BATCH // max(1, lengths[order[start]])))]
-            start += len(batch)
-            # Row by row: the same sum whatever the batch, which a pairwise sum would not be.
-            sums[batch] = np.cumsum(self._nll(ids, ends[batch] - lengths[batch], lengths[batch]), axis=0)[-1]
-        return sums / (lengths + self.vocabulary.records) / math.log(2)
-
-    def _encode_all(self, texts, name):
-        """Encode texts as one, which is much faster; an unknown character is looked for again to name its text and place."""
-        try:
-            return self.vocabulary.encode("".join(texts))
-        except ValueError:
-            for i, text in enumerate(texts):
-                self.vocabulary.encode(text, name=name.format(i))
-            raise
-
-    def _nll(self, ids, starts, lengths):
-        """Return the loss of each character of the texts ids[start : start + length], in nats, a column a text; 0 after its end.
-
-        For records, also of the end; row t is what follows t characters.
-        """
-        records = self.vocabulary.records
-        boundary = len(self.vocabulary)
-        rows = int(lengths.max()) + records
-        t = np.arange(rows)[:, None]
-        ids = np.append(ids, ids.dtype.type(0))  # a place to point at beyond the last text
-        targets = np.where(t < lengths, ids[np.where(t < lengths, starts + t, 0)], IGNORED)
-        if records:
-            targets[np.broadcast_to(t == lengths, targets.shape)] = boundary
-        work = self.rnn.workspace(min(64, rows), len(starts))
-        if records:
-            inputs = np.vstack([np.full(len(starts), boundary), np.maximum(targets[:-1], 0)])
-            return self.rnn.evaluate(work, inputs, targets)
-        first = self.rnn.next_nll(work, targets[0])  # of the zero state
-        return np.vstack([first, self.rnn.evaluate(work, np.maximum(targets[:-1], 0), targets[1:])])
-
-    def next_probs(self, prefix):
-        """Return the probability of each character of the vocabulary to follow prefix (which may be empty), float64 (V,)."""
+    def next_probs(self, prefix, *, on_unknown="error"):
+        """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         work = self.rnn.workspace(1, 1)
-        self._lead(work, prefix, "prefix")
+        work.hs[0] = sampling.Prime(self.rnn, self.vocabulary, self._prime(prefix), "prefix", on_unknown).state
         return self.rnn.next_probs(work)[0]
+
+    def train_text(self, text, *, extend=False, **options):
+        """Go on training with another text; the model changes in place.
+
+        Parameters
+        ----------
+        text : str
+            At least two characters.
+        extend : bool
+            Whether to add its characters to the vocabulary; those that were there keep their ids.
+        **options
+            Those of `charrnn.train_text` but hidden_size, dtype and alphabet. seq_length, batch_size, learning_rate, clip_value and
+            initial_accumulator_value are by default as they were. Adagrad's memory starts afresh.
+
+        Returns
+        -------
+        CharRNN
+            The model itself. If an exception ends the training, the model is as of the last whole step; if no step was done or the
+            training diverged, as before.
+
+        Raises
+        ------
+        ValueError
+            If text has characters that the model does not know (the message names them) and extend is not true.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5, progress=False)
+        >>> model = model.train_text("or not to be! " * 50, extend=True, epochs=5, progress=False)
+        >>> model.vocabulary.chars
+        ' beot!nr'
+        """
+        if self.vocabulary.records:
+            raise ValueError("this is a model of records: train_records goes on with it")
+        return self._go_on(training.Text(text, known=self.vocabulary, extend=extend), options)
+
+    def train_file(self, path, *, extend=False, **options):
+        """Go on training with a file, as `train_text` does with its text."""
+        return self.train_text(read_bytes(path) if self.vocabulary.of_bytes else read_text(path), extend=extend, **options)
+
+    def train_records(self, strings, *, extend=False, remember=False, **options):
+        """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`."""
+        if not self.vocabulary.records:
+            raise ValueError("this is a model of text: train_text goes on with it")
+        return self._go_on(training.Records(strings, known=self.vocabulary, extend=extend, remember=remember), options)
+
+    def _go_on(self, source, options):
+        fixed = {"hidden_size": self.rnn.hidden_size, "dtype": self.rnn.dtype}
+        for name in options.keys() & (fixed.keys() | {"alphabet"}):
+            raise TypeError(f"{name} is fixed for a model that goes on training")
+        network, options = _split(persistence.config(self.rnn) | options | fixed)
+        rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
+        places = list(range(len(self.vocabulary))) + [len(source.vocabulary)] * self.vocabulary.records
+        rnn.params.grow_from(self.rnn.params, places)
+        index = self.index if source.index is None else source.index.union(self.index)
+        return self._train(rnn, source, index, History(), options)
+
+    def _train(self, rnn, source, index, history, options):
+        """Train rnn and make it this model's, if only by one step; but not where it diverged."""
+        try:
+            training.train(rnn, source, history, index=index, **options)
+        except DivergedError as error:
+            error.model = self
+            raise
+        except BaseException as error:
+            if history.reports or history.stop_reason is not None:
+                self._become(rnn, source.vocabulary, history, index)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
+            stopped.model = self
+            raise stopped from error
+        self._become(rnn, source.vocabulary, history, index)
+        return self
+
+    def _become(self, rnn, vocabulary, history, index):
+        self.rnn, self.vocabulary, self.history, self.index = rnn, vocabulary, history, index
 
     def save(self, path):
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
-        persistence.save(path, self.rnn, self.vocabulary, self.history)
-
-    def _lead(self, work, text, name):
-        """Lead the state from zero through text, for records through the boundary before it."""
-        ids = self.vocabulary.encode(text, name=name)
-        if self.vocabulary.records:
-            ids = np.insert(ids, 0, len(self.vocabulary))
-        self.rnn.evaluate(work, ids[:, None], np.full((len(ids), 1), IGNORED, np.int32))
+        persistence.save(path, persistence.Saved(self.rnn, self.vocabulary, self.history, self.index))
 
     def __repr__(self):
         return f"CharRNN(hidden_size={self.rnn.hidden_size}, {len(self.vocabulary)} characters, {self.history.steps} steps)"
+
+
+def train_text(text, *, alphabet="characters", **options):
+    """Train a model on a text.
+
+    Parameters
+    ----------
+    text : str
+        At least two characters.
+    alphabet : {"characters", "bytes"}
+        Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
+    hidden_size=100, seq_length=25, batch_size=1, learning_rate=0.15, clip_value=5.0, initial_accumulator_value=100.0,
+    dtype="float32", seed=0, n_threads=1
+        See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
+        options and seed give the same model, bit for bit, on every processor with FMA.
+    epochs, steps, seconds : optional
+        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one
+        reached ends the training; none given: 10 epochs.
+    validation_fraction : float, default 0.1
+        This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
+    keep : {"best", "last"}, optional
+        Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
+        best if something is held out.
+    patience : int, optional
+        End after so many epochs without a better validation loss, at least 1; if no budget is given, after 10 epochs all the same.
+    learning_rate_decay : float, default 1.0
+        The learning rate is multiplied by it after each epoch; above 0, at most 1.
+    callback : callable, optional
+        Called with a `loop.Progress` a few times an epoch; returns True to stop.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default if stderr is a terminal.
+    checkpoint : path, optional
+        Write all that is needed to go on to this file a few times an epoch and at the end; a crash leaves the last whole one.
+        It is a model file, too: `load` reads it, with the weights of its last step.
+    resume : path, optional
+        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
+        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress and
+        n_threads must be those of the checkpoint.
+
+    Returns
+    -------
+    CharRNN
+
+    Raises
+    ------
+    ValueError, TypeError
+        If text is too short or an option is out of range.
+    DivergedError
+        If the loss is not finite; its ``model`` attribute is the model as of the last good step.
+    TrainingInterrupted
+        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model as of the last whole step.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> model = charrnn.train_text("to be, or not to be " * 50, hidden_size=16, epochs=40, progress=False)
+    >>> model.score("to be") < model.score("eb ot")
+    True
+    """
+    return _new(training.Text(text, alphabet), options)
+
+
+def train_file(path, *, alphabet="characters", **options):
+    """Train a model on a UTF-8 text file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A byte order mark is dropped; newlines are kept as they are. With alphabet="bytes" any file, as it is.
+    alphabet, **options
+        See `train_text`.
+
+    Returns
+    -------
+    CharRNN
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
+    """
+    return train_text(read_bytes(path) if alphabet == "bytes" else read_text(path), alphabet=alphabet, **options)
+
+
+def train_records(strings, *, alphabet="characters", remember=False, **options):
+    """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
+
+    Parameters
+    ----------
+    strings : iterable of str
+        At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
+    remember : bool
+        Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
+    alphabet, **options
+        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
+        seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
+
+    Returns
+    -------
+    CharRNN
+        It writes whole records, which end where the model ends them; its scores include the end.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+    >>> model.generate(20, temperature=0, prime="su")
+    'sanna'
+    """
+    return _new(training.Records(strings, alphabet, remember=remember), options)
+
+
+def _new(source, options):
+    """Train a new model on a source."""
+    network, options = _split({"hidden_size": 100, **DEFAULTS, **options})
+    rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
+    model = CharRNN(rnn, source.vocabulary, History(), source.index)
+    return model._train(rnn, source, source.index, model.history, options)
+
+
+def _split(options):
+    """Return the options of the network and those of the training; the seed is for both."""
+    options = {**options, "seed": options.get("seed", 0)}
+    names = {
+        "hidden_size",
+        "seq_length",
+        "batch_size",
+        "learning_rate",
+        "clip_value",
+        "initial_accumulator_value",
+        "dtype",
+        "seed",
+        "n_threads",
+    }
+    network = {name: value for name, value in options.items() if name in names}
+    return network, {name: value for name, value in options.items() if name not in names or name == "seed"}
 
 
 def load(path):
@@ -290,5 +486,5 @@ def load(path):
     ModelFormatError
         If it is not a charrnn model that this version reads. No code in a file is ever run.
     """
-    rnn, vocabulary, history, _ = persistence.load(path)
-    return CharRNN(rnn, vocabulary, history)
+    saved = persistence.load(path)
+    return CharRNN(saved.rnn, saved.vocabulary, saved.history, saved.index)

@@ -67,6 +67,21 @@ class Parameters:
         """Take over the values of other, which has the same shape."""
         self.block[...] = other.block
 
+    def grow_from(self, other, places):
+        """Take over the values of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
+        here, there = self.views(), other.views()
+        here["Wxh"][places], here["Why"][:, places] = there["Wxh"], there["Why"]
+        here["Whh"][...], here["bh"][...] = there["Whh"], there["bh"]
+        here["by"][...] = there["by"].min()
+        here["by"][places] = there["by"]
+
+    def __reduce__(self):
+        """Pickle and copy the block only: the five arrays are views of it, and would come back as arrays of their own."""
+        return Parameters, (self.hidden_size, self.vocab_size, self.block.dtype), self.block
+
+    def __setstate__(self, block):
+        self.block[...] = block
+
 
 class Workspace:
     """Scratch space of one window of T characters in B streams. `hs[0]` is the state that is carried from window to window.

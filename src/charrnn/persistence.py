@@ -5,13 +5,16 @@ Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or flo
     format      "charrnn"
     version     "1"
     kind        "text" or "records"; a model of records has one symbol more, the boundary, with the last id
+    alphabet    "characters", or "bytes": 256 of them
     vocabulary  the characters in the order of their ids
     config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value
     history     JSON: what training did
     sha256      of the tensors' bytes, in the order of their names
 
+A model of records may have the tensor remembered (n,) of uint32: the records it was trained on, see novelty.py.
+
 A checkpoint is a model file that has more: the tensors memory.Wxh ... memory.by (Adagrad's memory) and state (batch_size, H), the
-hidden state, and
+hidden state; best.Wxh ... best.by, the weights with the lowest validation loss so far, if they are to be kept; and
 
     training    JSON: position, options, and the SHA-256 of the text's ids
 
@@ -23,29 +26,41 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from .errors import ModelFormatError, check_integer, check_number
 from .loop import History, Position
-from .parameters import NAMES
+from .novelty import RecordIndex
+from .parameters import NAMES, Parameters
 from .rnn import RNN
 from .vocabulary import Vocabulary
 
 _FORMAT, _VERSION = "charrnn", "1"
-_CHECKPOINT_NAMES = (*(f"memory.{name}" for name in NAMES), "state")
+_MEMORY, _BEST = ([f"{part}.{name}" for name in NAMES] for part in ("memory", "best"))
 _CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a checkpoint holds beside the model: where training stands, and what it was started with."""
+    """What a checkpoint holds beside the model: where training stands, what it was started with, and the best weights so far."""
 
     position: Position
     options: dict
     text_sha256: str
     state: np.ndarray
+    best: Parameters | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds: index is what a model of records remembers of them, training what makes it a checkpoint; both may be None."""
+
+    rnn: RNN
+    vocabulary: Vocabulary
+    history: History
+    index: RecordIndex | None = None
+    training: Training | None = None
 
 
 def config(rnn):
@@ -53,8 +68,8 @@ def config(rnn):
     return {name: getattr(rnn, name) for name in _CONFIG}
 
 
-def save(path, rnn, vocabulary, history, training=None):
-    """Write a model file, with training a checkpoint; a crash at any moment leaves the old file or the new one.
+def save(path, saved):
+    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment leaves the old file or the new one.
 
     Raises
     ------
@@ -63,26 +78,32 @@ def save(path, rnn, vocabulary, history, training=None):
     """
     from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
 
-    tensors = {name: np.ascontiguousarray(view) for name, view in rnn.params.views().items()}
+    rnn, vocabulary, training = saved.rnn, saved.vocabulary, saved.training
+    tensors = dict(rnn.params.views())
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
         "kind": "records" if vocabulary.records else "text",
+        "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "vocabulary": vocabulary.chars,
         "config": json.dumps(config(rnn)),
-        "history": json.dumps(history.to_dict()),
+        "history": json.dumps(saved.history.to_dict()),
     }
+    if saved.index is not None:
+        tensors["remembered"] = saved.index.fingerprints
     if training is not None:
-        tensors |= {f"memory.{name}": np.ascontiguousarray(view) for name, view in rnn.memory.views().items()}
-        tensors["state"] = np.ascontiguousarray(training.state)
+        tensors |= dict(zip(_MEMORY, rnn.memory.views().values(), strict=True)) | {"state": training.state}
+        if training.best is not None:
+            tensors |= zip(_BEST, training.best.views().values(), strict=True)
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
         metadata["training"] = json.dumps(words)
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata["sha256"] = _digest(tensors)
     write_atomically(path, to_bytes(tensors, metadata))
 
 
 def load(path):
-    """Return the RNN, Vocabulary, History, and for a checkpoint the Training (else None) of a model file.
+    """Return the `Saved` of a model file or checkpoint.
 
     Raises
     ------
@@ -103,10 +124,12 @@ def load(path):
                 raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
             if metadata.get("version") != _VERSION:
                 raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
-            names = [*NAMES, *_CHECKPOINT_NAMES] if "training" in metadata else NAMES
-            if sorted(file.keys()) != sorted(names):
-                raise ModelFormatError(f"{path}: the tensors must be {', '.join(names)}, not {', '.join(sorted(file.keys()))}")
-            tensors = {name: file.get_tensor(name) for name in names}
+            names = set(file.keys())
+            checkpoint = [*_MEMORY, "state", *(_BEST if _BEST[0] in names else [])] if "training" in metadata else []
+            wanted = [*NAMES, *checkpoint, *(names & {"remembered"})]
+            if names != set(wanted):
+                raise ModelFormatError(f"{path}: the tensors must be {', '.join(wanted)}, not {', '.join(sorted(names))}")
+            tensors = {name: file.get_tensor(name) for name in wanted}
     except SafetensorError as error:
         raise ModelFormatError(f"{path} is not a safetensors file ({error})") from error
     try:
@@ -118,43 +141,69 @@ def load(path):
 def _build(metadata, tensors):
     if metadata["sha256"] != _digest(tensors):
         raise ValueError("the weights do not match their SHA-256")
-    if metadata["kind"] not in ("text", "records"):
-        raise ValueError(f"kind is {metadata['kind']!r}")
-    vocabulary = Vocabulary(metadata["vocabulary"], records=metadata["kind"] == "records")
+    index = _index(tensors.pop("remembered", None))
+    vocabulary = _vocabulary(metadata)
     options = json.loads(metadata["config"])
     if sorted(options) != sorted(_CONFIG):
         raise ValueError(f"config must hold {', '.join(_CONFIG)}")
+    _check_tensors(tensors, options, vocabulary.symbols)
     dtype = tensors["Whh"].dtype
-    H, V = tensors["bh"].size, vocabulary.symbols
-    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
-    shapes |= {f"memory.{name}": shape for name, shape in shapes.items()} | {"state": (options["batch_size"], H)}
-    for name, tensor in tensors.items():
-        if tensor.shape != shapes[name] or tensor.dtype != dtype or options["hidden_size"] != H:
-            raise ValueError(
-                f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {options['hidden_size']} units need {shapes[name]}"
-            )
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} has values that are not finite")
-        if name.startswith("memory.") and (tensor < 0).any():
-            raise ValueError(f"{name} has negative values")
-    rnn = RNN(vocab_size=V, dtype=dtype.name, seed=0, **options)
-    for name, view in rnn.params.views().items():
-        view[...] = tensors[name]
+    rnn = RNN(vocab_size=vocabulary.symbols, dtype=dtype.name, seed=0, **options)
+    _fill(rnn.params, tensors, NAMES)
     training = None
     if "training" in metadata:
-        for name, view in rnn.memory.views().items():
-            view[...] = tensors[f"memory.{name}"]
-        words = json.loads(metadata["training"])
-        training = Training(_position(words["position"]), dict(words["options"]), words["text_sha256"], tensors["state"])
-    return rnn, vocabulary, History.from_dict(json.loads(metadata["history"])), training
+        _fill(rnn.memory, tensors, _MEMORY)
+        words, best = json.loads(metadata["training"]), None
+        if _BEST[0] in tensors:
+            best = Parameters(rnn.hidden_size, rnn.vocab_size, dtype)
+            _fill(best, tensors, _BEST)
+        training = Training(_position(words["position"]), dict(words["options"]), words["text_sha256"], tensors["state"], best)
+    return Saved(rnn, vocabulary, History.from_dict(json.loads(metadata["history"])), index, training)
+
+
+def _vocabulary(metadata):
+    kind, alphabet = metadata["kind"], metadata["alphabet"]
+    if kind not in ("text", "records"):
+        raise ValueError(f"kind is {kind!r}")
+    if alphabet not in ("characters", "bytes"):
+        raise ValueError(f"alphabet is {alphabet!r}")
+    return Vocabulary(metadata["vocabulary"], records=kind == "records", of_bytes=alphabet == "bytes")
+
+
+def _index(fingerprints):
+    if fingerprints is None:
+        return None
+    if fingerprints.dtype != np.uint32 or fingerprints.ndim != 1 or (fingerprints[1:] <= fingerprints[:-1]).any():
+        raise ValueError("remembered must be ascending numbers of type uint32")
+    return RecordIndex(fingerprints)
+
+
+def _check_tensors(tensors, options, V):
+    dtype, H = tensors["Whh"].dtype, tensors["bh"].size
+    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,), "state": (options["batch_size"], H)}
+    for name, tensor in tensors.items():
+        shape = shapes[name.rpartition(".")[2]]
+        if tensor.shape != shape or tensor.dtype != dtype or options["hidden_size"] != H:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {options['hidden_size']} units need {shape}")
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} has values that are not finite")
+        if name in _MEMORY and (tensor < 0).any():
+            raise ValueError(f"{name} has negative values")
+
+
+def _fill(parameters, tensors, names):
+    for view, name in zip(parameters.views().values(), names, strict=True):
+        view[...] = tensors[name]
 
 
 def _position(values):
     position = Position(**values)
-    for name in ("epoch", "window", "step", "characters"):
+    for name in ("epoch", "window", "step", "characters", "best_epoch"):
         check_integer(name, getattr(position, name), 0, 2**63 - 1)
     for name in ("seconds", "smooth_loss"):
         check_number(name, getattr(position, name), minimum=0)
+    if position.best_nll is not None:
+        check_number("best_nll", position.best_nll, minimum=0)
     return position
 
 
@@ -170,25 +219,26 @@ def write_atomically(path, data):
 
     The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
-    mode = target.stat().st_mode & 0o777 if target.exists() else None
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
+    mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else None
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if mode is not None:
-            temporary.chmod(mode)
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         if isinstance(error, OSError):
             error.filename, error.filename2 = os.fspath(path), None
         raise
     if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
-        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:

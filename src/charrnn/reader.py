@@ -12,6 +12,22 @@ from .vocabulary import Vocabulary
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
 
 
+def read_bytes(path):
+    """Return the bytes of a file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError, ...).
+    ValueError
+        If it is not a regular file.
+    """
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{os.fspath(path)} is not a regular file; read it yourself and pass the text")
+        return file.read()
+
+
 def read_text(path):
     """Return the text of a UTF-8 file with its newlines as they are and without a byte order mark.
 
@@ -22,23 +38,30 @@ def read_text(path):
     Raises
     ------
     OSError
-        If the file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError, ...).
+        If the file cannot be opened or read.
     ValueError
         If it is not a regular file, not UTF-8 (the message gives the byte), or has fewer than two characters.
     """
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)} is not a regular file; read it yourself and pass the text")
-        data = file.read()
+    return decode_text(read_bytes(path), os.fspath(path))
+
+
+def decode_text(data, name):
+    """Return the text of UTF-8 bytes without a byte order mark; name is what to call them in an error."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{os.fspath(path)} looks like UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8")
+        raise ValueError(f"{name} looks like UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         found = f"byte {error.start} (0x{data[error.start]:02x}): {error.reason}"
-        raise ValueError(f"{os.fspath(path)} is not UTF-8 at {found}; convert it, for example with: iconv -t UTF-8") from error
+        raise ValueError(f"{name} is not UTF-8 at {found}; convert it, for example with: iconv -t UTF-8") from error
+    return check_length(name, text)
+
+
+def check_length(name, text):
+    """Return text (str or bytes) if it is long enough to train on, or raise ValueError."""
     if len(text) < 2:
-        raise ValueError(f"{os.fspath(path)} has {('no character', '1 character')[len(text)]}; training needs at least 2")
+        unit = "byte" if isinstance(text, bytes) else "character"
+        raise ValueError(f"{name} has {('no', '1')[len(text)]} {unit}; training needs at least 2")
     return text
 
 

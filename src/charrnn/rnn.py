@@ -15,6 +15,7 @@ from .parameters import Parameters, Real, Workspace
 from .reader import IGNORED, DataReader, TextStream
 from .seeding import make_random
 
+LOOK_BACK = core.LOOK_BACK  # characters before the next among which `draw` looks for a repetition
 _LARGEST = 2**16  # hidden_size; the recurrent matrix then has 16 GiB
 _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
 
@@ -295,7 +296,13 @@ class RNN:
     # ---------------------------------------------------------------------------------------------- the fast paths
 
     def train_steps(
-        self, work: Workspace, inputs: NDArray[np.integer], targets: NDArray[np.integer], *, reset: bool = False
+        self,
+        work: Workspace,
+        inputs: NDArray[np.integer],
+        targets: NDArray[np.integer],
+        *,
+        rate: float | None = None,
+        reset: bool = False,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows, the state carried in work.hs[0], or zero at the start of each if reset is true.
 
@@ -305,6 +312,8 @@ class RNN:
             Made by ``workspace(training=True)``; its T is the length of a window.
         inputs, targets : ndarray (N, B) of int
             Time runs down the rows; each T rows are a step, the last may be short. Inputs in [0, V), targets too or -1 to count nothing.
+        rate : float, optional
+            Instead of the network's learning_rate.
 
         Returns
         -------
@@ -315,9 +324,8 @@ class RNN:
         inputs, targets = self._check_windows(work, inputs, targets)
         losses = np.empty(-(-len(inputs) // len(work.dh)))
         train = core.train_steps if self.n_threads == 1 or self.batch_size == 1 else self._train_steps_threaded
-        done = train(
-            work.hs, self.params, self.memory, work, inputs, targets, losses, rate=self.learning_rate, clip=self.clip_value, reset=reset
-        )
+        rate = self.learning_rate if rate is None else rate
+        done = train(work.hs, self.params, self.memory, work, inputs, targets, losses, rate=rate, clip=self.clip_value, reset=reset)
         return losses[:done]
 
     def _train_steps_threaded(
@@ -380,7 +388,9 @@ class RNN:
         top_k: int | None = None,
         top_p: float = 1.0,
         min_p: float = 0.0,
+        no_repeat: int = 0,
         allowed: NDArray[np.int8] | None = None,
+        past: NDArray[np.int32] | None = None,
     ) -> NDArray[np.int32]:
         """Draw n ids in each stream, each fed back, from the states work.hs[0], which move on.
 
@@ -391,22 +401,57 @@ class RNN:
         n : int
         random : ndarray (B,) of uint64
             Generator states, which move on.
-        temperature, top_k, top_p, min_p, allowed
+        temperature, top_k, top_p, min_p, no_repeat, allowed
             As in `sampling.Sampling`, which checks them.
+        past : ndarray (m, B) of int32, optional
+            What the streams had before, for no_repeat; the kernel looks at the last core.LOOK_BACK.
 
         Returns
         -------
         ndarray (n, B) of int32
         """
         B = work.hs.shape[1]
-        ids = np.empty((n, B), np.int32)
+        first = 0 if past is None else len(past)
+        ids = np.empty((first + n, B), np.int32)
+        if first:
+            ids[:first] = past
         allowed = np.ones(self.vocab_size, np.int8) if allowed is None else allowed
-        top_k = self.vocab_size if top_k is None else top_k
+        controls = {"temperature": temperature, "top_k": top_k or self.vocab_size, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
         rows = self._affordable(B)
+        for start in range(first, first + n, rows):
+            core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, **controls)
+        return ids[first:]
+
+    def search(
+        self, work: Workspace, n: int, scores: NDArray[np.float64], ended: NDArray[np.int8], allowed: NDArray[np.int8], boundary: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Extend the W texts of a beam search by n ids.
+
+        Parameters
+        ----------
+        work : Workspace
+            Of two time steps and W streams; the states work.hs[0] are those of the texts.
+        n : int
+        scores : ndarray (W,) of float64
+            The sum of the log-probabilities of each text, -inf where there is none.
+        ended : ndarray (W,) of int8
+            Which texts are complete.
+        allowed : ndarray (V,) of int8
+            Which ids may come.
+        boundary : int
+            The id that completes a text; -1 if there is none.
+
+        Returns
+        -------
+        ids, parents : ndarray (n, W) of int32
+            The id at each step, and the number of the text of the step before that it extends. States, scores and ended move on.
+        """
+        ids, parents = np.empty((2, n, len(scores)), np.int32)
+        rows = self._affordable(len(scores))
         for start in range(0, n, rows):
-            part = ids[start : start + rows]
-            core.sample(work.hs, self.params, work, part, random, allowed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        return ids
+            part = slice(start, start + rows)
+            core.search(work.hs, self.params, work, ids[part], parents[part], scores, ended, allowed, boundary)
+        return ids, parents
 
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next symbol after the states work.hs[0], float64 (B, V)."""
@@ -415,8 +460,8 @@ class RNN:
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next symbols, ids (B,), after the states work.hs[0], float64 (B,)."""
-        row = np.asarray([targets])
-        return self._next(work, self._check_windows(work, row, row)[1][0])[1]
+        (targets,) = self._check_block("targets", [targets], IGNORED, (1, work.hs.shape[1]))
+        return self._next(work, targets)[1]
 
     def _next(self, work: Workspace, targets: NDArray[np.int32]) -> tuple[Real, NDArray[np.float64]]:
         nll = np.empty((1, len(targets)))
@@ -448,20 +493,22 @@ class RNN:
             raise IndexError(f"{name}[{where}] = {array[where]} is not in [0, {self.vocab_size})")
         return array.astype(np.int32)[:, None]
 
-    def _check_windows(self, work: Workspace, inputs: NDArray[np.integer], targets: NDArray[np.integer]) -> list[NDArray[np.int32]]:
+    def _check_windows(
+        self, work: Workspace, inputs: NDArray[np.integer], targets: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return inputs and targets as int32 (N, B) that the kernels may index with, B being that of work."""
-        checked = []
-        for name, ids, lowest in (("inputs", inputs, 0), ("targets", targets, IGNORED)):
-            ids = np.asarray(ids)
-            if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.shape != (len(inputs), work.hs.shape[1]):
-                raise ValueError(
-                    f"{name} must be integers of shape ({len(inputs)}, {work.hs.shape[1]}), not {ids.dtype} of shape {ids.shape}"
-                )
-            if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
-                where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
-                raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
-            checked.append(np.ascontiguousarray(ids, dtype=np.int32))
-        return checked
+        shape = len(inputs), work.hs.shape[1]
+        return self._check_block("inputs", inputs, 0, shape), self._check_block("targets", targets, IGNORED, shape)
+
+    def _check_block(self, name: str, ids: ArrayLike, lowest: int, shape: tuple[int, int]) -> NDArray[np.int32]:
+        """Return ids as int32 of a shape if they are integers in [lowest, V)."""
+        ids = np.asarray(ids)
+        if ids.dtype.kind not in "iu" or ids.shape != shape:
+            raise ValueError(f"{name} must be integers of shape {shape}, not {ids.dtype} of shape {ids.shape}")
+        if ids.size and (ids.min() < lowest or ids.max() >= self.vocab_size):
+            where = np.unravel_index(np.argmax((ids < lowest) | (ids >= self.vocab_size)), ids.shape)
+            raise IndexError(f"{name}[{where[0]}, {where[1]}] = {ids[where]} is not in [{lowest}, {self.vocab_size})")
+        return np.ascontiguousarray(ids, dtype=np.int32)
 
     def _check_state(self, name: str, h: ArrayLike) -> Real:
         """Return h as a row (H,) of the network's dtype if it has the shape (H, 1) and is finite."""

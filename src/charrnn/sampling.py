@@ -1,56 +1,88 @@
-"""How characters are drawn: options of `CharRNN.generate`, checked, in the form that the compiled sampler takes."""
+"""How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import check_integer, check_number, check_text
+from .errors import check_integer, check_number
+from .reader import IGNORED
+from .rnn import LOOK_BACK
+from .seeding import make_random
+from .vocabulary import check_on_unknown
+
+_STREAMS = 64  # texts that are written together; more is no faster
+_PIECE = 64  # characters drawn between two looks for stop texts
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Checked options: `allowed` (V,) of int8 says which characters may be drawn, the rest is as in `CharRNN.generate`."""
+    """Checked options: `allowed` (V,) of int8 says which symbols may be drawn, `endless` without the end of a record; see `generate`."""
 
     temperature: float
     top_k: int
     top_p: float
     min_p: float
+    no_repeat: int
     allowed: np.ndarray
+    endless: np.ndarray
+    min_length: int
     stop: tuple
 
     @classmethod
-    def check(cls, vocabulary, *, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed=None, forbidden=None, stop=None):
+    def check(
+        cls,
+        vocabulary,
+        *,
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_p=None,
+        no_repeat=None,
+        allowed=None,
+        forbidden=None,
+        min_length=0,
+        stop=None,
+    ):
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
-        mask = np.ones(vocabulary.symbols, np.int8)  # the end of a record is always allowed
-        if allowed is not None:
-            mask[: len(vocabulary)] = 0
-            mask[_known(vocabulary, "allowed", allowed)] = 1
-        if forbidden is not None:
-            mask[_known(vocabulary, "forbidden", forbidden)] = 0
-        if not mask[: len(vocabulary)].any():
-            raise ValueError("allowed and forbidden leave no character of the model")
-        stop = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+        stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(stop)
         for text in stop:
-            if not check_text("stop", text):
+            if not vocabulary.check("stop", text):
                 raise ValueError("stop must not have an empty text")
+        mask = _check_allowed(vocabulary, allowed, forbidden)
         return cls(
             temperature=check_number("temperature", temperature, minimum=0),
             top_k=vocabulary.symbols if top_k is None else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
             top_p=1.0 if top_p is None else _check_share("top_p", top_p, above=0),
             min_p=0.0 if min_p is None else _check_share("min_p", min_p, minimum=0),
+            no_repeat=0 if no_repeat is None else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
             allowed=mask,
+            endless=np.where(np.arange(vocabulary.symbols) < len(vocabulary), mask, np.int8(0)),
+            min_length=check_integer("min_length", min_length, 0),
             stop=stop,
         )
 
-    def cut(self, text):
-        """Return text up to the first stop text in it, and whether there is one."""
-        places = [place for place in (text.find(word) for word in self.stop) if place >= 0]
+    @property
+    def held(self):
+        """How many characters at the end of a text may be the beginning of a stop text."""
+        return max(map(len, self.stop), default=1) - 1
+
+    def cut(self, text, start):
+        """Return text up to the first stop text at or after place start, and whether there is one."""
+        places = [place for place in (text.find(word, start) for word in self.stop) if place >= 0]
         return (text[: min(places)], True) if places else (text, False)
 
 
-def _known(vocabulary, name, chars):
-    """Return the ids of those of chars that the model knows."""
-    return [vocabulary.chars.index(char) for char in set(check_text(name, chars)) if char in vocabulary]
+def _check_allowed(vocabulary, allowed, forbidden):
+    """Return which symbols the options allow, (V,) of int8; the end of a record is always among them."""
+    mask = np.ones(vocabulary.symbols, np.int8)
+    if allowed is not None:
+        mask[: len(vocabulary)] = 0
+        mask[vocabulary.encode(allowed, name="allowed", on_unknown="skip")] = 1
+    if forbidden is not None:
+        mask[vocabulary.encode(forbidden, name="forbidden", on_unknown="skip")] = 0
+    if not mask[: len(vocabulary)].any():
+        raise ValueError("allowed and forbidden leave no character of the model")
+    return mask
 
 
 def _check_share(name, value, **bounds):
@@ -58,3 +90,105 @@ def _check_share(name, value, **bounds):
     if number > 1:
         raise ValueError(f"{name} must be at most 1, not {value!r}")
     return number
+
+
+class Prime:
+    """The ids that all texts begin with, and the state (Hp,) that they lead to from zero."""
+
+    def __init__(self, rnn, vocabulary, text, name="prime", on_unknown="error"):
+        check_on_unknown(on_unknown)
+        ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
+        self.ids = ids[:, None]
+        read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
+        work = rnn.workspace(1, 1)
+        rnn.evaluate(work, read[:, None], np.full((len(read), 1), IGNORED, np.int32))
+        self.state = work.hs[0, 0]
+
+
+class Writer:
+    """Streams that write texts side by side, one for each generator state in random."""
+
+    def __init__(self, rnn, vocabulary, sampling, prime, random):
+        self.rnn, self.vocabulary, self.sampling, self.random = rnn, vocabulary, sampling, random
+        self.work = rnn.workspace(1, len(random))
+        self.work.hs[0] = prime.state
+        self.past = np.repeat(prime.ids, len(random), axis=1) if sampling.no_repeat else None
+        self.written = 0
+        self.texts = [vocabulary.empty] * len(random)
+        self.done = [False] * len(random)
+
+    def write(self, n):
+        """Write up to n characters more in each stream that is not done: into texts, and done where a text ends there."""
+        before = self.written
+        for i, ids in enumerate(self._draw(n).T):
+            if self.done[i]:
+                continue
+            record, old = _record(self.vocabulary, ids), self.texts[i]
+            taken = before - len(old)
+            start = max(0, self.sampling.min_length - taken, len(old) - self.sampling.held)
+            self.texts[i], stopped = self.sampling.cut(old + self.vocabulary.decode(record), start)
+            self.done[i] = stopped or len(record) < len(ids)
+
+    def take(self, kept):
+        """Return the text of stream 0 but for the last characters, which are kept."""
+        text = self.texts[0]
+        ready = max(0, len(text) - kept)
+        self.texts[0] = text[ready:]
+        return text[:ready]
+
+    def _draw(self, n):
+        """Return the next n ids in each stream, (n, B)."""
+        early = min(n, max(0, self.sampling.min_length - self.written)) if self.vocabulary.records else 0
+        self.written += n
+        return np.concatenate([self._draw_among(self.sampling.endless, early), self._draw_among(self.sampling.allowed, n - early)])
+
+    def _draw_among(self, allowed, n):
+        controls = {name: getattr(self.sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat")}
+        ids = self.rnn.draw(self.work, n, self.random, allowed=allowed, past=self.past, **controls)
+        if self.past is not None:
+            self.past = np.concatenate([self.past, ids])[-LOOK_BACK:]
+        return ids
+
+
+def texts(rnn, vocabulary, sampling, prime, length, seed, count):
+    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each."""
+    may_end = vocabulary.records or sampling.stop
+    for first in range(0, count, _STREAMS):
+        writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed, min(_STREAMS, count - first), first))
+        while writer.written < length and not all(writer.done):
+            writer.write(min(max(_PIECE, writer.written) if may_end else length, length - writer.written))
+        yield from writer.texts
+
+
+def stream(rnn, vocabulary, sampling, prime, length, seed):
+    """Yield the characters of text number 0 one by one, as soon as they are known to be part of it."""
+    writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed))
+    while writer.written < length and not writer.done[0]:
+        writer.write(1)
+        ready = writer.take(0 if writer.done[0] or writer.written == length else sampling.held)
+        for place in range(len(ready)):
+            yield ready[place : place + 1]
+
+
+def beam_search(rnn, vocabulary, sampling, prime, length, width):
+    """Return at most width texts of length characters, or records of fewer, and their log-probabilities in nats, the best first."""
+    boundary = len(vocabulary) if vocabulary.records else -1
+    work = rnn.workspace(2, width)
+    work.hs[0] = prime.state
+    scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
+    scores[0] = 0
+    early = rnn.search(work, sampling.min_length, scores, ended, sampling.endless, boundary)
+    later = rnn.search(work, length - sampling.min_length, scores, ended, sampling.allowed, boundary)
+    ids, parents = (np.concatenate(both) for both in zip(early, later, strict=True))
+    paths, place = np.empty_like(ids), np.arange(width)
+    for t in range(length - 1, -1, -1):
+        paths[t], place = ids[t, place], parents[t, place]
+    return [
+        (vocabulary.decode(_record(vocabulary, path)), float(score)) for path, score in zip(paths.T, scores, strict=True) if score > -np.inf
+    ]
+
+
+def _record(vocabulary, ids):
+    """Return ids up to the first boundary of records."""
+    ends = np.flatnonzero(ids == len(vocabulary))
+    return ids[: ends[0]] if len(ends) else ids

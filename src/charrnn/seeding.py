@@ -13,12 +13,15 @@ def random_seed() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
-def make_random(seed: int | None, streams: int = 1) -> NDArray[np.uint64]:
-    """Return generator states, uint64 (streams,): number i depends on seed and i only; seed None takes one from the operating system."""
+def make_random(seed: int | None, streams: int = 1, first: int = 0) -> NDArray[np.uint64]:
+    """Return the generator states number first and following, uint64 (streams,): number i depends on seed and i only.
+
+    seed None takes one from the operating system.
+    """
     if seed is None:
         seed = random_seed()
     start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
-    return _mix(start + np.arange(streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
+    return _mix(start + np.arange(first, first + streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03))
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

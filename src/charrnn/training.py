@@ -1,134 +1,61 @@
-"""From text to a trained model: train_file, train_text, train_records."""
+"""Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
 import hashlib
+import logging
 
 import numpy as np
 
 from . import persistence
-from .errors import DivergedError, ModelFormatError, TrainingInterrupted, check_number, check_text
-from .loop import History, fit
-from .model import CharRNN
-from .reader import RecordStream, TextStream, read_text
-from .rnn import RNN
+from .errors import ModelFormatError, check_number
+from .loop import Position, fit, validate
+from .novelty import RecordIndex
+from .parameters import Parameters
+from .reader import RecordStream, TextStream, check_length
 from .seeding import permutation, random_seed
 from .vocabulary import Vocabulary
 
-# What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
-DEFAULT_LEARNING_RATE = 0.15
-DEFAULT_ACCUMULATOR = 100.0
+_log = logging.getLogger("charrnn")
 
 
-def train_text(text, **options):
-    """Train a model on a text.
-
-    Parameters
-    ----------
-    text : str
-        At least two characters.
-    hidden_size=100, seq_length=25, batch_size=1, learning_rate=0.15, clip_value=5.0, initial_accumulator_value=100.0,
-    dtype="float32", seed=0, n_threads=1
-        See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
-        options and seed give the same model, bit for bit, on every processor with FMA.
-    epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one
-        reached ends the training; none given: 10 epochs.
-    validation_fraction : float, default 0.1
-        This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
-    callback : callable, optional
-        Called with a `loop.Progress` a few times an epoch; returns True to stop.
-    progress : bool, optional
-        Whether to show a bar on stderr; by default if stderr is a terminal.
-    checkpoint : path, optional
-        Write all that is needed to go on to this file a few times an epoch and at the end; a crash leaves the last whole one.
-        It is a model file, too: `load` reads it.
-    resume : path, optional
-        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
-        a training that was never interrupted, to the bit. The text and all options but budgets, callback, progress and n_threads
-        must be those of the checkpoint.
-
-    Returns
-    -------
-    CharRNN
-
-    Raises
-    ------
-    ValueError, TypeError
-        If text is too short or an option is out of range.
-    DivergedError
-        If the loss is not finite; its ``model`` attribute is the model as of the last good step.
-    TrainingInterrupted
-        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model as of the last whole step.
-
-    Examples
-    --------
-    >>> import charrnn
-    >>> model = charrnn.train_text("to be, or not to be " * 50, hidden_size=16, epochs=40, progress=False)
-    >>> model.score("to be") < model.score("eb ot")
-    True
-    """
-    return _train(_Text(check_text("text", text)), **options)
+def _fresh_vocabulary(text, alphabet, records):
+    if alphabet not in ("characters", "bytes"):
+        raise ValueError(f"alphabet must be 'characters' or 'bytes', not {alphabet!r}")
+    return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
 
 
-def train_file(path, **options):
-    """Train a model on a UTF-8 text file.
+def _grown_vocabulary(vocabulary, text, extend):
+    """Return a vocabulary that knows text, the characters of the given one in front; or raise if that needs more than extend allows."""
+    missing = vocabulary.missing(text)
+    if missing and not extend:
+        shown = f"{missing[:40]!r}" + (f" and {len(missing) - 40} more" if len(missing) > 40 else "")
+        raise ValueError(f"the text has characters that the model does not know: {shown}; extend=True adds them")
+    return vocabulary.extended(text) if missing else vocabulary
+
+
+class Text:
+    """A text as ids, and its streams.
 
     Parameters
     ----------
-    path : str or path-like
-        A byte order mark is dropped; newlines are kept as they are.
-    **options
-        Those of `train_text`.
-
-    Returns
-    -------
-    CharRNN
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
+    text : str, or bytes if alphabet is "bytes"
+    alphabet : {"characters", "bytes"}
+        Of a new model.
+    known : Vocabulary, optional
+        Of a model that goes on with this text, instead of alphabet.
+    extend : bool
+        Whether known may grow.
     """
-    return train_text(read_text(path), **options)
 
+    index = None  # a text has no records to remember
 
-def train_records(strings, **options):
-    """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
-
-    Parameters
-    ----------
-    strings : iterable of str
-        At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
-    **options
-        Those of `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
-        seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
-
-    Returns
-    -------
-    CharRNN
-        It writes whole records, which end where the model ends them; its scores include the end.
-
-    Examples
-    --------
-    >>> import charrnn
-    >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
-    >>> model.generate(20, temperature=0, prime="su")
-    'sanna'
-    """
-    return _train(_Records(strings), **options)
-
-
-class _Text:
-    """A text as ids, and its streams."""
-
-    def __init__(self, text):
-        if len(text) < 2:
-            raise ValueError(f"text has {('no character', '1 character')[len(text)]}; training needs at least 2")
-        self.vocabulary = Vocabulary.from_text(text)
+    def __init__(self, text, alphabet="characters", known=None, extend=False):
+        of_bytes = alphabet == "bytes" if known is None else known.of_bytes
+        check_length("text", _check_type("text", text, of_bytes))
+        self.vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
         self.ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
     def sha256(self):
+        """Return the SHA-256 of the ids."""
         return hashlib.sha256(self.ids).hexdigest()
 
     def streams(self, rnn, fraction, seed):
@@ -140,21 +67,24 @@ class _Text:
         return TextStream(self.ids[:cut], rnn.seq_length, rnn.batch_size), TextStream(self.ids[cut:], 256)
 
 
-class _Records:
-    """Records as ids, and their streams."""
+class Records:
+    """Records as ids, and their streams; the parameters are those of `Text`, and remember: whether to keep an index of the records."""
 
-    def __init__(self, strings):
+    def __init__(self, strings, alphabet="characters", known=None, extend=False, remember=False):
         if isinstance(strings, (str, bytes)):
-            raise TypeError("strings must be a sequence of str, not one")
-        strings = [check_text(f"strings[{i}]", string) for i, string in enumerate(strings)]
+            raise TypeError(f"strings must be a sequence of {type(strings).__name__}, not one")
+        of_bytes = alphabet == "bytes" if known is None else known.of_bytes
+        strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
-        text = "".join(strings)
-        self.vocabulary = Vocabulary.from_text(text, records=True)
+        text = (b"" if of_bytes else "").join(strings)
+        self.vocabulary = _fresh_vocabulary(text, alphabet, True) if known is None else _grown_vocabulary(known, text, extend)
         self.ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
         self.lengths = np.array([len(string) for string in strings], np.int64)
+        self.index = RecordIndex.of(strings) if remember else None
 
     def sha256(self):
+        """Return the SHA-256 of lengths and ids."""
         digest = hashlib.sha256(self.lengths.astype("<i8"))
         digest.update(self.ids)
         return digest.hexdigest()
@@ -173,94 +103,119 @@ class _Records:
         return train, stream(order[n - held_out :], 64) if held_out else None
 
 
-def _train(
+def _check_type(name, text, of_bytes):
+    wanted = bytes if of_bytes else str
+    if not isinstance(text, wanted):
+        hint = "; alphabet='bytes' trains on bytes" if isinstance(text, bytes) else ""
+        raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{hint}")
+    return text
+
+
+def train(
+    rnn,
     source,
+    history,
     *,
-    hidden_size=100,
-    seq_length=25,
-    batch_size=1,
-    learning_rate=DEFAULT_LEARNING_RATE,
-    clip_value=5.0,
-    initial_accumulator_value=DEFAULT_ACCUMULATOR,
-    dtype="float32",
+    index=None,
     seed=0,
-    n_threads=1,
+    validation_fraction=0.1,
+    keep=None,
+    patience=None,
+    learning_rate_decay=1.0,
     epochs=None,
     steps=None,
     seconds=None,
-    validation_fraction=0.1,
     callback=None,
     progress=None,
     checkpoint=None,
     resume=None,
 ):
-    """Train on a _Text or _Records; the options are those of `train_text`."""
+    """Train rnn on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
+
+    index is what of the records is remembered, for the checkpoint. Where an exception ends the training, rnn has the weights of the last
+    whole step.
+    """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0)
     if fraction >= 1:
         raise ValueError(f"validation_fraction must be below 1, not {validation_fraction!r}")
-    rnn = RNN(
-        hidden_size,
-        source.vocabulary.symbols,
-        seq_length,
-        learning_rate,
-        batch_size=batch_size,
-        clip_value=clip_value,
-        initial_accumulator_value=initial_accumulator_value,
-        dtype=dtype,
-        seed=seed,
-        n_threads=n_threads,
-    )
+    decay = check_number("learning_rate_decay", learning_rate_decay, above=0)
+    if decay > 1:
+        raise ValueError(f"learning_rate_decay must be at most 1, not {learning_rate_decay!r}")
+    if keep not in (None, "best", "last"):
+        raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
     seed = random_seed() if seed is None else int(seed)
-    model, position, state = CharRNN(rnn, source.vocabulary, History()), None, None
     stream, validation = source.streams(rnn, fraction, seed)
-    options = persistence.config(rnn) | {"dtype": rnn.dtype.name, "seed": seed, "validation_fraction": fraction}
-    sha256 = source.sha256() if checkpoint is not None or resume is not None else None
+    if validation is None and (keep == "best" or patience is not None):
+        wanted = "keep='best'" if keep == "best" else f"patience={patience}"
+        raise ValueError(f"{wanted} needs a held-out part, and validation_fraction={validation_fraction!r} of this text holds out none")
+    best = Parameters(rnn.hidden_size, rnn.vocab_size, rnn.dtype) if validation is not None and keep != "last" else None
+    position, state, sha256 = Position(), None, None
+    options = persistence.config(rnn) | {
+        "dtype": rnn.dtype.name,
+        "seed": seed,
+        "validation_fraction": fraction,
+        "learning_rate_decay": decay,
+        "keep": "last" if best is None else "best",
+    }
+    if checkpoint is not None or resume is not None:
+        sha256 = source.sha256()
     if resume is not None:
-        model.history, position, state = _take_up(model, stream, options, sha256, resume)
+        saved = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
+        rnn.params.copy_from(saved.rnn.params)
+        rnn.memory.copy_from(saved.rnn.memory)
+        position, state = saved.training.position, saved.training.state
+        history.reports, history.stop_reason = saved.history.reports, saved.history.stop_reason
+        if best is not None and saved.training.best is not None:
+            best.copy_from(saved.training.best)
+        _log.info("resumed from %s at step %d", resume, position.step)
 
     def save(position, state):
-        training = persistence.Training(position, options, sha256, state)
-        persistence.save(checkpoint, rnn, source.vocabulary, model.history, training)
+        known = best if position.best_nll is not None else None
+        stands = persistence.Training(position, options, sha256, state, known)
+        persistence.save(checkpoint, persistence.Saved(rnn, source.vocabulary, history, index, stands))
+        _log.debug("wrote %s at step %d", checkpoint, position.step)
 
-    try:
-        fit(
-            rnn,
-            stream,
-            epochs=epochs,
-            steps=steps,
-            seconds=seconds,
-            validation=validation,
-            callback=callback,
-            progress=progress,
-            history=model.history,
-            position=position,
-            state=state,
-            save=save if checkpoint is not None else None,
-        )
-    except DivergedError as error:
-        error.model = model
-        raise
-    except KeyboardInterrupt as interrupt:
-        stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
-        stopped.model = model
-        raise stopped from interrupt
-    return model
+    fit(
+        rnn,
+        stream,
+        epochs=epochs,
+        steps=steps,
+        seconds=seconds,
+        patience=patience,
+        decay=decay,
+        validation=validation,
+        best=best,
+        callback=callback,
+        progress=progress,
+        history=history,
+        position=position,
+        state=state,
+        save=save if checkpoint is not None else None,
+    )
+    if best is not None and position.best_nll is not None and position.best_nll < _last_nll(rnn, history, validation):
+        rnn.params.copy_from(best)
+        history.kept_step = next(report.step for report in history.reports if report.epoch == position.best_epoch)
 
 
-def _take_up(model, stream, options, sha256, path):
-    """Put the weights and Adagrad's memory of a checkpoint into model; return its history, position and hidden state."""
-    saved, saved_vocabulary, history, training = persistence.load(path)
+def _last_nll(rnn, history, validation):
+    """Return the validation loss of the weights as they are at the end of training."""
+    measured = history.reports[-1].validation_nll
+    return validate(rnn, validation) if measured is None else measured
+
+
+def _read_checkpoint(path, vocabulary, options, sha256, windows):
+    """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
+    saved = persistence.load(path)
+    training = saved.training
     if training is None:
         raise ValueError(f"{path} is a model, not a checkpoint: it does not say where training stood")
     differences = [
         f"{name} was {training.options.get(name)!r}, is {value!r}" for name, value in options.items() if training.options.get(name) != value
     ]
-    if (training.text_sha256, saved_vocabulary) != (sha256, model.vocabulary):
+    if (training.text_sha256, saved.vocabulary) != (sha256, vocabulary):
         differences.insert(0, "the text is another")
     if differences:
         raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}")
-    if training.position.window >= stream.windows:
-        raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {stream.windows}")
-    model.rnn.params.copy_from(saved.params)
-    model.rnn.memory.copy_from(saved.memory)
-    return history, training.position, training.state
+    if training.position.window >= windows:
+        raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {windows}")
+    return saved

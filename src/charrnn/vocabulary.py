@@ -8,26 +8,53 @@ _PIECE = 1 << 20  # characters handled at a time, so that encoding a large text 
 _CODE_POINTS = 0x110000
 
 
+_BYTES = "".join(map(chr, range(256)))
+
+
+def check_on_unknown(value):
+    """Return whether unknown characters are to be skipped, or raise."""
+    if value not in ("error", "skip"):
+        raise ValueError(f"on_unknown must be 'error' or 'skip', not {value!r}")
+    return value == "skip"
+
+
 def _pieces(text):
-    """Yield (position, code points as uint32) of consecutive pieces of text."""
+    """Yield (position, code points as uint32) of consecutive pieces of a str, or of bytes."""
     for start in range(0, len(text), _PIECE):
-        yield start, np.frombuffer(text[start : start + _PIECE].encode("utf-32-le", "surrogatepass"), "<u4")
+        piece = text[start : start + _PIECE]
+        if isinstance(piece, bytes):
+            yield start, np.frombuffer(piece, np.uint8).astype("<u4")
+        else:
+            yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _distinct(text):
+    """Return the distinct characters of text in order of code point."""
+    seen = np.zeros(_CODE_POINTS, dtype=bool)
+    for start, codes in _pieces(check_text("text", text)):
+        seen[codes] = True
+        if seen[0xD800:0xE000].any():
+            where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
+            raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
+    return "".join(map(chr, np.flatnonzero(seen)))
 
 
 class Vocabulary:
-    """The characters a model knows, in order of code point; the id of a character is its place. Immutable.
+    """The characters a model knows; the id of a character is its place. Immutable.
 
     Parameters
     ----------
     chars : iterable of str
-        Distinct characters (Unicode code points, no surrogates) in ascending order, at least one.
+        Distinct characters (Unicode code points, no surrogates), at least one; `from_text` puts them in order of code point.
     records : bool, default False
         Whether there is one symbol more, with the id len(self): the boundary before and after a record, which no text can contain.
+    of_bytes : bool, default False
+        Whether texts are bytes instead of str; chars then are U+0000 to U+00FF, so that an id is the value of a byte.
 
     Raises
     ------
     ValueError
-        If there is no character, or one is a surrogate, or they are not distinct and ascending.
+        If there is no character, or one is a surrogate, or two are the same.
 
     Examples
     --------
@@ -38,53 +65,84 @@ class Vocabulary:
     [1, 3, 2, 0]
     >>> vocabulary.decode([1, 3, 2, 0])
     'hole'
+    >>> vocabulary.encode("help", on_unknown="skip").tolist()
+    [1, 0, 2]
     """
 
-    def __init__(self, chars, records=False):
-        self.records = bool(records)
+    def __init__(self, chars, records=False, of_bytes=False):
+        self.records, self.of_bytes = bool(records), bool(of_bytes)
         self._chars = "".join(chars)
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         if not len(codes):
             raise ValueError("a vocabulary needs at least one character")
-        if (np.diff(codes) <= 0).any():
-            raise ValueError("the characters of a vocabulary must be distinct and in ascending order")
+        if len(np.unique(codes)) < len(codes):
+            raise ValueError("the characters of a vocabulary must be distinct")
         surrogates = (codes >= 0xD800) & (codes <= 0xDFFF)
         if surrogates.any():
             raise ValueError(f"U+{codes[surrogates][0]:04X} is a surrogate, which is not a character")
+        if self.of_bytes and self._chars != _BYTES:
+            raise ValueError("a vocabulary of bytes has all 256 of them, in order")
         self._codes = codes.astype("<u4")
-        self._table = np.full(codes[-1] + 2, -1, dtype=np.int32)  # id of each code point; the last entry stands for all larger ones
+        self._table = np.full(codes.max() + 2, -1, dtype=np.int32)  # id of each code point; the last entry stands for all larger ones
         self._table[codes] = np.arange(len(codes))
 
     @classmethod
     def from_text(cls, text, records=False):
-        """Return the vocabulary of all characters in text, for records with a boundary."""
-        seen = np.zeros(_CODE_POINTS, dtype=bool)
-        for start, codes in _pieces(check_text("text", text)):
-            seen[codes] = True
-            if seen[0xD800:0xE000].any():
-                where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
-                raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
-        return cls(map(chr, np.flatnonzero(seen)), records)
+        """Return the vocabulary of all characters in text, in order of code point; for records with a boundary."""
+        return cls(_distinct(text), records)
+
+    @classmethod
+    def all_bytes(cls, records=False):
+        """Return the vocabulary of texts that are bytes: all 256 values, whether a text has them or not."""
+        return cls(_BYTES, records, of_bytes=True)
+
+    def extended(self, text):
+        """Return a vocabulary that knows the characters of text, too: old ones keep their ids, new ones follow."""
+        return Vocabulary(self._chars + self.missing(text), self.records, self.of_bytes)
+
+    def missing(self, text):
+        """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
+        return "" if self.of_bytes else "".join(char for char in _distinct(text) if char not in self)
 
     @property
     def chars(self):
         """All characters, as one str in the order of their ids."""
         return self._chars
 
-    def encode(self, text, *, dtype=np.int32, name="text"):
+    @property
+    def empty(self):
+        """The text without characters: "" or b""."""
+        return b"" if self.of_bytes else ""
+
+    def check(self, name, text):
+        """Return text if it is of the type that this vocabulary encodes, str or bytes; or raise TypeError."""
+        if self.of_bytes and not isinstance(text, bytes):
+            raise TypeError(f"{name} must be bytes, as in the training of this model, not {type(text).__name__}")
+        return text if self.of_bytes else check_text(name, text)
+
+    def lookup(self, text):
+        """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
+        ids = np.empty(len(text), np.int32)
+        for start, codes in _pieces(text):
+            ids[start : start + len(codes)] = self._table[np.minimum(codes, len(self._table) - 1)]
+        return ids
+
+    def encode(self, text, *, dtype=np.int32, name="text", on_unknown="error"):
         """Return the id of each character.
 
         Parameters
         ----------
-        text : str
+        text : str, or bytes if the vocabulary is of bytes
         dtype : numpy dtype, default int32
             An integer type that holds every id.
         name : str
             What to call the text in an error.
+        on_unknown : {"error", "skip"}
+            What to do about a character that is not in the vocabulary.
 
         Returns
         -------
-        ndarray (len(text),) of dtype
+        ndarray (len(text),) of dtype; shorter by the characters skipped
             Ids in [0, len(self)).
 
         Raises
@@ -92,26 +150,32 @@ class Vocabulary:
         ValueError
             If a character is not in the vocabulary; the message gives the character and its place.
         """
-        ids = np.empty(len(check_text(name, text)), dtype=dtype)
-        for start, codes in _pieces(text):
-            piece = self._table[np.minimum(codes, len(self._table) - 1)]
+        skip = check_on_unknown(on_unknown)
+        if self.check(name, text) and self.of_bytes:  # an empty text is no buffer
+            return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
+        ids, end = np.empty(len(text), dtype=dtype), 0
+        for start in range(0, len(text), _PIECE):
+            piece = self.lookup(text[start : start + _PIECE])
             if (piece < 0).any():
-                where = start + int(np.argmax(piece < 0))
-                raise ValueError(f"{name}[{where}] = {text[where]!r} is not among the {len(self)} characters of this vocabulary")
-            ids[start : start + len(piece)] = piece
-        return ids
+                if not skip:
+                    where = start + int(np.argmax(piece < 0))
+                    raise ValueError(f"{name}[{where}] = {text[where]!r} is not among the {len(self)} characters of this vocabulary")
+                piece = piece[piece >= 0]
+            ids[end : end + len(piece)] = piece
+            end += len(piece)
+        return ids[:end]
 
     def decode(self, ids):
-        """Return the text of a sequence of ids, each in [0, len(self)); otherwise raise IndexError."""
+        """Return the text (str or bytes) of a sequence of ids, each in [0, len(self)); otherwise raise IndexError."""
         ids = np.asarray(ids)
         if ids.size == 0:
-            return ""
+            return self.empty
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
             raise TypeError("ids must be a sequence of integers")
         if ids.min() < 0 or ids.max() >= len(self):
             where = int(np.argmax((ids < 0) | (ids >= len(self))))
             raise IndexError(f"ids[{where}] = {ids[where]} is not in [0, {len(self)})")
-        return self._codes[ids].tobytes().decode("utf-32-le")
+        return ids.astype(np.uint8).tobytes() if self.of_bytes else self._codes[ids].tobytes().decode("utf-32-le")
 
     @property
     def smallest_dtype(self):
@@ -130,11 +194,16 @@ class Vocabulary:
         return len(char) == 1 and char in self._chars
 
     def __eq__(self, other):
-        return isinstance(other, Vocabulary) and (self._chars, self.records) == (other._chars, other.records)
+        return isinstance(other, Vocabulary) and self._key() == other._key()
 
     def __hash__(self):
-        return hash((self._chars, self.records))
+        return hash(self._key())
+
+    def _key(self):
+        return self._chars, self.records, self.of_bytes
 
     def __repr__(self):
+        if self.of_bytes:
+            return "Vocabulary.all_bytes()"
         shown = self._chars if len(self) <= 40 else self._chars[:37] + "..."
         return f"Vocabulary({shown!r}, {len(self)} characters)"
