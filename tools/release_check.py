@@ -15,7 +15,8 @@ from pathlib import Path
 from wheel_check import BIN, ROOT, build, run
 
 NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
-MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'  # as newer releases expect
+# Newer releases expect bin and the like to be links.
+MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'
 PLUGIN = "no_processes"
 # Its tests ask the operating system about the processor, or are about processes only.
 UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")

@@ -100,7 +100,7 @@ def check_cimport(bin, folder):
 
 def check_types(bin):
     """Compare the stubs with the installed modules, and measure how much of the public API has types."""
-    tools = ("mypy", "types-tqdm", "basedpyright")
+    tools = ("mypy", "types-tqdm", "matplotlib", "basedpyright")
     run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
     run(bin / "python", "-m", "mypy.stubtest", "charrnn", cwd=bin, env=environment(bin))
     command = (bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", "--outputjson")
