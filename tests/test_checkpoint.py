@@ -73,6 +73,8 @@ def test_resume_keeps_the_best_weights_and_patience(path):
         charrnn.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT)
         again = charrnn.train_text(RANDOM, epochs=100, resume=path, **OVERFIT)
         assert digest(again.rnn) == digest(whole.rnn), k
+        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
+        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
         assert again.history.stop_reason == "patience"
         assert again.history.kept_step == whole.history.kept_step
 

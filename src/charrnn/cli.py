@@ -2,23 +2,31 @@
 
 import argparse
 import errno
+import io
 import json
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
 from .loop import History
-from .model import DEFAULTS, load, train_records, train_text
+from .model import DEFAULTS, CharRNN, load, train_records, train_text
 from .reader import decode_text, read_bytes
+from .vocabulary import AnyText
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Arguments: TypeAlias = argparse.Namespace
 
 # Exit codes; 2 is also argparse's own for a wrong command line.
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _SAMPLE_LENGTH = 300
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     _speak_utf8()
     arguments = _parser().parse_args(argv)
@@ -37,29 +45,29 @@ def main(argv=None):
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
 
 
-def _speak_utf8():
+def _speak_utf8() -> None:
     """Read and write UTF-8 whatever the locale, with newlines as they are."""
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", newline="\n")
 
 
-def _utf8_argument(value):
+def _utf8_argument(value: str) -> str:
     """Return a command-line argument as the UTF-8 it was typed in, whatever the locale made of it."""
     return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-def _text(model, value):
+def _text(model: CharRNN, value: str | None) -> AnyText:
     """Return a UTF-8 argument as the kind of text that the model reads."""
     return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes and value is not None else value
 
 
-def _print(text, end="\n"):
+def _print(text: str | bytes, end: str = "\n") -> None:
     """Print str or bytes."""
     sys.stdout.buffer.write((text if isinstance(text, bytes) else text.encode("utf-8")) + end.encode())
 
 
-def _explain(error):
+def _explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
@@ -68,11 +76,11 @@ def _explain(error):
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that tells a default where there is one."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, "") else super()._get_help_string(action)
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="charrnn",
         description="Learn a text one character at a time, then write and score text.",
@@ -91,7 +99,7 @@ def _parser():
     return parser
 
 
-def _add_train(commands):
+def _add_train(commands: "Commands") -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a text file",
@@ -130,7 +138,7 @@ def _add_train(commands):
     train.set_defaults(run=_train)
 
 
-def _add_controls(add):
+def _add_controls(add: Callable[..., argparse.Action]) -> None:
     add("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue; - reads it from standard input")
     add("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely")
     add("--top-k", type=int, metavar="K", help="draw among the K most likely characters")
@@ -144,7 +152,7 @@ def _add_controls(add):
     add("--skip-unknown", action="store_true", help="leave out characters of the prime that the model does not know")
 
 
-def _add_generate(commands):
+def _add_generate(commands: "Commands") -> None:
     generate = commands.add_parser(
         "generate",
         help="write text with a model",
@@ -163,7 +171,7 @@ def _add_generate(commands):
     generate.set_defaults(run=_generate)
 
 
-def _add_score(commands):
+def _add_score(commands: "Commands") -> None:
     score = commands.add_parser(
         "score",
         help="tell how much lines of text surprise a model",
@@ -179,7 +187,7 @@ def _add_score(commands):
 _NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate")  # a model's own, or the default, if not given
 
 
-def _train(arguments):
+def _train(arguments: Arguments) -> None:
     if arguments.extend and arguments.start is None:
         raise ValueError("--extend needs --start")
     if arguments.remember and not arguments.records:
@@ -207,12 +215,13 @@ def _train(arguments):
     try:
         model = _train_on(arguments, options)
     except TrainingInterrupted as interrupt:
-        _report(interrupt.model, arguments)
+        if interrupt.model is not None:
+            _report(interrupt.model, arguments)
         raise
     _report(model, arguments)
 
 
-def _train_on(arguments, options):
+def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     start = None if arguments.start is None else load(arguments.start)
     of_bytes = arguments.bytes if start is None else start.vocabulary.of_bytes
     text = _read(arguments.file, of_bytes)
@@ -226,7 +235,7 @@ def _train_on(arguments, options):
     return (train_text if start is None else start.train_text)(text, **options)
 
 
-def _read(path, of_bytes):
+def _read(path: str | None, of_bytes: bool) -> AnyText:
     """Return the text to train on, as bytes or str."""
     if path is None:
         text = _python_documentation()
@@ -235,13 +244,13 @@ def _read(path, of_bytes):
     return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
 
 
-def _lines(text):
+def _lines(text: AnyText) -> list[AnyText]:
     """Return the lines of a text (str or bytes) that are not empty."""
     feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
     return [line for line in (line.removesuffix(carriage) for line in text.split(feed)) if line]
 
 
-def _check_writable(path):
+def _check_writable(path: str) -> None:
     """Raise what would keep a model from being saved to path: better before training than after."""
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
@@ -252,17 +261,18 @@ def _check_writable(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _python_documentation():
+def _python_documentation() -> str:
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics.values())
 
 
-def _report(model, arguments):
+def _report(model: CharRNN, arguments: Arguments) -> None:
     if arguments.output is not None:
         model.save(arguments.output)
     if arguments.plot is not None and model.history.reports:
-        model.history.plot().figure.savefig(arguments.plot, dpi=150)
+        figure: Any = model.history.plot().figure
+        figure.savefig(arguments.plot, dpi=150)
     for text in model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7):
         _print(text)
     sys.stdout.buffer.flush()
@@ -275,7 +285,7 @@ def _report(model, arguments):
     print(f"saved to {arguments.output}" if arguments.output is not None else "not saved (-o MODEL saves it)")
 
 
-def _print_losses(history):
+def _print_losses(history: History) -> None:
     kept = history.kept
     if kept is None:
         return
@@ -286,11 +296,11 @@ def _print_losses(history):
         print(f"validation     {_figures(kept.validation_nll)}")
 
 
-def _figures(nll):
+def _figures(nll: float) -> str:
     return f"{nll / math.log(2):.3f} bits per character ({nll:.3f} nats)"
 
 
-def _generate(arguments):
+def _generate(arguments: Arguments) -> None:
     model = load(arguments.model)
     prime = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if arguments.prime == "-" else arguments.prime
     prime = _text(model, prime)
@@ -313,7 +323,7 @@ def _generate(arguments):
         _print(prime + text)
 
 
-def _check_no_drawing(arguments):
+def _check_no_drawing(arguments: Arguments) -> None:
     """Raise if an option that only counts where characters are drawn is given beside --n-best."""
     given = {"count": arguments.count != 1, "temperature": arguments.temperature != 1} | {
         name: getattr(arguments, name) not in (None, False)
@@ -323,7 +333,7 @@ def _check_no_drawing(arguments):
         raise ValueError(f"--{name.replace('_', '-')} has no part in a search for the most probable texts (--n-best)")
 
 
-def _score(arguments):
+def _score(arguments: Arguments) -> None:
     model = load(arguments.model)
     number = 0
     for lines in _arriving_lines():
@@ -332,10 +342,11 @@ def _score(arguments):
         number += len(lines)
 
 
-def _arriving_lines():
+def _arriving_lines() -> Iterator[list[bytes]]:
     """Yield lists of whole lines (bytes) from standard input as they arrive: many at once from a file, one by one from a person."""
-    rest = b""
-    while data := sys.stdin.buffer.read1(1 << 20):
+    rest, stdin = b"", sys.stdin.buffer
+    assert isinstance(stdin, io.BufferedReader)
+    while data := stdin.read1(1 << 20):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
             yield lines
@@ -343,14 +354,14 @@ def _arriving_lines():
         yield [rest]
 
 
-def _decoded(line, number):
+def _decoded(line: bytes, number: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"line {number} is not UTF-8 at byte {error.start}") from error
 
 
-def _score_lines(model, texts, before, arguments):
+def _score_lines(model: CharRNN, texts: Sequence[AnyText], before: int, arguments: Arguments) -> None:
     """Print the scores of texts, which so many lines came before."""
     on_unknown = "skip" if arguments.skip_unknown else "error"
     try:
@@ -368,7 +379,7 @@ def _score_lines(model, texts, before, arguments):
     sys.stdout.flush()
 
 
-def _print_score(model, text, score, on_unknown, arguments):
+def _print_score(model: CharRNN, text: AnyText, score: float, on_unknown: str, arguments: Arguments) -> None:
     bits = (-model.log_probs(text, on_unknown=on_unknown) / math.log(2)).tolist() if arguments.per_char else []
     if not arguments.json:
         print(" ".join(f"{number:.4f}" for number in [score, *bits]))
@@ -378,7 +389,7 @@ def _print_score(model, text, score, on_unknown, arguments):
     print(json.dumps(line | ({"per_character": bits} if arguments.per_char else {}), ensure_ascii=False))
 
 
-def _info(arguments):
+def _info(arguments: Arguments) -> None:
     model = load(arguments.model)
     rnn, history = model.rnn, model.history
     parameters = sum(view.size for view in rnn.params.views().values())

@@ -54,19 +54,32 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1)
     return number
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None, finite: bool = True) -> float:
-    """Return value as a float that is a number, above or at least a bound; or raise TypeError or ValueError that names the argument."""
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    minimum: float = -math.inf,
+    below: float = math.inf,
+    maximum: float = math.inf,
+    finite: bool = True,
+) -> float:
+    """Return value as a float that is a number within bounds; or raise TypeError or ValueError that names the argument."""
     try:
         number = None if isinstance(value, (bool, str, bytes)) else float(value)
     except (TypeError, ValueError):
         number = None
     if number is None:
         raise TypeError(f"{name} must be a number, not {value!r}")
-    wrong = math.isnan(number) or (finite and math.isinf(number))
-    wrong = wrong or (above is not None and not number > above) or (minimum is not None and not number >= minimum)
-    if wrong:
-        bound = f" above {above:g}" if above is not None else "" if minimum is None else f" of at least {minimum:g}"
-        raise ValueError(f"{name} must be a {'finite ' if finite else ''}number{bound}, not {value!r}")
+    if (
+        not (minimum <= number <= maximum)
+        or (math.isfinite(above) and number <= above)
+        or (math.isfinite(below) and number >= below)
+        or (finite and math.isinf(number))
+    ):
+        bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
+        words = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
+        raise ValueError(f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {value!r}")
     return number
 
 

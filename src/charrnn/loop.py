@@ -7,11 +7,23 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import DivergedError, check_integer, check_number
+from .parameters import Parameters, Real, Workspace
+from .reader import RecordStream, TextStream
+
+if TYPE_CHECKING:  # what is seen here of a network is that it trains on windows
+    from matplotlib.axes import Axes
+
+    from .rnn import RNN
+
+Stream: TypeAlias = TextStream | RecordStream
 
 _log = logging.getLogger("charrnn")
 
@@ -52,14 +64,17 @@ class Progress:
     validation_nll: float | None = None
 
     @property
-    def bpc(self):
+    def bpc(self) -> float:
         """Training loss in bits per character."""
         return self.nll / math.log(2)
 
     @property
-    def perplexity(self):
+    def perplexity(self) -> float:
         """exp(nll)."""
         return math.exp(self.nll)
+
+
+Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 
 
 @dataclass
@@ -70,32 +85,32 @@ class History:
     whose weights were kept, where those were not the last.
     """
 
-    reports: list = field(default_factory=list)
+    reports: list[Progress] = field(default_factory=list)
     stop_reason: str | None = None
     kept_step: int | None = None
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Updates done."""
         return self.reports[-1].step if self.reports else 0
 
     @property
-    def kept(self):
+    def kept(self) -> Progress | None:
         """The report of the weights that the model has, or None if there is no report."""
         chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
         return chosen[-1] if chosen else None
 
     @property
-    def losses(self):
+    def losses(self) -> list[float]:
         """Training losses of the reports, nats per character."""
         return [report.nll for report in self.reports]
 
     @property
-    def validation_losses(self):
+    def validation_losses(self) -> list[float]:
         """Losses on the held-out text, nats per character, one an epoch."""
         return [report.validation_nll for report in self.reports if report.validation_nll is not None]
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
 
         Parameters
@@ -122,18 +137,18 @@ class History:
             ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss (nats per character)")
-        bits = ax.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2)))
+        bits = ax.secondary_yaxis("right", functions=(_bits, _nats))
         bits.set_ylabel("bits per character")
         ax.grid(alpha=0.25)
         ax.legend(frameon=False)
         return ax
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
         return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [asdict(report) for report in self.reports]}
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: dict[str, Any]) -> "History":
         """Return the history that `to_dict` made values of."""
         return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
 
@@ -162,7 +177,7 @@ class Budget:
     patience: float
 
     @classmethod
-    def check(cls, epochs, steps, seconds, patience):
+    def check(cls, epochs: int | None, steps: int | None, seconds: float | None, patience: int | None) -> "Budget":
         """Return a Budget of valid limits, or raise."""
         if epochs is None and steps is None and seconds is None:
             epochs = 10
@@ -173,7 +188,7 @@ class Budget:
             math.inf if patience is None else check_integer("patience", patience, 1),
         )
 
-    def reached(self, at, seconds):
+    def reached(self, at: Position, seconds: float) -> str | None:
         """Return the name of the limit reached at a Position, or None."""
         done = {
             "epochs": at.epoch >= self.epochs,
@@ -184,7 +199,15 @@ class Budget:
         return next((name for name, reached in done.items() if reached), None)
 
 
-def validate(rnn, stream):
+def _bits(nats: Any) -> Any:
+    return nats / math.log(2)
+
+
+def _nats(bits: Any) -> Any:
+    return bits * math.log(2)
+
+
+def validate(rnn: "RNN", stream: Stream) -> float:
     """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
     work = rnn.workspace(stream.seq_length, stream.batch_size)
     total = 0.0
@@ -199,42 +222,42 @@ def validate(rnn, stream):
 class _Bar:
     """A tqdm bar of characters, or nothing."""
 
-    def __init__(self, show, total):
-        self.bar = None
+    def __init__(self, show: bool, total: float | None) -> None:
+        self.bar: Any = None
         if show:
             from tqdm import tqdm  # here, because a host that trains nothing should not pay for its import
 
             self.bar = tqdm(total=total, unit=" chars", unit_scale=True, dynamic_ncols=True, leave=True)
 
-    def update(self, characters, nll):
+    def update(self, characters: int, nll: float) -> None:
         if self.bar is not None and characters:
             self.bar.set_postfix_str(f"{nll:.3f} nats/char, {nll / math.log(2):.3f} bits/char", refresh=False)
             self.bar.update(characters)
 
-    def close(self):
+    def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
 
 def fit(
-    rnn,
-    stream,
+    rnn: "RNN",
+    stream: Stream,
     *,
-    epochs=None,
-    steps=None,
-    seconds=None,
-    patience=None,
-    decay=1.0,
-    threshold=None,
-    validation=None,
-    best=None,
-    callback=None,
-    progress=False,
-    history=None,
-    position=None,
-    state=None,
-    save=None,
-):
+    epochs: int | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    patience: int | None = None,
+    decay: float = 1.0,
+    threshold: float | None = None,
+    validation: Stream | None = None,
+    best: Parameters | None = None,
+    callback: Callback | None = None,
+    progress: bool | None = False,
+    history: History | None = None,
+    position: Position | None = None,
+    state: Real | None = None,
+    save: Callable[[Position, Real], None] | None = None,
+) -> History:
     """Train rnn on stream until a budget is used up; return a History.
 
     Parameters
@@ -294,7 +317,21 @@ def fit(
     return history
 
 
-def _run(rnn, stream, work, at, budget, decay, threshold, validation, best, callback, save, history, bar):
+def _run(
+    rnn: "RNN",
+    stream: Stream,
+    work: Workspace,
+    at: Position,
+    budget: Budget,
+    decay: float,
+    threshold: float | None,
+    validation: Stream | None,
+    best: Parameters | None,
+    callback: Callback | None,
+    save: Callable[[Position, Real], None] | None,
+    history: History,
+    bar: _Bar,
+) -> None:
     if at.smooth_loss is None:
         at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
     report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
@@ -356,19 +393,19 @@ def _run(rnn, stream, work, at, budget, decay, threshold, validation, best, call
     history.stop_reason = reason
 
 
-def _decayed(rate, decay, epochs):
+def _decayed(rate: float, decay: float, epochs: int) -> float:
     """Return rate * decay ** epochs, made of products only: a power may differ in its last bit between machines."""
     for _ in range(epochs if decay != 1 else 0):
         rate *= decay
     return rate
 
 
-def _figures(report):
+def _figures(report: Progress) -> str:
     measured = "" if report.validation_nll is None else f", validation {report.validation_nll:.4f}"
     return f"training {report.nll:.4f}{measured} nats per character"
 
 
-def _smoothed(smooth, losses, inputs, stream):
+def _smoothed(smooth: float, losses: NDArray[np.float64], inputs: NDArray[np.int32], stream: Stream) -> float:
     """Return the exponentially smoothed loss per window after these losses, a short last window counted as if it were whole."""
     scale = np.full(len(losses), 1.0 / stream.batch_size)
     scale[-1] *= stream.seq_length / (len(inputs) - (len(losses) - 1) * stream.seq_length)
@@ -376,7 +413,7 @@ def _smoothed(smooth, losses, inputs, stream):
     return smooth * _SMOOTHING ** len(losses) + (1 - _SMOOTHING) * float(np.dot(decay, losses * scale))
 
 
-def _next_crossing(count, took, stream):
+def _next_crossing(count: int, took: float, stream: Stream) -> int:
     """Return how many windows to hand to C next, so that it is away for about _CROSSING seconds."""
     affordable = int(count * _CROSSING / max(took, 1e-9))
     largest = max(1, _LARGEST_CROSSING // (stream.seq_length * stream.batch_size))

@@ -1,15 +1,22 @@
 """The network on text: train, go on, generate, score, save."""
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer
 from .loop import History
-from .reader import read_bytes, read_text
+from .novelty import RecordIndex
+from .reader import StrPath, read_bytes, read_text
 from .rnn import RNN
+from .sampling import Controls
 from .seeding import random_seed
+from .training import Options
+from .vocabulary import AnyText, Vocabulary
 
 # What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
 DEFAULTS = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
@@ -38,7 +45,7 @@ class CharRNN:
     p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
     """
 
-    def __init__(self, rnn, vocabulary, history, index=None):
+    def __init__(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
         if rnn.vocab_size != vocabulary.symbols:
             raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {vocabulary.symbols} symbols")
         self.rnn = rnn
@@ -46,7 +53,7 @@ class CharRNN:
         self.history = history
         self.index = index
 
-    def generate(self, length, *, prime="", seed=None, **controls):
+    def generate(self, length: int, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]) -> AnyText:
         """Write text.
 
         Parameters
@@ -98,7 +105,17 @@ class CharRNN:
         """
         return self.generate_many(1, length, prime=prime, seed=seed, **controls)[0]
 
-    def generate_many(self, count, length, *, unique=False, novel=False, prime="", seed=None, **controls):
+    def generate_many(
+        self,
+        count: int,
+        length: int,
+        *,
+        unique: bool = False,
+        novel: bool = False,
+        prime: str | bytes = "",
+        seed: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> list[AnyText]:
         """Write count texts as a batch, each as `generate` would.
 
         Parameters
@@ -130,20 +147,24 @@ class CharRNN:
         count = check_integer("count", count, 0)
         if novel and self.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
-        start, controls = self._begin(length, prime, controls)
+        start, checked = self._begin(length, prime, controls)
         seed = random_seed() if seed is None else seed
         tries = 100 * count + 1000 if unique or novel else count
-        chosen, seen = [], set()
-        for text in sampling.texts(self.rnn, self.vocabulary, controls, start, length, seed, tries):
+        known = self.index if novel and self.index is not None else ()
+        chosen: list[AnyText] = []
+        seen: set[AnyText] = set()
+        for text in sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, tries):
             if len(chosen) == count:
                 break
-            if (unique and text in seen) or (novel and self._prime(prime) + text in self.index):
+            if (unique and text in seen) or self._prime(prime) + text in known:
                 continue
             seen.add(text)
             chosen.append(text)
         return chosen
 
-    def stream(self, length=None, *, prime="", seed=None, **controls):
+    def stream(
+        self, length: int | None = None, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]
+    ) -> Iterator[AnyText]:
         """Return an iterator of the characters that `generate` would write, one by one, without end if length is None.
 
         Examples
@@ -153,11 +174,22 @@ class CharRNN:
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
         """
-        length = math.inf if length is None else length
-        start, controls = self._begin(length, prime, controls)
-        return sampling.stream(self.rnn, self.vocabulary, controls, start, length, seed)
+        limit = math.inf if length is None else length
+        start, checked = self._begin(limit, prime, controls)
+        return sampling.stream(self.rnn, self.vocabulary, checked, start, limit, seed)
 
-    def beam_search(self, length, *, n_best=1, width=None, prime="", allowed=None, forbidden=None, min_length=0, on_unknown="error"):
+    def beam_search(
+        self,
+        length: int,
+        *,
+        n_best: int = 1,
+        width: int | None = None,
+        prime: str | bytes = "",
+        allowed: str | bytes | None = None,
+        forbidden: str | bytes | None = None,
+        min_length: int = 0,
+        on_unknown: str = "error",
+    ) -> list[tuple[AnyText, float]]:
         """Search the most probable texts.
 
         Parameters
@@ -186,26 +218,26 @@ class CharRNN:
         """
         n_best = check_integer("n_best", n_best, 1)
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
-        controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
-        start, controls = self._begin(length, prime, controls)
-        found = sampling.beam_search(self.rnn, self.vocabulary, controls, start, length, width)
-        return found[:n_best]
+        controls: Controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
+        start, checked = self._begin(length, prime, controls)
+        return sampling.beam_search(self.rnn, self.vocabulary, checked, start, length, width)[:n_best]
 
-    def _begin(self, length, prime, controls):
+    def _begin(self, length: float, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
         """Return the state after prime and the checked controls of texts of a length."""
-        on_unknown = controls.pop("on_unknown", "error")
+        options: dict[str, Any] = {**controls}
+        on_unknown = options.pop("on_unknown", "error")
         if length != math.inf:
             check_integer("length", length, 0)
-        checked = sampling.Sampling.check(self.vocabulary, **controls)
+        checked = sampling.Sampling.check(self.vocabulary, **options)
         if checked.min_length > length:
             raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
         return sampling.Prime(self.rnn, self.vocabulary, self._prime(prime), on_unknown=on_unknown), checked
 
-    def _prime(self, prime):
+    def _prime(self, prime: AnyText) -> AnyText:
         """Return prime, where "" (the default) is the empty text of any model."""
         return self.vocabulary.empty if prime == "" else prime
 
-    def log_probs(self, text, *, on_unknown="error"):
+    def log_probs(self, text: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
         A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
@@ -218,7 +250,7 @@ class CharRNN:
         ids = self.vocabulary.encode(text, on_unknown=on_unknown)
         return -scoring.nll(self.rnn, self.vocabulary, ids, np.array([0]), np.array([len(ids)]))[:, 0]
 
-    def score(self, text, *, on_unknown="error"):
+    def score(self, text: str | bytes, *, on_unknown: str = "error") -> float:
         """Return the mean surprise of text in bits per character: low for text like the training text.
 
         Parameters
@@ -235,7 +267,7 @@ class CharRNN:
         """
         return float(scoring.bits_per_symbol(self.rnn, self.vocabulary, [text], "text", on_unknown)[0])
 
-    def score_many(self, texts, *, on_unknown="error"):
+    def score_many(self, texts: Iterable[str | bytes], *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
@@ -246,13 +278,14 @@ class CharRNN:
         """
         return scoring.bits_per_symbol(self.rnn, self.vocabulary, list(texts), "texts[{}]", on_unknown)
 
-    def next_probs(self, prefix, *, on_unknown="error"):
+    def next_probs(self, prefix: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         work = self.rnn.workspace(1, 1)
         work.hs[0] = sampling.Prime(self.rnn, self.vocabulary, self._prime(prefix), "prefix", on_unknown).state
-        return self.rnn.next_probs(work)[0]
+        (p,) = self.rnn.next_probs(work)
+        return np.asarray(p)
 
-    def train_text(self, text, *, extend=False, **options):
+    def train_text(self, text: str | bytes, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
         """Go on training with another text; the model changes in place.
 
         Parameters
@@ -288,28 +321,37 @@ class CharRNN:
             raise ValueError("this is a model of records: train_records goes on with it")
         return self._go_on(training.Text(text, known=self.vocabulary, extend=extend), options)
 
-    def train_file(self, path, *, extend=False, **options):
+    def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
         """Go on training with a file, as `train_text` does with its text."""
         return self.train_text(read_bytes(path) if self.vocabulary.of_bytes else read_text(path), extend=extend, **options)
 
-    def train_records(self, strings, *, extend=False, remember=False, **options):
+    def train_records(
+        self, strings: Iterable[str | bytes], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]
+    ) -> "CharRNN":
         """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`."""
         if not self.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
         return self._go_on(training.Records(strings, known=self.vocabulary, extend=extend, remember=remember), options)
 
-    def _go_on(self, source, options):
+    def _go_on(self, source: training.Text | training.Records, options: Options) -> "CharRNN":
         fixed = {"hidden_size": self.rnn.hidden_size, "dtype": self.rnn.dtype}
         for name in options.keys() & (fixed.keys() | {"alphabet"}):
             raise TypeError(f"{name} is fixed for a model that goes on training")
-        network, options = _split(persistence.config(self.rnn) | options | fixed)
+        network, rest = _split({**persistence.config(self.rnn), **options, **fixed})
         rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
         places = list(range(len(self.vocabulary))) + [len(source.vocabulary)] * self.vocabulary.records
         rnn.params.grow_from(self.rnn.params, places)
         index = self.index if source.index is None else source.index.union(self.index)
-        return self._train(rnn, source, index, History(), options)
+        return self._train(rnn, source, index, History(), rest)
 
-    def _train(self, rnn, source, index, history, options):
+    def _train(
+        self,
+        rnn: RNN,
+        source: training.Text | training.Records,
+        index: RecordIndex | None,
+        history: History,
+        options: dict[str, Any],
+    ) -> "CharRNN":
         """Train rnn and make it this model's, if only by one step; but not where it diverged."""
         try:
             training.train(rnn, source, history, index=index, **options)
@@ -327,18 +369,18 @@ class CharRNN:
         self._become(rnn, source.vocabulary, history, index)
         return self
 
-    def _become(self, rnn, vocabulary, history, index):
+    def _become(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None) -> None:
         self.rnn, self.vocabulary, self.history, self.index = rnn, vocabulary, history, index
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
         persistence.save(path, persistence.Saved(self.rnn, self.vocabulary, self.history, self.index))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"CharRNN(hidden_size={self.rnn.hidden_size}, {len(self.vocabulary)} characters, {self.history.steps} steps)"
 
 
-def train_text(text, *, alphabet="characters", **options):
+def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
     """Train a model on a text.
 
     Parameters
@@ -398,7 +440,7 @@ def train_text(text, *, alphabet="characters", **options):
     return _new(training.Text(text, alphabet), options)
 
 
-def train_file(path, *, alphabet="characters", **options):
+def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
     """Train a model on a UTF-8 text file.
 
     Parameters
@@ -422,7 +464,9 @@ def train_file(path, *, alphabet="characters", **options):
     return train_text(read_bytes(path) if alphabet == "bytes" else read_text(path), alphabet=alphabet, **options)
 
 
-def train_records(strings, *, alphabet="characters", remember=False, **options):
+def train_records(
+    strings: Iterable[str | bytes], *, alphabet: str = "characters", remember: bool = False, **options: Unpack[Options]
+) -> CharRNN:
     """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
 
     Parameters
@@ -450,15 +494,15 @@ def train_records(strings, *, alphabet="characters", remember=False, **options):
     return _new(training.Records(strings, alphabet, remember=remember), options)
 
 
-def _new(source, options):
+def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
     """Train a new model on a source."""
-    network, options = _split({"hidden_size": 100, **DEFAULTS, **options})
+    network, rest = _split({"hidden_size": 100, **DEFAULTS, **options})
     rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
     model = CharRNN(rnn, source.vocabulary, History(), source.index)
-    return model._train(rnn, source, source.index, model.history, options)
+    return model._train(rnn, source, source.index, model.history, rest)
 
 
-def _split(options):
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the network and those of the training; the seed is for both."""
     options = {**options, "seed": options.get("seed", 0)}
     names = {
@@ -476,7 +520,7 @@ def _split(options):
     return network, {name: value for name, value in options.items() if name not in names or name == "seed"}
 
 
-def load(path):
+def load(path: StrPath) -> CharRNN:
     """Return the CharRNN that `CharRNN.save` wrote to path.
 
     Raises

@@ -1,11 +1,13 @@
 """Which records a model was trained on, kept small: for `CharRNN.generate_many(novel=True)`."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def _fingerprint(record):
+def _fingerprint(record: str | bytes) -> int:
     data = record if isinstance(record, bytes) else record.encode("utf-8")
     return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
 
@@ -19,22 +21,22 @@ class RecordIndex:
         Ascending.
     """
 
-    def __init__(self, fingerprints):
+    def __init__(self, fingerprints: NDArray[np.uint32]) -> None:
         self.fingerprints = fingerprints
 
     @classmethod
-    def of(cls, records):
+    def of(cls, records: Iterable[str | bytes]) -> "RecordIndex":
         """Return the index of an iterable of str or bytes."""
         return cls(np.unique(np.fromiter(map(_fingerprint, records), np.uint32)))
 
-    def union(self, other):
+    def union(self, other: "RecordIndex | None") -> "RecordIndex":
         """Return an index of what is in this one or in other, which may be None."""
         return self if other is None else RecordIndex(np.union1d(self.fingerprints, other.fingerprints))
 
-    def __contains__(self, record):
+    def __contains__(self, record: str | bytes) -> bool:
         value = np.uint32(_fingerprint(record))
         place = np.searchsorted(self.fingerprints, value)
-        return place < len(self.fingerprints) and bool(self.fingerprints[place] == value)
+        return bool(place < len(self.fingerprints) and self.fingerprints[place] == value)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.fingerprints)

@@ -64,10 +64,11 @@ class Parameters:
         return {"Wxh": self.Wxh[:, :H], "Whh": self.Whh[:, :H], "Why": self.Why[:, :V], "bh": self.bh[:H], "by": self.by[:V]}
 
     def copy_from(self, other: "Parameters") -> None:
-        """Take over the values of other, which has the same shape."""
-        self.block[...] = other.block
+        """Take over the values of other, which has the same shape, but for the padding."""
+        for here, there in zip(self.views().values(), other.views().values(), strict=True):
+            here[...] = there
 
-    def grow_from(self, other, places):
+    def grow_from(self, other: "Parameters", places: list[int]) -> None:
         """Take over the values of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
         here, there = self.views(), other.views()
         here["Wxh"][places], here["Why"][:, places] = there["Wxh"], there["Why"]
@@ -75,11 +76,11 @@ class Parameters:
         here["by"][...] = there["by"].min()
         here["by"][places] = there["by"]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the block only: the five arrays are views of it, and would come back as arrays of their own."""
         return Parameters, (self.hidden_size, self.vocab_size, self.block.dtype), self.block
 
-    def __setstate__(self, block):
+    def __setstate__(self, block: Real) -> None:
         self.block[...] = block
 
 

@@ -25,16 +25,22 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import ModelFormatError, check_integer, check_number
 from .loop import History, Position
 from .novelty import RecordIndex
-from .parameters import NAMES, Parameters
+from .parameters import NAMES, Parameters, Real
+from .reader import StrPath
 from .rnn import RNN
 from .vocabulary import Vocabulary
+
+_Tensors: TypeAlias = dict[str, NDArray[Any]]
 
 _FORMAT, _VERSION = "charrnn", "1"
 _MEMORY, _BEST = ([f"{part}.{name}" for name in NAMES] for part in ("memory", "best"))
@@ -46,9 +52,9 @@ class Training:
     """What a checkpoint holds beside the model: where training stands, what it was started with, and the best weights so far."""
 
     position: Position
-    options: dict
+    options: dict[str, Any]
     text_sha256: str
-    state: np.ndarray
+    state: Real
     best: Parameters | None
 
 
@@ -63,12 +69,12 @@ class Saved:
     training: Training | None = None
 
 
-def config(rnn):
+def config(rnn: RNN) -> dict[str, Any]:
     """Return the options of rnn that a file keeps."""
     return {name: getattr(rnn, name) for name in _CONFIG}
 
 
-def save(path, saved):
+def save(path: StrPath, saved: Saved) -> None:
     """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment leaves the old file or the new one.
 
     Raises
@@ -79,7 +85,7 @@ def save(path, saved):
     from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
 
     rnn, vocabulary, training = saved.rnn, saved.vocabulary, saved.training
-    tensors = dict(rnn.params.views())
+    tensors: _Tensors = dict(rnn.params.views())
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -102,7 +108,7 @@ def save(path, saved):
     write_atomically(path, to_bytes(tensors, metadata))
 
 
-def load(path):
+def load(path: StrPath) -> Saved:
     """Return the `Saved` of a model file or checkpoint.
 
     Raises
@@ -138,7 +144,7 @@ def load(path):
         raise ModelFormatError(f"{path} is damaged: {error}") from error
 
 
-def _build(metadata, tensors):
+def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
     if metadata["sha256"] != _digest(tensors):
         raise ValueError("the weights do not match their SHA-256")
     index = _index(tensors.pop("remembered", None))
@@ -161,7 +167,7 @@ def _build(metadata, tensors):
     return Saved(rnn, vocabulary, History.from_dict(json.loads(metadata["history"])), index, training)
 
 
-def _vocabulary(metadata):
+def _vocabulary(metadata: dict[str, str]) -> Vocabulary:
     kind, alphabet = metadata["kind"], metadata["alphabet"]
     if kind not in ("text", "records"):
         raise ValueError(f"kind is {kind!r}")
@@ -170,7 +176,7 @@ def _vocabulary(metadata):
     return Vocabulary(metadata["vocabulary"], records=kind == "records", of_bytes=alphabet == "bytes")
 
 
-def _index(fingerprints):
+def _index(fingerprints: NDArray[Any] | None) -> RecordIndex | None:
     if fingerprints is None:
         return None
     if fingerprints.dtype != np.uint32 or fingerprints.ndim != 1 or (fingerprints[1:] <= fingerprints[:-1]).any():
@@ -178,7 +184,7 @@ def _index(fingerprints):
     return RecordIndex(fingerprints)
 
 
-def _check_tensors(tensors, options, V):
+def _check_tensors(tensors: _Tensors, options: dict[str, Any], V: int) -> None:
     dtype, H = tensors["Whh"].dtype, tensors["bh"].size
     shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,), "state": (options["batch_size"], H)}
     for name, tensor in tensors.items():
@@ -191,12 +197,12 @@ def _check_tensors(tensors, options, V):
             raise ValueError(f"{name} has negative values")
 
 
-def _fill(parameters, tensors, names):
+def _fill(parameters: Parameters, tensors: _Tensors, names: Iterable[str]) -> None:
     for view, name in zip(parameters.views().values(), names, strict=True):
         view[...] = tensors[name]
 
 
-def _position(values):
+def _position(values: dict[str, Any]) -> Position:
     position = Position(**values)
     for name in ("epoch", "window", "step", "characters", "best_epoch"):
         check_integer(name, getattr(position, name), 0, 2**63 - 1)
@@ -207,14 +213,14 @@ def _position(values):
     return position
 
 
-def _digest(tensors):
+def _digest(tensors: _Tensors) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
     return digest.hexdigest()
 
 
-def write_atomically(path, data):
+def write_atomically(path: StrPath, data: bytes) -> None:
     """Write bytes so that path holds all of its old content or all of the new at any moment, and the new after a power cut.
 
     The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.

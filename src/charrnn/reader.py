@@ -2,17 +2,23 @@
 
 import os
 import stat
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import check_integer
 from .seeding import permutation
 from .vocabulary import Vocabulary
 
+StrPath: TypeAlias = str | os.PathLike[str]
+Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
+_Content = TypeVar("_Content", bound=str | bytes)
+
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
 
 
-def read_bytes(path):
+def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file.
 
     Raises
@@ -28,7 +34,7 @@ def read_bytes(path):
         return file.read()
 
 
-def read_text(path):
+def read_text(path: StrPath) -> str:
     """Return the text of a UTF-8 file with its newlines as they are and without a byte order mark.
 
     Parameters
@@ -45,7 +51,7 @@ def read_text(path):
     return decode_text(read_bytes(path), os.fspath(path))
 
 
-def decode_text(data, name):
+def decode_text(data: bytes, name: str) -> str:
     """Return the text of UTF-8 bytes without a byte order mark; name is what to call them in an error."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{name} looks like UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8")
@@ -57,7 +63,7 @@ def decode_text(data, name):
     return check_length(name, text)
 
 
-def check_length(name, text):
+def check_length(name: str, text: _Content) -> _Content:
     """Return text (str or bytes) if it is long enough to train on, or raise ValueError."""
     if len(text) < 2:
         unit = "byte" if isinstance(text, bytes) else "character"
@@ -80,7 +86,7 @@ class TextStream:
 
     resets = False  # the state is carried from window to window
 
-    def __init__(self, ids, seq_length, batch_size=1):
+    def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
         self.ids = ids
         self.seq_length = seq_length
         self.targets = len(ids) - 1
@@ -88,10 +94,10 @@ class TextStream:
         self.length = -(-self.targets // batch_size)
         self.windows = -(-self.length // seq_length)
 
-    def begin(self, epoch):
+    def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""
 
-    def read(self, window, count):
+    def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
         start = window * self.seq_length
         stop = min(start + count * self.seq_length, self.length)
@@ -122,7 +128,7 @@ class RecordStream:
 
     resets = True
 
-    def __init__(self, ids, lengths, boundary, batch_size=1, seed=0):
+    def __init__(self, ids: NDArray[Any], lengths: NDArray[np.int64], boundary: int, batch_size: int = 1, seed: int = 0) -> None:
         self.ids = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
         self.lengths, self.boundary, self.batch_size, self.seed = lengths, boundary, batch_size, seed
         self.starts = np.cumsum(lengths) - lengths
@@ -131,7 +137,7 @@ class RecordStream:
         self.windows = -(-len(lengths) // batch_size)
         self.order = np.arange(len(lengths))
 
-    def begin(self, epoch):
+    def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""
         n, B = len(self.lengths), self.batch_size
         self.order = permutation(n, self.seed, epoch)
@@ -143,17 +149,17 @@ class RecordStream:
             batches = self.order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
             self.order = np.concatenate([batches.ravel(), self.order[whole * B :]])
 
-    def read(self, window, count):
+    def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (count * seq_length, batch_size)."""
         B = self.batch_size
         count = min(count, self.windows - window)
         chosen = self.order[window * B : (window + count) * B]
         starts, lengths = np.zeros(count * B, np.int64), np.full(count * B, -1)
         starts[: len(chosen)], lengths[: len(chosen)] = self.starts[chosen], self.lengths[chosen]
-        starts, lengths = starts.reshape(count, 1, B), lengths.reshape(count, 1, B)
+        start, length = starts.reshape(count, 1, B), lengths.reshape(count, 1, B)
         t = np.arange(self.seq_length)[:, None]
-        targets = np.where(t < lengths, self.ids[np.where(t < lengths, starts + t, 0)].astype(np.int32), IGNORED)
-        targets[np.broadcast_to(t == lengths, targets.shape)] = self.boundary
+        targets = np.where(t < length, self.ids[np.where(t < length, start + t, 0)].astype(np.int32), IGNORED)
+        targets[np.broadcast_to(t == length, targets.shape)] = self.boundary
         inputs = np.full_like(targets, self.boundary)
         inputs[:, 1:] = np.where(targets[:, :-1] == IGNORED, self.boundary, targets[:, :-1])
         return inputs.reshape(-1, B), targets.reshape(-1, B)
@@ -186,7 +192,7 @@ class DataReader:
     (([1, 0, 2], [0, 2, 2]), ([2], [3]), True)
     """
 
-    def __init__(self, path, seq_length):
+    def __init__(self, path: StrPath, seq_length: int) -> None:
         self.seq_length = check_integer("seq_length", seq_length, 1)
         self.data = read_text(path)
         self.vocabulary = Vocabulary.from_text(self.data)
@@ -197,22 +203,22 @@ class DataReader:
         self.ids = self.vocabulary.encode(self.data, dtype=self.vocabulary.smallest_dtype)
         self.pointer = 0
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[list[int], list[int]]:
         """Return the next window as two lists of ids, inputs and targets; the last window of a pass may be short."""
         end = min(self.pointer + self.seq_length, self.data_size - 1)
         inputs, targets = self.ids[self.pointer : end].tolist(), self.ids[self.pointer + 1 : end + 1].tolist()
         self.pointer = 0 if end == self.data_size - 1 else end
         return inputs, targets
 
-    def just_started(self):
+    def just_started(self) -> bool:
         """Whether the next window is the first of a pass: time to reset the hidden state."""
         return self.pointer == 0
 
-    def close(self):
+    def close(self) -> None:
         """Do nothing: the file was closed once read. Kept because the tutorial's reader has it."""
 
-    def __enter__(self):
+    def __enter__(self) -> "DataReader":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()

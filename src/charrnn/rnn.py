@@ -250,7 +250,7 @@ class RNN:
         self,
         data_reader: DataReader,
         *,
-        epochs: float | None = None,
+        epochs: int | None = None,
         steps: int | None = None,
         seconds: float | None = None,
         threshold: float | None = 0.01,
@@ -416,7 +416,8 @@ class RNN:
         if first:
             ids[:first] = past
         allowed = np.ones(self.vocab_size, np.int8) if allowed is None else allowed
-        controls = {"temperature": temperature, "top_k": top_k or self.vocab_size, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
+        controls: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
+        controls["top_k"] = self.vocab_size if top_k is None else top_k
         rows = self._affordable(B)
         for start in range(first, first + n, rows):
             core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, **controls)
@@ -460,8 +461,8 @@ class RNN:
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next symbols, ids (B,), after the states work.hs[0], float64 (B,)."""
-        (targets,) = self._check_block("targets", [targets], IGNORED, (1, work.hs.shape[1]))
-        return self._next(work, targets)[1]
+        row = self._check_block("targets", np.asarray(targets)[None], IGNORED, (1, work.hs.shape[1]))
+        return self._next(work, row[0])[1]
 
     def _next(self, work: Workspace, targets: NDArray[np.int32]) -> tuple[Real, NDArray[np.float64]]:
         nll = np.empty((1, len(targets)))

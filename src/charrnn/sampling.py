@@ -1,17 +1,35 @@
 """How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import check_integer, check_number
 from .reader import IGNORED
-from .rnn import LOOK_BACK
+from .rnn import LOOK_BACK, RNN
 from .seeding import make_random
-from .vocabulary import check_on_unknown
+from .vocabulary import AnyText, Vocabulary, check_on_unknown
 
 _STREAMS = 64  # texts that are written together; more is no faster
 _PIECE = 64  # characters drawn between two looks for stop texts
+
+
+class Controls(TypedDict, total=False):
+    """The options of `CharRNN.generate` but length, prime and seed."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    no_repeat: int | None
+    allowed: str | bytes | None
+    forbidden: str | bytes | None
+    min_length: int
+    stop: str | bytes | Sequence[str | bytes] | None
+    on_unknown: str
 
 
 @dataclass(frozen=True)
@@ -23,26 +41,26 @@ class Sampling:
     top_p: float
     min_p: float
     no_repeat: int
-    allowed: np.ndarray
-    endless: np.ndarray
+    allowed: NDArray[np.int8]
+    endless: NDArray[np.int8]
     min_length: int
-    stop: tuple
+    stop: tuple[AnyText, ...]
 
     @classmethod
     def check(
         cls,
-        vocabulary,
+        vocabulary: Vocabulary,
         *,
-        temperature=1.0,
-        top_k=None,
-        top_p=None,
-        min_p=None,
-        no_repeat=None,
-        allowed=None,
-        forbidden=None,
-        min_length=0,
-        stop=None,
-    ):
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        no_repeat: int | None = None,
+        allowed: str | bytes | None = None,
+        forbidden: str | bytes | None = None,
+        min_length: int = 0,
+        stop: str | bytes | Sequence[str | bytes] | None = None,
+    ) -> "Sampling":
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
         stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(stop)
         for text in stop:
@@ -52,8 +70,8 @@ class Sampling:
         return cls(
             temperature=check_number("temperature", temperature, minimum=0),
             top_k=vocabulary.symbols if top_k is None else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
-            top_p=1.0 if top_p is None else _check_share("top_p", top_p, above=0),
-            min_p=0.0 if min_p is None else _check_share("min_p", min_p, minimum=0),
+            top_p=1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
+            min_p=0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
             no_repeat=0 if no_repeat is None else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
             allowed=mask,
             endless=np.where(np.arange(vocabulary.symbols) < len(vocabulary), mask, np.int8(0)),
@@ -62,17 +80,17 @@ class Sampling:
         )
 
     @property
-    def held(self):
+    def held(self) -> int:
         """How many characters at the end of a text may be the beginning of a stop text."""
         return max(map(len, self.stop), default=1) - 1
 
-    def cut(self, text, start):
+    def cut(self, text: AnyText, start: int) -> tuple[AnyText, bool]:
         """Return text up to the first stop text at or after place start, and whether there is one."""
         places = [place for place in (text.find(word, start) for word in self.stop) if place >= 0]
         return (text[: min(places)], True) if places else (text, False)
 
 
-def _check_allowed(vocabulary, allowed, forbidden):
+def _check_allowed(vocabulary: Vocabulary, allowed: str | bytes | None, forbidden: str | bytes | None) -> NDArray[np.int8]:
     """Return which symbols the options allow, (V,) of int8; the end of a record is always among them."""
     mask = np.ones(vocabulary.symbols, np.int8)
     if allowed is not None:
@@ -85,17 +103,10 @@ def _check_allowed(vocabulary, allowed, forbidden):
     return mask
 
 
-def _check_share(name, value, **bounds):
-    number = check_number(name, value, **bounds)
-    if number > 1:
-        raise ValueError(f"{name} must be at most 1, not {value!r}")
-    return number
-
-
 class Prime:
     """The ids that all texts begin with, and the state (Hp,) that they lead to from zero."""
 
-    def __init__(self, rnn, vocabulary, text, name="prime", on_unknown="error"):
+    def __init__(self, rnn: RNN, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
         check_on_unknown(on_unknown)
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         self.ids = ids[:, None]
@@ -108,7 +119,7 @@ class Prime:
 class Writer:
     """Streams that write texts side by side, one for each generator state in random."""
 
-    def __init__(self, rnn, vocabulary, sampling, prime, random):
+    def __init__(self, rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, random: NDArray[np.uint64]) -> None:
         self.rnn, self.vocabulary, self.sampling, self.random = rnn, vocabulary, sampling, random
         self.work = rnn.workspace(1, len(random))
         self.work.hs[0] = prime.state
@@ -117,7 +128,7 @@ class Writer:
         self.texts = [vocabulary.empty] * len(random)
         self.done = [False] * len(random)
 
-    def write(self, n):
+    def write(self, n: int) -> None:
         """Write up to n characters more in each stream that is not done: into texts, and done where a text ends there."""
         before = self.written
         for i, ids in enumerate(self._draw(n).T):
@@ -129,20 +140,20 @@ class Writer:
             self.texts[i], stopped = self.sampling.cut(old + self.vocabulary.decode(record), start)
             self.done[i] = stopped or len(record) < len(ids)
 
-    def take(self, kept):
+    def take(self, kept: int) -> AnyText:
         """Return the text of stream 0 but for the last characters, which are kept."""
         text = self.texts[0]
         ready = max(0, len(text) - kept)
         self.texts[0] = text[ready:]
         return text[:ready]
 
-    def _draw(self, n):
+    def _draw(self, n: int) -> NDArray[np.int32]:
         """Return the next n ids in each stream, (n, B)."""
         early = min(n, max(0, self.sampling.min_length - self.written)) if self.vocabulary.records else 0
         self.written += n
         return np.concatenate([self._draw_among(self.sampling.endless, early), self._draw_among(self.sampling.allowed, n - early)])
 
-    def _draw_among(self, allowed, n):
+    def _draw_among(self, allowed: NDArray[np.int8], n: int) -> NDArray[np.int32]:
         controls = {name: getattr(self.sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat")}
         ids = self.rnn.draw(self.work, n, self.random, allowed=allowed, past=self.past, **controls)
         if self.past is not None:
@@ -150,7 +161,7 @@ class Writer:
         return ids
 
 
-def texts(rnn, vocabulary, sampling, prime, length, seed, count):
+def texts(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int, count: int) -> Iterator[AnyText]:
     """Yield the texts number 0 to count - 1 of a seed, of at most length characters each."""
     may_end = vocabulary.records or sampling.stop
     for first in range(0, count, _STREAMS):
@@ -160,17 +171,17 @@ def texts(rnn, vocabulary, sampling, prime, length, seed, count):
         yield from writer.texts
 
 
-def stream(rnn, vocabulary, sampling, prime, length, seed):
+def stream(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: float, seed: int | None) -> Iterator[AnyText]:
     """Yield the characters of text number 0 one by one, as soon as they are known to be part of it."""
     writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed))
-    while writer.written < length and not writer.done[0]:
+    while not writer.done[0] and writer.written < length:
         writer.write(1)
-        ready = writer.take(0 if writer.done[0] or writer.written == length else sampling.held)
+        ready = writer.take(0 if any(writer.done) or writer.written == length else sampling.held)
         for place in range(len(ready)):
             yield ready[place : place + 1]
 
 
-def beam_search(rnn, vocabulary, sampling, prime, length, width):
+def beam_search(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, width: int) -> list[tuple[AnyText, float]]:
     """Return at most width texts of length characters, or records of fewer, and their log-probabilities in nats, the best first."""
     boundary = len(vocabulary) if vocabulary.records else -1
     work = rnn.workspace(2, width)
@@ -188,7 +199,7 @@ def beam_search(rnn, vocabulary, sampling, prime, length, width):
     ]
 
 
-def _record(vocabulary, ids):
+def _record(vocabulary: Vocabulary, ids: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return ids up to the first boundary of records."""
     ends = np.flatnonzero(ids == len(vocabulary))
     return ids[: ends[0]] if len(ends) else ids

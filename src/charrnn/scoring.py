@@ -1,17 +1,20 @@
 """How much texts surprise a network: many as a batch, each with the bits of one by one."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .reader import IGNORED
-from .vocabulary import check_on_unknown
+from .rnn import RNN
+from .vocabulary import AnyText, Vocabulary, check_on_unknown
 
 _STREAMS = 64  # texts that are scored together; more is no faster
 _LARGEST_BATCH = 1 << 20  # characters scored together
 
 
-def bits_per_symbol(rnn, vocabulary, texts, name, on_unknown):
+def bits_per_symbol(rnn: RNN, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: str) -> NDArray[np.float64]:
     """Return the mean surprise of each text in bits per character, for records per symbol with the end: float64 (len(texts),).
 
     name is what to call text number i in an error: name.format(i). A text with nothing to score (all of it skipped) gets NaN.
@@ -29,10 +32,13 @@ def bits_per_symbol(rnn, vocabulary, texts, name, on_unknown):
         losses = nll(rnn, vocabulary, ids, ends[batch] - lengths[batch], lengths[batch])
         sums[batch] = np.cumsum(losses, axis=0)[-1] if len(losses) else 0
     symbols = lengths + vocabulary.records
-    return np.divide(sums, symbols, out=np.full(len(texts), np.nan), where=symbols > 0) / math.log(2)
+    bits: NDArray[np.float64] = np.divide(sums, symbols, out=np.full(len(texts), np.nan), where=symbols > 0) / math.log(2)
+    return bits
 
 
-def _encode_all(vocabulary, texts, name, on_unknown):
+def _encode_all(
+    vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: str
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the ids of all texts, one after the other, and the length of each: encoded as one, which is much faster."""
     skip = check_on_unknown(on_unknown)
     for i, text in enumerate(texts):
@@ -51,7 +57,9 @@ def _encode_all(vocabulary, texts, name, on_unknown):
     return ids[ids >= 0], known
 
 
-def nll(rnn, vocabulary, ids, starts, lengths):
+def nll(
+    rnn: RNN, vocabulary: Vocabulary, ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the loss of each character of the texts ids[start : start + length], in nats, a column a text; 0 after its end.
 
     For records, also of the end; row t is what follows t characters.

@@ -2,28 +2,57 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import persistence
 from .errors import ModelFormatError, check_number
-from .loop import Position, fit, validate
+from .loop import Callback, History, Position, Stream, fit, validate
 from .novelty import RecordIndex
-from .parameters import Parameters
-from .reader import RecordStream, TextStream, check_length
+from .parameters import Parameters, Real
+from .reader import RecordStream, StrPath, TextStream, check_length
+from .rnn import RNN
 from .seeding import permutation, random_seed
-from .vocabulary import Vocabulary
+from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
 
-def _fresh_vocabulary(text, alphabet, records):
+class Options(TypedDict, total=False):
+    """The options of `charrnn.train_text`, by name, but alphabet."""
+
+    hidden_size: int
+    seq_length: int
+    batch_size: int
+    learning_rate: float
+    clip_value: float
+    initial_accumulator_value: float
+    dtype: str
+    n_threads: int
+    seed: int | None
+    validation_fraction: float
+    keep: str | None
+    patience: int | None
+    learning_rate_decay: float
+    epochs: int | None
+    steps: int | None
+    seconds: float | None
+    callback: Callback | None
+    progress: bool | None
+    checkpoint: StrPath | None
+    resume: StrPath | None
+
+
+def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
     if alphabet not in ("characters", "bytes"):
         raise ValueError(f"alphabet must be 'characters' or 'bytes', not {alphabet!r}")
     return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
 
 
-def _grown_vocabulary(vocabulary, text, extend):
+def _grown_vocabulary(vocabulary: Vocabulary, text: AnyText, extend: bool) -> Vocabulary:
     """Return a vocabulary that knows text, the characters of the given one in front; or raise if that needs more than extend allows."""
     missing = vocabulary.missing(text)
     if missing and not extend:
@@ -46,19 +75,19 @@ class Text:
         Whether known may grow.
     """
 
-    index = None  # a text has no records to remember
+    index: RecordIndex | None = None  # a text has no records to remember
 
-    def __init__(self, text, alphabet="characters", known=None, extend=False):
+    def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         check_length("text", _check_type("text", text, of_bytes))
         self.vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
         self.ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
-    def sha256(self):
+    def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return hashlib.sha256(self.ids).hexdigest()
+        return hashlib.sha256(self.ids.data).hexdigest()
 
-    def streams(self, rnn, fraction, seed):
+    def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
         held_out = int(len(self.ids) * fraction)
         if held_out < 2 or len(self.ids) - held_out < 2:
@@ -70,7 +99,14 @@ class Text:
 class Records:
     """Records as ids, and their streams; the parameters are those of `Text`, and remember: whether to keep an index of the records."""
 
-    def __init__(self, strings, alphabet="characters", known=None, extend=False, remember=False):
+    def __init__(
+        self,
+        strings: Iterable[AnyText],
+        alphabet: str = "characters",
+        known: Vocabulary | None = None,
+        extend: bool = False,
+        remember: bool = False,
+    ) -> None:
         if isinstance(strings, (str, bytes)):
             raise TypeError(f"strings must be a sequence of {type(strings).__name__}, not one")
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
@@ -83,18 +119,18 @@ class Records:
         self.lengths = np.array([len(string) for string in strings], np.int64)
         self.index = RecordIndex.of(strings) if remember else None
 
-    def sha256(self):
+    def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
-        digest = hashlib.sha256(self.lengths.astype("<i8"))
-        digest.update(self.ids)
+        digest = hashlib.sha256(self.lengths.astype("<i8").data)
+        digest.update(self.ids.data)
         return digest.hexdigest()
 
-    def streams(self, rnn, fraction, seed):
+    def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
         n, starts = len(self.lengths), np.cumsum(self.lengths) - self.lengths
         order = permutation(n, seed)
 
-        def stream(chosen, batch_size):
+        def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
             ids = np.concatenate([self.ids[starts[i] : starts[i] + self.lengths[i]] for i in chosen])
             return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed)
 
@@ -103,7 +139,7 @@ class Records:
         return train, stream(order[n - held_out :], 64) if held_out else None
 
 
-def _check_type(name, text, of_bytes):
+def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     wanted = bytes if of_bytes else str
     if not isinstance(text, wanted):
         hint = "; alphabet='bytes' trains on bytes" if isinstance(text, bytes) else ""
@@ -112,35 +148,31 @@ def _check_type(name, text, of_bytes):
 
 
 def train(
-    rnn,
-    source,
-    history,
+    rnn: RNN,
+    source: Text | Records,
+    history: History,
     *,
-    index=None,
-    seed=0,
-    validation_fraction=0.1,
-    keep=None,
-    patience=None,
-    learning_rate_decay=1.0,
-    epochs=None,
-    steps=None,
-    seconds=None,
-    callback=None,
-    progress=None,
-    checkpoint=None,
-    resume=None,
-):
+    index: RecordIndex | None = None,
+    seed: int | None = 0,
+    validation_fraction: float = 0.1,
+    keep: str | None = None,
+    patience: int | None = None,
+    learning_rate_decay: float = 1.0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    callback: Callback | None = None,
+    progress: bool | None = None,
+    checkpoint: StrPath | None = None,
+    resume: StrPath | None = None,
+) -> None:
     """Train rnn on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
 
     index is what of the records is remembered, for the checkpoint. Where an exception ends the training, rnn has the weights of the last
     whole step.
     """
-    fraction = check_number("validation_fraction", validation_fraction, minimum=0)
-    if fraction >= 1:
-        raise ValueError(f"validation_fraction must be below 1, not {validation_fraction!r}")
-    decay = check_number("learning_rate_decay", learning_rate_decay, above=0)
-    if decay > 1:
-        raise ValueError(f"learning_rate_decay must be at most 1, not {learning_rate_decay!r}")
+    fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
+    decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
     if keep not in (None, "best", "last"):
         raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
     seed = random_seed() if seed is None else int(seed)
@@ -149,7 +181,7 @@ def train(
         wanted = "keep='best'" if keep == "best" else f"patience={patience}"
         raise ValueError(f"{wanted} needs a held-out part, and validation_fraction={validation_fraction!r} of this text holds out none")
     best = Parameters(rnn.hidden_size, rnn.vocab_size, rnn.dtype) if validation is not None and keep != "last" else None
-    position, state, sha256 = Position(), None, None
+    position, state = Position(), None
     options = persistence.config(rnn) | {
         "dtype": rnn.dtype.name,
         "seed": seed,
@@ -157,21 +189,21 @@ def train(
         "learning_rate_decay": decay,
         "keep": "last" if best is None else "best",
     }
-    if checkpoint is not None or resume is not None:
-        sha256 = source.sha256()
+    sha256 = source.sha256() if checkpoint is not None or resume is not None else ""
     if resume is not None:
-        saved = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
+        saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
         rnn.params.copy_from(saved.rnn.params)
         rnn.memory.copy_from(saved.rnn.memory)
-        position, state = saved.training.position, saved.training.state
+        position, state = stood.position, stood.state
         history.reports, history.stop_reason = saved.history.reports, saved.history.stop_reason
-        if best is not None and saved.training.best is not None:
-            best.copy_from(saved.training.best)
+        if best is not None and stood.best is not None:
+            best.copy_from(stood.best)
         _log.info("resumed from %s at step %d", resume, position.step)
 
-    def save(position, state):
+    def save(position: Position, state: Real) -> None:
         known = best if position.best_nll is not None else None
         stands = persistence.Training(position, options, sha256, state, known)
+        assert checkpoint is not None
         persistence.save(checkpoint, persistence.Saved(rnn, source.vocabulary, history, index, stands))
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
@@ -192,18 +224,22 @@ def train(
         state=state,
         save=save if checkpoint is not None else None,
     )
-    if best is not None and position.best_nll is not None and position.best_nll < _last_nll(rnn, history, validation):
+    if best is None or validation is None or position.best_nll is None:
+        return
+    if position.best_nll < _last_nll(rnn, history, validation):
         rnn.params.copy_from(best)
         history.kept_step = next(report.step for report in history.reports if report.epoch == position.best_epoch)
 
 
-def _last_nll(rnn, history, validation):
+def _last_nll(rnn: RNN, history: History, validation: Stream) -> float:
     """Return the validation loss of the weights as they are at the end of training."""
     measured = history.reports[-1].validation_nll
     return validate(rnn, validation) if measured is None else measured
 
 
-def _read_checkpoint(path, vocabulary, options, sha256, windows):
+def _read_checkpoint(
+    path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, windows: int
+) -> tuple[persistence.Saved, persistence.Training]:
     """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
     saved = persistence.load(path)
     training = saved.training
@@ -218,4 +254,4 @@ def _read_checkpoint(path, vocabulary, options, sha256, windows):
         raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}")
     if training.position.window >= windows:
         raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {windows}")
-    return saved
+    return saved, training

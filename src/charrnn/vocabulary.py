@@ -1,8 +1,14 @@
 """Characters to ids and back."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .errors import check_text
+
+AnyText: TypeAlias = Any  # str, or bytes where the vocabulary is of bytes
 
 _PIECE = 1 << 20  # characters handled at a time, so that encoding a large text needs little memory beside the result
 _CODE_POINTS = 0x110000
@@ -11,14 +17,14 @@ _CODE_POINTS = 0x110000
 _BYTES = "".join(map(chr, range(256)))
 
 
-def check_on_unknown(value):
+def check_on_unknown(value: str) -> bool:
     """Return whether unknown characters are to be skipped, or raise."""
     if value not in ("error", "skip"):
         raise ValueError(f"on_unknown must be 'error' or 'skip', not {value!r}")
     return value == "skip"
 
 
-def _pieces(text):
+def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """Yield (position, code points as uint32) of consecutive pieces of a str, or of bytes."""
     for start in range(0, len(text), _PIECE):
         piece = text[start : start + _PIECE]
@@ -28,7 +34,7 @@ def _pieces(text):
             yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _distinct(text):
+def _distinct(text: str) -> str:
     """Return the distinct characters of text in order of code point."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
     for start, codes in _pieces(check_text("text", text)):
@@ -69,7 +75,7 @@ class Vocabulary:
     [1, 0, 2]
     """
 
-    def __init__(self, chars, records=False, of_bytes=False):
+    def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
         self.records, self.of_bytes = bool(records), bool(of_bytes)
         self._chars = "".join(chars)
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
@@ -87,47 +93,47 @@ class Vocabulary:
         self._table[codes] = np.arange(len(codes))
 
     @classmethod
-    def from_text(cls, text, records=False):
+    def from_text(cls, text: str, records: bool = False) -> "Vocabulary":
         """Return the vocabulary of all characters in text, in order of code point; for records with a boundary."""
         return cls(_distinct(text), records)
 
     @classmethod
-    def all_bytes(cls, records=False):
+    def all_bytes(cls, records: bool = False) -> "Vocabulary":
         """Return the vocabulary of texts that are bytes: all 256 values, whether a text has them or not."""
         return cls(_BYTES, records, of_bytes=True)
 
-    def extended(self, text):
+    def extended(self, text: str) -> "Vocabulary":
         """Return a vocabulary that knows the characters of text, too: old ones keep their ids, new ones follow."""
         return Vocabulary(self._chars + self.missing(text), self.records, self.of_bytes)
 
-    def missing(self, text):
+    def missing(self, text: AnyText) -> str:
         """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
         return "" if self.of_bytes else "".join(char for char in _distinct(text) if char not in self)
 
     @property
-    def chars(self):
+    def chars(self) -> str:
         """All characters, as one str in the order of their ids."""
         return self._chars
 
     @property
-    def empty(self):
+    def empty(self) -> AnyText:
         """The text without characters: "" or b""."""
         return b"" if self.of_bytes else ""
 
-    def check(self, name, text):
+    def check(self, name: str, text: AnyText) -> AnyText:
         """Return text if it is of the type that this vocabulary encodes, str or bytes; or raise TypeError."""
         if self.of_bytes and not isinstance(text, bytes):
             raise TypeError(f"{name} must be bytes, as in the training of this model, not {type(text).__name__}")
         return text if self.of_bytes else check_text(name, text)
 
-    def lookup(self, text):
+    def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
         ids = np.empty(len(text), np.int32)
         for start, codes in _pieces(text):
             ids[start : start + len(codes)] = self._table[np.minimum(codes, len(self._table) - 1)]
         return ids
 
-    def encode(self, text, *, dtype=np.int32, name="text", on_unknown="error"):
+    def encode(self, text: str | bytes, *, dtype: DTypeLike = np.int32, name: str = "text", on_unknown: str = "error") -> NDArray[Any]:
         """Return the id of each character.
 
         Parameters
@@ -151,7 +157,7 @@ class Vocabulary:
             If a character is not in the vocabulary; the message gives the character and its place.
         """
         skip = check_on_unknown(on_unknown)
-        if self.check(name, text) and self.of_bytes:  # an empty text is no buffer
+        if self.check(name, text) and isinstance(text, bytes):  # an empty text is no buffer
             return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
         ids, end = np.empty(len(text), dtype=dtype), 0
         for start in range(0, len(text), _PIECE):
@@ -165,7 +171,7 @@ class Vocabulary:
             end += len(piece)
         return ids[:end]
 
-    def decode(self, ids):
+    def decode(self, ids: ArrayLike) -> AnyText:
         """Return the text (str or bytes) of a sequence of ids, each in [0, len(self)); otherwise raise IndexError."""
         ids = np.asarray(ids)
         if ids.size == 0:
@@ -178,31 +184,31 @@ class Vocabulary:
         return ids.astype(np.uint8).tobytes() if self.of_bytes else self._codes[ids].tobytes().decode("utf-32-le")
 
     @property
-    def smallest_dtype(self):
+    def smallest_dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer type that holds every id."""
         return np.min_scalar_type(self.symbols - 1)
 
     @property
-    def symbols(self):
+    def symbols(self) -> int:
         """Characters, and the boundary of records if there is one: the network's vocab_size."""
         return len(self) + self.records
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._chars)
 
-    def __contains__(self, char):
+    def __contains__(self, char: str) -> bool:
         return len(char) == 1 and char in self._chars
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._key() == other._key()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._key())
 
-    def _key(self):
+    def _key(self) -> tuple[str, bool, bool]:
         return self._chars, self.records, self.of_bytes
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         if self.of_bytes:
             return "Vocabulary.all_bytes()"
         shown = self._chars if len(self) <= 40 else self._chars[:37] + "..."
