@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
@@ -17,8 +17,6 @@ from .model import DEFAULTS, CharRNN, load, train_records, train_text
 from .reader import decode_text, read_bytes
 from .vocabulary import AnyText
 
-if TYPE_CHECKING:
-    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Arguments: TypeAlias = argparse.Namespace
 
 # Exit codes; 2 is also argparse's own for a wrong command line.
@@ -99,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: "Commands") -> None:
+def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a text file",
@@ -152,7 +150,7 @@ def _add_controls(add: Callable[..., argparse.Action]) -> None:
     add("--skip-unknown", action="store_true", help="leave out characters of the prime that the model does not know")
 
 
-def _add_generate(commands: "Commands") -> None:
+def _add_generate(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="write text with a model",
@@ -171,7 +169,7 @@ def _add_generate(commands: "Commands") -> None:
     generate.set_defaults(run=_generate)
 
 
-def _add_score(commands: "Commands") -> None:
+def _add_score(commands: Any) -> None:
     score = commands.add_parser(
         "score",
         help="tell how much lines of text surprise a model",

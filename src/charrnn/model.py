@@ -19,7 +19,7 @@ from .training import Options
 from .vocabulary import AnyText, Vocabulary
 
 # What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
-DEFAULTS = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
+DEFAULTS: dict[str, Any] = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
 
 
 class CharRNN:
@@ -48,10 +48,10 @@ class CharRNN:
     def __init__(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
         if rnn.vocab_size != vocabulary.symbols:
             raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {vocabulary.symbols} symbols")
-        self.rnn = rnn
-        self.vocabulary = vocabulary
-        self.history = history
-        self.index = index
+        self.rnn: RNN = rnn
+        self.vocabulary: Vocabulary = vocabulary
+        self.history: History = history
+        self.index: RecordIndex | None = index
 
     def generate(self, length: int, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]) -> AnyText:
         """Write text.
@@ -370,7 +370,10 @@ class CharRNN:
         return self
 
     def _become(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None) -> None:
-        self.rnn, self.vocabulary, self.history, self.index = rnn, vocabulary, history, index
+        self.rnn = rnn
+        self.vocabulary = vocabulary
+        self.history = history
+        self.index = index
 
     def save(self, path: StrPath) -> None:
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""

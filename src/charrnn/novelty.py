@@ -22,7 +22,7 @@ class RecordIndex:
     """
 
     def __init__(self, fingerprints: NDArray[np.uint32]) -> None:
-        self.fingerprints = fingerprints
+        self.fingerprints: NDArray[np.uint32] = fingerprints
 
     @classmethod
     def of(cls, records: Iterable[str | bytes]) -> "RecordIndex":

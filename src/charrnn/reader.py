@@ -87,12 +87,12 @@ class TextStream:
     resets = False  # the state is carried from window to window
 
     def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
-        self.ids = ids
-        self.seq_length = seq_length
-        self.targets = len(ids) - 1
-        self.batch_size = batch_size
-        self.length = -(-self.targets // batch_size)
-        self.windows = -(-self.length // seq_length)
+        self.ids: NDArray[Any] = ids
+        self.seq_length: int = seq_length
+        self.targets: int = len(ids) - 1
+        self.batch_size: int = batch_size
+        self.length: int = -(-self.targets // batch_size)
+        self.windows: int = -(-self.length // seq_length)
 
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""
@@ -129,13 +129,16 @@ class RecordStream:
     resets = True
 
     def __init__(self, ids: NDArray[Any], lengths: NDArray[np.int64], boundary: int, batch_size: int = 1, seed: int = 0) -> None:
-        self.ids = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
-        self.lengths, self.boundary, self.batch_size, self.seed = lengths, boundary, batch_size, seed
-        self.starts = np.cumsum(lengths) - lengths
-        self.targets = int(lengths.sum()) + len(lengths)
-        self.seq_length = int(lengths.max()) + 1
-        self.windows = -(-len(lengths) // batch_size)
-        self.order = np.arange(len(lengths))
+        self.ids: NDArray[Any] = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
+        self.lengths: NDArray[np.int64] = lengths
+        self.boundary: int = boundary
+        self.batch_size: int = batch_size
+        self.seed: int = seed
+        self.starts: NDArray[np.int64] = np.cumsum(lengths) - lengths
+        self.targets: int = int(lengths.sum()) + len(lengths)
+        self.seq_length: int = int(lengths.max()) + 1
+        self.windows: int = -(-len(lengths) // batch_size)
+        self.order: NDArray[np.int64] = np.arange(len(lengths))
 
     def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""
@@ -193,15 +196,15 @@ class DataReader:
     """
 
     def __init__(self, path: StrPath, seq_length: int) -> None:
-        self.seq_length = check_integer("seq_length", seq_length, 1)
-        self.data = read_text(path)
-        self.vocabulary = Vocabulary.from_text(self.data)
-        self.char_to_ix = {char: ix for ix, char in enumerate(self.vocabulary.chars)}
-        self.ix_to_char = dict(enumerate(self.vocabulary.chars))
-        self.data_size = len(self.data)
-        self.vocab_size = len(self.vocabulary)
-        self.ids = self.vocabulary.encode(self.data, dtype=self.vocabulary.smallest_dtype)
-        self.pointer = 0
+        self.seq_length: int = check_integer("seq_length", seq_length, 1)
+        self.data: str = read_text(path)
+        self.vocabulary: Vocabulary = Vocabulary.from_text(self.data)
+        self.char_to_ix: dict[str, int] = {char: ix for ix, char in enumerate(self.vocabulary.chars)}
+        self.ix_to_char: dict[int, str] = dict(enumerate(self.vocabulary.chars))
+        self.data_size: int = len(self.data)
+        self.vocab_size: int = len(self.vocabulary)
+        self.ids: NDArray[Any] = self.vocabulary.encode(self.data, dtype=self.vocabulary.smallest_dtype)
+        self.pointer: int = 0
 
     def next_batch(self) -> tuple[list[int], list[int]]:
         """Return the next window as two lists of ids, inputs and targets; the last window of a pass may be short."""

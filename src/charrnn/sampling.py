@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer, check_number
+from .parameters import Real, Workspace
 from .reader import IGNORED
 from .rnn import LOOK_BACK, RNN
 from .seeding import make_random
@@ -109,24 +110,27 @@ class Prime:
     def __init__(self, rnn: RNN, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
         check_on_unknown(on_unknown)
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
-        self.ids = ids[:, None]
+        self.ids: NDArray[np.int32] = ids[:, None]
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
         work = rnn.workspace(1, 1)
         rnn.evaluate(work, read[:, None], np.full((len(read), 1), IGNORED, np.int32))
-        self.state = work.hs[0, 0]
+        self.state: Real = work.hs[0, 0]
 
 
 class Writer:
     """Streams that write texts side by side, one for each generator state in random."""
 
     def __init__(self, rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, random: NDArray[np.uint64]) -> None:
-        self.rnn, self.vocabulary, self.sampling, self.random = rnn, vocabulary, sampling, random
-        self.work = rnn.workspace(1, len(random))
+        self.rnn: RNN = rnn
+        self.vocabulary: Vocabulary = vocabulary
+        self.sampling: Sampling = sampling
+        self.random: NDArray[np.uint64] = random
+        self.work: Workspace = rnn.workspace(1, len(random))
         self.work.hs[0] = prime.state
-        self.past = np.repeat(prime.ids, len(random), axis=1) if sampling.no_repeat else None
-        self.written = 0
-        self.texts = [vocabulary.empty] * len(random)
-        self.done = [False] * len(random)
+        self.past: NDArray[np.int32] | None = np.repeat(prime.ids, len(random), axis=1) if sampling.no_repeat else None
+        self.written: int = 0
+        self.texts: list[AnyText] = [vocabulary.empty] * len(random)
+        self.done: list[bool] = [False] * len(random)
 
     def write(self, n: int) -> None:
         """Write up to n characters more in each stream that is not done: into texts, and done where a text ends there."""

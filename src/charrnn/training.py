@@ -80,8 +80,8 @@ class Text:
     def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         check_length("text", _check_type("text", text, of_bytes))
-        self.vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
+        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
@@ -114,10 +114,10 @@ class Records:
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
         text = (b"" if of_bytes else "").join(strings)
-        self.vocabulary = _fresh_vocabulary(text, alphabet, True) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
-        self.lengths = np.array([len(string) for string in strings], np.int64)
-        self.index = RecordIndex.of(strings) if remember else None
+        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, True) if known is None else _grown_vocabulary(known, text, extend)
+        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        self.lengths: NDArray[np.int64] = np.array([len(string) for string in strings], np.int64)
+        self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""

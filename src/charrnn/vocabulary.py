@@ -76,7 +76,8 @@ class Vocabulary:
     """
 
     def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
-        self.records, self.of_bytes = bool(records), bool(of_bytes)
+        self.records: bool = bool(records)
+        self.of_bytes: bool = bool(of_bytes)
         self._chars = "".join(chars)
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         if not len(codes):
