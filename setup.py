@@ -15,8 +15,8 @@ GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
 COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # GCC counts how often each line of the kernels runs: make coverage
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
-# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3; Pyodide
-# has one Python a release.
+# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3;
+# Pyodide has one Python a release.
 ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED") and "wasm" not in sysconfig.get_platform()
 MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
 UTILITY = "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
