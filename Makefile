@@ -1,13 +1,14 @@
-# make demo         trains on the documentation that comes with Python and prints a sample
-# make test         runs the tests
-# make wheel-check  builds the wheel and runs the tests with it on every Python of this machine
+# make demo           trains on the documentation that comes with Python and prints a sample
+# make test           runs the tests
+# make wheel-check    builds the wheel and runs the tests with it on every Python of this machine
+# make release-check  what is too slow for each change: other Pythons, processors, architectures
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: demo test lint wheel-check mutants clean
+.PHONY: demo test lint docs wheel-check release-check coverage mutants clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -35,9 +36,16 @@ release-check: .venv/shipped
 	$(INSTALL) cibuildwheel ziglang
 	$(BIN)/python tools/release_check.py
 
-# Kernels with a hook on every line, in a folder of their own: slow, and for Python 3.11, where the hook is the old one.
-coverage: .venv/bin/pip
-	$(INSTALL) "pytest>=9" "hypothesis>=6.100" coverage
+# Lines that the tests run, of Python and (GCC's gcov counts them) of the baseline kernels; in a copy, as those kernels are slow.
+coverage: COPY := build/coverage
+coverage: .venv/tested
+	$(INSTALL) coverage
+	rm -rf $(COPY) && mkdir -p $(COPY)
+	cp -r src tests *.py *.toml *.md *.cff $(COPY) && rm -f $(COPY)/src/charrnn/*.so
+	cd $(COPY) && CHARRNN_COVERAGE=1 _PYTHON_HOST_PLATFORM=linux-coverage $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
+	cd $(COPY) && PYTHONPATH=src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
+	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --skip-covered
+	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
 
 mutants: .venv/tested
 	$(BIN)/python tests/mutants.py

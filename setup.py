@@ -13,11 +13,12 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
-TRACE = os.environ.get("CHARRNN_TRACE") == "1"  # for coverage of the kernels: slow, and not in the stable ABI
+COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # GCC counts how often each line of the kernels runs: make coverage
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
-# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3.
-ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED") and not TRACE
-MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else [("CYTHON_TRACE_NOGIL", "1")] if TRACE else []
+# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3;
+# Pyodide has one Python a release.
+ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED") and "wasm" not in sysconfig.get_platform()
+MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
 UTILITY = "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
 
 # No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
@@ -41,7 +42,6 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
     "autotestdict": False,
-    "linetrace": TRACE,
 }
 
 
@@ -55,7 +55,10 @@ class BuildExt(build_ext):
         isa = ext.name.rpartition("_core_")[2]
         ext.define_macros = [*ext.define_macros, ("CYTHON_INLINE", INLINE[kind])]
         ext.extra_compile_args = common + ISA_FLAGS.get(isa, {}).get(kind, [])
-        ext.extra_link_args = STRIP
+        ext.extra_link_args = [*STRIP]
+        if COVERAGE:
+            ext.extra_compile_args += ["--coverage", "-O1"]
+            ext.extra_link_args += ["--coverage"]
         super().build_extension(ext)
 
 
@@ -84,6 +87,7 @@ setup(
         compiler_directives=DIRECTIVES,
         nthreads=os.cpu_count(),
         shared_utility_qualified_name=UTILITY,
+        emit_linenums=COVERAGE,
     ),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {}, "build_ext": {"parallel": os.cpu_count()}},

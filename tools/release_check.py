@@ -15,9 +15,8 @@ from pathlib import Path
 from wheel_check import BIN, ROOT, build, run
 
 NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
-SETUP = """
-cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 tmp && for d in bin sbin lib lib64; do ln -s usr/$d $d; done
-"""
+# Newer releases expect bin and the like to be links.
+MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'
 PLUGIN = "no_processes"
 # Its tests ask the operating system about the processor, or are about processes only.
 UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
@@ -25,7 +24,8 @@ UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
 
 def debian(folder, suite, packages, *options):
     """Unpack packages of a Debian suite, and what they need, into folder."""
-    run("mmdebstrap", "--variant=extract", f"--setup-hook={SETUP}", f"--include={','.join(packages)}", *options, suite, folder)
+    stale = '--aptopt=Acquire::Check-Valid-Until "false"'  # a mirror that stands still will do
+    run("mmdebstrap", "--variant=extract", stale, f"--setup-hook={MERGED}", f"--include={','.join(packages)}", *options, suite, folder)
 
 
 def install(folder, tag, machine, *packages):
@@ -54,7 +54,7 @@ def newer(folder, wheel):
     for version, tag in NEWER.items():
         install(folder / f"testing/opt/{version}", tag, "x86_64", wheel)
         command = (f"python{version}", "-m", "pytest", "-q", "-p", "no:cacheprovider", "/root/tests")
-        run("chroot", folder / "testing", *command, env={"PATH": "/usr/bin", "PYTHONPATH": f"/opt/{version}"})
+        run("chroot", folder / "testing", *command, env={"PATH": "/usr/sbin:/usr/bin", "PYTHONPATH": f"/opt/{version}"})
 
 
 def old(folder, wheel):

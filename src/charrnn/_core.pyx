@@ -96,7 +96,7 @@ cdef void _recurrent_gradient(
 
 
 cdef void _input_gradient(
-    Py_ssize_t v0, Py_ssize_t v1, const int[:, ::1] inputs, const real[:, :, ::1] dz, real[:, ::1] dWxh, char[::1] used,
+    Py_ssize_t v0, Py_ssize_t v1, const int[:, ::1] inputs, const real[:, :, ::1] dz, real[:, ::1] dWxh, signed char[::1] used,
 ) noexcept nogil:
     """The rows of dWxh from v0 to v1 whose character is in inputs, which are marked in used; the other rows are 0 and not written."""
     cdef Py_ssize_t t, b, j, x
@@ -297,7 +297,7 @@ cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
 
 cdef void _learn(
     int part, int parts, const int[:, ::1] inputs, Py_ssize_t V,
-    const real[:, :, ::1] hs, const real[:, :, ::1] p, const real[:, :, ::1] dz, const real[::1] zeros, char[::1] used,
+    const real[:, :, ::1] hs, const real[:, :, ::1] p, const real[:, :, ::1] dz, const real[::1] zeros, signed char[::1] used,
     real[:, ::1] Wxh, real[:, ::1] Whh, real[:, ::1] Why, real[::1] bh, real[::1] by,
     real[:, ::1] mWxh, real[:, ::1] mWhh, real[:, ::1] mWhy, real[::1] mbh, real[::1] mby,
     real[:, ::1] dWxh, real[:, ::1] dWhh, real[:, ::1] dWhy, real[::1] dbh, real[::1] dby,
@@ -444,7 +444,7 @@ cdef inline real _sum_lanes(const real* x) noexcept nogil:
     return (total[0] + total[2]) + (total[1] + total[3])
 
 
-cdef void _restrict(Py_ssize_t V, const char* allowed, real* logits) noexcept nogil:
+cdef void _restrict(Py_ssize_t V, const signed char* allowed, real* logits) noexcept nogil:
     """Make the characters that are not allowed as impossible as padding."""
     cdef Py_ssize_t v
     for v in range(V):
@@ -452,7 +452,7 @@ cdef void _restrict(Py_ssize_t V, const char* allowed, real* logits) noexcept no
 
 
 cdef void _extend(
-    Py_ssize_t W, Py_ssize_t V, int boundary, const char* allowed, real[:, :, ::1] p, const char* ended, const double* scores,
+    Py_ssize_t W, Py_ssize_t V, int boundary, const signed char* allowed, real[:, :, ::1] p, const signed char* ended, const double* scores,
     int* ids, int* parents, double* new_scores,
 ) noexcept nogil:
     """The W best texts of one character more than W texts of these scores (the sum of the log-probabilities; -inf is no text), best first.
@@ -489,3 +489,4 @@ cdef void _extend(
 
 
 include "charrnn/_doors.pxi"
+include "charrnn/_steps.pxi"

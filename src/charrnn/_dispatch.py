@@ -35,3 +35,4 @@ if TYPE_CHECKING:
     core = _baseline  # every variant has the same doors
 else:
     core = load(isa)
+_baseline.use(core.addresses())  # what other Cython code imports from _core

@@ -66,7 +66,7 @@ def backward(real[:, :, ::1] hs, params, work, grads, const int[:, ::1] inputs, 
     cdef real[:, ::1] WhhT = work.WhhT, WhyT = work.WhyT, dWxh = grads.Wxh, dWhh = grads.Whh, dWhy = grads.Why
     cdef real[::1] dbh = grads.bh, dby = grads.by, zeros = work.zeros
     cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
-    cdef char[::1] used = work.used
+    cdef signed char[::1] used = work.used
     cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], V = WhyT.shape[0]
     transpose(hs, params, work)
     with nogil:
@@ -106,7 +106,7 @@ def weights_step(real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inp
     cdef real[::1] bh = params.bh, by = params.by, mbh = memory.bh, mby = memory.by, dbh = work.grads.bh, dby = work.grads.by
     cdef real[::1] zeros = work.zeros
     cdef real[:, :, ::1] dz = work.dz, p = work.p
-    cdef char[::1] used = work.used
+    cdef signed char[::1] used = work.used
     cdef real r = <real>rate, c = <real>clip
     with nogil:
         _learn(
@@ -142,7 +142,7 @@ def train_steps(
     cdef real[::1] zeros = work.zeros
     cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
     cdef double[:, ::1] nll = work.nll
-    cdef char[::1] used = work.used
+    cdef signed char[::1] used = work.used
     cdef real r = <real>rate, c = <real>clip
     cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], B = hs.shape[1], step, start, stop, i
     cdef const int[:, ::1] x, y
@@ -171,7 +171,7 @@ def train_steps(
 
 def sample(
     real[:, :, ::1] hs, params, work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random,
-    const char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
+    const signed char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
 ):
     """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back.
 
@@ -198,8 +198,8 @@ def sample(
 
 
 def search(
-    real[:, :, ::1] hs, params, work, int[:, ::1] ids, int[:, ::1] parents, double[::1] scores, char[::1] ended,
-    const char[::1] allowed, int boundary,
+    real[:, :, ::1] hs, params, work, int[:, ::1] ids, int[:, ::1] parents, double[::1] scores, signed char[::1] ended,
+    const signed char[::1] allowed, int boundary,
 ):
     """Extend W texts by n characters, keeping the W most probable at each: ids (n, W), and parents (n, W): which text each extends.
 
@@ -209,7 +209,7 @@ def search(
     cdef real[::1] bh = params.bh, by = params.by
     cdef real[:, :, ::1] z = work.dh, p = work.p
     cdef double[::1] new_scores = scores.copy()
-    cdef char[::1] new_ended = ended.copy()
+    cdef signed char[::1] new_ended = ended.copy()
     cdef Py_ssize_t t, w, j, V = Wxh.shape[0], W = ids.shape[1]
     with nogil:
         for t in range(ids.shape[0]):

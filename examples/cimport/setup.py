@@ -1,0 +1,4 @@
+from Cython.Build import cythonize
+from setuptools import setup
+
+setup(ext_modules=cythonize("surprise.pyx"))
