@@ -52,7 +52,7 @@ cdef void _cell_forward(
             for j in range(Hp):
                 z[t, b, j] = Wxh[inputs[t, b], j] + bh[j]
     for t in range(inputs.shape[0]):
-        _product(b1 - b0, _lanes(H), H, &hs[t, b0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, b0, 0], Hp, &hs[t + 1, b0, 0], Hp)
+        _product(b1 - b0, _lanes(H), H, &hs[t, b0, 0], Hp, 1, &Whh[0, 0], Hp, &z[t, b0, 0], Hp, &hs[t + 1, b0, 0], Hp, t % 2)
         _tanh_rows((b1 - b0) * Hp, &hs[t + 1, b0, 0])
 
 
@@ -74,7 +74,7 @@ cdef void _cell_backward(
     cdef Py_ssize_t H = WhhT.shape[0], Hp = WhhT.shape[1], n = (b1 - b0) * Hp, t
     _tanh_backward(n, &hs[T, b0, 0], &dh[T - 1, b0, 0], &dz[T - 1, b0, 0])
     for t in range(T - 1, 0, -1):
-        _product(b1 - b0, _lanes(H), H, &dz[t, b0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, b0, 0], Hp, &dz[t - 1, b0, 0], Hp)
+        _product(b1 - b0, _lanes(H), H, &dz[t, b0, 0], Hp, 1, &WhhT[0, 0], Hp, &dh[t - 1, b0, 0], Hp, &dz[t - 1, b0, 0], Hp, t % 2)
         _tanh_backward(n, &hs[t, b0, 0], &dz[t - 1, b0, 0], &dz[t - 1, b0, 0])
 
 

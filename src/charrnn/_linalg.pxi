@@ -2,16 +2,20 @@
 
 cdef extern from *:
     """
+    /* GCC's -O3 would run two steps of the sum over p in one, and then leave the sums of a single row in memory: a tenth of a step. */
+    #if defined(__GNUC__) && !defined(__clang__)
+    #pragma GCC optimize("no-loop-unroll-and-jam")
+    #endif
     /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
        means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
-       a tile of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile; CHAINS numbers are
+       a tile of several rows gets ten times slower. ROW_WIDTH is the widest single row, with sums enough to hide latency, TILE_WIDTH the widest tile; CHAINS numbers are
        as many independent sums as show the peak. With AVX2 strips are 24 wide, but for as many of 32 as make the sum of both whole. */
     #if defined(__AVX512F__)
     enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4 };
-    enum { TILE_WIDTH = 112, ROW_WIDTH = 128, CHAINS = 256 };
+    enum { TILE_WIDTH = 112, ROW_WIDTH = 80, CHAINS = 256 };
     #elif defined(__AVX2__)
     enum { ROWS_24 = 4, ROWS_32 = 3, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
-    enum { TILE_WIDTH = 32, ROW_WIDTH = 112, CHAINS = 96 };
+    enum { TILE_WIDTH = 32, ROW_WIDTH = 80, CHAINS = 96 };
     #else
     enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
     enum { TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
@@ -96,11 +100,13 @@ cdef void _product(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc,
+    real* C, Py_ssize_t ldc, bint backwards=False,
 ) noexcept nogil:
     """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
 
-    C must not overlap what is read. How it is cut into strips and tiles does not change a bit.
+    C must not overlap what is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
+    few rows that is made again and again with the same B is faster if every other one is made backwards: what of B was read last is then
+    read first, and still in the first-level cache.
     """
     cdef Py_ssize_t start = 0, width, j
     while start < N:
@@ -121,7 +127,7 @@ cdef void _product(
         elif ROWS_112 and width == 112 and M >= ROWS_112:
             _strip(ROWS_112, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         else:
-            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc)
+            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc, backwards)
             return
         start = j + width
 
@@ -131,19 +137,14 @@ cdef void _single_rows(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc,
+    real* C, Py_ssize_t ldc, bint backwards,
 ) noexcept nogil:
-    """`_product` for fewer rows than a tile has: one row at a time, as wide as the registers allow."""
-    cdef Py_ssize_t j = 0, width
-    while j < N:
-        width = _strip_width(N - j, ROW_WIDTH)
-        if ROW_WIDTH >= 128 and width == 128:
-            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        elif ROW_WIDTH >= 112 and width == 112:
-            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        elif ROW_WIDTH >= 96 and width == 96:
-            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        elif ROW_WIDTH >= 80 and width == 80:
+    """`_product` for fewer rows than a tile has: one row at a time."""
+    cdef Py_ssize_t done = 0, width, j
+    while done < N:
+        width = _strip_width(N - done, ROW_WIDTH)
+        j = N - done - width if backwards else done
+        if ROW_WIDTH >= 80 and width == 80:
             _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         elif ROW_WIDTH >= 64 and width == 64:
             _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
@@ -153,7 +154,7 @@ cdef void _single_rows(
             _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         else:
             _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        j += width
+        done += width
 
 
 cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
