@@ -8,8 +8,9 @@ cdef extern from *:
     #endif
     /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
        means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
-       a tile of several rows gets ten times slower. ROW_WIDTH is the widest single row, with sums enough to hide latency, TILE_WIDTH the widest tile; CHAINS numbers are
-       as many independent sums as show the peak. With AVX2 strips are 24 wide, but for as many of 32 as make the sum of both whole. */
+       a tile of several rows gets ten times slower. With AVX2 strips are 24 wide, but for as many of 32 as make the sum of both whole.
+       TILE_WIDTH is the widest tile, ROW_WIDTH the widest single row, which has sums enough to hide latency; CHAINS numbers are as many
+       independent sums as show the peak. */
     #if defined(__AVX512F__)
     enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4 };
     enum { TILE_WIDTH = 112, ROW_WIDTH = 80, CHAINS = 256 };
