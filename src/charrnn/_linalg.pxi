@@ -5,13 +5,13 @@ cdef extern from *:
     /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
        means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
        a tile of several rows gets ten times slower. ROW_WIDTH is the widest single row, TILE_WIDTH the widest tile; CHAINS numbers are
-       as many independent sums as show the peak. */
+       as many independent sums as show the peak. With AVX2 strips are 24 wide, but for as many of 32 as make the sum of both whole. */
     #if defined(__AVX512F__)
     enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4 };
     enum { TILE_WIDTH = 112, ROW_WIDTH = 128, CHAINS = 256 };
     #elif defined(__AVX2__)
-    enum { ROWS_24 = 4, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
-    enum { TILE_WIDTH = 24, ROW_WIDTH = 112, CHAINS = 96 };
+    enum { ROWS_24 = 4, ROWS_32 = 3, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
+    enum { TILE_WIDTH = 32, ROW_WIDTH = 112, CHAINS = 96 };
     #else
     enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
     enum { TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
@@ -104,11 +104,11 @@ cdef void _product(
     """
     cdef Py_ssize_t start = 0, width, j
     while start < N:
-        width = 24 if ROWS_24 else _strip_width(N - start, TILE_WIDTH)
+        width = _strip_width(N - start, TILE_WIDTH) if not ROWS_24 else TILE_WIDTH if (N - start) % 24 else 24
         j = min(start, N - width)
         if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
             _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
-        elif ROWS_32 and width == 32 and M >= ROWS_32:
+        elif ROWS_32 and width == 32 and M >= ROWS_32 and N >= 32:
             _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
         elif ROWS_48 and width == 48 and M >= ROWS_48:
             _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
