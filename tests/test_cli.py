@@ -236,9 +236,10 @@ def test_a_closed_pipe_is_no_traceback(model_file):
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and signals")
 def test_ctrl_c_saves_the_model_and_exits_with_130(model_file, tmp_path):
-    arguments = [sys.executable, "-m", "charrnn", "train", "--seconds", "40", "-o", str(tmp_path / "m")]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(2.5)
+    arguments = ["train", "--seconds", "40", "-o", str(tmp_path / "m"), "--checkpoint", str(tmp_path / "c")]
+    process = subprocess.Popen([sys.executable, "-m", "charrnn", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "c").exists() and process.poll() is None:  # until it trains
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130
