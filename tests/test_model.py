@@ -231,6 +231,16 @@ def test_a_mistake_leaves_the_model_as_it_was():
     assert pickle.dumps(model) == before
 
 
+def test_a_mistake_beside_resume_leaves_the_model_as_it_was(tmp_path):
+    model = fox()
+    copy.deepcopy(model).train_text(FOX, steps=9, checkpoint=tmp_path / "c")
+    before = pickle.dumps(model)
+    for options in ({"epochs": -1}, {"callback": 3}, {"patience": 0}, {"keep": "first"}):
+        with pytest.raises((ValueError, TypeError)):
+            model.train_text(FOX, resume=tmp_path / "c", **options)
+    assert pickle.dumps(model) == before
+
+
 def test_a_callback_that_raises_leaves_the_model_as_of_the_last_whole_step():
     def fail(report):
         raise ZeroDivisionError

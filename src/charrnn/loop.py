@@ -207,6 +207,12 @@ def _nats(bits: Any) -> Any:
     return bits * math.log(2)
 
 
+def check_callback(callback: object) -> None:
+    """Raise TypeError if callback is neither None nor callable."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+
+
 def validate(rnn: "RNN", stream: Stream) -> float:
     """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
     work = rnn.workspace(stream.seq_length, stream.batch_size)
@@ -291,10 +297,9 @@ def fit(
         If the loss or a gradient of a step is not finite. The step is not applied.
     """
     budget = Budget.check(epochs, steps, seconds, patience)
+    check_callback(callback)
     if threshold is not None:
         check_number("threshold", threshold)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, not {callback!r}")
     history = History() if history is None else history
     show = progress if progress is not None else sys.stderr is not None and sys.stderr.isatty()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import persistence
 from .errors import ModelFormatError, check_number
-from .loop import Callback, History, Position, Stream, fit, validate
+from .loop import Budget, Callback, History, Position, Stream, check_callback, fit, validate
 from .novelty import RecordIndex
 from .parameters import Parameters, Real
 from .reader import RecordStream, StrPath, TextStream, check_length
@@ -175,6 +175,8 @@ def train(
     decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
     if keep not in (None, "best", "last"):
         raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
+    Budget.check(epochs, steps, seconds, patience)  # here, too: nothing may change before all options are known to be right
+    check_callback(callback)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(rnn, fraction, seed)
     if validation is None and (keep == "best" or patience is not None):
