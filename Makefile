@@ -16,6 +16,7 @@ demo: .venv/installed
 test: .venv/tested
 	$(BIN)/python -m pytest
 
+lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # cython-lint looks for pycodestyle there
 lint: .venv/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
