@@ -392,10 +392,25 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
         At least two characters.
     alphabet : {"characters", "bytes"}
         Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
-    hidden_size=100, seq_length=25, batch_size=1, learning_rate=0.15, clip_value=5.0, initial_accumulator_value=100.0,
-    dtype="float32", seed=0, n_threads=1
-        See `RNN`; learning_rate and initial_accumulator_value are what served ten seeds best on Tiny Shakespeare. The same text,
-        options and seed give the same model, bit for bit, on every processor with FMA.
+    hidden_size : int, default 100
+        Units in the hidden layer.
+    seq_length : int, default 25
+        Characters in a training window.
+    batch_size : int, default 1
+        Parallel streams of the text.
+    learning_rate : float, default 0.15
+        Step of Adagrad; with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare.
+    clip_value : float, default 5.0
+        Each element of a gradient is clipped to [-clip_value, clip_value].
+    initial_accumulator_value : float, default 100.0
+        Where Adagrad's memory starts.
+    dtype : {"float32", "float64"}
+        Of the weights and all that is computed.
+    seed : int, default 0
+        Of the initial weights and of the order of records; None takes one from the operating system. The same text, options and seed
+        give the same model, bit for bit, on every processor with FMA.
+    n_threads : int, default 1
+        Threads that share a step where batch_size is above 1; any number gives the same bits.
     epochs, steps, seconds : optional
         Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one
         reached ends the training; none given: 10 epochs.
