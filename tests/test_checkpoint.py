@@ -88,11 +88,15 @@ def test_going_on_can_be_cut_and_resumed(path):
     for k in (1, 17, 40):
         go_on(steps=k, checkpoint=path)
         assert bits(go_on(steps=60, resume=path)) == expected
+    with pytest.raises(ValueError, match="starting_weights was"):  # of another model
+        trained(31).train_text("a new day, to be sure!\n" * 9, extend=True, steps=60, resume=path)
 
 
 def test_a_checkpoint_of_records_remembers_them(path):
     charrnn.train_records(["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path)
     assert "anna" in charrnn.load(path).index
+    with pytest.raises(ValueError, match="remember was True, is False"):
+        charrnn.train_records(["anna", "bob"] * 9, steps=5, resume=path)
 
 
 def test_a_reached_budget_changes_nothing(path):
@@ -174,7 +178,7 @@ def test_a_damaged_checkpoint_is_refused(path):
         persistence.save(path, replace(saved, training=replace(saved.training, position=position)))
 
     wrong = [{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}]
-    for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}]:
+    for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}]:
         save(**changes)
         with pytest.raises(ModelFormatError, match="damaged"):
             trained(80, resume=path)

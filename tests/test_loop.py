@@ -196,6 +196,47 @@ def test_wrong_option_is_named(options, error, message):
         fit(network(), **options)
 
 
+def test_checkpoints_are_written_by_the_clock_and_at_the_end():
+    written = []
+    fit(network(), epochs=50, save=lambda position, state: written.append(position.step))
+    assert len(written) == len(set(written)) < 10  # 200 reports, a fraction of a second
+    assert written[-1] == 50 * 80
+    fit(network(), steps=0, save=lambda position, state: written.append(position.step))
+    assert written[-1] == 0
+
+
+def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
+    rnn, history = network(), loop.History()
+    steps = rnn.train_steps
+
+    def interrupted(*arguments, **options):
+        if history.steps == 20 and interrupted.calls > 5:
+            raise KeyboardInterrupt
+        interrupted.calls += 1
+        return steps(*arguments, **options)
+
+    rnn.train_steps = interrupted
+    interrupted.calls = -20
+    monkeypatch.setattr(loop, "_LARGEST_CROSSING", 5)  # one window at a time
+    with pytest.raises(KeyboardInterrupt):
+        fit(rnn, history=history)
+    assert history.stop_reason == "interrupted"
+    assert history.steps == 26
+    assert history.reports[-1].characters == 130
+
+
+def test_a_stop_by_callback_is_measured():
+    history = fit(network(), epochs=9, validation=TextStream(IDS, 256), callback=lambda progress: np.bool_(progress.epoch > 1.4))
+    assert history.stop_reason == "callback"
+    assert [report.validation_nll is not None for report in history.reports] == [False, False, False, True, False, True]
+
+
+def test_powers_are_products():
+    assert [loop._power(0.5, n) for n in range(4)] == [1, 0.5, 0.25, 0.125]
+    assert loop._power(0.97, 1000) == pytest.approx(0.97**1000, rel=1e-12)
+    assert loop._power(1.0, 2**62) == 1
+
+
 def test_bar_on_request_only(capfd):
     fit(network(), steps=10, progress=True)
     assert "nats/char" in capfd.readouterr().err

@@ -45,8 +45,11 @@ def test_every_record_is_in_an_epoch_once(strings, batch_size, epoch):
             found.append(vocabulary.decode(targets[window, : size - 1, b]))
     assert Counter(found) == Counter(strings)
     assert stream.targets == (targets != IGNORED).sum()
-    parts = [stream.read(window, 1)[1] for window in range(stream.windows)]
-    np.testing.assert_array_equal(np.concatenate(parts), targets.reshape(-1, batch_size))
+    for window in range(stream.windows):  # alone, a window is as short as its records
+        (alone,) = (stream.read(window, 1)[1],)
+        np.testing.assert_array_equal(alone, targets[window, : len(alone)])
+        assert (targets[window, len(alone) :] == IGNORED).all()
+        assert len(alone) == 1 or (alone[-1] != IGNORED).any()
 
 
 def test_order_depends_on_seed_and_epoch_only():
@@ -156,12 +159,21 @@ def test_save_and_load(model, tmp_path):
     assert again.generate_many(5, 40, seed=2) == model.generate_many(5, 40, seed=2)
 
 
+def test_one_long_record_does_not_make_the_others_slow():
+    """Blocks are as long as the records in them."""
+    stream, _ = stream_of(["ab"] * 100 + ["abcde" * 1000] + ["a"] * 100, 1)
+    stream.begin(0)
+    sizes = [len(stream.read(window, 1)[0]) for window in range(stream.windows)]
+    assert sorted(set(sizes)) == [2, 3, 5001]
+
+
 @pytest.mark.parametrize(
     ("strings", "error", "message"),
     [
         ([], ValueError, "0 records and no character"),
         (["", ""], ValueError, "2 records and no character"),
         ("anna", TypeError, "sequence of str, not one"),
+        (None, TypeError, "strings must be a sequence of texts, not NoneType"),
         (["anna", 3], TypeError, r"strings\[1\] must be a str, not int"),
         (["a\ud800"], ValueError, "surrogate"),
     ],

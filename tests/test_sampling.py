@@ -137,7 +137,9 @@ def test_stream_yields_what_generate_writes(model):
         ({"min_length": -1}, ValueError, "min_length must be"),
         ({"min_length": 6}, ValueError, "min_length must be at most length=5, not 6"),
         ({"temperature": math.nan}, ValueError, "temperature must be"),
-        ({"temprature": 1}, TypeError, "temprature"),
+        ({"temperature": 10**400}, ValueError, "temperature must be"),
+        ({"stop": 5}, TypeError, "stop must be a sequence of texts, not int"),
+        ({"temprature": 1}, TypeError, "there is no option 'temprature'; the options are length, prime, seed, temperature"),
     ],
 )
 def test_wrong_control_is_named(model, controls, error, message):
@@ -174,6 +176,8 @@ def test_no_repeat_gives_way_where_every_character_would_repeat(model):
     assert sorted(text[:9]) == list("abcdefghi")
     assert len(text) == 30
     assert set(model.generate(30, no_repeat=1, allowed="ab", seed=1)) == {"a", "b"}
+    wild = model.generate(9, no_repeat=1, temperature=1e25, seed=1)
+    assert sorted(wild) == list("abcdefghi")
 
 
 def test_no_repeat_looks_back_a_bounded_way(model, kernels):
@@ -240,11 +244,14 @@ def test_novel_texts_are_not_among_the_records(records):
     assert len(new) < 400
     assert records.generate_many(100, 40, seed=1, novel=True) == new[:100]
     assert "b" not in records.generate_many(100, 1, prime="a", seed=1, novel=True)  # ab is known
+    assert "b" not in records.generate_many(100, 1, prime="aé", seed=1, novel=True, on_unknown="skip")
     assert records.generate_many(100, 40, seed=1, novel=True, unique=True) == list(dict.fromkeys(new))[:100]
 
 
 def test_too_few_different_texts_end_the_search(records):
     assert sorted(records.generate_many(50, 1, unique=True, seed=0, allowed="ab")) == ["", "a", "b"]
+    assert len(records.generate_many(50, 30, unique=True, temperature=0)) == 1
+    assert records.generate_many(0, 5, unique=True) == []
 
 
 def test_novel_needs_an_index(model):

@@ -54,6 +54,21 @@ def test_an_unknown_character_is_named_by_default(call):
         call()
 
 
+def test_one_long_text_does_not_make_the_others_slow(monkeypatch):
+    """A batch is as long as its longest text: texts of like length only."""
+    sizes = []
+    evaluate = TEXT.rnn.evaluate
+    monkeypatch.setattr(TEXT.rnn, "evaluate", lambda work, x, y: sizes.append(x.size) or evaluate(work, x, y))
+    TEXT.score_many(["abc"] * 63 + ["abcd" * 5000])
+    assert sum(sizes) < 2 * 20_000
+
+
+def test_a_single_text_is_not_a_list_of_characters():
+    for texts in ("abc", None, 3):
+        with pytest.raises(TypeError, match="texts must be a sequence of"):
+            TEXT.score_many(texts)
+
+
 def test_wrong_on_unknown_is_named():
     for call in (TEXT.score, TEXT.log_probs, TEXT.next_probs, lambda text, **o: TEXT.score_many([text], **o)):
         with pytest.raises(ValueError, match="on_unknown must be 'error' or 'skip', not 'ignore'"):

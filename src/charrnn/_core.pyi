@@ -58,6 +58,7 @@ def sample(
     first: int,
     random: NDArray[np.uint64],
     allowed: NDArray[np.int8],
+    left: NDArray[np.int8],
     *,
     temperature: float,
     top_k: int,

@@ -331,8 +331,6 @@ cdef void _learn(
 cdef enum:
     LOOK_BACK = 4096     # how far back a repetition is looked for
 
-cdef double EXCLUDED = -1e15    # the logit of a character that may be drawn only where there is no other
-
 globals()["LOOK_BACK"] = LOOK_BACK
 
 cdef struct Controls:
@@ -343,15 +341,25 @@ cdef struct Controls:
     Py_ssize_t no_repeat     # 0: off
 
 
-cdef void _exclude_repeats(const int[:, ::1] ids, Py_ssize_t t, Py_ssize_t b, Py_ssize_t n, real* logits) noexcept nogil:
-    """Exclude each character that would be the last of n that stream b has had before, in this order, within its LOOK_BACK ids before t."""
-    cdef Py_ssize_t i, j, last = t - n + 1
+cdef bint _exclude_repeats(
+    const int[:, ::1] ids, Py_ssize_t t, Py_ssize_t b, Py_ssize_t n, Py_ssize_t V, const signed char* allowed, signed char* left,
+) noexcept nogil:
+    """Make left what is allowed but for each character that would be the last of n that stream b has had before, in this order, within
+    its LOOK_BACK ids before t; return whether there is any.
+    """
+    cdef Py_ssize_t i, j, v, last = t - n + 1
+    for v in range(V):
+        left[v] = allowed[v]
     for i in range(max(0, t - LOOK_BACK), last):
         for j in range(n - 1):
             if ids[i + j, b] != ids[last + j, b]:
                 break
         else:
-            logits[ids[i + n - 1, b]] = <real>EXCLUDED
+            left[ids[i + n - 1, b]] = 0
+    for v in range(V):
+        if left[v]:
+            return True
+    return False
 
 
 cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept nogil:

@@ -171,12 +171,12 @@ def train_steps(
 
 def sample(
     real[:, :, ::1] hs, params, work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random,
-    const signed char[::1] allowed, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
+    const signed char[::1] allowed, signed char[::1] left, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
 ):
     """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back.
 
     The states hs[0] are those before row first; they move on. random holds one generator state a stream; the rows before first only
-    count for no_repeat.
+    count for no_repeat. left (V,) is scratch.
     """
     cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
     cdef real[::1] bh = params.bh, by = params.by
@@ -188,9 +188,9 @@ def sample(
         for t in range(first, ids.shape[0]):
             _output_forward(0, B, V, hs, Why, by, 0, 1, p)
             for b in range(B):
-                if no_repeat:
-                    _exclude_repeats(ids, t, b, no_repeat, &p[0, b, 0])
-                if restricted:
+                if no_repeat and _exclude_repeats(ids, t, b, no_repeat, V, &allowed[0], &left[0]):
+                    _restrict(V, &left[0], &p[0, b, 0])
+                elif restricted:
                     _restrict(V, &allowed[0], &p[0, b, 0])
                 ids[t, b] = _pick(V, &p[0, b, 0], &controls, &random[b])
             _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)

@@ -69,6 +69,8 @@ def check_number(
         number = None if isinstance(value, (bool, str, bytes)) else float(value)
     except (TypeError, ValueError):
         number = None
+    except OverflowError:  # an int beyond all floats
+        number = math.inf
     if number is None:
         raise TypeError(f"{name} must be a number, not {value!r}")
     if (
@@ -88,3 +90,13 @@ def check_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return value
+
+
+def check_sequence(name: str, value: Any) -> list[Any]:
+    """Return the elements of an iterable of texts, or raise TypeError: also for a single text, which is an iterable of characters."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one")
+    try:
+        return list(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}") from error

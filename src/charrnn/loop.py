@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ _log = logging.getLogger("charrnn")
 _CROSSING = 0.03  # seconds in C at a time: Ctrl-C and the progress bar wait that long
 _LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memory of a crossing
 _REPORTS_PER_EPOCH = 4
+_SAVE_AT_REPORTS, _SAVE_BETWEEN_REPORTS = 1.0, 30.0  # seconds between two checkpoints, at least
 _SMOOTHING = 0.999  # of the tutorial's smoothed loss, per step
 
 
@@ -52,7 +53,8 @@ class Progress:
     smooth_loss : float
         The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000 steps.
     validation_nll : float or None
-        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a text.
+        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
+        text (what an exception ends has none).
     """
 
     step: int
@@ -71,7 +73,7 @@ class Progress:
     @property
     def perplexity(self) -> float:
         """exp(nll)."""
-        return math.exp(self.nll)
+        return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
 
 
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
@@ -145,11 +147,15 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [asdict(report) for report in self.reports]}
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [vars(report) for report in self.reports]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
-        """Return the history that `to_dict` made values of."""
+        """Return the history that `to_dict` made values of; or raise TypeError or ValueError."""
+        for report in values["reports"]:
+            for name, value in report.items():
+                if value is not None:
+                    check_number(name, value, finite=False)
         return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
 
 
@@ -289,7 +295,7 @@ def fit(
     position : Position, optional
         Where to go on; with it state, the hidden state (batch_size, hidden_size) there. Both None: from the start.
     save : callable, optional
-        Called with a Position and the state after each report and so at the end of training, before the callback.
+        Called with a Position and the state: at the end of training, and now and then before.
 
     Raises
     ------
@@ -301,15 +307,17 @@ def fit(
     if threshold is not None:
         check_number("threshold", threshold)
     history = History() if history is None else history
-    show = progress if progress is not None else sys.stderr is not None and sys.stderr.isatty()
+    if progress is None:
+        progress = getattr(sys.stderr, "isatty", bool)()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
-    bar = _Bar(show, None if math.isinf(whole) else whole)
+    bar = _Bar(progress, None if math.isinf(whole) else whole)
     work = rnn.workspace(stream.seq_length, training=True)
     if state is not None:
         work.hs[0, :, : rnn.hidden_size] = state
     at = Position() if position is None else position
+    run = _Run(rnn, stream, work, at, history, bar, decay, validation, best, save)
     try:
-        _run(rnn, stream, work, at, budget, decay, threshold, validation, best, callback, save, history, bar)
+        history.stop_reason = run.until_stopped(budget, threshold, callback)
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -317,92 +325,140 @@ def fit(
         history.stop_reason = "diverged"
         raise
     finally:
+        if run.unreported:  # an exception came between two reports
+            run.report()
         bar.close()
         _log.info("ended by %s after step %d, %.1f s", history.stop_reason, at.step, at.seconds)
     return history
 
 
-def _run(
-    rnn: "RNN",
-    stream: Stream,
-    work: Workspace,
-    at: Position,
-    budget: Budget,
-    decay: float,
-    threshold: float | None,
-    validation: Stream | None,
-    best: Parameters | None,
-    callback: Callback | None,
-    save: Callable[[Position, Real], None] | None,
-    history: History,
-    bar: _Bar,
-) -> None:
-    if at.smooth_loss is None:
-        at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
-    report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
-    unreported, unreported_loss = 0, 0.0
-    crossing, first = 1, at.step  # crossing in windows
-    started = time.perf_counter() - at.seconds
-    bar.update(at.characters, math.nan)
+class _Run:
+    """One training: what it works on, and what is not reported yet."""
 
-    while (reason := budget.reached(at, time.perf_counter() - started)) is None:
-        if at.window == 0 or at.step == first:
-            stream.begin(at.epoch)
-        if at.window == 0:
-            work.hs[0] = 0
-        to_report = report_every - at.window % report_every
-        count = int(min(crossing, stream.windows - at.window, to_report, budget.steps - at.step))
+    def __init__(
+        self,
+        rnn: "RNN",
+        stream: Stream,
+        work: Workspace,
+        at: Position,
+        history: History,
+        bar: _Bar,
+        decay: float,
+        validation: Stream | None,
+        best: Parameters | None,
+        save: Callable[[Position, Real], None] | None,
+    ) -> None:
+        self.rnn, self.stream, self.work, self.at, self.history, self.bar = rnn, stream, work, at, history, bar
+        self.decay, self.validation, self.best, self.save = decay, validation, best, save
+        self.unreported, self.unreported_loss = 0, 0.0
+        self.crossing = 1  # windows to hand to C next
+        self.started = time.perf_counter() - at.seconds
+        self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
+        if at.smooth_loss is None:
+            at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
+        bar.update(at.characters, math.nan)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def until_stopped(self, budget: Budget, threshold: float | None, callback: Callback | None) -> str:
+        """Train until something ends it; return what."""
+        at, stream = self.at, self.stream
+        report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
+        first = at.step
+        while (reason := budget.reached(at, self.seconds())) is None:
+            if at.window == 0 or at.step == first:
+                stream.begin(at.epoch)
+            if at.window == 0:
+                self.work.hs[0] = 0
+            to_report = report_every - at.window % report_every
+            self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
+            epoch_ended = at.window == 0
+            if not (epoch_ended or at.window % report_every == 0 or budget.reached(at, self.seconds())):
+                self.save_after(_SAVE_BETWEEN_REPORTS)
+                continue
+            measured = None
+            if self.validation is not None and (epoch_ended or budget.reached(at, self.seconds())):
+                measured = validate(self.rnn, self.validation)
+                self.compare(measured, epoch_ended)
+            report = self.report(measured)
+            # Before the callback, which may raise; and whenever this is the end.
+            self.save_after(0 if budget.reached(at, self.seconds()) else _SAVE_AT_REPORTS)
+            if callback is not None and isinstance(answer := callback(report), (bool, np.bool_)) and answer:
+                reason = "callback"
+            elif threshold is not None and at.smooth_loss is not None and at.smooth_loss <= threshold:
+                reason = "threshold"
+            if reason is not None:
+                if self.validation is not None and report.validation_nll is None:
+                    self.history.reports[-1] = replace(report, validation_nll=validate(self.rnn, self.validation))
+                break
+        self.save_after(0)
+        return reason
+
+    def advance(self, count: int) -> None:
+        """Train on the next count windows."""
+        at, stream = self.at, self.stream
+        T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
+        rate = self.rnn.learning_rate * _power(self.decay, at.epoch)
         before = time.perf_counter()
-        losses = rnn.train_steps(work, inputs, targets, rate=_decayed(rnn.learning_rate, decay, at.epoch), reset=stream.resets)
+        losses = self.rnn.train_steps(self.work.first(T), inputs, targets, rate=rate, reset=stream.resets)
         took = time.perf_counter() - before
+        done = int((targets[: len(losses) * T] >= 0).sum())
+        at.step += len(losses)
+        at.window += len(losses)
+        at.characters += done
+        self.unreported += done
+        self.unreported_loss += float(losses.sum())
         if len(losses) < count:
             raise DivergedError(
-                f"the loss of step {at.step + len(losses) + 1} is not finite; the weights of the step before are kept. "
-                f"Lower learning_rate ({rnn.learning_rate:g}) or clip_value ({rnn.clip_value:g})"
+                f"the loss of step {at.step + 1} is not finite; the weights of the step before are kept. "
+                f"Lower learning_rate ({self.rnn.learning_rate:g}) or clip_value ({self.rnn.clip_value:g})"
             )
-        done = int((targets >= 0).sum())
-        at.step += count
-        at.window += count
-        at.characters += done
-        at.smooth_loss = _smoothed(at.smooth_loss, losses, inputs, stream)
-        unreported += done
-        unreported_loss += float(losses.sum())
-        bar.update(done, losses.sum() / done)
-        crossing = _next_crossing(count, took, stream)
-
-        epoch_ended = at.window == stream.windows
-        if epoch_ended:
+        assert at.smooth_loss is not None
+        at.smooth_loss = _smoothed(at.smooth_loss, losses, len(inputs), T, stream.batch_size)
+        self.bar.update(done, losses.sum() / done)
+        self.crossing = _next_crossing(count, took, stream)
+        if at.window == stream.windows:
             at.epoch, at.window = at.epoch + 1, 0
-        ending = budget.reached(at, time.perf_counter() - started)
-        if epoch_ended or ending or count == to_report:
-            measured = validate(rnn, validation) if validation is not None and (epoch_ended or ending) else None
-            if epoch_ended and measured is not None and (at.best_nll is None or measured < at.best_nll):
-                at.best_nll, at.best_epoch = measured, at.epoch
-                if best is not None:
-                    best.copy_from(rnn.params)
-            passed = at.epoch + at.window / stream.windows
-            at.seconds = time.perf_counter() - started
-            report = Progress(at.step, passed, at.characters, at.seconds, unreported_loss / unreported, at.smooth_loss, measured)
-            history.reports.append(report)
-            _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
-            unreported, unreported_loss = 0, 0.0
-            if save is not None:
-                save(at, work.hs[0, :, : rnn.hidden_size])
-            if callback is not None and callback(report) is True:
-                reason = "callback"
-                break
-            if threshold is not None and at.smooth_loss <= threshold:
-                reason = "threshold"
-                break
-    history.stop_reason = reason
+
+    def compare(self, measured: float, epoch_ended: bool) -> None:
+        """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
+        if epoch_ended and (self.at.best_nll is None or measured < self.at.best_nll):
+            self.at.best_nll, self.at.best_epoch = measured, self.at.epoch
+            if self.best is not None:
+                self.best.copy_from(self.rnn.params)
+
+    def report(self, measured: float | None = None) -> Progress:
+        """Add a report to the history."""
+        at = self.at
+        at.seconds = self.seconds()
+        assert at.smooth_loss is not None
+        passed = at.epoch + at.window / self.stream.windows
+        nll = self.unreported_loss / self.unreported
+        report = Progress(at.step, passed, at.characters, at.seconds, nll, at.smooth_loss, measured)
+        self.history.reports.append(report)
+        self.unreported, self.unreported_loss = 0, 0.0
+        _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
+        return report
+
+    def save_after(self, seconds: float) -> None:
+        """Write a checkpoint if the last one is so old, and of another step."""
+        if self.save is not None and self.saved_step != self.at.step and time.perf_counter() - self.saved >= seconds:
+            self.at.seconds = self.seconds()
+            self.save(self.at, self.work.hs[0, :, : self.rnn.hidden_size])
+            self.saved, self.saved_step = time.perf_counter(), self.at.step
 
 
-def _decayed(rate: float, decay: float, epochs: int) -> float:
-    """Return rate * decay ** epochs, made of products only: a power may differ in its last bit between machines."""
-    for _ in range(epochs if decay != 1 else 0):
-        rate *= decay
-    return rate
+def _power(x: float, n: int) -> float:
+    """Return x ** n, made of products only: the library's power may differ in its last bit between machines."""
+    result = 1.0
+    while n and x != 1:
+        if n % 2:
+            result *= x
+        x *= x
+        n //= 2
+    return result
 
 
 def _figures(report: Progress) -> str:
@@ -410,10 +466,10 @@ def _figures(report: Progress) -> str:
     return f"training {report.nll:.4f}{measured} nats per character"
 
 
-def _smoothed(smooth: float, losses: NDArray[np.float64], inputs: NDArray[np.int32], stream: Stream) -> float:
-    """Return the exponentially smoothed loss per window after these losses, a short last window counted as if it were whole."""
-    scale = np.full(len(losses), 1.0 / stream.batch_size)
-    scale[-1] *= stream.seq_length / (len(inputs) - (len(losses) - 1) * stream.seq_length)
+def _smoothed(smooth: float, losses: NDArray[np.float64], rows: int, T: int, batch_size: int) -> float:
+    """Return the exponentially smoothed loss per window of T rows after these losses, a short last window counted as if it were whole."""
+    scale = np.full(len(losses), 1.0 / batch_size)
+    scale[-1] *= T / (rows - (len(losses) - 1) * T)
     decay = _SMOOTHING ** np.arange(len(losses) - 1, -1, -1)
     return smooth * _SMOOTHING ** len(losses) + (1 - _SMOOTHING) * float(np.dot(decay, losses * scale))
 

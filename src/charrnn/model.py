@@ -1,5 +1,6 @@
 """The network on text: train, go on, generate, score, save."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Unpack
@@ -8,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
-from .errors import DivergedError, TrainingInterrupted, check_integer
+from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .loop import History
 from .novelty import RecordIndex
 from .reader import StrPath, read_bytes, read_text
 from .rnn import RNN
 from .sampling import Controls
-from .seeding import random_seed
+from .seeding import make_random, random_seed
 from .training import Options
 from .vocabulary import AnyText, Vocabulary
 
@@ -149,17 +150,20 @@ class CharRNN:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
         start, checked = self._begin(length, prime, controls)
         seed = random_seed() if seed is None else seed
-        tries = 100 * count + 1000 if unique or novel else count
+        tries = count
+        if count and (unique or novel):  # at temperature 0 all are the same
+            tries = 100 * count + 1000 if checked.temperature else 1
         known = self.index if novel and self.index is not None else ()
+        primed = self.vocabulary.decode(start.ids[:, 0])
         chosen: list[AnyText] = []
         seen: set[AnyText] = set()
-        for text in sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, tries):
-            if len(chosen) == count:
-                break
-            if (unique and text in seen) or self._prime(prime) + text in known:
+        for text in sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, tries, count):
+            if (unique and text in seen) or primed + text in known:
                 continue
             seen.add(text)
             chosen.append(text)
+            if len(chosen) == count:
+                break
         return chosen
 
     def stream(
@@ -174,9 +178,9 @@ class CharRNN:
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
         """
-        limit = math.inf if length is None else length
-        start, checked = self._begin(limit, prime, controls)
-        return sampling.stream(self.rnn, self.vocabulary, checked, start, limit, seed)
+        start, checked = self._begin(length, prime, controls)
+        writer = sampling.Writer(self.rnn, self.vocabulary, checked, start, make_random(seed))
+        return sampling.stream(writer, math.inf if length is None else length)
 
     def beam_search(
         self,
@@ -206,8 +210,8 @@ class CharRNN:
         Returns
         -------
         list of (str, float)
-            Texts and their log-probabilities in nats (of a record with its end), the most probable first; fewer than n_best if there
-            are not so many.
+            Texts and their log-probabilities in nats, the most probable first; fewer than n_best if there are not so many. The end of a
+            record counts, where it comes before length: a record that is cut there has none.
 
         Examples
         --------
@@ -222,14 +226,16 @@ class CharRNN:
         start, checked = self._begin(length, prime, controls)
         return sampling.beam_search(self.rnn, self.vocabulary, checked, start, length, width)[:n_best]
 
-    def _begin(self, length: float, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+    def _begin(self, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
         """Return the state after prime and the checked controls of texts of a length."""
         options: dict[str, Any] = {**controls}
         on_unknown = options.pop("on_unknown", "error")
-        if length != math.inf:
+        if length is not None:
             check_integer("length", length, 0)
+        for name in options.keys() - Controls.__annotations__.keys():
+            raise TypeError(f"there is no option {name!r}; the options are length, prime, seed, {', '.join(Controls.__annotations__)}")
         checked = sampling.Sampling.check(self.vocabulary, **options)
-        if checked.min_length > length:
+        if length is not None and checked.min_length > length:
             raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
         return sampling.Prime(self.rnn, self.vocabulary, self._prime(prime), on_unknown=on_unknown), checked
 
@@ -276,7 +282,7 @@ class CharRNN:
         on_unknown : {"error", "skip"}
             See `score`.
         """
-        return scoring.bits_per_symbol(self.rnn, self.vocabulary, list(texts), "texts[{}]", on_unknown)
+        return scoring.bits_per_symbol(self.rnn, self.vocabulary, check_sequence("texts", texts), "texts[{}]", on_unknown)
 
     def next_probs(self, prefix: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
@@ -328,9 +334,15 @@ class CharRNN:
     def train_records(
         self, strings: Iterable[str | bytes], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]
     ) -> "CharRNN":
-        """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`."""
+        """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`.
+
+        A model that remembers its records remembers these, too; remember=True only makes sure that it does.
+        """
         if not self.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
+        if remember and self.index is None:
+            raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
+        remember = self.index is not None
         return self._go_on(training.Records(strings, known=self.vocabulary, extend=extend, remember=remember), options)
 
     def _go_on(self, source: training.Text | training.Records, options: Options) -> "CharRNN":
@@ -362,6 +374,8 @@ class CharRNN:
             if history.reports or history.stop_reason is not None:
                 self._become(rnn, source.vocabulary, history, index)
             if not isinstance(error, KeyboardInterrupt):
+                with contextlib.suppress(AttributeError):  # what hours of training have made should not be lost with them
+                    error.model = self  # type: ignore[attr-defined]
                 raise
             stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
             stopped.model = self
@@ -412,8 +426,8 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     n_threads : int, default 1
         Threads that share a step where batch_size is above 1; any number gives the same bits.
     epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time. The first one
-        reached ends the training; none given: 10 epochs.
+        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time (the last measurement
+        of the held-out part comes on top). The first one reached ends the training; none given: 10 epochs.
     validation_fraction : float, default 0.1
         This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
     keep : {"best", "last"}, optional
@@ -428,7 +442,8 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     progress : bool, optional
         Whether to show a bar on stderr; by default if stderr is a terminal.
     checkpoint : path, optional
-        Write all that is needed to go on to this file a few times an epoch and at the end; a crash leaves the last whole one.
+        Write all that is needed to go on to this file, at the end and before (a few times an epoch, at most once a second and at
+        least every half minute); a crash leaves the last whole one.
         It is a model file, too: `load` reads it, with the weights of its last step.
     resume : path, optional
         Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
@@ -446,7 +461,8 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     DivergedError
         If the loss is not finite; its ``model`` attribute is the model as of the last good step.
     TrainingInterrupted
-        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model as of the last whole step.
+        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
+        exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
 
     Examples
     --------
@@ -522,6 +538,8 @@ def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
 
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of the network and those of the training; the seed is for both."""
+    for name in options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"there is no option {name!r}; the options are {', '.join(Options.__annotations__)}")
     options = {**options, "seed": options.get("seed", 0)}
     names = {
         "hidden_size",

@@ -1,5 +1,6 @@
 """The arrays of a network: parameters in one block, and the scratch space of a window."""
 
+from copy import copy
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -114,3 +115,11 @@ class Workspace:
             self.zeros = zeros(max(Hp, Vp), dtype)
             self.used = np.zeros(V, dtype=np.int8)
             self.nll = np.zeros((T, B))
+
+    def first(self, T: int) -> "Workspace":
+        """Return a workspace of T time steps that shares the memory of this one, which has at least as many."""
+        if T == len(self.dh):
+            return self
+        part = copy(self)
+        part.hs, part.dh, part.p, part.dz, part.nll = self.hs[: T + 1], self.dh[:T], self.p[:T], self.dz[:T], self.nll[:T]
+        return part

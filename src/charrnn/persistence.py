@@ -9,7 +9,7 @@ Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or flo
     vocabulary  the characters in the order of their ids
     config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value
     history     JSON: what training did
-    sha256      of the tensors' bytes, in the order of their names
+    sha256      of the tensors' bytes, in the order of their names, and of the rest of the metadata
 
 A model of records may have the tensor remembered (n,) of uint32: the records it was trained on, see novelty.py.
 
@@ -22,6 +22,7 @@ No code is stored and none is run. Whatever later indexes memory is checked when
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -104,7 +105,7 @@ def save(path: StrPath, saved: Saved) -> None:
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
         metadata["training"] = json.dumps(words)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    metadata["sha256"] = _digest(tensors)
+    metadata["sha256"] = _digest(tensors, metadata)
     write_atomically(path, to_bytes(tensors, metadata))
 
 
@@ -145,8 +146,8 @@ def load(path: StrPath) -> Saved:
 
 
 def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
-    if metadata["sha256"] != _digest(tensors):
-        raise ValueError("the weights do not match their SHA-256")
+    if metadata["sha256"] != _digest(tensors, metadata):
+        raise ValueError("weights and metadata do not match their SHA-256")
     index = _index(tensors.pop("remembered", None))
     vocabulary = _vocabulary(metadata)
     options = json.loads(metadata["config"])
@@ -210,14 +211,43 @@ def _position(values: dict[str, Any]) -> Position:
         check_number(name, getattr(position, name), minimum=0)
     if position.best_nll is not None:
         check_number("best_nll", position.best_nll, minimum=0)
+    if not position.best_epoch <= position.epoch <= position.step:
+        raise ValueError(f"best_epoch {position.best_epoch}, epoch {position.epoch} and step {position.step} do not go together")
     return position
 
 
-def _digest(tensors: _Tensors) -> str:
+def _digest(tensors: _Tensors, metadata: dict[str, str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    words = {name: word for name, word in metadata.items() if name != "sha256"}
+    digest.update(json.dumps(words, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def check_target(path: StrPath) -> None:
+    """Raise what keeps a file from being written to path: better before a training than after it.
+
+    Raises
+    ------
+    OSError
+        If path is a directory, or its folder is missing or may not be written to.
+    ValueError
+        If there is no name, or something that is not a regular file: to replace a device or a pipe would break it.
+    """
+    path = os.fspath(path)
+    if not path:
+        raise ValueError("the name of the file to write is empty")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ValueError(f"{path} is not a regular file, and would be replaced by one")
 
 
 def write_atomically(path: StrPath, data: bytes) -> None:
@@ -225,6 +255,7 @@ def write_atomically(path: StrPath, data: bytes) -> None:
 
     The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
     """
+    check_target(path)
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
@@ -240,8 +271,8 @@ def write_atomically(path: StrPath, data: bytes) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = os.fspath(path), None
+        if isinstance(error, OSError):  # in its own words it names the temporary file
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -88,14 +88,18 @@ class TextStream:
 
     def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
         self.ids: NDArray[Any] = ids
-        self.seq_length: int = seq_length
         self.targets: int = len(ids) - 1
         self.batch_size: int = batch_size
         self.length: int = -(-self.targets // batch_size)
+        self.seq_length: int = min(seq_length, self.length)
         self.windows: int = -(-self.length // seq_length)
 
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""
+
+    def longest(self, window: int, count: int) -> int:
+        """Return the time steps of each of these windows, in `read`."""
+        return self.seq_length
 
     def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
@@ -152,15 +156,19 @@ class RecordStream:
             batches = self.order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
             self.order = np.concatenate([batches.ravel(), self.order[whole * B :]])
 
+    def longest(self, window: int, count: int) -> int:
+        """Return the time steps of each of these windows in `read`: those of the longest record among them, and its end."""
+        return int(self.lengths[self.order[window * self.batch_size : (window + count) * self.batch_size]].max()) + 1
+
     def read(self, window: int, count: int) -> Windows:
-        """Return inputs and targets of count windows from number window on: two int32 arrays (count * seq_length, batch_size)."""
+        """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size)."""
         B = self.batch_size
         count = min(count, self.windows - window)
         chosen = self.order[window * B : (window + count) * B]
         starts, lengths = np.zeros(count * B, np.int64), np.full(count * B, -1)
         starts[: len(chosen)], lengths[: len(chosen)] = self.starts[chosen], self.lengths[chosen]
         start, length = starts.reshape(count, 1, B), lengths.reshape(count, 1, B)
-        t = np.arange(self.seq_length)[:, None]
+        t = np.arange(self.longest(window, count))[:, None]
         targets = np.where(t < length, self.ids[np.where(t < length, start + t, 0)].astype(np.int32), IGNORED)
         targets[np.broadcast_to(t == length, targets.shape)] = self.boundary
         inputs = np.full_like(targets, self.boundary)

@@ -112,12 +112,15 @@ class RNN:
         self.vocab_size: int = check_integer("vocab_size", vocab_size, 1, 0x110000)
         self.seq_length: int = check_integer("seq_length", seq_length, 1)
         self.batch_size: int = check_integer("batch_size", batch_size, 1)
-        self.learning_rate: float = check_number("learning_rate", learning_rate, above=0)
-        self.clip_value: float = check_number("clip_value", clip_value, above=0, finite=False)
-        self.initial_accumulator_value: float = check_number("initial_accumulator_value", initial_accumulator_value, minimum=0)
         if dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        largest = float(np.finfo(self.dtype).max)
+        self.learning_rate: float = check_number("learning_rate", learning_rate, above=0, maximum=largest)
+        self.clip_value: float = check_number("clip_value", clip_value, above=0, finite=False)
+        self.initial_accumulator_value: float = check_number(
+            "initial_accumulator_value", initial_accumulator_value, minimum=0, maximum=largest
+        )
         self.n_threads: int = check_integer("n_threads", n_threads, 1, 1024)
         self.random: NDArray[np.uint64] = make_random(seed)
         self.params: Parameters = Parameters(self.hidden_size, self.vocab_size, self.dtype)
@@ -243,7 +246,9 @@ class RNN:
             raise ValueError("start must have at least one character")
         work = self.workspace(1, 1)
         self._feed(work, self._check_ids("start", [data_reader.char_to_ix[char] for char in start]))
-        ids = self.draw(work, n, self.random)[:, 0]
+        # A network may have more symbols than this reader has characters.
+        allowed = (np.arange(self.vocab_size) < data_reader.vocab_size).astype(np.int8)
+        ids = self.draw(work, n, self.random, allowed=allowed)[:, 0]
         return start + "".join(data_reader.ix_to_char[ix] for ix in ids.tolist())
 
     def train(
@@ -287,8 +292,7 @@ class RNN:
     def _printer(self, data_reader: DataReader) -> Callable[[loop.Progress], None]:
         def show(progress: loop.Progress) -> None:
             first = data_reader.char_to_ix[data_reader.data[0]]
-            ids = self.sample(np.zeros((self.hidden_size, 1)), first, 200)
-            print("".join(data_reader.ix_to_char[ix] for ix in ids))
+            print(self.predict(data_reader, data_reader.ix_to_char[first], 200)[1:])
             print(f"\n\niter :{progress.step}, loss:{progress.smooth_loss:f}", flush=True)
 
         return show
@@ -418,9 +422,9 @@ class RNN:
         allowed = np.ones(self.vocab_size, np.int8) if allowed is None else allowed
         controls: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
         controls["top_k"] = self.vocab_size if top_k is None else top_k
-        rows = self._affordable(B)
+        rows = self._affordable(B, looked_at=LOOK_BACK if no_repeat else 0)
         for start in range(first, first + n, rows):
-            core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, **controls)
+            core.sample(work.hs, self.params, work, ids[: start + rows], start, random, allowed, np.empty_like(allowed), **controls)
         return ids[first:]
 
     def search(
@@ -470,9 +474,12 @@ class RNN:
         core.softmax(work.p[:1], targets[None, :], nll, self.vocab_size)
         return work.p[0, :, : self.vocab_size], nll[0]
 
-    def _affordable(self, streams: int) -> int:
-        """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms."""
-        operations = 2 * streams * self.hidden_size * (self.hidden_size + self.vocab_size)
+    def _affordable(self, streams: int, looked_at: int = 0) -> int:
+        """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms.
+
+        looked_at is how many ids it looks at before each, as dear as ten operations.
+        """
+        operations = streams * (2 * self.hidden_size * (self.hidden_size + self.vocab_size) + 10 * looked_at)
         return max(1, _OPERATIONS_AT_A_TIME // operations)
 
     def _feed(self, work: Workspace, ids: NDArray[np.int32]) -> None:

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import check_integer, check_number
+from .errors import check_integer, check_number, check_sequence
 from .parameters import Real, Workspace
 from .reader import IGNORED
 from .rnn import LOOK_BACK, RNN
@@ -63,7 +63,7 @@ class Sampling:
         stop: str | bytes | Sequence[str | bytes] | None = None,
     ) -> "Sampling":
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
-        stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(stop)
+        stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop))
         for text in stop:
             if not vocabulary.check("stop", text):
                 raise ValueError("stop must not have an empty text")
@@ -139,7 +139,7 @@ class Writer:
             if self.done[i]:
                 continue
             record, old = _record(self.vocabulary, ids), self.texts[i]
-            taken = before - len(old)
+            taken = before - len(old)  # characters of this text that `take` has taken
             start = max(0, self.sampling.min_length - taken, len(old) - self.sampling.held)
             self.texts[i], stopped = self.sampling.cut(old + self.vocabulary.decode(record), start)
             self.done[i] = stopped or len(record) < len(ids)
@@ -165,22 +165,24 @@ class Writer:
         return ids
 
 
-def texts(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int, count: int) -> Iterator[AnyText]:
-    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each."""
+def texts(
+    rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int, count: int, at_once: int
+) -> Iterator[AnyText]:
+    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side."""
     may_end = vocabulary.records or sampling.stop
-    for first in range(0, count, _STREAMS):
-        writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed, min(_STREAMS, count - first), first))
+    at_once = min(_STREAMS, max(1, at_once))
+    for first in range(0, count, at_once):
+        writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed, min(at_once, count - first), first))
         while writer.written < length and not all(writer.done):
             writer.write(min(max(_PIECE, writer.written) if may_end else length, length - writer.written))
         yield from writer.texts
 
 
-def stream(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: float, seed: int | None) -> Iterator[AnyText]:
-    """Yield the characters of text number 0 one by one, as soon as they are known to be part of it."""
-    writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed))
+def stream(writer: Writer, length: float) -> Iterator[AnyText]:
+    """Yield the characters of the text of a writer of one stream one by one, as soon as they are known to be part of it."""
     while not writer.done[0] and writer.written < length:
         writer.write(1)
-        ready = writer.take(0 if any(writer.done) or writer.written == length else sampling.held)
+        ready = writer.take(0 if any(writer.done) or writer.written == length else writer.sampling.held)
         for place in range(len(ready)):
             yield ready[place : place + 1]
 

@@ -23,11 +23,14 @@ def bits_per_symbol(rnn: RNN, vocabulary: Vocabulary, texts: Sequence[AnyText], 
     ends = np.cumsum(lengths)
     sums = np.empty(len(texts))
     order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
     start = 0
     while start < len(texts):
-        # Neighbours in the order have nearly the same length, so a batch ignores few targets; long texts go in smaller batches.
-        batch = order[start : start + max(1, min(_STREAMS, _LARGEST_BATCH // max(1, lengths[order[start]])))]
-        start += len(batch)
+        # Texts of like length, so that a batch ignores few targets; long texts in smaller batches.
+        end = min(start + _STREAMS, int(np.searchsorted(ascending, 2 * ascending[start] + 16, "right")))
+        end = start + max(1, min(end - start, _LARGEST_BATCH // max(1, int(ascending[end - 1]))))
+        batch = order[start:end]
+        start = end
         # Row by row: the same sum whatever the batch, which a pairwise sum would not be.
         losses = nll(rnn, vocabulary, ids, ends[batch] - lengths[batch], lengths[batch])
         sums[batch] = np.cumsum(losses, axis=0)[-1] if len(losses) else 0

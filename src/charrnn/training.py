@@ -3,14 +3,15 @@
 import hashlib
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence
-from .errors import ModelFormatError, check_number
-from .loop import Budget, Callback, History, Position, Stream, check_callback, fit, validate
+from .errors import ModelFormatError, check_number, check_sequence
+from .loop import Budget, Callback, History, Position, Stream, check_callback, fit
 from .novelty import RecordIndex
 from .parameters import Parameters, Real
 from .reader import RecordStream, StrPath, TextStream, check_length
@@ -107,8 +108,7 @@ class Records:
         extend: bool = False,
         remember: bool = False,
     ) -> None:
-        if isinstance(strings, (str, bytes)):
-            raise TypeError(f"strings must be a sequence of {type(strings).__name__}, not one")
+        strings = check_sequence("strings", strings)
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
         if not any(strings):
@@ -135,8 +135,9 @@ class Records:
             return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed)
 
         held_out = int(n * fraction)
-        train = stream(order[: n - held_out], rnn.batch_size)
-        return train, stream(order[n - held_out :], 64) if held_out else None
+        train, rest = order[: n - held_out], order[n - held_out :]
+        rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
+        return stream(train, rnn.batch_size), stream(rest, 64) if held_out else None
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
@@ -177,6 +178,8 @@ def train(
         raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
     Budget.check(epochs, steps, seconds, patience)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
+    if checkpoint is not None:
+        persistence.check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(rnn, fraction, seed)
     if validation is None and (keep == "best" or patience is not None):
@@ -190,8 +193,12 @@ def train(
         "validation_fraction": fraction,
         "learning_rate_decay": decay,
         "keep": "last" if best is None else "best",
+        "remember": index is not None,
     }
-    sha256 = source.sha256() if checkpoint is not None or resume is not None else ""
+    sha256 = ""
+    if checkpoint is not None or resume is not None:
+        sha256 = source.sha256()
+        options["starting_weights"] = hashlib.sha256(rnn.params.block.data).hexdigest()[:16]
     if resume is not None:
         saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
         rnn.params.copy_from(saved.rnn.params)
@@ -209,7 +216,8 @@ def train(
         persistence.save(checkpoint, persistence.Saved(rnn, source.vocabulary, history, index, stands))
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
-    fit(
+    run = partial(
+        fit,
         rnn,
         stream,
         epochs=epochs,
@@ -226,17 +234,20 @@ def train(
         state=state,
         save=save if checkpoint is not None else None,
     )
-    if best is None or validation is None or position.best_nll is None:
+    try:
+        run()
+    except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
+        _keep_best(rnn, history, position, best)
+        raise
+    _keep_best(rnn, history, position, best)
+
+
+def _keep_best(rnn: RNN, history: History, position: Position, best: Parameters | None) -> None:
+    """Give rnn the best weights, if there are any and the latest measurement was worse."""
+    if best is None or position.best_nll is None or not position.best_nll < history.validation_losses[-1]:
         return
-    if position.best_nll < _last_nll(rnn, history, validation):
-        rnn.params.copy_from(best)
-        history.kept_step = next(report.step for report in history.reports if report.epoch == position.best_epoch)
-
-
-def _last_nll(rnn: RNN, history: History, validation: Stream) -> float:
-    """Return the validation loss of the weights as they are at the end of training."""
-    measured = history.reports[-1].validation_nll
-    return validate(rnn, validation) if measured is None else measured
+    rnn.params.copy_from(best)
+    history.kept_step = next((report.step for report in history.reports if report.epoch == position.best_epoch), None)
 
 
 def _read_checkpoint(
