@@ -1,10 +1,15 @@
 import platform
 import sys
 
+import hypothesis
 import pytest
 
 import charrnn.rnn
 from charrnn import _dispatch
+
+# How long a case takes depends on what else the machine does, or on an emulator.
+hypothesis.settings.register_profile("charrnn", deadline=None)
+hypothesis.settings.load_profile("charrnn")
 
 
 @pytest.fixture(params=_dispatch.available())

@@ -62,7 +62,7 @@ def test_generate_with_all_controls(model_file):
 
 def test_generate_from_standard_input_and_the_most_probable(model_file):
     model = charrnn.load(model_file)
-    ran = run("generate", model_file, "--prime", "-", "-n", 10, "--temperature", 0, "--skip-unknown", stdin="the QUICK")
+    ran = run("generate", model_file, "--prime", "-", "-n", 10, "--temperature", 0, "--skip-unknown", stdin="the QUICK\n")
     assert ran.stdout == "the QUICK" + model.generate(10, prime="the ", temperature=0) + "\n"
     ran = run("generate", model_file, "--prime", "the ", "-n", 10, "--n-best", 3)
     assert ran.stdout.splitlines() == ["the " + text for text, _ in model.beam_search(10, prime="the ", n_best=3)]
@@ -92,7 +92,32 @@ def test_score_prints_what_comes_before_a_mistake(model_file):
     assert ran.returncode == 2
     assert "line 3: text[0] = 'X' is not among" in ran.stderr
     ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
-    assert b"line 2 is not UTF-8 at byte 0" in ran.stderr
+    assert b"line 2: not UTF-8 at byte 0" in ran.stderr
+    assert len(ran.stdout.splitlines()) == 1
+
+
+def test_score_takes_lines_as_other_programs_write_them(model_file):
+    score = f"{charrnn.load(model_file).score('dog'):.4f}"
+    ran = run("score", model_file, stdin="\ufeffdog\r\n\ndog")
+    assert ran.stdout.splitlines() == [score, "nan", score]
+    assert '"bits_per_character": null' in run("score", model_file, "--json", stdin="\n").stdout
+
+
+def test_score_of_a_long_line_that_comes_in_pieces(model_file):
+    line = "the quick brown fox " * 200_000
+    ran = run("score", model_file, stdin=f"dog\n{line}\ndog\n")
+    model = charrnn.load(model_file)
+    assert ran.stdout.splitlines() == [f"{model.score(text):.4f}" for text in ("dog", line, "dog")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+@pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
+def test_closed_streams_are_no_traceback(model_file, redirection):
+    for command in ("info", "score", "generate"):
+        line = f"'{sys.executable}' -m charrnn {command} '{model_file}' {redirection}"
+        ran = subprocess.run(line, shell=True, input="", capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes")
@@ -176,6 +201,10 @@ def test_help(command):
         (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "top_p must be"),
         (["score", "{folder}/fox.safetensors"], "line 2: text[0] = 'X'"),
         (["train", "{folder}/fox.txt", "--extend"], "--extend needs --start"),
+        (["train", "{folder}/fox.txt", "-o", ""], "the name of the file to write is empty"),
+        (["train", "{folder}/fox.txt", "-o", "{folder}/fox.txt"], "fox.txt is also the text, and would be overwritten"),
+        (["train", "{folder}/fox.txt", "-o", "m", "--checkpoint", "./m"], "-o m is also --checkpoint"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--bytes"], "fox.safetensors is a model of characters"),
         (["train", "{folder}/fox.txt", "--remember"], "--remember needs --records"),
         (["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "hidden_size is fixed"),
@@ -215,6 +244,13 @@ def test_divergence_is_exit_code_1(model_file):
     assert ran.returncode == 1
     assert "is not finite" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_plot_of_no_format_is_found_before_training(tmp_path):
+    pytest.importorskip("matplotlib")
+    ran = run("train", "--seconds", "30", "--plot", tmp_path / "loss.xyz", check=False)
+    assert ran.returncode == 2
+    assert "must end in one of" in ran.stderr
 
 
 def test_utf8_whatever_the_locale(tmp_path):

@@ -1,7 +1,6 @@
 """The `charrnn` command: train, generate, score, info."""
 
 import argparse
-import errno
 import io
 import json
 import math
@@ -14,6 +13,7 @@ from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
 from .loop import History
 from .model import DEFAULTS, CharRNN, load, train_records, train_text
+from .persistence import check_target
 from .reader import decode_text, read_bytes
 from .vocabulary import AnyText
 
@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _speak_utf8() -> None:
-    """Read and write UTF-8 whatever the locale, with newlines as they are."""
+    """Read and write UTF-8 whatever the locale, with newlines as they are; where the host has closed a stream, nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  as long as the process
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", newline="\n")
@@ -62,7 +65,7 @@ def _text(model: CharRNN, value: str | None) -> AnyText:
 
 def _print(text: str | bytes, end: str = "\n") -> None:
     """Print str or bytes."""
-    sys.stdout.buffer.write((text if isinstance(text, bytes) else text.encode("utf-8")) + end.encode())
+    sys.stdout.buffer.write((text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")) + end.encode())
 
 
 def _explain(error: BaseException) -> str:
@@ -137,7 +140,13 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_controls(add: Callable[..., argparse.Action]) -> None:
-    add("--prime", type=_utf8_argument, default="", metavar="TEXT", help="text to continue; - reads it from standard input")
+    add(
+        "--prime",
+        type=_utf8_argument,
+        default="",
+        metavar="TEXT",
+        help="text to continue; - reads it from standard input, less a line feed at its end",
+    )
     add("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder, 0 always the most likely")
     add("--top-k", type=int, metavar="K", help="draw among the K most likely characters")
     add("--top-p", type=float, metavar="P", help="draw among the most likely that together have probability P")
@@ -205,23 +214,41 @@ def _train(arguments: Arguments) -> None:
         "resume": arguments.resume,
         "progress": False if arguments.quiet else None,
     }
-    for path in (arguments.output, arguments.checkpoint, arguments.plot):
-        if path is not None:
-            _check_writable(path)
-    if arguments.plot is not None:
-        History().plot()  # matplotlib is better found missing before training than after
+    _check_targets(arguments)
     try:
         model = _train_on(arguments, options)
-    except TrainingInterrupted as interrupt:
-        if interrupt.model is not None:
-            _report(interrupt.model, arguments)
+    except (Exception, TrainingInterrupted) as error:
+        learned = getattr(error, "model", None)  # what was learned until then
+        if isinstance(error, TrainingInterrupted) and learned:
+            _report(learned, arguments)
+        elif arguments.output is not None and learned and learned.history.reports:
+            learned.save(arguments.output)
         raise
     _report(model, arguments)
+
+
+def _check_targets(arguments: Arguments) -> None:
+    """Raise what would keep the results from being written: better before a training than after it."""
+    targets = {"-o": arguments.output, "--checkpoint": arguments.checkpoint, "--plot": arguments.plot}
+    targets = {name: path for name, path in targets.items() if path is not None}
+    for name, path in targets.items():
+        check_target(path)
+        others = {"the text": arguments.file} | {other: targets[other] for other in targets if other != name}
+        for other, taken in others.items():
+            if taken not in (None, "-") and os.path.realpath(taken) == os.path.realpath(path):
+                raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
+    if arguments.plot is not None:
+        figure: Any = History().plot().figure  # or matplotlib is missing
+        formats = figure.canvas.get_supported_filetypes()
+        if os.path.splitext(arguments.plot)[1][1:].lower() not in formats:
+            raise ValueError(f"--plot {arguments.plot} must end in one of .{', .'.join(sorted(formats))}")
 
 
 def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     start = None if arguments.start is None else load(arguments.start)
     of_bytes = arguments.bytes if start is None else start.vocabulary.of_bytes
+    if arguments.bytes and not of_bytes:
+        raise ValueError(f"--bytes: {arguments.start} is a model of characters")
     text = _read(arguments.file, of_bytes)
     if start is not None:
         options["extend"] = arguments.extend
@@ -246,17 +273,6 @@ def _lines(text: AnyText) -> list[AnyText]:
     """Return the lines of a text (str or bytes) that are not empty."""
     feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
     return [line for line in (line.removesuffix(carriage) for line in text.split(feed)) if line]
-
-
-def _check_writable(path: str) -> None:
-    """Raise what would keep a model from being saved to path: better before training than after."""
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _python_documentation() -> str:
@@ -300,8 +316,7 @@ def _figures(nll: float) -> str:
 
 def _generate(arguments: Arguments) -> None:
     model = load(arguments.model)
-    prime = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if arguments.prime == "-" else arguments.prime
-    prime = _text(model, prime)
+    prime = _text(model, arguments.prime if arguments.prime != "-" else _read_prime(model))
     options = {
         "prime": prime,
         "allowed": _text(model, arguments.allowed),
@@ -321,6 +336,12 @@ def _generate(arguments: Arguments) -> None:
         _print(prime + text)
 
 
+def _read_prime(model: CharRNN) -> str:
+    """Return standard input, without the line feed that a shell puts at its end; for a model of bytes as it is."""
+    prime = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    return prime if model.vocabulary.of_bytes else prime.removesuffix("\n").removesuffix("\r")
+
+
 def _check_no_drawing(arguments: Arguments) -> None:
     """Raise if an option that only counts where characters are drawn is given beside --n-best."""
     given = {"count": arguments.count != 1, "temperature": arguments.temperature != 1} | {
@@ -335,44 +356,56 @@ def _score(arguments: Arguments) -> None:
     model = load(arguments.model)
     number = 0
     for lines in _arriving_lines():
-        texts = lines if model.vocabulary.of_bytes else [_decoded(line, number + i) for i, line in enumerate(lines, 1)]
-        _score_lines(model, texts, number, arguments)
+        try:
+            texts = [_line_text(model, line, number + i) for i, line in enumerate(lines)]
+            _score_lines(model, texts, arguments)
+        except ValueError:
+            for i, line in enumerate(lines, number):  # once more, to print what comes before the mistake, and its line
+                try:
+                    _score_lines(model, [_line_text(model, line, i)], arguments)
+                except ValueError as error:
+                    raise ValueError(f"line {i + 1}: {error}") from error
+            raise
         number += len(lines)
 
 
 def _arriving_lines() -> Iterator[list[bytes]]:
     """Yield lists of whole lines (bytes) from standard input as they arrive: many at once from a file, one by one from a person."""
-    rest, stdin = b"", sys.stdin.buffer
+    pieces, stdin = [b""], sys.stdin.buffer
     assert isinstance(stdin, io.BufferedReader)
     while data := stdin.read1(1 << 20):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            yield lines
-    if rest:
+        first, *others = data.split(b"\n")
+        pieces.append(first)
+        if others:
+            yield [b"".join(pieces), *others[:-1]]
+            pieces = [others[-1]]
+    if rest := b"".join(pieces):
         yield [rest]
 
 
-def _decoded(line: bytes, number: int) -> str:
+def _line_text(model: CharRNN, line: bytes, number: int) -> AnyText:
+    """Return line number number as the model reads text, without what marks the end of a line or the beginning of a file elsewhere."""
+    if model.vocabulary.of_bytes:
+        return line
     try:
-        return line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"line {number} is not UTF-8 at byte {error.start}") from error
+        raise ValueError(f"not UTF-8 at byte {error.start}") from error
+    if text.endswith("\r") and "\r" not in model.vocabulary:
+        text = text[:-1]
+    return text.removeprefix("\ufeff") if number == 0 else text
 
 
-def _score_lines(model: CharRNN, texts: Sequence[AnyText], before: int, arguments: Arguments) -> None:
-    """Print the scores of texts, which so many lines came before."""
+def _score_lines(model: CharRNN, texts: list[AnyText], arguments: Arguments) -> None:
+    """Print the scores of texts; a model of text has none for an empty one."""
     on_unknown = "skip" if arguments.skip_unknown else "error"
-    try:
-        scores = model.score_many(texts, on_unknown=on_unknown)
-    except ValueError:
-        for number, text in enumerate(texts, before + 1):  # once more, to print what comes before the mistake, and its line
-            try:
-                _print_score(model, text, model.score(text, on_unknown=on_unknown), on_unknown, arguments)
-            except ValueError as error:
-                sys.stdout.flush()
-                raise ValueError(f"line {number}: {error}") from error
-        raise
-    for text, score in zip(texts, scores.tolist(), strict=True):
+    scored = [text for text in texts if len(text) or model.vocabulary.records]
+    if len(scored) == 1:  # an error then speaks of the text, not of a list
+        scores = iter([model.score(scored[0], on_unknown=on_unknown)])
+    else:
+        scores = iter(model.score_many(scored, on_unknown=on_unknown).tolist())
+    for text in texts:
+        score = next(scores) if len(text) or model.vocabulary.records else math.nan
         _print_score(model, text, score, on_unknown, arguments)
     sys.stdout.flush()
 

@@ -30,7 +30,9 @@ def read_bytes(path: StrPath) -> bytes:
     """
     with open(path, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{os.fspath(path)} is not a regular file; read it yourself and pass the text")
+            raise ValueError(
+                f"{os.fspath(path)} is not a regular file; read it yourself and pass the text (on the command line: - reads standard input)"
+            )
         return file.read()
 
 
@@ -48,7 +50,7 @@ def read_text(path: StrPath) -> str:
     ValueError
         If it is not a regular file, not UTF-8 (the message gives the byte), or has fewer than two characters.
     """
-    return decode_text(read_bytes(path), os.fspath(path))
+    return check_length(os.fspath(path), decode_text(read_bytes(path), os.fspath(path)))
 
 
 def decode_text(data: bytes, name: str) -> str:
@@ -60,7 +62,7 @@ def decode_text(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         found = f"byte {error.start} (0x{data[error.start]:02x}): {error.reason}"
         raise ValueError(f"{name} is not UTF-8 at {found}; convert it, for example with: iconv -t UTF-8") from error
-    return check_length(name, text)
+    return text
 
 
 def check_length(name: str, text: _Content) -> _Content:
