@@ -65,7 +65,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "symbols in the order of a set": ("vocabulary.py", "return \"\".join(map(chr, np.flatnonzero(seen)))", "return \"\".join(set(map(chr, np.flatnonzero(seen))))"),
     "symbols unsorted": ("reader.py", "enumerate(self.vocabulary.chars)}", "enumerate(set(self.data))}"),
     "the pointer wraps early": ("reader.py", "0 if end == self.data_size - 1 else end", "0 if end + self.seq_length + 1 >= self.data_size else end"),
-    "the last window must be whole": ("reader.py", "self.windows = -(-self.length // seq_length)", "self.windows = self.length // seq_length"),
+    "the last window must be whole": ("reader.py", "self.windows: int = -(-self.length // seq_length)", "self.windows: int = self.length // seq_length"),
     "the locale's encoding": ("reader.py", 'data.decode("utf-8")', "data.decode(__import__('locale').getencoding())"),
     "newlines rewritten": ("reader.py", '.removeprefix("\\ufeff")', '.removeprefix("\\ufeff").replace("\\r\\n", "\\n")'),
     "backward over seq_length": ("rnn.py", "        T = len(xs)\n", "        T = self.seq_length\n"),
@@ -75,17 +75,21 @@ MUTANTS = {  # name: (file, text, replacement)
     "loss of an underflowed probability": ("rnn.py", "        if isinstance(ps, Predictions):\n", "        if False:\n"),
     "the host's generator is used": ("seeding.py", "seed = random_seed()", "seed = int(np.random.randint(2**31))"),
     # What surrounds the network.
-    "the last weights are kept": ("training.py", "        rnn.params.copy_from(best)\n        history", "        history"),
-    "any epoch is the best": ("loop.py", "measured < at.best_nll)", "True)"),
+    "the last weights are kept": ("training.py", "    rnn.params.copy_from(best)\n    history", "    history"),
+    "any epoch is the best": ("loop.py", "measured < self.at.best_nll)", "True)"),
     "patience from the start": ("loop.py", "at.epoch - at.best_epoch >= self.patience", "at.epoch > self.patience"),
-    "no decay": ("loop.py", "        rate *= decay\n", "        pass\n"),
+    "no decay": ("loop.py", "self.rnn.learning_rate * _power(self.decay, at.epoch)", "self.rnn.learning_rate"),
     "the boundary does not move": ("model.py", "[len(source.vocabulary)] * self", "[len(self.vocabulary)] * self"),
     "new characters are likely": ("parameters.py", 'there["by"].min()', 'there["by"].max()'),
     "skipped characters count": ("scoring.py", "return ids[ids >= 0], known", "return ids[ids >= 0], lengths"),
     "unique counts nothing": ("model.py", "            seen.add(text)\n", "            pass\n"),
-    "novel without the prime": ("model.py", "self._prime(prime) + text in self.index", "text in self.index"),
+    "novel without the prime": ("model.py", "primed + text in known", "text in known"),
     "a stop text before min_length": ("sampling.py", "max(0, self.sampling.min_length - taken, ", "max(0, "),
     "stop texts across pieces": ("sampling.py", "len(old) - self.sampling.held)", "len(old))"),
+    "best weights lost at Ctrl-C": ("training.py", "        _keep_best(rnn, history, position, best)\n        raise", "        raise"),
+    "padding is copied with weights": ("parameters.py", "        for here, there in zip(self.views().values(), other.views().values(), strict=True):\n            here[...] = there", "        self.block[...] = other.block"),
+    "metadata not hashed": ("persistence.py", "    digest.update(json.dumps(words, sort_keys=True).encode())\n", ""),
+    "batches of unlike length": ("scoring.py", "2 * ascending[start] + 16", "10**9"),
     "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip
 TESTS = [
@@ -100,6 +104,7 @@ TESTS = [
     "tests/test_model.py",
     "tests/test_training.py",
     "tests/test_checkpoint.py",
+    "tests/test_persistence.py",
 ]
 
 
