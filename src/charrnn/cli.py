@@ -132,7 +132,7 @@ def _add_train(commands: Any) -> None:
     )
     add("--threads", type=int, default=1, metavar="N", help="threads that share a step where --batch-size is above 1")
     add("--seed", type=int, default=0, metavar="N", help="of the initial weights")
-    add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE a few times an epoch")
+    add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE, now and then and at the end")
     add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
     add("--plot", metavar="PICTURE", help="draw the losses to this file (.png, .svg, .pdf); needs matplotlib")
     add("-q", "--quiet", action="store_true", help="no progress bar")

@@ -34,7 +34,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     model : CharRNN
-        The model as of the last whole step.
+        The model, with the weights that `keep` says.
     """
 
     model: "CharRNN | None" = None
