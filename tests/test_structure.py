@@ -22,6 +22,7 @@ ORDER = [
     "vocabulary",
     "reader",
     "parameters",
+    "history",
     "loop",
     "rnn",
     "sampling",

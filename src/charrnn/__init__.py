@@ -10,7 +10,7 @@ Learn a text, then write, score and rank text:
 
 from ._dispatch import isa
 from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted
-from .loop import History, Progress
+from .history import History, Progress
 from .model import CharRNN, load, train_file, train_records, train_text
 from .reader import DataReader
 from .rnn import RNN

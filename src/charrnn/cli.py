@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from . import __version__, isa
 from .errors import CharRNNError, TrainingInterrupted
-from .loop import History
+from .history import History
 from .model import DEFAULTS, CharRNN, load, train_records, train_text
 from .persistence import check_target
 from .reader import decode_text, read_bytes

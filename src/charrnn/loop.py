@@ -8,19 +8,18 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DivergedError, check_integer, check_number
+from .history import Callback, History, Progress
 from .parameters import Parameters, Real, Workspace
 from .reader import RecordStream, TextStream
 
 if TYPE_CHECKING:  # what is seen here of a network is that it trains on windows
-    from matplotlib.axes import Axes
-
     from .rnn import RNN
 
 Stream: TypeAlias = TextStream | RecordStream
@@ -32,131 +31,6 @@ _LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memo
 _REPORTS_PER_EPOCH = 4
 _SAVE_AT_REPORTS, _SAVE_BETWEEN_REPORTS = 1.0, 30.0  # seconds between two checkpoints, at least
 _SMOOTHING = 0.999  # of the tutorial's smoothed loss, per step
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One report.
-
-    Attributes
-    ----------
-    step : int
-        Updates done.
-    epoch : float
-        Passes over the training text done.
-    characters : int
-        Targets trained on.
-    seconds : float
-        Since the start.
-    nll : float
-        Training loss since the last report, nats per character.
-    smooth_loss : float
-        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000 steps.
-    validation_nll : float or None
-        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
-        text (what an exception ends has none).
-    """
-
-    step: int
-    epoch: float
-    characters: int
-    seconds: float
-    nll: float
-    smooth_loss: float
-    validation_nll: float | None = None
-
-    @property
-    def bpc(self) -> float:
-        """Training loss in bits per character."""
-        return self.nll / math.log(2)
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nll)."""
-        return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
-
-
-Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
-
-
-@dataclass
-class History:
-    """What training did: the reports, and why it stopped.
-
-    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step
-    whose weights were kept, where those were not the last.
-    """
-
-    reports: list[Progress] = field(default_factory=list)
-    stop_reason: str | None = None
-    kept_step: int | None = None
-
-    @property
-    def steps(self) -> int:
-        """Updates done."""
-        return self.reports[-1].step if self.reports else 0
-
-    @property
-    def kept(self) -> Progress | None:
-        """The report of the weights that the model has, or None if there is no report."""
-        chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
-        return chosen[-1] if chosen else None
-
-    @property
-    def losses(self) -> list[float]:
-        """Training losses of the reports, nats per character."""
-        return [report.nll for report in self.reports]
-
-    @property
-    def validation_losses(self) -> list[float]:
-        """Losses on the held-out text, nats per character, one an epoch."""
-        return [report.validation_nll for report in self.reports if report.validation_nll is not None]
-
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            Where to draw; by default in a new figure, which ``history.plot().figure.savefig(path)`` writes.
-
-        Raises
-        ------
-        ModuleNotFoundError
-            If matplotlib is not installed.
-        """
-        if ax is None:
-            try:
-                from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
-            ax = Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
-        measured = [report for report in self.reports if report.validation_nll is not None]
-        ax.plot([report.epoch for report in self.reports], self.losses, label="training", color="#3b6ea5", linewidth=1.5)
-        if measured:
-            label = f"validation, at best {min(self.validation_losses):.3f}"
-            epochs = [report.epoch for report in measured]
-            ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel("loss (nats per character)")
-        bits = ax.secondary_yaxis("right", functions=(_bits, _nats))
-        bits.set_ylabel("bits per character")
-        ax.grid(alpha=0.25)
-        ax.legend(frameon=False)
-        return ax
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [vars(report) for report in self.reports]}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "History":
-        """Return the history that `to_dict` made values of; or raise TypeError or ValueError."""
-        for report in values["reports"]:
-            for name, value in report.items():
-                if value is not None:
-                    check_number(name, value, finite=False)
-        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
 
 
 @dataclass
@@ -205,15 +79,7 @@ class Budget:
         return next((name for name, reached in done.items() if reached), None)
 
 
-def _bits(nats: Any) -> Any:
-    return nats / math.log(2)
-
-
-def _nats(bits: Any) -> Any:
-    return bits * math.log(2)
-
-
-def check_callback(callback: object) -> None:
+def check_callback(callback: Any) -> None:
     """Raise TypeError if callback is neither None nor callable."""
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, not {callback!r}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
-from .loop import History
+from .history import History
 from .novelty import RecordIndex
 from .reader import StrPath, read_bytes, read_text
 from .rnn import RNN
@@ -34,7 +34,7 @@ class CharRNN:
     rnn : RNN
     vocabulary : Vocabulary
         As many characters as rnn has symbols.
-    history : loop.History
+    history : History
         What the latest training did.
     index : novelty.RecordIndex, optional
         The records it was trained on, if it is to remember them.
@@ -438,7 +438,7 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     learning_rate_decay : float, default 1.0
         The learning rate is multiplied by it after each epoch; above 0, at most 1.
     callback : callable, optional
-        Called with a `loop.Progress` a few times an epoch; returns True to stop.
+        Called with a `Progress` a few times an epoch; returns True to stop.
     progress : bool, optional
         Whether to show a bar on stderr; by default if stderr is a terminal.
     checkpoint : path, optional

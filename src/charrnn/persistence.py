@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelFormatError, check_integer, check_number
-from .loop import History, Position
+from .history import History
+from .loop import Position
 from .novelty import RecordIndex
 from .parameters import NAMES, Parameters, Real
 from .reader import StrPath

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import loop
 from ._dispatch import core
 from .errors import check_integer, check_number, check_text
+from .history import History, Progress
 from .parameters import Parameters, Real, Workspace
 from .reader import IGNORED, DataReader, TextStream
 from .seeding import make_random
@@ -259,8 +260,8 @@ class RNN:
         steps: int | None = None,
         seconds: float | None = None,
         threshold: float | None = 0.01,
-        callback: "Callable[[loop.Progress], bool | None] | Literal['print'] | None" = "print",
-    ) -> loop.History:
+        callback: "Callable[[Progress], bool | None] | Literal['print'] | None" = "print",
+    ) -> History:
         """Train on the reader's text until a budget is used up or the smoothed loss of a window falls to the threshold.
 
         Parameters
@@ -271,11 +272,11 @@ class RNN:
         threshold : float, default 0.01
             In nats per window of seq_length characters, smoothed over about 1,000 steps (the tutorial's condition).
         callback : callable or None
-            Called with a `loop.Progress` a few times a pass; returns True to stop. By default it prints, as the tutorial does.
+            Called with a `Progress` a few times a pass; returns True to stop. By default it prints, as the tutorial does.
 
         Returns
         -------
-        loop.History
+        History
 
         Raises
         ------
@@ -289,8 +290,8 @@ class RNN:
         stream = TextStream(data_reader.ids, self.seq_length, self.batch_size)
         return loop.fit(self, stream, epochs=epochs, steps=steps, seconds=seconds, threshold=threshold, callback=callback)
 
-    def _printer(self, data_reader: DataReader) -> Callable[[loop.Progress], None]:
-        def show(progress: loop.Progress) -> None:
+    def _printer(self, data_reader: DataReader) -> Callable[[Progress], None]:
+        def show(progress: Progress) -> None:
             first = data_reader.char_to_ix[data_reader.data[0]]
             print(self.predict(data_reader, data_reader.ix_to_char[first], 200)[1:])
             print(f"\n\niter :{progress.step}, loss:{progress.smooth_loss:f}", flush=True)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from . import persistence
 from .errors import ModelFormatError, check_number, check_sequence
-from .loop import Budget, Callback, History, Position, Stream, check_callback, fit
+from .history import Callback, History
+from .loop import Budget, Position, Stream, check_callback, fit
 from .novelty import RecordIndex
 from .parameters import Parameters, Real
 from .reader import RecordStream, StrPath, TextStream, check_length

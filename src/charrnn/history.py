@@ -1,0 +1,144 @@
+"""What a training did: reports as it goes, all of them at its end."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import check_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report.
+
+    Attributes
+    ----------
+    step : int
+        Updates done.
+    epoch : float
+        Passes over the training text done.
+    characters : int
+        Targets trained on.
+    seconds : float
+        Since the start.
+    nll : float
+        Training loss since the last report, nats per character.
+    smooth_loss : float
+        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000 steps.
+    validation_nll : float or None
+        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
+        text (what an exception ends has none).
+    """
+
+    step: int
+    epoch: float
+    characters: int
+    seconds: float
+    nll: float
+    smooth_loss: float
+    validation_nll: float | None = None
+
+    @property
+    def bpc(self) -> float:
+        """Training loss in bits per character."""
+        return self.nll / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll)."""
+        return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
+
+
+Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
+
+
+@dataclass
+class History:
+    """What training did: the reports, and why it stopped.
+
+    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step
+    whose weights were kept, where those were not the last.
+    """
+
+    reports: list[Progress] = field(default_factory=list)
+    stop_reason: str | None = None
+    kept_step: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Updates done."""
+        return self.reports[-1].step if self.reports else 0
+
+    @property
+    def kept(self) -> Progress | None:
+        """The report of the weights that the model has, or None if there is no report."""
+        chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
+        return chosen[-1] if chosen else None
+
+    @property
+    def losses(self) -> list[float]:
+        """Training losses of the reports, nats per character."""
+        return [report.nll for report in self.reports]
+
+    @property
+    def validation_losses(self) -> list[float]:
+        """Losses on the held-out text, nats per character, one an epoch."""
+        return [report.validation_nll for report in self.reports if report.validation_nll is not None]
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; by default in a new figure, which ``history.plot().figure.savefig(path)`` writes.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        if ax is None:
+            try:
+                from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
+            ax = Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
+        measured = [report for report in self.reports if report.validation_nll is not None]
+        ax.plot([report.epoch for report in self.reports], self.losses, label="training", color="#3b6ea5", linewidth=1.5)
+        if measured:
+            label = f"validation, at best {min(self.validation_losses):.3f}"
+            epochs = [report.epoch for report in measured]
+            ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("loss (nats per character)")
+        bits = ax.secondary_yaxis("right", functions=(_bits, _nats))
+        bits.set_ylabel("bits per character")
+        ax.grid(alpha=0.25)
+        ax.legend(frameon=False)
+        return ax
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the history as plain Python values."""
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [vars(report) for report in self.reports]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "History":
+        """Return the history that `to_dict` made values of; or raise TypeError or ValueError."""
+        for report in values["reports"]:
+            for name, value in report.items():
+                if value is not None:
+                    check_number(name, value, finite=False)
+        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
+
+
+def _bits(nats: Any) -> Any:
+    return nats / math.log(2)
+
+
+def _nats(bits: Any) -> Any:
+    return bits * math.log(2)
