@@ -2,9 +2,10 @@
 
 cdef extern from *:
     """
-    /* GCC's -O3 would run two steps of the sum over p in one, and then leave the sums of a single row in memory: a tenth of a step. */
+    /* GCC's -O3 would run two steps of the sum over p in one, and then leave the sums of a single row in memory: a tenth of a step. It
+       would also exchange the loops of fma_chains, which then measures one chain. */
     #if defined(__GNUC__) && !defined(__clang__)
-    #pragma GCC optimize("no-loop-unroll-and-jam")
+    #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange")
     #endif
     /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
        means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
