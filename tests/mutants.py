@@ -88,7 +88,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "stop texts across pieces": ("sampling.py", "len(old) - self.sampling.held)", "len(old))"),
     "best weights lost at Ctrl-C": ("training.py", "        _keep_best(rnn, history, position, best)\n        raise", "        raise"),
     "padding is copied with weights": ("parameters.py", "        for here, there in zip(self.views().values(), other.views().values(), strict=True):\n            here[...] = there", "        self.block[...] = other.block"),
-    "metadata not hashed": ("persistence.py", "    digest.update(json.dumps(words, sort_keys=True).encode())\n", ""),
+    "metadata not hashed": ("persistence.py", ", np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))", ")"),
     "batches of unlike length": ("scoring.py", "2 * ascending[start] + 16", "10**9"),
     "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip

@@ -1,6 +1,5 @@
 """Which records a model was trained on, kept small: for `CharRNN.generate_many(novel=True)`."""
 
-import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,6 +7,8 @@ from numpy.typing import NDArray
 
 
 def _fingerprint(record: str | bytes) -> int:
+    import hashlib  # here, and so elsewhere: with OpenSSL it costs an import of charrnn some milliseconds
+
     data = record if isinstance(record, bytes) else record.encode("utf-8")
     return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
 

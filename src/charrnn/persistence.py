@@ -23,8 +23,6 @@ No code is stored and none is run. Whatever later indexes memory is checked when
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -84,7 +82,9 @@ def save(path: StrPath, saved: Saved) -> None:
     OSError
         If the file cannot be written; an old one is as it was.
     """
-    from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
+    import json  # here: importing charrnn should cost little
+
+    from safetensors.numpy import save as to_bytes
 
     rnn, vocabulary, training = saved.rnn, saved.vocabulary, saved.training
     tensors: _Tensors = dict(rnn.params.views())
@@ -147,6 +147,8 @@ def load(path: StrPath) -> Saved:
 
 
 def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
+    import json
+
     if metadata["sha256"] != _digest(tensors, metadata):
         raise ValueError("weights and metadata do not match their SHA-256")
     index = _index(tensors.pop("remembered", None))
@@ -218,11 +220,19 @@ def _position(values: dict[str, Any]) -> Position:
 
 
 def _digest(tensors: _Tensors, metadata: dict[str, str]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    import json
+
     words = {name: word for name, word in metadata.items() if name != "sha256"}
-    digest.update(json.dumps(words, sort_keys=True).encode())
+    return sha256(*(tensors[name] for name in sorted(tensors)), np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))
+
+
+def sha256(*arrays: NDArray[Any]) -> str:
+    """Return the SHA-256 of the bytes of arrays, one after the other."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -1,6 +1,5 @@
 """Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from functools import partial
@@ -87,7 +86,7 @@ class Text:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return hashlib.sha256(self.ids.data).hexdigest()
+        return persistence.sha256(self.ids)
 
     def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
@@ -122,9 +121,7 @@ class Records:
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
-        digest = hashlib.sha256(self.lengths.astype("<i8").data)
-        digest.update(self.ids.data)
-        return digest.hexdigest()
+        return persistence.sha256(self.lengths.astype("<i8"), self.ids)
 
     def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
@@ -199,7 +196,7 @@ def train(
     sha256 = ""
     if checkpoint is not None or resume is not None:
         sha256 = source.sha256()
-        options["starting_weights"] = hashlib.sha256(rnn.params.block.data).hexdigest()[:16]
+        options["starting_weights"] = persistence.sha256(rnn.params.block)[:16]
     if resume is not None:
         saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
         rnn.params.copy_from(saved.rnn.params)
