@@ -252,12 +252,13 @@ class _Run:
             self.save_after(0 if budget.reached(at, self.seconds()) else _SAVE_AT_REPORTS)
             if callback is not None and isinstance(answer := callback(report), (bool, np.bool_)) and answer:
                 reason = "callback"
-            elif threshold is not None and at.smooth_loss is not None and at.smooth_loss <= threshold:
-                reason = "threshold"
-            if reason is not None:
-                if self.validation is not None and report.validation_nll is None:
-                    self.history.reports[-1] = replace(report, validation_nll=validate(self.rnn, self.validation))
                 break
+            if threshold is not None and report.smooth_loss <= threshold:
+                reason = "threshold"
+                break
+        reports = self.history.reports
+        if self.validation is not None and reports and reports[-1].validation_nll is None:
+            reports[-1] = replace(reports[-1], validation_nll=validate(self.rnn, self.validation))
         self.save_after(0)
         return reason
 
