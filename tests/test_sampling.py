@@ -148,6 +148,13 @@ def test_wrong_control_is_named(model, controls, error, message):
             call(5, **controls)
 
 
+@pytest.mark.parametrize("name", ["unique", "novel"])
+def test_what_leaves_texts_out_is_an_option_of_many(records, name):
+    for call in (records.generate, records.stream):
+        with pytest.raises(TypeError, match=f"there is no option '{name}'"):
+            call(5, **{name: True})
+
+
 def repeats(text, n):
     """Whether n characters in a row occur twice in text."""
     runs = [text[i : i + n] for i in range(len(text) - n + 1)]

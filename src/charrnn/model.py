@@ -13,9 +13,9 @@ from .errors import DivergedError, TrainingInterrupted, check_integer, check_seq
 from .history import History
 from .novelty import RecordIndex
 from .reader import StrPath, read_bytes, read_text
-from .rnn import RNN
+from .rnn import RNN, NetworkOptions
 from .sampling import Controls
-from .seeding import make_random, random_seed
+from .seeding import make_random
 from .training import Options
 from .vocabulary import AnyText, Vocabulary
 
@@ -104,7 +104,9 @@ class CharRNN:
         >>> model.generate(6, prime="ab", temperature=0, stop="b")
         'ca'
         """
-        return self.generate_many(1, length, prime=prime, seed=seed, **controls)[0]
+        start, checked = self._begin(length, prime, controls)
+        (text,) = sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, 1, 1)
+        return text
 
     def generate_many(
         self,
@@ -149,7 +151,6 @@ class CharRNN:
         if novel and self.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
         start, checked = self._begin(length, prime, controls)
-        seed = random_seed() if seed is None else seed
         tries = count
         if count and (unique or novel):  # at temperature 0 all are the same
             tries = 100 * count + 1000 if checked.temperature else 1
@@ -541,19 +542,8 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in options.keys() - Options.__annotations__.keys():
         raise TypeError(f"there is no option {name!r}; the options are {', '.join(Options.__annotations__)}")
     options = {**options, "seed": options.get("seed", 0)}
-    names = {
-        "hidden_size",
-        "seq_length",
-        "batch_size",
-        "learning_rate",
-        "clip_value",
-        "initial_accumulator_value",
-        "dtype",
-        "seed",
-        "n_threads",
-    }
-    network = {name: value for name, value in options.items() if name in names}
-    return network, {name: value for name, value in options.items() if name not in names or name == "seed"}
+    network = {name: value for name, value in options.items() if name in NetworkOptions.__annotations__}
+    return network, {name: value for name, value in options.items() if name not in network or name == "seed"}
 
 
 def load(path: StrPath) -> CharRNN:

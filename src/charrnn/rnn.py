@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,20 @@ def _letter(owner: str, name: str, doc: str) -> Any:
         get(self)[...] = value
 
     return property(get, put, doc=doc)
+
+
+class NetworkOptions(TypedDict, total=False):
+    """The options of an `RNN`, by name, but vocab_size."""
+
+    hidden_size: int
+    seq_length: int
+    batch_size: int
+    learning_rate: float
+    clip_value: float
+    initial_accumulator_value: float
+    dtype: str
+    n_threads: int
+    seed: int | None
 
 
 class Predictions(dict[int, Real]):

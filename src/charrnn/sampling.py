@@ -11,7 +11,7 @@ from .errors import check_integer, check_number, check_sequence
 from .parameters import Real, Workspace
 from .reader import IGNORED
 from .rnn import LOOK_BACK, RNN
-from .seeding import make_random
+from .seeding import make_random, random_seed
 from .vocabulary import AnyText, Vocabulary, check_on_unknown
 
 _STREAMS = 64  # texts that are written together; more is no faster
@@ -166,9 +166,10 @@ class Writer:
 
 
 def texts(
-    rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int, count: int, at_once: int
+    rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int | None, count: int, at_once: int
 ) -> Iterator[AnyText]:
     """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side."""
+    seed = random_seed() if seed is None else seed  # one for all
     may_end = vocabulary.records or sampling.stop
     at_once = min(_STREAMS, max(1, at_once))
     for first in range(0, count, at_once):

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +14,16 @@ from .loop import Budget, Position, Stream, check_callback, fit
 from .novelty import RecordIndex
 from .parameters import Parameters, Real
 from .reader import RecordStream, StrPath, TextStream, check_length
-from .rnn import RNN
+from .rnn import RNN, NetworkOptions
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
 
-class Options(TypedDict, total=False):
+class Options(NetworkOptions, total=False):
     """The options of `charrnn.train_text`, by name, but alphabet."""
 
-    hidden_size: int
-    seq_length: int
-    batch_size: int
-    learning_rate: float
-    clip_value: float
-    initial_accumulator_value: float
-    dtype: str
-    n_threads: int
-    seed: int | None
     validation_fraction: float
     keep: str | None
     patience: int | None
@@ -214,26 +204,24 @@ def train(
         persistence.save(checkpoint, persistence.Saved(rnn, source.vocabulary, history, index, stands))
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
-    run = partial(
-        fit,
-        rnn,
-        stream,
-        epochs=epochs,
-        steps=steps,
-        seconds=seconds,
-        patience=patience,
-        decay=decay,
-        validation=validation,
-        best=best,
-        callback=callback,
-        progress=progress,
-        history=history,
-        position=position,
-        state=state,
-        save=save if checkpoint is not None else None,
-    )
     try:
-        run()
+        fit(
+            rnn,
+            stream,
+            epochs=epochs,
+            steps=steps,
+            seconds=seconds,
+            patience=patience,
+            decay=decay,
+            validation=validation,
+            best=best,
+            callback=callback,
+            progress=progress,
+            history=history,
+            position=position,
+            state=state,
+            save=save if checkpoint is not None else None,
+        )
     except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
         _keep_best(rnn, history, position, best)
         raise
