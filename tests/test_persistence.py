@@ -1,6 +1,8 @@
 import json
 import os
 import stat
+import subprocess
+import textwrap
 
 import numpy as np
 import pytest
@@ -157,6 +159,41 @@ def test_every_truncation_and_every_flipped_bit_is_refused(saved):
         accepted += 1  # a space of the header
         assert again.generate(9, seed=0) == expected
     assert accepted < len(data) * 0.02
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
+def test_a_file_that_is_overwritten_while_it_is_read_ends_no_process(tmp_path, python):
+    path = tmp_path / "model.safetensors"
+    charrnn.train_text("abc" * 99, hidden_size=512, steps=1, progress=False).save(path)
+    program = """
+        import sys, charrnn
+        for _ in range(1500):
+            try:
+                charrnn.load(sys.argv[1])
+            except charrnn.ModelFormatError:
+                pass
+    """
+    data = path.read_bytes()
+    reader = subprocess.Popen([python, "-c", textwrap.dedent(program), str(path)])
+    while reader.poll() is None:
+        path.write_bytes(data)  # as cp does it
+    assert reader.returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device")
+def test_a_device_is_not_read():
+    with pytest.raises(ModelFormatError, match="/dev/zero is not a regular file"):
+        charrnn.load("/dev/zero")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files with holes")
+def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "other.safetensors"
+    header = b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2**40)  # a hole: it takes no room
+    with pytest.raises(ModelFormatError, match="not a charrnn model"):
+        charrnn.load(path)
 
 
 def test_missing_file_directory_and_missing_folder(saved, tmp_path):

@@ -24,6 +24,7 @@ No code is stored and none is run. Whatever later indexes memory is checked when
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -43,6 +44,7 @@ from .vocabulary import Vocabulary
 _Tensors: TypeAlias = dict[str, NDArray[Any]]
 
 _FORMAT, _VERSION = "charrnn", "1"
+_LARGEST_HEADER = 100_000_000  # bytes, of which safetensors takes no more
 _MEMORY, _BEST = ([f"{part}.{name}" for name in NAMES] for part in ("memory", "best"))
 _CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 
@@ -120,35 +122,54 @@ def load(path: StrPath) -> Saved:
     ModelFormatError
         If it is not a charrnn model that this version reads; the message says what is wrong with it.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = os.fspath(path)
-    with open(path, "rb"):  # the library reports a missing file, a directory or a lack of rights in its own words
-        pass
-    try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
-            if metadata.get("version") != _VERSION:
-                raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
-            names = set(file.keys())
-            checkpoint = [*_MEMORY, "state", *(_BEST if _BEST[0] in names else [])] if "training" in metadata else []
-            wanted = [*NAMES, *checkpoint, *(names & {"remembered"})]
-            if names != set(wanted):
-                raise ModelFormatError(f"{path}: the tensors must be {', '.join(wanted)}, not {', '.join(sorted(names))}")
-            tensors = {name: file.get_tensor(name) for name in wanted}
-    except SafetensorError as error:
-        raise ModelFormatError(f"{path} is not a safetensors file ({error})") from error
+    metadata, tensors = _read(path)
     try:
         return _build(metadata, tensors)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is damaged: {error}") from error
 
 
+def _read(path: str) -> tuple[dict[str, str], _Tensors]:
+    """Return the metadata and the tensors of a charrnn model file.
+
+    Its bytes are read, not mapped into memory as safetensors' own functions for files do: whoever overwrites a mapped file (a plain cp)
+    ends the process that reads it. Its header comes first: the rest of a file of another kind may be large.
+    """
+    import json
+
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ModelFormatError(f"{path} is not a regular file")
+        size = file.read(8)
+        header = file.read(min(int.from_bytes(size, "little"), _LARGEST_HEADER))
+        try:
+            metadata = dict(json.loads(header).get("__metadata__", {}))
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise ModelFormatError(f"{path} is not a safetensors file (header: {error})") from error
+        if metadata.get("format") != _FORMAT:
+            raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
+        if metadata.get("version") != _VERSION:
+            raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
+        data = size + header + file.read()
+    try:
+        return metadata, from_bytes(data)
+    except (SafetensorError, KeyError) as error:
+        raise ModelFormatError(f"{path} is not a safetensors file ({error})") from error
+
+
 def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
     import json
 
+    names = tensors.keys()
+    checkpoint = [*_MEMORY, "state", *(_BEST if _BEST[0] in names else [])] if "training" in metadata else []
+    wanted = [*NAMES, *checkpoint, *(names & {"remembered"})]
+    if names != set(wanted):
+        raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(names))}")
+    tensors = {name: tensors[name] for name in wanted}
     if metadata["sha256"] != _digest(tensors, metadata):
         raise ValueError("weights and metadata do not match their SHA-256")
     index = _index(tensors.pop("remembered", None))
