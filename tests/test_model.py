@@ -129,13 +129,20 @@ def test_wrong_input_is_named_and_changes_nothing(model, call, error, message):
 
 def test_many_threads_may_use_one_model(model):
     text = "abcd☃" * 200
-    expected = model.score(text), model.generate(300, seed=5)
+
+    def use():
+        controls = {"seed": 5, "top_k": 3, "no_repeat": 9}
+        texts = model.generate(300, seed=5), "".join(model.stream(90, **controls)), *model.generate_many(3, 90, **controls)
+        best = tuple(model.beam_search(9, n_best=2, prime="ab"))
+        return texts, best, model.score(text), model.score_many([text, "a"]).tobytes(), model.next_probs("abc").tobytes()
+
+    expected = use()
     results = [None] * 8
     barrier = threading.Barrier(8)
 
     def work(i):
         barrier.wait()
-        results[i] = {(model.score(text), model.generate(300, seed=5)) for _ in range(5)}
+        results[i] = {use() for _ in range(5)}
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for thread in threads:

@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wheel_check import BIN, ROOT, build, run
+from wheel_check import BIN, ROOT, build, environment, fresh, run, try_wheel
 
+FREE_THREADED = "python3.14t"
 NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
 # Newer releases expect bin and the like to be links.
 MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'
@@ -55,6 +56,22 @@ def newer(folder, wheel):
         install(folder / f"testing/opt/{version}", tag, "x86_64", wheel)
         command = (f"python{version}", "-m", "pytest", "-q", "-p", "no:cacheprovider", "/root/tests")
         run("chroot", folder / "testing", *command, env={"PATH": "/usr/sbin:/usr/bin", "PYTHONPATH": f"/opt/{version}"})
+
+
+def free_threaded(folder, _):
+    """Build the wheel of the free-threaded Python, if there is one on PATH; run the suite, then each test in four threads at once."""
+    python = shutil.which(FREE_THREADED)
+    if python is None:
+        print(f"{FREE_THREADED}: not on this machine")
+        return
+    run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
+    bin = fresh(python, folder / "environment", wheel, "safetensors>=0.9.0rc1", "pytest-run-parallel")
+    run(bin / "python", "-W", "error", "-c", "import charrnn, sys; assert not sys._is_gil_enabled()", env=environment(bin))
+    try_wheel(bin, folder / "away")
+    threads = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--parallel-threads=4", "tests")
+    run(bin / "python", *threads, cwd=folder / "away", env=environment(bin))
 
 
 def old(folder, wheel):
@@ -100,7 +117,7 @@ def identifiers(_, __):
         run(BIN / "cibuildwheel", "--platform", platform, "--print-build-identifiers", ROOT)
 
 
-STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, newer, old, aarch64)}
+STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, newer, free_threaded, old, aarch64)}
 
 
 def main(names):

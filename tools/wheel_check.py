@@ -66,12 +66,12 @@ def interpreters():
             print(f"Python {version}: not on this machine")
 
 
-def fresh(python, folder, wheel):
-    """Return the bin folder of a new environment that holds the wheel and what the tests need."""
+def fresh(python, folder, wheel, *more):
+    """Return the bin folder of a new environment that holds the wheel, what the tests need, and more."""
     run(python, "-m", "venv", folder)
     bin = folder / "bin"
     tests = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["test"]
-    run(bin / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, *tests, env=environment(bin))
+    run(bin / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, *tests, *more, env=environment(bin))
     return bin
 
 
