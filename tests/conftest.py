@@ -12,24 +12,26 @@ hypothesis.settings.register_profile("charrnn", deadline=None)
 hypothesis.settings.load_profile("charrnn")
 
 
-# Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process or one file.
-ALONE = {"test_checkpoint", "test_cli", "test_dispatch", "test_documents", "test_examples", "test_loop", "test_persistence", "test_structure"}
-SHARED_FIXTURES = {"path", "rnn", "text_file"}
+# Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process, or
+# share a file or a network.
+ALONE = {f"test_{name}" for name in ("checkpoint", "cli", "dispatch", "documents", "examples", "loop", "persistence", "structure")}
+SHARED = {"path", "rnn", "text_file"}
 
 
 def pytest_collection_modifyitems(config, items):
     if config.pluginmanager.hasplugin("_run-parallel"):
         for item in items:
-            if item.module.__name__ in ALONE or SHARED_FIXTURES & set(item.fixturenames) or "ctrl_c" in item.name:
+            if item.module.__name__ in ALONE or SHARED & set(item.fixturenames) or "ctrl_c" in item.name:
                 item.add_marker("thread_unsafe")
 
 
 @pytest.fixture(params=_dispatch.available())
-def kernels(request, monkeypatch):
+def kernels(request):
     """Run the test with the kernels of each compiled variant that this processor runs."""
     core = _dispatch.load(request.param)
-    monkeypatch.setattr(charrnn.rnn, "core", core)
-    return core
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charrnn.rnn, "core", core)
+        yield core
 
 
 @pytest.fixture
