@@ -39,12 +39,13 @@ release-check: .venv/shipped
 
 # Lines that the tests run, of Python and (GCC's gcov counts them) of the baseline kernels; in a copy, as those kernels are slow.
 coverage: COPY := build/coverage
+coverage: REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
 coverage: .venv/tested
-	$(INSTALL) coverage
+	$(INSTALL) coverage $$($(BIN)/python -c '$(REQUIRES)')
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	cp -r src tests *.py *.toml *.md *.cff $(COPY) && rm -f $(COPY)/src/charrnn/*.so
 	cd $(COPY) && CHARRNN_COVERAGE=1 _PYTHON_HOST_PLATFORM=linux-coverage $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(COPY) && PYTHONPATH=src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
+	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
 	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --skip-covered
 	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
 

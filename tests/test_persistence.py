@@ -133,7 +133,30 @@ def test_a_wrong_file_is_refused(saved, tensors, metadata, message):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\x80\x04pickle", b"PK\x03\x04" + b"\0" * 100, b"\x89PNG" + b"\0" * 100, b"\xff" * 200])
+def header(content):
+    return len(content).to_bytes(8, "little") + content
+
+
+OURS = b'"__metadata__": {"format": "charrnn", "version": "1"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"\x80\x04pickle",
+        b"PK\x03\x04" + b"\0" * 100,
+        b"\x89PNG" + b"\0" * 100,
+        b"\xff" * 200,
+        header(b"[1, 2]"),
+        header(b"[" * 100_000),
+        header(b'{"__metadata__": 3}'),
+        header(b'{"__metadata__": {"format": "charrnn", "version": "1", "a": 3}}'),
+        header(b"{" + OURS + b', "by": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}') + b"xx",
+        header(b"{" + OURS + b', "by": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}') + b"four",
+    ],
+)
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
@@ -189,9 +212,9 @@ def test_a_device_is_not_read():
 @pytest.mark.skipif(os.name != "posix", reason="files with holes")
 def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
     path = tmp_path / "other.safetensors"
-    header = b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}'
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    os.truncate(path, 8 + len(header) + 2**40)  # a hole: it takes no room
+    content = header(b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}')
+    path.write_bytes(content)
+    os.truncate(path, len(content) + 2**40)  # a hole: it takes no room
     with pytest.raises(ModelFormatError, match="not a charrnn model"):
         charrnn.load(path)
 

@@ -171,7 +171,8 @@ def train_steps(
 
 def sample(
     real[:, :, ::1] hs, params, work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random,
-    const signed char[::1] allowed, signed char[::1] left, *, double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
+    const signed char[::1] allowed, signed char[::1] left, *,
+    double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
 ):
     """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back.
 
