@@ -1,4 +1,5 @@
 import platform
+import signal
 import sys
 
 import hypothesis
@@ -11,6 +12,9 @@ from charrnn import _dispatch
 hypothesis.settings.register_profile("charrnn", deadline=None)
 hypothesis.settings.load_profile("charrnn")
 
+
+# A shell starts its background jobs, this run perhaps, deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process, or
 # share a file or a network.

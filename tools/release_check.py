@@ -50,7 +50,7 @@ def emulated_tests(emulator, folder, site):
 
 def newer(folder, wheel):
     """Run the whole suite with each newer Python, in a Debian of its own."""
-    debian(folder / "testing", "testing", [*(f"python{version}" for version in NEWER), "libstdc++6", "bash", "coreutils"])
+    debian(folder / "testing", "testing", [*(f"python{version}" for version in NEWER), "libstdc++6", "dash", "coreutils"])
     shutil.copytree(ROOT / "tests", folder / "testing/root/tests")
     for version, tag in NEWER.items():
         install(folder / f"testing/opt/{version}", tag, "x86_64", wheel)
