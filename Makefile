@@ -7,6 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
+BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 
 .PHONY: demo test lint docs wheel-check release-check coverage mutants clean
 
@@ -39,9 +40,8 @@ release-check: .venv/shipped
 
 # Lines that the tests run, of Python and (GCC's gcov counts them) of the baseline kernels; in a copy, as those kernels are slow.
 coverage: COPY := build/coverage
-coverage: REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])
 coverage: .venv/tested
-	$(INSTALL) coverage $$($(BIN)/python -c '$(REQUIRES)')
+	$(INSTALL) coverage $(BUILDS)
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	cp -r src tests *.py *.toml *.md *.cff $(COPY) && rm -f $(COPY)/src/charrnn/*.so
 	cd $(COPY) && CHARRNN_COVERAGE=1 _PYTHON_HOST_PLATFORM=linux-coverage $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
@@ -50,6 +50,7 @@ coverage: .venv/tested
 	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
 
 mutants: .venv/tested
+	$(INSTALL) $(BUILDS)
 	$(BIN)/python tests/mutants.py
 
 clean:

@@ -92,6 +92,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "batches of unlike length": ("scoring.py", "2 * ascending[start] + 16", "10**9"),
     "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip
+UNCHANGED = "nothing changed"
 TESTS = [
     "tests/test_core.py",
     "tests/test_tutorial.py",
@@ -108,8 +109,8 @@ TESTS = [
 ]
 
 
-def survives(file, text, replacement, folder):
-    """Whether the tests pass with text replaced in file."""
+def killer(file, text, replacement, folder):
+    """Return the first test that fails with text replaced in file, or None if all pass."""
     project = folder / "project"
     for part in ("src", "tests", "setup.py", "pyproject.toml"):
         source = ROOT / part
@@ -123,23 +124,29 @@ def survives(file, text, replacement, folder):
     # _PYTHON_HOST_PLATFORM: a machine without variants; -O1: the tests need no speed here.
     build = os.environ | {"_PYTHON_HOST_PLATFORM": "linux-mutant", "CFLAGS": "-O1 -g0"}
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=project, env=build, check=True, capture_output=True)
-    run = os.environ | {"PYTHONPATH": "src"}
+    run = os.environ | {"PYTHONPATH": str(project / "src")}  # absolute: tests start processes in other folders
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
     try:
-        return subprocess.run(command, cwd=project, env=run, capture_output=True, timeout=100).returncode == 0
+        ran = subprocess.run(command, cwd=project, env=run, capture_output=True, text=True, timeout=200)
     except subprocess.TimeoutExpired:
-        return False
+        return "no end"
+    if ran.returncode == 0:
+        return None
+    return next((line.split()[1] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "no test: pytest itself")
 
 
 def main(names):
     """Run the named mutants, or all; exit with their number that survived."""
     survivors = []
-    for name in names or MUTANTS:
+    for name in (UNCHANGED, *(names or MUTANTS)):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "project").mkdir()
-            if survives(*MUTANTS[name], Path(folder)):
-                survivors.append(name)
-            print(f"{'SURVIVED' if name in survivors else 'killed':9} {name}", flush=True)
+            test = killer(*MUTANTS.get(name, (CORE, "", "")), Path(folder))
+        print(f"{name}: {'SURVIVED' if test is None else f'killed by {test}'}", flush=True)
+        if name == UNCHANGED and test is not None:
+            raise SystemExit("the tests must pass where nothing is changed")
+        if name != UNCHANGED and test is None:
+            survivors.append(name)
     print(f"{len(names or MUTANTS) - len(survivors)} killed, {len(survivors)} survived")
     return len(survivors)
 

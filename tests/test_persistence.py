@@ -172,16 +172,14 @@ def test_every_truncation_and_every_flipped_bit_is_refused(saved):
         path.write_bytes(data[:size])
         with pytest.raises(ModelFormatError):
             charrnn.load(path)
-    accepted = 0
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
         try:
             again = charrnn.load(path)
         except ModelFormatError:
             continue
-        accepted += 1  # a space of the header
+        assert data[place] == ord(" "), data[:place]  # it fills the header up
         assert again.generate(9, seed=0) == expected
-    assert accepted < len(data) * 0.02
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
