@@ -59,7 +59,7 @@ def newer(folder, wheel):
 
 
 def free_threaded(folder, _):
-    """Build the wheel of the free-threaded Python, if there is one on PATH; run the suite, then each test in four threads at once."""
+    """Build the wheel of the free-threaded Python, if there is one on PATH; run the suite, then most of it in four threads at once."""
     python = shutil.which(FREE_THREADED)
     if python is None:
         print(f"{FREE_THREADED}: not on this machine")
