@@ -67,7 +67,7 @@ class BuildExt(build_ext):
 
 def variants():
     """Return the extensions: the baseline from the source itself, the others from copies of it."""
-    sources = {"charrnn._core": SOURCE}
+    sources = {"charrnn._network": SOURCE.with_name("_network.pyx"), "charrnn._core": SOURCE}
     if MACHINE in ("x86_64", "amd64") and not sys.platform.startswith("darwin"):
         GENERATED.mkdir(parents=True, exist_ok=True)
         for isa in ISA_FLAGS:

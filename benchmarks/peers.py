@@ -120,23 +120,22 @@ def sample_numpy(p, dtype=np.float64):
 @contextlib.contextmanager
 def variant(level):
     """Use the kernels of one instruction set."""
-    import charrnn.rnn
     from charrnn import _dispatch
 
-    kept = charrnn.rnn.core
-    charrnn.rnn.core = _dispatch.load(level)
+    kept = _dispatch.core
+    _dispatch.core = _dispatch.load(level)
     try:
-        yield charrnn.rnn.core
+        yield _dispatch.core
     finally:
-        charrnn.rnn.core = kept
+        _dispatch.core = kept
 
 
 def train_charrnn(p, level, n_threads=1):
-    """`RNN.train_steps`, as the training loop calls it: many windows a call."""
+    """`Network.train_steps`, as the training loop calls it: many windows a call."""
     from charrnn import RNN
 
-    rnn = RNN(p.H, p.V, p.T, p.rate, batch_size=p.B, clip_value=p.clip, seed=0, n_threads=n_threads)
-    work = rnn.workspace(training=True)
+    network = RNN(p.H, p.V, p.T, p.rate, seed=0).network
+    work = network.workspace(p.T, p.B, training=True)
     inputs = np.ascontiguousarray(p.ids[:, :-1].T, dtype=np.int32)
     targets = np.ascontiguousarray(p.ids[:, 1:].T, dtype=np.int32)
 
@@ -144,7 +143,7 @@ def train_charrnn(p, level, n_threads=1):
         with variant(level):
             while steps > 0:
                 count = min(steps, p.windows)
-                rnn.train_steps(work, inputs[: count * p.T], targets[: count * p.T])
+                network.train_steps(work, inputs[: count * p.T], targets[: count * p.T], rate=p.rate, clip=p.clip, threads=n_threads)
                 steps -= count
 
     return run

@@ -94,18 +94,18 @@ def threads_table(p):
 
 def text_table(text):
     model = charrnn.train_text(text, steps=20_000, progress=False)
-    rnn = model.rnn
+    network = model.network
     names = text.split()[:10_000]
     letters = sum(map(len, names))
 
     def draw(streams, count):
-        rnn.draw(rnn.workspace(1, streams), count, make_random(1, streams))
+        network.draw(network.workspace(1, streams), count, make_random(1, streams))
 
     times = measure(
         {
             "sampling, one stream": functools.partial(draw, 1),
             "sampling, 64 streams": lambda n: draw(64, n),
-            "sampling, the tutorial's NumPy": peers.sample_numpy(peers.problem(rnn.hidden_size, rnn.vocab_size, 25, 1)),
+            "sampling, the tutorial's NumPy": peers.sample_numpy(peers.problem(model.rnn.hidden_size, model.rnn.vocab_size, 25, 1)),
             "scoring 10,000 words": lambda n: [model.score_many(names) for _ in range(n)],
         }
     )

@@ -5,7 +5,6 @@ import sys
 import hypothesis
 import pytest
 
-import charrnn.rnn
 from charrnn import _dispatch
 
 # How long a case takes depends on what else the machine does, or on an emulator.
@@ -34,7 +33,7 @@ def kernels(request):
     """Run the test with the kernels of each compiled variant that this processor runs."""
     core = _dispatch.load(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charrnn.rnn, "core", core)
+        patch.setattr(_dispatch, "core", core)
         yield core
 
 

@@ -75,7 +75,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "loss of an underflowed probability": ("rnn.py", "        if isinstance(ps, Predictions):\n", "        if False:\n"),
     "the host's generator is used": ("seeding.py", "seed = random_seed()", "seed = int(np.random.randint(2**31))"),
     # What surrounds the network.
-    "the last weights are kept": ("training.py", "    rnn.params.copy_from(best)\n    history", "    history"),
+    "the last weights are kept": ("training.py", "    rnn.network.weights.copy_from(best)\n    history", "    history"),
     "any epoch is the best": ("loop.py", "measured < self.at.best_nll)", "True)"),
     "patience from the start": ("loop.py", "at.epoch - at.best_epoch >= self.patience", "at.epoch > self.patience"),
     "no decay": ("loop.py", "self.rnn.learning_rate * _power(self.decay, at.epoch)", "self.rnn.learning_rate"),

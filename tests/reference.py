@@ -31,6 +31,17 @@ class Weights:
         return cls(rnn.U, rnn.W, rnn.V, rnn.b, rnn.c).map(lambda array: np.array(array, np.float64))
 
 
+def train_steps(rnn, work, inputs, targets, **options):
+    """Train a charrnn.RNN's network on windows with its own settings; return the losses."""
+    options = {"rate": rnn.learning_rate, "clip": rnn.clip_value, "threads": rnn.n_threads} | options
+    return rnn.network.train_steps(work, inputs, targets, **options)
+
+
+def training_workspace(rnn, T=None, B=None):
+    """A workspace to train in, of a charrnn.RNN's own sizes if none are given."""
+    return rnn.network.workspace(T or rnn.seq_length, B or rnn.batch_size, training=True)
+
+
 def random_weights(H, V, rng, scale=0.5):
     """Weights of standard deviation scale; those that leave a hidden unit are smaller when there are many, lest the states be chaotic."""
     fan = min(1.0, 2.0 / np.sqrt(H))

@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def bits(model):
-    return digest(model.rnn), model.rnn.memory.block.tobytes(), model.generate(50, seed=1)
+    return digest(model.rnn), model.rnn.network.memory.block.tobytes(), model.generate(50, seed=1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -182,7 +182,7 @@ def test_a_damaged_checkpoint_is_refused(path):
         save(**changes)
         with pytest.raises(ModelFormatError, match="damaged"):
             trained(80, resume=path)
-    saved.rnn.memory.Whh[0, 0] = -1
+    saved.learner.network.memory.views()["Whh"][0, 0] = -1
     save()
     with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
         trained(80, resume=path)

@@ -136,14 +136,15 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     options = ["-q", "--hidden-size", 8, "--steps", 9]
     run("train", "-", "--bytes", "-o", tmp_path / "b", *options, stdin=data, text=False, encoding=None)
     model = charrnn.load(tmp_path / "b")
-    assert model.rnn.params.block.tobytes() == charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9).rnn.params.block.tobytes()
+    twin = charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9)
+    assert model.network.weights.block.tobytes() == twin.network.weights.block.tobytes()
     ran = run("generate", tmp_path / "b", "-n", 50, "--prime", "é", "--seed", 1, stdin=b"", text=False, encoding=None)
     assert ran.stdout == "é".encode() + model.generate(50, prime="é".encode(), seed=1) + b"\n"
     ran = run("score", tmp_path / "b", stdin=b"\xff\xfe\n", text=False, encoding=None)
     assert float(ran.stdout) == pytest.approx(model.score(b"\xff\xfe"), abs=1e-4)
     run("train", "-", "--start", tmp_path / "b", "-o", tmp_path / "b2", "-q", "--steps", 5, stdin=b"more", text=False, encoding=None)
     model.train_text(b"more", steps=5)
-    assert charrnn.load(tmp_path / "b2").rnn.params.block.tobytes() == model.rnn.params.block.tobytes()
+    assert charrnn.load(tmp_path / "b2").rnn.network.weights.block.tobytes() == model.rnn.network.weights.block.tobytes()
 
 
 def test_records_remembered_and_extended(tmp_path):

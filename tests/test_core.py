@@ -6,8 +6,9 @@ import hashlib
 import numpy as np
 import pytest
 import reference
-from reference import Weights
+from reference import Weights, train_steps, training_workspace
 
+from charrnn._network import Parameters
 from charrnn.errors import DivergedError
 from charrnn.reader import IGNORED, TextStream
 from charrnn.rnn import RNN
@@ -48,23 +49,24 @@ def problem(H, V, T, B=1, *, seed=0, dtype="float64", scale=0.5):
 
 def forward(rnn, inputs, targets, h0):
     """Losses (T, B) and the workspace after one window."""
-    work = rnn.workspace(*inputs.shape, training=True)
-    work.hs[0, :, : rnn.hidden_size] = h0.T
-    nll = rnn.evaluate(work, inputs, targets)
+    work = training_workspace(rnn, *inputs.shape)
+    work.set_state(h0.T)
+    nll = rnn.network.evaluate(work, inputs, targets)
     return nll, work
+
+
+def probabilities(core, rnn, inputs, h0):
+    """States (T + 1, B, H) and probabilities (T, B, V) of one window, by the kernels."""
+    work = rnn.network.workspace(*inputs.shape)
+    work.set_state(h0.T)
+    states, logits = core.window(work, inputs)
+    return states[..., : rnn.hidden_size], core.softmax(work, logits)
 
 
 def gradient(core, rnn, inputs, targets, h0):
     """Gradient of the window as Weights, by the kernels."""
-    T = len(inputs)
-    work = rnn.workspace(*inputs.shape, training=True)
-    work.hs[0, :, : rnn.hidden_size] = h0.T
-    core.cell_forward(work.hs, rnn.params, work, inputs)
-    core.output_forward(work.hs, rnn.params, work.p, 1, rnn.vocab_size)
-    core.softmax(work.p, targets, np.empty(inputs.shape), rnn.vocab_size)
-    core.backward(work.hs, rnn.params, work, work.grads, inputs, targets)
-    g = work.grads.views()
-    assert T == len(work.p)
+    states, p = probabilities(core, rnn, inputs, h0)
+    g = core.backward(training_workspace(rnn, *inputs.shape), inputs, targets, states, p).views()
     return Weights(g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]).map(np.array)
 
 
@@ -96,8 +98,9 @@ def test_forward_equals_oracle(kernels, H, V, T, dtype, rtol):
     h, log_p = reference.forward(Weights.of(rnn), inputs[:, 0], h0.astype(dtype).astype(float))
     expected = [-log_p[t][targets[t, 0], 0] for t in range(T)]
     np.testing.assert_allclose(nll[:, 0], expected, rtol=rtol, atol=rtol)
-    np.testing.assert_allclose(work.hs[T, 0, :H], h[T - 1][:, 0], rtol=rtol, atol=rtol)
-    np.testing.assert_allclose(work.p[:, 0, :V], [np.exp(log_p[t][:, 0]) for t in range(T)], rtol=10 * rtol, atol=rtol)
+    np.testing.assert_allclose(work.get_state()[0], h[T - 1][:, 0], rtol=rtol, atol=rtol)
+    _, p = probabilities(kernels, rnn, inputs, h0)
+    np.testing.assert_allclose(p[:, 0], [np.exp(log_p[t][:, 0]) for t in range(T)], rtol=10 * rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("B", [2, 3, 8, 13])
@@ -112,22 +115,21 @@ def test_streams_of_a_batch_are_independent_to_the_bit(kernels, B):
 def test_state_is_carried_from_window_to_window(kernels):
     rnn, inputs, targets, h0 = problem(10, 7, 12)
     whole, _ = forward(rnn, inputs, targets, h0)
-    work = rnn.workspace(5, 1)
-    work.hs[0, 0, :10] = h0[:, 0]
-    np.testing.assert_array_equal(rnn.evaluate(work, inputs, targets), whole)
+    work = rnn.network.workspace(5, 1)
+    work.set_state(h0.T)
+    np.testing.assert_array_equal(rnn.network.evaluate(work, inputs, targets), whole)
     assert np.abs(whole[5:] - forward(rnn, inputs[5:], targets[5:], 0 * h0)[0]).max() > 1e-3
 
 
-def test_padding_stays_as_it_is(kernels):
+def test_padding_stays_zero(kernels):
     rnn, inputs, targets, _ = problem(10, 7, 12, dtype="float32")
-    work = rnn.workspace(training=True)
-    rnn.train_steps(work, np.tile(inputs, (20, 1)), np.tile(targets, (20, 1)))
-    p = rnn.params
-    assert not p.Wxh[:, 10:].any()
-    assert not p.Whh[:, 10:].any()
-    assert not p.Why[:, 7:].any()
-    assert not p.bh[10:].any()
-    assert (p.by[7:] == np.float32(kernels.PAD_LOGIT)).all()
+    train_steps(rnn, training_workspace(rnn), np.tile(inputs, (20, 1)), np.tile(targets, (20, 1)))
+    weights = rnn.network.weights
+    padding = np.ones(weights.block.size, bool)
+    for start, rows, columns, ld in rnn.network.description.tensors.values():
+        padding[start : start + (rows or 1) * ld].reshape(-1, ld)[:, :columns] = False
+    assert padding.sum() == weights.block.size - rnn.network.description.n_parameters > 0
+    assert not weights.block[padding].any()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -159,7 +161,7 @@ def test_tanh_is_accurate_everywhere(kernels, dtype, ulps):
     rnn.U, rnn.W, rnn.b = 0, 0, z[:, None]
     _, work = forward(rnn, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((len(z), 1)))
     expected = np.tanh(z.astype(np.longdouble)).astype(dtype)
-    assert (np.abs(work.hs[1, 0, : len(z)] - expected) <= ulps * np.spacing(np.abs(expected))).all()
+    assert (np.abs(work.get_state()[0] - expected) <= ulps * np.spacing(np.abs(expected))).all()
 
 
 # ------------------------------------------------------------------------------------------------------------------ gradients
@@ -216,11 +218,11 @@ def test_thousand_adagrad_steps_equal_oracle(kernels):
     ids = rng.integers(0, V, 1000 * T + 1).astype(np.int32)
     ids[::2] = 3  # something to learn
     inputs, targets = ids[:-1, None].copy(), ids[1:, None].copy()
-    work = rnn.workspace(training=True)
-    losses = rnn.train_steps(work, inputs, targets)
+    work = training_workspace(rnn)
+    losses = train_steps(rnn, work, inputs, targets)
     expected, h = reference.train(w, memory, windows(inputs, targets, T), np.zeros((H, 1)), 0.1, 0.7)
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
-    np.testing.assert_allclose(work.hs[0, 0, :H], h[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(work.get_state()[0], h[:, 0], rtol=1e-9, atol=1e-12)
     for name, array, mem in zip("UWVbc", w, memory, strict=True):
         np.testing.assert_allclose(getattr(rnn, name), array, rtol=1e-9, atol=1e-12, err_msg=name)
         np.testing.assert_allclose(getattr(rnn, "m" + name), mem, rtol=1e-9, atol=1e-20, err_msg="m" + name)
@@ -232,30 +234,30 @@ def test_gradients_are_clipped_on_both_sides(kernels):
     assert min(g.min() for g in raw) < -0.3
     assert max(g.max() for g in raw) > 0.3
     rnn.clip_value, rnn.learning_rate = 0.3, 1e-30
-    work = rnn.workspace(training=True)
-    work.hs[0, 0, :5] = h0[:, 0]
-    rnn.train_steps(work, inputs, targets)
+    work = training_workspace(rnn)
+    work.set_state(h0.T)
+    train_steps(rnn, work, inputs, targets)
     for name, g in zip("UWVbc", raw, strict=True):
         np.testing.assert_allclose(getattr(rnn, "m" + name), np.clip(g, -0.3, 0.3) ** 2, rtol=1e-10)
 
 
 def test_eps_is_inside_the_root(kernels):
     rnn = RNN(3, 4, 1, 1.0, dtype="float64")
-    rnn.params.block[...] = 0
-    gradient_block = np.zeros_like(rnn.params.block)
-    gradient_block[:3] = [1e-4, -1e-4, 3e-4]
-    kernels.adagrad(rnn.params.block, rnn.memory.block, gradient_block, rate=1.0, clip=5.0)
-    np.testing.assert_allclose(rnn.params.block[:3], [-1e-4 / np.sqrt(2e-8), 1e-4 / np.sqrt(2e-8), -3e-4 / np.sqrt(1e-7)], rtol=1e-12)
+    rnn.network.weights.block[...] = 0
+    gradient = Parameters(rnn.network.description, "float64")
+    gradient.views()["bh"][...] = [1e-4, -1e-4, 3e-4]
+    kernels.update(training_workspace(rnn), gradient, 1.0)
+    np.testing.assert_allclose(rnn.b[:, 0], [-1e-4 / np.sqrt(2e-8), 1e-4 / np.sqrt(2e-8), -3e-4 / np.sqrt(1e-7)], rtol=1e-12)
 
 
 def test_steps_in_one_call_or_many_give_the_same_bits(kernels):
     def train(calls):
         rnn, inputs, targets, _ = problem(17, 23, 5, 2, dtype="float32", scale=0.05)
         inputs, targets = np.tile(inputs, (12, 1)), np.tile(targets, (12, 1))
-        work = rnn.workspace(training=True)
+        work = training_workspace(rnn)
         for part in np.split(np.arange(len(inputs)), calls):
-            rnn.train_steps(work, inputs[part], targets[part])
-        return rnn.params.block.tobytes(), rnn.memory.block.tobytes(), work.hs[0].tobytes()
+            train_steps(rnn, work, inputs[part], targets[part])
+        return rnn.network.weights.block.tobytes(), rnn.network.memory.block.tobytes(), work.get_state().tobytes()
 
     assert train(1) == train(3) == train(12)
 
@@ -264,30 +266,30 @@ def test_a_step_that_diverges_is_not_applied(kernels):
     rnn, inputs, targets, _ = problem(5, 4, 6, dtype="float32")
     inputs, targets = np.tile(inputs, (3, 1)), np.tile(targets, (3, 1))
     rnn.W[2, 3] = np.nan
-    before = rnn.params.block.copy()
-    work = rnn.workspace(training=True)
-    assert len(rnn.train_steps(work, inputs, targets)) == 0
-    np.testing.assert_array_equal(rnn.params.block, before)
-    assert not rnn.memory.block.any()
-    assert not work.hs[0].any()
+    before = rnn.network.weights.block.copy()
+    work = training_workspace(rnn)
+    assert len(train_steps(rnn, work, inputs, targets)) == 0
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
+    assert not rnn.network.memory.block.any()
+    assert not work.state.any()
 
 
 def test_an_infinite_loss_is_not_applied_though_its_gradient_is_finite(kernels):
     rnn = RNN(4, 3, 2, 0.1, dtype="float32")
     rnn.c[1] = -np.inf
-    before = rnn.params.block.copy()
-    assert len(rnn.train_steps(rnn.workspace(training=True), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
-    np.testing.assert_array_equal(rnn.params.block, before)
+    before = rnn.network.weights.block.copy()
+    assert len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
 def test_an_overflowing_gradient_is_not_applied(kernels):
     rnn = RNN(4, 3, 4, 0.1, dtype="float32")
     rnn.W[...], rnn.V[...] = 3e37, np.eye(3, 4) * 1e3  # the states are tiny but exact zero at the start: tanh' is 1 there
     rnn.U[...] = 0
-    before = rnn.params.block.copy()
+    before = rnn.network.weights.block.copy()
     ids = np.zeros((8, 1), np.int32)
-    assert len(rnn.train_steps(rnn.workspace(training=True), ids, ids)) == 0
-    np.testing.assert_array_equal(rnn.params.block, before)
+    assert len(train_steps(rnn, training_workspace(rnn), ids, ids)) == 0
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
 def test_first_ten_losses(kernels):
@@ -297,7 +299,7 @@ def test_first_ten_losses(kernels):
     rnn = RNN(8, len(vocabulary), 5, 0.1, dtype="float64", seed=0)
     ids = vocabulary.encode(text * 3)
     inputs, targets = TextStream(ids, 5).read(0, 10)
-    losses = rnn.train_steps(rnn.workspace(training=True), inputs, targets)
+    losses = train_steps(rnn, training_workspace(rnn), inputs, targets)
     np.testing.assert_allclose(losses, GOLDEN, rtol=1e-12)
 
 
@@ -309,7 +311,7 @@ GOLDEN = [
 
 def digest(rnn):
     """SHA-256 of the weights, whatever their padding."""
-    return hashlib.sha256(b"".join(np.ascontiguousarray(view).tobytes() for view in rnn.params.views().values())).hexdigest()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(view).tobytes() for view in rnn.network.weights.views().values())).hexdigest()
 
 
 def weights_after(steps, *, batch_size=1, n_threads=1):
@@ -318,9 +320,9 @@ def weights_after(steps, *, batch_size=1, n_threads=1):
     ids = np.cumsum(rng.integers(0, 3, 4001)) % 61
     rnn = RNN(100, 61, 25, 0.05, batch_size=batch_size, n_threads=n_threads, seed=1)
     stream = TextStream(ids, 25, batch_size)
-    work = rnn.workspace(training=True)
+    work = training_workspace(rnn)
     for _ in range(steps // stream.windows):
-        rnn.train_steps(work, *stream.read(0, stream.windows))
+        train_steps(rnn, work, *stream.read(0, stream.windows))
     return digest(rnn)
 
 
@@ -342,9 +344,9 @@ def test_a_diverging_step_is_not_applied_by_threads_either(kernels, n_threads):
     rnn, inputs, targets, _ = problem(20, 4, 6, 5, dtype="float32")
     rnn.n_threads = n_threads
     rnn.W[2, 3] = np.nan
-    before = rnn.params.block.copy()
-    assert len(rnn.train_steps(rnn.workspace(training=True), inputs, targets)) == 0
-    np.testing.assert_array_equal(rnn.params.block, before)
+    before = rnn.network.weights.block.copy()
+    assert len(train_steps(rnn, training_workspace(rnn), inputs, targets)) == 0
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
 SHA256 = {
@@ -360,9 +362,9 @@ SHA256 = {
 
 def drawn(rnn, h0, temperature, count):
     """How often each symbol is the first one drawn after the state h0."""
-    work = rnn.workspace(1, count)
-    work.hs[0, :, : rnn.hidden_size] = h0.T
-    ids = rnn.draw(work, 1, make_random(7, count), temperature=temperature)
+    work = rnn.network.workspace(1, count)
+    work.set_state(h0.T)
+    ids = rnn.network.draw(work, 1, make_random(7, count), temperature=temperature)
     return np.bincount(ids[0], minlength=rnn.vocab_size)
 
 
@@ -395,18 +397,18 @@ def test_extreme_temperatures_draw_possible_symbols(kernels, temperature):
 
 def test_drawn_symbols_are_fed_back(kernels):
     rnn, _, _, _ = problem(8, 6, 1)
-    work = rnn.workspace(1, 1)
-    ids = rnn.draw(work, 30, make_random(1), temperature=1.0)
-    again = rnn.workspace(30, 1)
-    rnn.evaluate(again, ids, np.full_like(ids, IGNORED))
-    np.testing.assert_array_equal(work.hs[0], again.hs[0])
+    work = rnn.network.workspace(1, 1)
+    ids = rnn.network.draw(work, 30, make_random(1), temperature=1.0)
+    again = rnn.network.workspace(30, 1)
+    rnn.network.evaluate(again, ids, np.full_like(ids, IGNORED))
+    np.testing.assert_array_equal(work.state, again.state)
 
 
 def test_a_stream_draws_the_same_whatever_the_batch(kernels):
     rnn, _, _, _ = problem(40, 30, 1, dtype="float32")
-    together = rnn.draw(rnn.workspace(1, 12), 50, make_random(3, 12), temperature=1.0)
+    together = rnn.network.draw(rnn.network.workspace(1, 12), 50, make_random(3, 12), temperature=1.0)
     for b in (0, 5, 11):
-        alone = rnn.draw(rnn.workspace(1, 1), 50, make_random(3, 12)[b : b + 1], temperature=1.0)
+        alone = rnn.network.draw(rnn.network.workspace(1, 1), 50, make_random(3, 12)[b : b + 1], temperature=1.0)
         np.testing.assert_array_equal(alone[:, 0], together[:, b])
 
 

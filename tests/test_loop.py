@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 import reference
-from reference import Weights
+from reference import Weights, train_steps, training_workspace
 
 from charrnn import RNN, DivergedError, loop
-from charrnn.parameters import Parameters
+from charrnn._network import Parameters
+from charrnn.network import Network
 from charrnn.reader import TextStream
 
 IDS = (np.arange(400) ** 2 % 11).astype(np.uint8)
@@ -48,7 +49,7 @@ def test_crossings_do_not_change_the_result(monkeypatch, batch_size):
         monkeypatch.setattr(loop, "_LARGEST_CROSSING", largest)
         rnn = network(batch_size=batch_size)
         history = fit(rnn, steps=333)
-        return rnn.params.block.tobytes(), [r.step for r in history.reports]
+        return rnn.network.weights.block.tobytes(), [r.step for r in history.reports]
 
     assert trained(10.0, 1 << 20) == trained(0.0, 1 << 20) == trained(10.0, 50)
 
@@ -98,7 +99,7 @@ def test_reports_are_a_few_an_epoch_and_add_up():
 def test_reported_loss_is_the_mean_of_the_steps():
     slow, fast = network(dtype="float64"), network(dtype="float64")
     history = fit(fast, epochs=1)
-    losses = slow.train_steps(slow.workspace(training=True), *TextStream(IDS, 5).read(0, 80))
+    losses = train_steps(slow, training_workspace(slow), *TextStream(IDS, 5).read(0, 80))
     assert history.losses[0] == pytest.approx(losses[:20].sum() / 100, rel=1e-12)
     assert history.losses[3] == pytest.approx(losses[60:].sum() / 99, rel=1e-12)
     smooth = math.log(11) * 5
@@ -110,11 +111,11 @@ def test_reported_loss_is_the_mean_of_the_steps():
 def test_validation_carries_the_state_and_changes_nothing():
     rnn = network(dtype="float64")
     fit(rnn, steps=50)
-    before = rnn.params.block.copy()
+    before = rnn.network.weights.block.copy()
     _, log_p = reference.forward(Weights.of(rnn), IDS[:-1], np.zeros((8, 1)))
     expected = -np.mean([log_p[t][y, 0] for t, y in enumerate(IDS[1:])])
-    assert loop.validate(rnn, TextStream(IDS, 256)) == pytest.approx(expected, rel=1e-12)
-    np.testing.assert_array_equal(rnn.params.block, before)
+    assert loop.validate(rnn.network, TextStream(IDS, 256)) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
 def test_divergence_keeps_the_last_good_weights():
@@ -123,11 +124,11 @@ def test_divergence_keeps_the_last_good_weights():
 
     def poison(progress):
         rnn.U[:] = np.nan
-        poison.before = rnn.params.block.copy()
+        poison.before = rnn.network.weights.block.copy()
 
     with pytest.raises(DivergedError, match=r"step 21 is not finite.*Lower learning_rate \(0.1\)"):
         fit(rnn, callback=poison, history=history)
-    np.testing.assert_array_equal(rnn.params.block, poison.before)
+    np.testing.assert_array_equal(rnn.network.weights.block, poison.before)
     assert history.stop_reason == "diverged"
     assert history.steps == 20
 
@@ -143,20 +144,20 @@ def test_a_callback_that_raises_reaches_the_caller():
     with pytest.raises(ZeroDivisionError, match="mine"):
         fit(rnn, callback=fail, history=history)
     fit(twin, steps=20)
-    np.testing.assert_array_equal(rnn.params.block, twin.params.block)
+    np.testing.assert_array_equal(rnn.network.weights.block, twin.network.weights.block)
 
 
 def weights_after_each_step(ids, steps):
     """SHA-256 of the weights after 0, 1, 2 ... steps of an uninterrupted run."""
     rnn = RNN(100, 11, 25, 0.1, seed=0)
     stream = TextStream(ids, 25)
-    work = rnn.workspace(training=True)
-    yield hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+    work = training_workspace(rnn)
+    yield hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()
     for step in range(steps):
         window = step % stream.windows
-        work.hs[0] *= window > 0
-        rnn.train_steps(work, *stream.read(window, 1))
-        yield hashlib.sha256(rnn.params.block.tobytes()).hexdigest()
+        work.set_state(work.get_state() * (window > 0))
+        train_steps(rnn, work, *stream.read(window, 1))
+        yield hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
@@ -172,7 +173,7 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step():
             fit(rnn, ids, seconds=20, history=history)
         assert time.perf_counter() - sent[0] < 0.1
         assert history.stop_reason == "interrupted"
-        ends.append(hashlib.sha256(rnn.params.block.tobytes()).hexdigest())
+        ends.append(hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest())
     assert set(ends) <= set(weights_after_each_step(ids, 12_000))
 
 
@@ -207,7 +208,7 @@ def test_checkpoints_are_written_by_the_clock_and_at_the_end():
 
 def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
     rnn, history = network(), loop.History()
-    steps = rnn.train_steps
+    steps = Network.train_steps
 
     def interrupted(*arguments, **options):
         if history.steps == 20 and interrupted.calls > 5:
@@ -215,8 +216,8 @@ def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
         interrupted.calls += 1
         return steps(*arguments, **options)
 
-    rnn.train_steps = interrupted
     interrupted.calls = -20
+    monkeypatch.setattr(Network, "train_steps", interrupted)
     monkeypatch.setattr(loop, "_LARGEST_CROSSING", 5)  # one window at a time
     with pytest.raises(KeyboardInterrupt):
         fit(rnn, history=history)
@@ -252,13 +253,13 @@ def overfitting():
 
 def test_patience_ends_after_epochs_without_a_better_validation():
     rnn, stream, held_out = overfitting()
-    best = Parameters(30, 11, np.float32)
+    best = Parameters(rnn.network.description, np.float32)
     history = loop.fit(rnn, stream, epochs=200, patience=3, validation=held_out, best=best)
     losses = history.validation_losses
     assert history.stop_reason == "patience"
     assert len(losses) == int(np.argmin(losses)) + 1 + 3
-    rnn.params.copy_from(best)
-    assert loop.validate(rnn, held_out) == min(losses)
+    rnn.network.weights.copy_from(best)
+    assert loop.validate(rnn.network, held_out) == min(losses)
 
 
 def test_a_better_loss_renews_patience():
@@ -277,7 +278,7 @@ def test_decay_multiplies_the_learning_rate_after_each_epoch():
     for epoch in range(3):
         by_hand.learning_rate = 0.1 * 0.5**epoch
         fit(by_hand, epochs=1)
-    np.testing.assert_array_equal(decayed.params.block, by_hand.params.block)
+    np.testing.assert_array_equal(decayed.network.weights.block, by_hand.network.weights.block)
 
 
 def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):

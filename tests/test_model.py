@@ -121,10 +121,10 @@ def test_empty_log_probs(model):
     ],
 )
 def test_wrong_input_is_named_and_changes_nothing(model, call, error, message):
-    before = model.rnn.params.block.copy()
+    before = model.rnn.network.weights.block.copy()
     with pytest.raises(error, match=message):
         call(model)
-    np.testing.assert_array_equal(model.rnn.params.block, before)
+    np.testing.assert_array_equal(model.rnn.network.weights.block, before)
 
 
 def test_many_threads_may_use_one_model(model):
@@ -173,9 +173,9 @@ def test_going_on_equals_the_oracle_that_starts_at_these_weights():
     model = fox(dtype="float64")
     twin = copy.deepcopy(model)
     assert model.train_text(FOX[:101], epochs=2, validation_fraction=0) is model
-    twin.rnn.memory.block.fill(100.0)  # afresh
+    twin.rnn.network.memory.block.fill(100.0)  # afresh
     fit(twin.rnn, TextStream(twin.vocabulary.encode(FOX[:101]), 9, 2), epochs=2)
-    np.testing.assert_array_equal(model.rnn.params.block, twin.rnn.params.block)
+    np.testing.assert_array_equal(model.rnn.network.weights.block, twin.rnn.network.weights.block)
     assert model.history.steps == 2 * 6
     assert (model.rnn.seq_length, model.rnn.batch_size, model.rnn.learning_rate) == (9, 2, 0.15)
     assert model.rnn.dtype == np.float64
@@ -256,7 +256,7 @@ def test_a_callback_that_raises_leaves_the_model_as_of_the_last_whole_step():
     with pytest.raises(ZeroDivisionError):
         model.train_text(FOX, callback=fail)
     twin.train_text(FOX, steps=model.history.steps)
-    np.testing.assert_array_equal(model.rnn.params.block, twin.rnn.params.block)
+    np.testing.assert_array_equal(model.rnn.network.weights.block, twin.rnn.network.weights.block)
 
 
 def test_going_on_that_diverges_leaves_the_model_as_it_was():
@@ -289,7 +289,7 @@ def test_an_interrupted_model_has_its_best_weights():
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
         charrnn.train_text(text, epochs=99, callback=interrupt, **options)
     assert stopped.value.model.history.kept_step == whole.history.kept_step
-    np.testing.assert_array_equal(stopped.value.model.rnn.params.block, whole.rnn.params.block)
+    np.testing.assert_array_equal(stopped.value.model.rnn.network.weights.block, whole.rnn.network.weights.block)
 
 
 def test_an_exception_has_the_model():
@@ -307,8 +307,8 @@ def test_copies_and_pickles_are_whole_and_apart(dtype):
     model = fox(dtype=dtype)
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert again.generate(30, seed=1) == model.generate(30, seed=1)
-        assert again.rnn.params.block.ctypes.data % 64 == 0
+        assert again.rnn.network.weights.block.ctypes.data % 64 == 0
         again.rnn.W[0, 0] += 1
-        assert again.rnn.params.block.tobytes() != model.rnn.params.block.tobytes()
+        assert again.rnn.network.weights.block.tobytes() != model.rnn.network.weights.block.tobytes()
         again.train_text(FOX, epochs=1)
         assert again.generate(30, seed=1) != model.generate(30, seed=1)

@@ -10,7 +10,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import Weights
+from reference import Weights, train_steps, training_workspace
 from test_core import digest
 
 import charrnn
@@ -70,8 +70,8 @@ def test_training_equals_the_oracle(kernels, n_threads):
     rnn = RNN(5, vocabulary.symbols, 99, 0.1, batch_size=2, dtype="float64", seed=0, n_threads=n_threads)
     w = Weights.of(rnn)
     memory = w.map(np.zeros_like)
-    work = rnn.workspace(stream.seq_length, training=True)
-    losses = rnn.train_steps(work, *stream.read(0, stream.windows), reset=True)
+    work = training_workspace(rnn, stream.seq_length)
+    losses = train_steps(rnn, work, *stream.read(0, stream.windows), reset=True)
     expected = []
     for batch in stream.order.reshape(-1, 2):
         gradients = []
@@ -138,7 +138,7 @@ def test_validation_is_the_mean_over_held_out_symbols():
     assert len(texts) == 10
     nll = np.concatenate([-model.log_probs(text) for text in texts])
     assert model.history.validation_losses[-1] == pytest.approx(nll.mean(), rel=1e-6)
-    assert loop.validate(model.rnn, held_out) == pytest.approx(nll.mean(), rel=1e-6)
+    assert loop.validate(model.network, held_out) == pytest.approx(nll.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -5,8 +5,8 @@ import pytest
 import reference
 
 from charrnn import RNN, CharRNN, History, Vocabulary
+from charrnn._network import LOOK_BACK
 from charrnn.novelty import RecordIndex
-from charrnn.rnn import LOOK_BACK
 from charrnn.sampling import Prime, Sampling, Writer
 from charrnn.seeding import make_random
 
@@ -68,8 +68,8 @@ def plain_filter(p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed
 def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
     expected = plain_filter(model.next_probs(""), **controls)
     sampling = Sampling.check(model.vocabulary, **controls)
-    prime = Prime(model.rnn, model.vocabulary, "")
-    ids = Writer(model.rnn, model.vocabulary, sampling, prime, make_random(3, DRAWS))._draw(1)[0]
+    prime = Prime(model.network, model.vocabulary, "")
+    ids = Writer(model.network, model.vocabulary, sampling, prime, make_random(3, DRAWS))._draw(1)[0]
     counts = np.bincount(ids, minlength=9)
     assert not counts[expected == 0].any()
     kept = expected > 0
@@ -80,7 +80,7 @@ def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_a_million_draws_follow_next_probs(model, temperature):
     sampling = Sampling.check(model.vocabulary, temperature=temperature)
-    writer = Writer(model.rnn, model.vocabulary, sampling, Prime(model.rnn, model.vocabulary, "ab"), make_random(8, 1_000_000))
+    writer = Writer(model.network, model.vocabulary, sampling, Prime(model.network, model.vocabulary, "ab"), make_random(8, 1_000_000))
     counts = np.bincount(writer._draw(1)[0], minlength=9)
     p = model.next_probs("ab") ** (1 / temperature)
     expected = counts.sum() * p / p.sum()
@@ -196,7 +196,9 @@ def test_no_repeat_looks_back_a_bounded_way(model, kernels):
         past[-ago:][:5], past[-4:] = [0, 0, 0, 0, 7], [0, 0, 0, 0]
         counts = np.bincount(
             [
-                model.rnn.draw(model.rnn.workspace(1, 1), 1, make_random(i), no_repeat=5, past=past[:, None], allowed=SEVEN_EIGHT)[0, 0]
+                model.network.draw(model.network.workspace(1, 1), 1, make_random(i), no_repeat=5, past=past[:, None], allowed=SEVEN_EIGHT)[
+                    0, 0
+                ]
                 for i in range(50)
             ],
             minlength=9,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import RNN, CharRNN, History, Vocabulary
+from charrnn.network import Network
 
 
 def make_model(vocabulary):
@@ -57,8 +58,8 @@ def test_an_unknown_character_is_named_by_default(call):
 def test_one_long_text_does_not_make_the_others_slow(monkeypatch):
     """A batch is as long as its longest text: texts of like length only."""
     sizes = []
-    evaluate = TEXT.rnn.evaluate
-    monkeypatch.setattr(TEXT.rnn, "evaluate", lambda work, x, y: sizes.append(x.size) or evaluate(work, x, y))
+    evaluate = Network.evaluate
+    monkeypatch.setattr(Network, "evaluate", lambda self, work, x, y: sizes.append(x.size) or evaluate(self, work, x, y))
     TEXT.score_many(["abc"] * 63 + ["abcd" * 5000])
     assert sum(sizes) < 2 * 20_000
 

@@ -17,11 +17,12 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "errors",
     "seeding",
+    "_network",
     "_core",
     "_dispatch",
     "vocabulary",
     "reader",
-    "parameters",
+    "network",
     "history",
     "loop",
     "rnn",
@@ -31,9 +32,11 @@ ORDER = [
     "persistence",
     "training",
     "model",
+    "create",
     "cli",
     "__main__",
 ]
+COMPILED = ("_network", "_core")
 
 
 def imports(tree):
@@ -45,9 +48,9 @@ def imports(tree):
 
 
 def test_modules_import_only_what_comes_before_them():
-    assert sorted([*ORDER, "__init__"]) == sorted(path.stem for path in [*PACKAGE.glob("*.py"), PACKAGE / "_core"])
+    assert sorted([*ORDER, "__init__"]) == sorted(path.stem for path in [*PACKAGE.glob("*.py"), *(PACKAGE / name for name in COMPILED)])
     for place, module in enumerate(ORDER):
-        if module == "_core":
+        if module in COMPILED:
             continue
         for node in imports(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:
@@ -55,7 +58,7 @@ def test_modules_import_only_what_comes_before_them():
                 assert set(names) <= set(ORDER[:place]), f"{module} imports {names}"
 
 
-@pytest.mark.parametrize("module", [name for name in ORDER if name not in ("_core", "__main__")] + [""])
+@pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0

@@ -9,7 +9,7 @@ text = "to be, or not to be, that is the question: " * 20
 model = charrnn.train_text(text, hidden_size=40, epochs=20, seed=1, progress=False)
 
 ids = model.vocabulary.encode(text)[:, None]
-from_python = model.rnn.evaluate(model.rnn.workspace(), ids[:-1], ids[1:])[:, 0]
+from_python = model.network.evaluate(model.network.workspace(25, 1), ids[:-1], ids[1:])[:, 0]
 from_c = surprises(model, text)
 assert from_c.tobytes() == np.ascontiguousarray(from_python).tobytes()
 

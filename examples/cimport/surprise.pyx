@@ -8,8 +8,8 @@ from charrnn._core cimport Network, network, score, step
 
 def surprises(model, str text):
     """The loss in nats of each character of text but the first, given those before it."""
-    work = model.rnn.workspace(1, 1)
-    cdef Network net = network(model.rnn.params, work)
+    work = model.network.workspace(1, 1)
+    cdef Network net = network(model.network, work)
     cdef const int[::1] ids = model.vocabulary.encode(text)
     cdef double[::1] nll = np.empty(ids.shape[0])  # the last one is not written
     with nogil:
@@ -19,8 +19,8 @@ def surprises(model, str text):
 
 def most_likely(model, str prime, Py_ssize_t n):
     """The n characters that follow prime if the most likely one is taken each time."""
-    work = model.rnn.workspace(1, 1)
-    cdef Network net = network(model.rnn.params, work)
+    work = model.network.workspace(1, 1)
+    cdef Network net = network(model.network, work)
     cdef const int[::1] ids = model.vocabulary.encode(prime)
     cdef int[::1] out = np.empty(n, np.int32)
     cdef Py_ssize_t i, j, best

@@ -9,9 +9,10 @@ Learn a text, then write, score and rank text:
 """
 
 from ._dispatch import isa
+from .create import load, train_file, train_records, train_text
 from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted
 from .history import History, Progress
-from .model import CharRNN, load, train_file, train_records, train_text
+from .model import CharRNN
 from .reader import DataReader
 from .rnn import RNN
 from .vocabulary import Vocabulary

@@ -5,10 +5,11 @@
 #
 # Each Network belongs to one thread at a time.
 
-from charrnn._network cimport Network, Score, Step
+from charrnn._capi cimport Network
 
-# The network of an RNN's params (float32), with the state, scratch and probabilities of work = rnn.workspace(1, 1). Keep both alive.
-cdef Network network(params, work) except *
+# The C-level Network of a model's `network` (float32), with the state and the probabilities of work = model.network.workspace(1, 1).
+# Keep work alive.
+cdef Network network(net, work) except *
 
 # Take character x, in [0, V), in: the state moves on, and p has the probabilities of the next character.
 cdef void step(Network* net, int x) noexcept nogil

@@ -1,86 +1,57 @@
-"""What Python calls of the kernels; arrays of numbers are float32 or float64, all of one call the same."""
+"""What Python calls of the kernels; a workspace tells their dtype."""
 
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .parameters import Parameters, Workspace
+from ._network import Parameters, Workspace
 
-_Real: TypeAlias = NDArray[np.floating[Any]]
-_Ids: TypeAlias = NDArray[np.int32]
+_Real: TypeAlias = NDArray[np.floating[Any]]  # of the workspace's dtype
 
-LANES: int
-LOOK_BACK: int
-PAD_LOGIT: float
-
-def init_normal(out: _Real, width: int, scale: float, random: NDArray[np.uint64]) -> None: ...
-def cell_forward(hs: _Real, params: Parameters, work: Workspace, inputs: _Ids) -> None: ...
-def output_forward(hs: _Real, params: Parameters, logits: _Real, first: int, vocab_size: int) -> None: ...
-def softmax(logits: _Real, targets: _Ids, nll: NDArray[np.float64], vocab_size: int) -> None: ...
-def evaluate(hs: _Real, params: Parameters, work: Workspace, inputs: _Ids, targets: _Ids, nll: NDArray[np.float64]) -> None: ...
-def transpose(hs: _Real, params: Parameters, work: Workspace) -> None: ...
-def backward(hs: _Real, params: Parameters, work: Workspace, grads: Parameters, inputs: _Ids, targets: _Ids) -> None: ...
-def adagrad(parameter: _Real, memory: _Real, gradient: _Real, *, rate: float, clip: float) -> None: ...
-def streams_step(hs: _Real, params: Parameters, work: Workspace, inputs: _Ids, targets: _Ids, b0: int, b1: int) -> bool: ...
-def weights_step(
-    hs: _Real,
-    params: Parameters,
-    memory: Parameters,
-    work: Workspace,
-    inputs: _Ids,
-    part: int,
-    parts: int,
-    *,
-    rate: float,
-    clip: float,
-) -> None: ...
-def used_rows(targets: _Ids) -> int: ...
-def total(nll: NDArray[np.float64], T: int) -> float: ...
+def init_normal(work: Workspace, scale: float, random: NDArray[np.uint64]) -> None: ...
+def evaluate(work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]: ...
+def following(work: Workspace, targets: ArrayLike) -> tuple[_Real, NDArray[np.float64]]: ...
+def window(work: Workspace, inputs: ArrayLike) -> tuple[_Real, _Real]: ...
+def softmax(work: Workspace, logits: ArrayLike) -> _Real: ...
+def backward(work: Workspace, inputs: ArrayLike, targets: ArrayLike, states: ArrayLike, probabilities: ArrayLike) -> Parameters: ...
+def update(work: Workspace, gradient: Parameters, rate: float) -> None: ...
 def train_steps(
-    hs: _Real,
-    params: Parameters,
-    memory: Parameters,
     work: Workspace,
-    inputs: _Ids,
-    targets: _Ids,
-    losses: NDArray[np.float64],
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    length: int,
     *,
     rate: float,
     clip: float,
     reset: bool,
-) -> int: ...
+    threads: int,
+) -> NDArray[np.float64]: ...
 def sample(
-    hs: _Real,
-    params: Parameters,
     work: Workspace,
-    ids: _Ids,
-    first: int,
+    n: int,
     random: NDArray[np.uint64],
     allowed: NDArray[np.int8],
-    left: NDArray[np.int8],
+    past: ArrayLike,
     *,
     temperature: float,
-    top_k: int,
     top_p: float,
     min_p: float,
+    top_k: int,
     no_repeat: int,
-) -> None: ...
+) -> NDArray[np.int32]: ...
 def search(
-    hs: _Real,
-    params: Parameters,
     work: Workspace,
-    ids: _Ids,
-    parents: _Ids,
+    n: int,
     scores: NDArray[np.float64],
     ended: NDArray[np.int8],
     allowed: NDArray[np.int8],
     boundary: int,
-) -> None: ...
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.int8]]: ...
 def fma_chains(n: int) -> int: ...
 
 __pyx_capi__: dict[str, object]  # the C-level functions of _core.pxd
 
 def cpu_level() -> str: ...
-def addresses() -> tuple[int, int]: ...
-def use(functions: tuple[int, int]) -> None: ...
+def addresses() -> object: ...
+def use(functions: object) -> None: ...

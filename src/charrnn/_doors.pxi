@@ -1,230 +1,228 @@
 # What Python calls. Part of _core.pyx.
+#
+# A door takes a workspace, which knows its network and all sizes, and trusts nothing else: it checks what it is given, works on copies that
+# no other thread can reach, and only then releases the GIL.
 
-from charrnn._elementary cimport normal
 
-# `params`, `memory` and `grads` are rnn.Parameters, `work` is a rnn.Workspace. hs picks the dtype; inputs and targets are (T, B).
+def init_normal(AnyWorkspace work, double scale, random):
+    """Fill the matrices of the network with normal numbers of standard deviation scale, row by row; random (1,) of uint64 moves on."""
+    cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))
+    cdef OutputPlan* output = &work.plan.output
+    cdef LayerPlan* layer
+    for i in range(work.plan.n_layers):
+        layer = &work.plan.layers[i]
+        _init_matrix(work, layer.Wxh, layer.inputs, layer.units, layer.ld, scale, &states[0])
+        _init_matrix(work, layer.Whh, layer.units, layer.units, layer.ld, scale, &states[0])
+    _init_matrix(work, output.Why, output.units, output.V, output.ld, scale, &states[0])
+    random[...] = states
 
 
-def init_normal(real[:, ::1] out, Py_ssize_t width, double scale, unsigned long long[::1] random):
-    """Fill out[:, :width] with normal numbers of standard deviation scale, row by row."""
+cdef void _init_matrix(
+    AnyWorkspace work, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, double scale, unsigned long long* random,
+) noexcept:
     cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(columns):
+            work.weights[start + i * ld + j] = scale * normal(random)
+
+
+def evaluate(AnyWorkspace work, inputs, targets):
+    """Run windows of work's length over inputs (N, B), carrying the state; return the loss of each target, float64 (N, B)."""
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (x.shape[0], work.B))
+    cdef double[:, ::1] nll = np.empty((x.shape[0], work.B))
+    cdef Py_ssize_t window, start, rows
+    cdef double total = 0
     with nogil:
-        for i in range(out.shape[0]):
-            for j in range(width):
-                out[i, j] = <real>(scale * normal(&random[0]))
+        for window in range((x.shape[0] + work.T - 1) // work.T):
+            start = window * work.T
+            rows = min(work.T, x.shape[0] - start)
+            _load(work, x, y, start, start + rows)
+            _forward(work, 0, work.B, rows)
+            nll[start:start + rows] = work.nll[:rows]
+            total += _total(work.nll, rows)
+            _carry(work, rows)
+    _check_possible(total)
+    return np.asarray(nll)
 
 
-def cell_forward(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs):
-    """States hs[1:] of one window from hs[0]."""
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh
-    cdef real[::1] bh = params.bh
-    cdef real[:, :, ::1] z = work.dh
+def following(AnyWorkspace work, targets):
+    """Return the probabilities (B, V) of what follows the state, which stays, and the loss of targets (B,), float64 (B,)."""
+    cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (work.B,))
+    cdef double[::1] nll = np.empty(work.B)
+    cdef Py_ssize_t b
+    cdef double total = 0
     with nogil:
-        _cell_forward(0, hs.shape[1], inputs, Wxh, Whh, bh, hs, z)
+        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        for b in range(work.B):
+            nll[b] = _softmax(work.plan.output.V, &work.p[0, b, 0], y[b])
+            total += nll[b]
+    _check_possible(total)
+    return np.array(work.p[0, :, :work.plan.output.V]), np.asarray(nll)
 
 
-def output_forward(real[:, :, ::1] hs, params, real[:, :, ::1] logits, Py_ssize_t first, Py_ssize_t vocab_size):
-    """Logits of the states from hs[first] on, as many as logits has rows."""
-    cdef real[:, ::1] Why = params.Why
-    cdef real[::1] by = params.by
+def window(AnyWorkspace work, inputs):
+    """Run inputs (at most T, B) from the state, which stays; return the states (rows + 1, B, width) and the logits (rows, B, V)."""
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef Py_ssize_t rows = min(x.shape[0], work.T)
     with nogil:
-        _output_forward(0, hs.shape[1], vocab_size, hs, Why, by, first, logits.shape[0], logits)
+        _load(work, x, x, 0, rows)
+        _states(work, 0, work.B, rows)
+        _output_forward(&work.plan.output, 0, work.B, 1, rows, work.weights, work.hs, work.p)
+    return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.output.V])
 
 
-def softmax(real[:, :, ::1] logits, const int[:, ::1] targets, double[:, ::1] nll, Py_ssize_t vocab_size):
-    """Turn padded rows of logits (T, B, Vp) into probabilities, in place; nll (T, B) gets the loss of each target."""
-    cdef Py_ssize_t t, b
-    with nogil:
-        for t in range(logits.shape[0]):
-            for b in range(logits.shape[1]):
-                nll[t, b] = _softmax(_lanes(vocab_size), &logits[t, b, 0], targets[t, b])
+def softmax(AnyWorkspace work, logits):
+    """Return the probabilities of logits (at most T, B, V), in work's dtype."""
+    cdef const double[:, :, ::1] x = check_array("logits", logits, "float64", (None, work.B, work.plan.output.V))
+    cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v
+    cdef double wrong = 0
+    for t in range(rows):
+        for b in range(work.B):
+            for v in range(x.shape[2]):
+                work.p[t, b, v] = x[t, b, v]
+            wrong += _softmax(x.shape[2], &work.p[t, b, 0], IGNORED)
+    _check_possible(wrong)
+    return np.array(work.p[:rows, :, :work.plan.output.V])
 
 
-def evaluate(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[:, ::1] nll):
-    """Run windows of work's length over all of inputs, carrying the state in hs[0]; nll (N, B) gets the loss of each target."""
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
-    cdef real[::1] bh = params.bh, by = params.by
-    cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef Py_ssize_t T = z.shape[0], N = inputs.shape[0], window, start, stop
-    with nogil:
-        for window in range((N + T - 1) // T):
-            start, stop = window * T, min((window + 1) * T, N)
-            _forward(0, hs.shape[1], inputs[start:stop], targets[start:stop], Wxh, Whh, Why, bh, by, hs, z, p, nll[start:stop])
-            _carry(hs, stop - start)
-
-
-def transpose(real[:, :, ::1] hs, params, work):
-    """Make the transposed copies in work fit params; hs only tells the dtype."""
-    cdef real[:, ::1] Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
-    with nogil:
-        _transpose(&Whh[0, 0], Whh.shape[1], Whh.shape[0], Whh.shape[0], &WhhT[0, 0], WhhT.shape[1])
-        _transpose(&Why[0, 0], Why.shape[1], Why.shape[0], WhyT.shape[0], &WhyT[0, 0], WhyT.shape[1])
-
-
-def backward(real[:, :, ::1] hs, params, work, grads, const int[:, ::1] inputs, const int[:, ::1] targets):
-    """Gradient of one window (not clipped) into grads, from the hs and p in work; p is used up."""
-    cdef real[:, ::1] WhhT = work.WhhT, WhyT = work.WhyT, dWxh = grads.Wxh, dWhh = grads.Whh, dWhy = grads.Why
-    cdef real[::1] dbh = grads.bh, dby = grads.by, zeros = work.zeros
-    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
-    cdef signed char[::1] used = work.used
-    cdef Py_ssize_t T = inputs.shape[0], B = inputs.shape[1], H = WhhT.shape[0], V = WhyT.shape[0]
-    transpose(hs, params, work)
-    with nogil:
-        _backward(0, B, targets, WhhT, WhyT, hs, p, dh, dz, zeros)
-        _recurrent_gradient(0, H, T, hs, dz, zeros, dWhh)
-        _output_gradient(0, H, T, V, hs, p, zeros, dWhy)
-        _input_gradient(0, V, inputs, dz, dWxh, used)
-        _sum_rows(&dz[0, 0, 0], T * B, dz.shape[2], &dbh[0])
-        _sum_rows(&p[0, 0, 0], T * B, p.shape[2], &dby[0])
-        used[:] = 0
-
-
-def adagrad(real[::1] parameter, real[::1] memory, const real[::1] gradient, *, double rate, double clip):
-    """Clip the gradient and apply one Adagrad update, element by element."""
-    with nogil:
-        _adagrad(parameter.shape[0], &parameter[0], &memory[0], &gradient[0], <real>rate, <real>clip)
-
-
-def streams_step(real[:, :, ::1] hs, params, work, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t b0, Py_ssize_t b1):
-    """First half of a training step, for the streams from b0 to b1 of one window; return whether its gradient is bounded."""
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
-    cdef real[::1] bh = params.bh, by = params.by, zeros = work.zeros
-    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
-    cdef double[:, ::1] nll = work.nll
-    cdef bint bounded
-    with nogil:
-        _forward(b0, b1, inputs, targets, Wxh, Whh, Why, bh, by, hs, dh, p, nll)
-        bounded = _backward(b0, b1, targets, WhhT, WhyT, hs, p, dh, dz, zeros)
-    return bounded
-
-
-def weights_step(real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inputs, int part, int parts, *, double rate, double clip):
-    """Second half of a training step, for one of several parts of the weights, once all streams have done the first."""
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
-    cdef real[:, ::1] mWxh = memory.Wxh, mWhh = memory.Whh, mWhy = memory.Why
-    cdef real[:, ::1] dWxh = work.grads.Wxh, dWhh = work.grads.Whh, dWhy = work.grads.Why
-    cdef real[::1] bh = params.bh, by = params.by, mbh = memory.bh, mby = memory.by, dbh = work.grads.bh, dby = work.grads.by
-    cdef real[::1] zeros = work.zeros
-    cdef real[:, :, ::1] dz = work.dz, p = work.p
-    cdef signed char[::1] used = work.used
-    cdef real r = <real>rate, c = <real>clip
-    with nogil:
-        _learn(
-            part, parts, inputs, Wxh.shape[0], hs, p, dz, zeros, used, Wxh, Whh, Why, bh, by, mWxh, mWhh, mWhy, mbh, mby,
-            dWxh, dWhh, dWhy, dbh, dby, WhhT, WhyT, r, c,
-        )
-
-
-def used_rows(const int[:, ::1] targets):
-    """How many rows of a window a training step needs."""
-    return _used_rows(targets)
-
-
-def total(double[:, ::1] nll, Py_ssize_t T):
-    """The sum of the first T rows of nll, in their order."""
-    return _total(nll, T)
-
-
-def train_steps(
-    real[:, :, ::1] hs, params, memory, work, const int[:, ::1] inputs, const int[:, ::1] targets, double[::1] losses,
-    *, double rate, double clip, bint reset,
-):
-    """Train on windows of work's length over all of inputs, carrying the state in hs[0]; losses gets each window's sum over T and B.
-
-    With reset, each window begins with the zero state.
-
-    Return the number of steps done. Fewer than len(losses) means that the next step diverged: its update was not applied.
+def backward(AnyWorkspace work, inputs, targets, states, probabilities):
+    """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, units of all layers) before
+    and after each character and the probabilities (rows, B, V), as `Parameters`.
     """
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why, WhhT = work.WhhT, WhyT = work.WhyT
-    cdef real[:, ::1] mWxh = memory.Wxh, mWhh = memory.Whh, mWhy = memory.Why
-    cdef real[:, ::1] dWxh = work.grads.Wxh, dWhh = work.grads.Whh, dWhy = work.grads.Why
-    cdef real[::1] bh = params.bh, by = params.by, mbh = memory.bh, mby = memory.by, dbh = work.grads.bh, dby = work.grads.by
-    cdef real[::1] zeros = work.zeros
-    cdef real[:, :, ::1] dh = work.dh, dz = work.dz, p = work.p
-    cdef double[:, ::1] nll = work.nll
-    cdef signed char[::1] used = work.used
-    cdef real r = <real>rate, c = <real>clip
-    cdef Py_ssize_t T = dh.shape[0], N = inputs.shape[0], B = hs.shape[1], step, start, stop, i
-    cdef const int[:, ::1] x, y
-    transpose(hs, params, work)
+    _check_training(work)
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v, i
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (rows, work.B))
+    cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.output.V))
+    units = work.network.description.units
+    np.asarray(work.hs)[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
+    for t in range(rows):
+        for b in range(work.B):
+            for v in range(work.plan.output.ld):
+                work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
     with nogil:
-        for step in range(losses.shape[0]):
-            start, stop = step * T, min((step + 1) * T, N)
-            stop = start + _used_rows(targets[start:stop])
-            x, y = inputs[start:stop], targets[start:stop]
-            if reset:
-                for i in range(B * hs.shape[2]):
-                    (&hs[0, 0, 0])[i] = 0
-            _forward(0, B, x, y, Wxh, Whh, Why, bh, by, hs, dh, p, nll)
-            losses[step] = _total(nll, stop - start)
-            if not losses[step] - losses[step] == 0 or not _backward(0, B, y, WhhT, WhyT, hs, p, dh, dz, zeros):
-                break
-            _learn(
-                0, 1, x, Wxh.shape[0], hs, p, dz, zeros, used, Wxh, Whh, Why, bh, by, mWxh, mWhh, mWhy, mbh, mby,
-                dWxh, dWhh, dWhy, dbh, dby, WhhT, WhyT, r, c,
-            )
-            _carry(hs, stop - start)
-        else:
-            step = losses.shape[0]
-    return step
+        _load(work, x, y, 0, rows)
+        for i in range(work.plan.size):
+            work.gradient[i] = 0
+        _transpose_weights(work, 0, 1)
+        _backward(work, 0, work.B, rows)
+        _gradient(work, rows, 0, 1)
+        work.used[:] = 0
+    gradient = Parameters(work.network.description, work.network.dtype)
+    gradient.block[...] = work.gradient
+    return gradient
+
+
+def update(AnyWorkspace work, Parameters gradient not None, double rate):
+    """Apply one Adagrad update to the network."""
+    _check_training(work)
+    if gradient.description != work.network.description:
+        raise ValueError(f"the gradient is of another network ({gradient.description}), not of this one ({work.network.description})")
+    np.asarray(work.gradient)[...] = gradient.block
+    with nogil:
+        _update(work, 0, work.plan.size, rate, INFINITY)
+
+
+def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, double clip, bint reset, int threads):
+    """Train on windows of length (at most T) characters over inputs (N, B), carrying the state; with reset, each begins with zero.
+
+    Return the loss of each, summed over T and B: fewer than N / length means that the next step diverged, and was not applied.
+    """
+    _check_training(work)
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (x.shape[0], work.B))
+    cdef Py_ssize_t T = check_integer("length", length, 1, work.T), done
+    cdef double[::1] losses = np.empty((x.shape[0] + T - 1) // T)
+    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 1, STREAMS, NULL)
+    _assemble(&crew, max(1, min(threads, work.B)))
+    with nogil:
+        done = _train(work, &crew, x, y, T, losses, reset)
+    _dismiss(&crew)
+    return np.asarray(losses)[:done]
 
 
 def sample(
-    real[:, :, ::1] hs, params, work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random,
-    const signed char[::1] allowed, signed char[::1] left, *,
-    double temperature, Py_ssize_t top_k, double top_p, double min_p, Py_ssize_t no_repeat,
+    AnyWorkspace work, n, random, allowed, past, *, double temperature, double top_p, double min_p, top_k, no_repeat,
 ):
-    """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back.
+    """Draw n ids in each stream, each fed back, from the state, which moves on; return them, int32 (n, B).
 
-    The states hs[0] are those before row first; they move on. random holds one generator state a stream; the rows before first only
-    count for no_repeat. left (V,) is scratch.
+    random (B,) of uint64 holds generator states, which move on; allowed (V,) of int8 tells what may be drawn; past (m, B) has the ids
+    before, for no_repeat.
     """
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
-    cdef real[::1] bh = params.bh, by = params.by
-    cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef Controls controls = Controls(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, no_repeat=no_repeat)
-    cdef Py_ssize_t t, b, V = Wxh.shape[0], B = ids.shape[1]
-    cdef bint restricted = not all(allowed)
+    cdef Py_ssize_t V = work.plan.output.V, first
+    cdef unsigned long long[::1] states = check_array("random", random, "uint64", (work.B,))
+    cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
+    cdef bint restricted = _check_allowed(mask)
+    cdef signed char[::1] left = np.empty(V if no_repeat else 1, np.int8)
+    cdef Controls controls = Controls(
+        temperature, top_p, min_p, check_integer("top_k", top_k, 1), check_integer("no_repeat", no_repeat, 0, LOOK_BACK),
+        no_repeat > 0 or restricted,
+    )
+    if not (temperature >= 0 and 0 < top_p <= 1 and 0 <= min_p <= 1):
+        raise ValueError(f"temperature={temperature}, top_p={top_p}, min_p={min_p}: expected at least 0, above 0 to 1, 0 to 1")
+    cdef const int[:, ::1] before = check_ids("past", past, 0, V, (None, work.B))
+    first = before.shape[0]
+    cdef int[:, ::1] ids = np.empty((first + check_integer("n", n, 0), work.B), np.int32)
+    cdef bint possible
+    ids[:first] = before
     with nogil:
-        for t in range(first, ids.shape[0]):
-            _output_forward(0, B, V, hs, Why, by, 0, 1, p)
-            for b in range(B):
-                if no_repeat and _exclude_repeats(ids, t, b, no_repeat, V, &allowed[0], &left[0]):
-                    _restrict(V, &left[0], &p[0, b, 0])
-                elif restricted:
-                    _restrict(V, &allowed[0], &p[0, b, 0])
-                ids[t, b] = _pick(V, &p[0, b, 0], &controls, &random[b])
-            _cell_forward(0, B, ids[t:t + 1], Wxh, Whh, bh, hs, z)
-            _carry(hs, 1)
+        possible = _sample(work, ids, first, states, mask, left, &controls)
+    _check_possible(0.0 if possible else NAN)
+    random[...] = states
+    return np.asarray(ids)[first:]
 
 
-def search(
-    real[:, :, ::1] hs, params, work, int[:, ::1] ids, int[:, ::1] parents, double[::1] scores, signed char[::1] ended,
-    const signed char[::1] allowed, int boundary,
-):
-    """Extend W texts by n characters, keeping the W most probable at each: ids (n, W), and parents (n, W): which text each extends.
+def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
+    """Extend B texts by n ids, keeping the B most probable at each; boundary ends a text, -1 if nothing does.
 
-    hs[0], scores and ended belong to the texts and move on. work has two time steps. boundary ends a text; -1 if nothing does.
+    Return the ids and which text each extends, int32 (n, B), and the new scores and ended.
     """
-    cdef real[:, ::1] Wxh = params.Wxh, Whh = params.Whh, Why = params.Why
-    cdef real[::1] bh = params.bh, by = params.by
-    cdef real[:, :, ::1] z = work.dh, p = work.p
-    cdef double[::1] new_scores = scores.copy()
-    cdef signed char[::1] new_ended = ended.copy()
-    cdef Py_ssize_t t, w, j, V = Wxh.shape[0], W = ids.shape[1]
+    cdef Py_ssize_t V = work.plan.output.V
+    cdef double[::1] old_scores = check_array("scores", scores, "float64", (work.B,)), new_scores = old_scores.copy()
+    cdef signed char[::1] old_ended = check_array("ended", ended, "int8", (work.B,)), new_ended = old_ended.copy()
+    cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
+    cdef int end = check_integer("boundary", boundary, -1, V - 1)
+    shape = check_integer("n", n, 0), work.B
+    _check_allowed(mask)
+    cdef int[:, ::1] ids = np.empty(shape, np.int32), parents = np.empty(shape, np.int32)
+    cdef bint possible
+    if work.T < 2:
+        raise ValueError("a search needs a workspace of two time steps")
     with nogil:
-        for t in range(ids.shape[0]):
-            _output_forward(0, W, V, hs, Why, by, 0, 1, p)
-            _extend(W, V, boundary, &allowed[0], p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0])
-            for w in range(W):
-                new_ended[w] = ended[parents[t, w]] or ids[t, w] == boundary
-                for j in range(hs.shape[2]):
-                    hs[1, w, j] = hs[0, parents[t, w], j]
-            _carry(hs, 1)
-            scores[:], ended[:] = new_scores, new_ended
-            _cell_forward(0, W, ids[t:t + 1], Wxh, Whh, bh, hs, z)
-            _carry(hs, 1)
+        possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended)
+    _check_possible(0.0 if possible else NAN)
+    return np.asarray(ids), np.asarray(parents), np.asarray(old_scores), np.asarray(old_ended)
 
+
+# ------------------------------------------------------------------------------------------------------------------ checks
+
+cdef bint _check_allowed(const signed char[::1] mask) except -1:
+    """Return whether anything is not allowed; or raise ValueError if nothing is."""
+    cdef Py_ssize_t v, forbidden = 0
+    for v in range(mask.shape[0]):
+        forbidden += mask[v] == 0
+    if forbidden == mask.shape[0]:
+        raise ValueError("allowed must leave at least one symbol")
+    return forbidden > 0
+
+
+def _check_training(Workspace work not None):
+    if not work.training:
+        raise ValueError("this workspace is not for training: make it with training=True")
+
+
+cdef bint _check_possible(double nll) except False:
+    """Raise if a loss is NaN."""
+    if nll != nll:
+        raise DivergedError(
+            "the probabilities of the next character are not finite, or all that is allowed is impossible: "
+            "weights of this network are infinite, NaN or too large"
+        )
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------------ the processor
 
 def fma_chains(Py_ssize_t n):
     """Run n times as many independent multiply-adds as fill the registers; return how many operations that was: the peak of this core."""

@@ -203,18 +203,27 @@ cdef void _transpose(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t 
             AT[j * ldt + i] = A[i * lda + j]
 
 
-cdef void _carry(real[:, :, ::1] hs, Py_ssize_t size) noexcept nogil:
-    """hs[0] = hs[size]: the state after a window of size characters is the one before the next."""
-    cdef Py_ssize_t i
-    for i in range(hs.shape[1] * hs.shape[2]):
-        (&hs[0, 0, 0])[i] = (&hs[size, 0, 0])[i]
+cdef void _products(
+    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t B, Py_ssize_t T, Py_ssize_t N, Py_ssize_t K,
+    const real* A, Py_ssize_t lda,
+    const real* W, Py_ssize_t ldw,
+    const real* init,
+    real* C, Py_ssize_t ldc,
+) noexcept nogil:
+    """C[t, b] = init + A[t, b] W for T time steps and the streams from b0 to b1 of B, where no step waits for another."""
+    cdef Py_ssize_t t
+    if b1 - b0 == B:
+        _product(T * B, N, K, A, lda, 1, W, ldw, init, 0, C, ldc)
+        return
+    for t in range(T):
+        _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc)
 
 
-cdef void _sum_rows(const real* A, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
+cdef void _sum_rows(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
     """out[j] = sum over i of A[i, j]."""
     cdef Py_ssize_t i, j
     for j in range(width):
         out[j] = 0
     for i in range(rows):
         for j in range(width):
-            out[j] += A[i * width + j]
+            out[j] += A[i * lda + j]

@@ -1,16 +1,101 @@
-# What _core.pxd and every compiled variant share.
+# The owned types, and where everything lies in them: what every compiled variant of the kernels works on.
 
-ctypedef struct Network:
-    # A float32 network of one stream, as plain pointers into its arrays, which must outlive it; _core.pyx tells the shapes.
-    Py_ssize_t H, Hp, V, Vp
-    const float* Wxh
-    const float* Whh
-    const float* Why
-    const float* bh
-    const float* by
-    float* h            # (2, Hp): the state, and room for the next
-    float* z            # (Hp,) scratch
-    float* p            # (Vp,) of which the first V: the probabilities of the next character
+cdef enum:
+    LANES = 16            # leading dimensions are multiples of it; partial sums along a row
+    MAX_LAYERS = 16
+    IGNORED = -1          # as a target: no character, counts nothing
+    LOOK_BACK = 4096      # how far back a repetition is looked for
 
-ctypedef void (*Step)(Network*, int) noexcept nogil
-ctypedef void (*Score)(Network*, const int*, Py_ssize_t, double*) noexcept nogil
+cdef enum:                # the cells: a name in _network.CELLS, a room of kernels, a line in _steps.pxi
+    RNN = 0
+
+cdef struct LayerPlan:
+    int cell
+    Py_ssize_t inputs     # V, or the units of the layer below
+    Py_ssize_t units      # H
+    Py_ssize_t ld         # Hp: units with padding, the leading dimension of its matrices
+    Py_ssize_t column     # of a row of states: where its units begin
+    Py_ssize_t below      # where the units of the layer below begin; -1 if the input is a character
+    Py_ssize_t Wxh, Whh, bh     # where (inputs, ld), (units, ld), (ld,) begin in a block of parameters
+    Py_ssize_t WxhT, WhhT       # where (units, ld of below), (units, ld) begin in the block of transposed copies
+
+cdef struct OutputPlan:
+    Py_ssize_t units      # of the last layer
+    Py_ssize_t column     # where they begin in a row of states
+    Py_ssize_t V
+    Py_ssize_t ld         # Vp
+    Py_ssize_t Why, by    # (units, ld), (ld,)
+    Py_ssize_t WhyT       # (V, ld of the last layer)
+
+cdef struct Plan:
+    int n_layers
+    LayerPlan layers[MAX_LAYERS]
+    OutputPlan output
+    Py_ssize_t width      # of a row of states: the ld of all layers
+    Py_ssize_t size       # numbers in a block of parameters
+    Py_ssize_t transposed_size
+    Py_ssize_t largest_ld       # of a row of states, or of logits
+
+
+cdef class Description:
+    cdef Plan plan
+    cdef readonly tuple layers
+    cdef readonly Py_ssize_t vocab_size
+    cdef readonly object tensors
+    cdef readonly object operations
+    cdef readonly object n_parameters
+
+cdef class Memory:
+    cdef void* allocated
+    cdef char* start
+    cdef object dtype
+    cdef bytes format
+    cdef int ndim
+    cdef Py_ssize_t itemsize
+    cdef Py_ssize_t shape[3]
+    cdef Py_ssize_t strides[3]
+    cdef view(self)
+
+cdef class Parameters:
+    cdef readonly Description description
+    cdef readonly object dtype
+    cdef Memory numbers
+
+cdef class OwnedNetwork:
+    cdef readonly Description description
+    cdef readonly object dtype
+    cdef readonly Parameters weights
+    cdef readonly Parameters memory
+
+cdef class Workspace:
+    cdef Plan plan
+    cdef readonly OwnedNetwork network
+    cdef readonly Py_ssize_t T
+    cdef readonly Py_ssize_t B
+    cdef readonly bint training
+    cdef readonly object lock          # held by the call that uses the workspace
+    cdef Py_ssize_t rows               # of the window in inputs and targets, at most T
+    cdef int[:, ::1] inputs            # (T, B) in [0, V): a copy, checked, that nothing outside can reach
+    cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
+    cdef double[:, ::1] nll            # (T, B)
+    cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
+    cdef Memory states                 # of hs
+
+# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t. z: the sums before tanh; in the
+# backward pass it gets dh, the gradient by the states. dz: the gradient by those sums. p: logits, probabilities, then the gradient by the
+# logits. The kernels' own arrays are never given out.
+cdef class Workspace32(Workspace):
+    cdef float[::1] weights, memory, gradient, transposed, zeros
+    cdef float[:, :, ::1] hs, z, dz    # (T + 1, B, width), (T, B, width), (T, B, width)
+    cdef float[:, :, ::1] p            # (T, B, Vp)
+
+cdef class Workspace64(Workspace):
+    cdef double[::1] weights, memory, gradient, transposed, zeros
+    cdef double[:, :, ::1] hs, z, dz, p
+
+ctypedef fused AnyWorkspace:
+    Workspace32
+    Workspace64
+
+cpdef check_array(str name, value, dtype, tuple shape)
+cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple shape)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from . import __version__, isa
+from .create import load, train_records, train_text
 from .errors import CharRNNError, TrainingInterrupted
 from .history import History
-from .model import DEFAULTS, CharRNN, load, train_records, train_text
+from .model import CharRNN
 from .persistence import check_target
 from .reader import decode_text, read_bytes
+from .training import DEFAULTS
 from .vocabulary import AnyText
 
 Arguments: TypeAlias = argparse.Namespace
@@ -423,11 +425,10 @@ def _print_score(model: CharRNN, text: AnyText, score: float, on_unknown: str, a
 def _info(arguments: Arguments) -> None:
     model = load(arguments.model)
     rnn, history = model.rnn, model.history
-    parameters = sum(view.size for view in rnn.params.views().values())
     print(f"hidden_size    {rnn.hidden_size}")
     print(f"kind           {'records' if model.vocabulary.records else 'text'} of {'bytes' if model.vocabulary.of_bytes else 'characters'}")
     print(f"vocab_size     {rnn.vocab_size}{'' if model.vocabulary.of_bytes else f'  {model.vocabulary.chars!r}'}")
-    print(f"parameters     {parameters:,} of {rnn.dtype}")
+    print(f"parameters     {model.network.description.n_parameters:,} of {rnn.dtype}")
     print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g}")
     print(f"steps          {history.steps}, ended by {history.stop_reason}")
     _print_losses(history)

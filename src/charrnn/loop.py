@@ -1,7 +1,4 @@
-"""The only training loop in Python: budgets, validation, reports, progress, interruption.
-
-It sees a network as something that trains on windows.
-"""
+"""The only training loop in Python: budgets, validation, reports, progress, interruption."""
 
 import logging
 import math
@@ -9,18 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._network import Parameters, Workspace
 from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
-from .parameters import Parameters, Real, Workspace
+from .network import Learner, Network, Real
 from .reader import RecordStream, TextStream
-
-if TYPE_CHECKING:  # what is seen here of a network is that it trains on windows
-    from .rnn import RNN
 
 Stream: TypeAlias = TextStream | RecordStream
 
@@ -85,15 +80,15 @@ def check_callback(callback: Any) -> None:
         raise TypeError(f"callback must be callable, not {callback!r}")
 
 
-def validate(rnn: "RNN", stream: Stream) -> float:
+def validate(network: Network, stream: Stream) -> float:
     """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
-    work = rnn.workspace(stream.seq_length, stream.batch_size)
+    work = network.workspace(stream.seq_length, stream.batch_size)
     total = 0.0
     at_a_time = 1 if stream.resets else max(1, _LARGEST_CROSSING // stream.seq_length)
     for window in range(0, stream.windows, at_a_time):
         if stream.resets:
-            work.hs[0] = 0
-        total += rnn.evaluate(work, *stream.read(window, at_a_time)).sum()
+            work.set_state(0)
+        total += network.evaluate(work, *stream.read(window, at_a_time)).sum()
     return float(total / stream.targets)
 
 
@@ -118,7 +113,7 @@ class _Bar:
 
 
 def fit(
-    rnn: "RNN",
+    learner: Learner,
     stream: Stream,
     *,
     epochs: int | None = None,
@@ -136,11 +131,11 @@ def fit(
     state: Real | None = None,
     save: Callable[[Position, Real], None] | None = None,
 ) -> History:
-    """Train rnn on stream until a budget is used up; return a History.
+    """Train the network of a learner on stream until a budget is used up; return a History.
 
     Parameters
     ----------
-    rnn : RNN
+    learner : Learner
     stream : TextStream or RecordStream
     epochs, steps, seconds, patience : optional
         Budgets, see `Budget`.
@@ -177,11 +172,11 @@ def fit(
         progress = getattr(sys.stderr, "isatty", bool)()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
     bar = _Bar(progress, None if math.isinf(whole) else whole)
-    work = rnn.workspace(stream.seq_length, training=True)
+    work = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)
     if state is not None:
-        work.hs[0, :, : rnn.hidden_size] = state
+        work.set_state(state)
     at = Position() if position is None else position
-    run = _Run(rnn, stream, work, at, history, bar, decay, validation, best, save)
+    run = _Run(learner, stream, work, at, history, bar, decay, validation, best, save)
     try:
         history.stop_reason = run.until_stopped(budget, threshold, callback)
     except KeyboardInterrupt:
@@ -203,7 +198,7 @@ class _Run:
 
     def __init__(
         self,
-        rnn: "RNN",
+        learner: Learner,
         stream: Stream,
         work: Workspace,
         at: Position,
@@ -214,14 +209,14 @@ class _Run:
         best: Parameters | None,
         save: Callable[[Position, Real], None] | None,
     ) -> None:
-        self.rnn, self.stream, self.work, self.at, self.history, self.bar = rnn, stream, work, at, history, bar
+        self.learner, self.stream, self.work, self.at, self.history, self.bar = learner, stream, work, at, history, bar
         self.decay, self.validation, self.best, self.save = decay, validation, best, save
         self.unreported, self.unreported_loss = 0, 0.0
         self.crossing = 1  # windows to hand to C next
         self.started = time.perf_counter() - at.seconds
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
-            at.smooth_loss = math.log(rnn.vocab_size) * stream.seq_length
+            at.smooth_loss = math.log(learner.network.description.vocab_size) * stream.seq_length
         bar.update(at.characters, math.nan)
 
     def seconds(self) -> float:
@@ -236,7 +231,7 @@ class _Run:
             if at.window == 0 or at.step == first:
                 stream.begin(at.epoch)
             if at.window == 0:
-                self.work.hs[0] = 0
+                self.work.set_state(0)
             to_report = report_every - at.window % report_every
             self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
             epoch_ended = at.window == 0
@@ -245,7 +240,7 @@ class _Run:
                 continue
             measured = None
             if self.validation is not None and (epoch_ended or budget.reached(at, self.seconds())):
-                measured = validate(self.rnn, self.validation)
+                measured = validate(self.learner.network, self.validation)
                 self.compare(measured, epoch_ended)
             report = self.report(measured)
             # Before the callback, which may raise; and whenever this is the end.
@@ -258,7 +253,7 @@ class _Run:
                 break
         reports = self.history.reports
         if self.validation is not None and reports and reports[-1].validation_nll is None:
-            reports[-1] = replace(reports[-1], validation_nll=validate(self.rnn, self.validation))
+            reports[-1] = replace(reports[-1], validation_nll=validate(self.learner.network, self.validation))
         self.save_after(0)
         return reason
 
@@ -267,9 +262,12 @@ class _Run:
         at, stream = self.at, self.stream
         T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
-        rate = self.rnn.learning_rate * _power(self.decay, at.epoch)
+        learner = self.learner
+        rate = learner.learning_rate * _power(self.decay, at.epoch)
         before = time.perf_counter()
-        losses = self.rnn.train_steps(self.work.first(T), inputs, targets, rate=rate, reset=stream.resets)
+        losses = learner.network.train_steps(
+            self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=stream.resets, threads=learner.n_threads
+        )
         took = time.perf_counter() - before
         done = int((targets[: len(losses) * T] >= 0).sum())
         at.step += len(losses)
@@ -280,7 +278,7 @@ class _Run:
         if len(losses) < count:
             raise DivergedError(
                 f"the loss of step {at.step + 1} is not finite; the weights of the step before are kept. "
-                f"Lower learning_rate ({self.rnn.learning_rate:g}) or clip_value ({self.rnn.clip_value:g})"
+                f"Lower learning_rate ({learner.learning_rate:g}) or clip_value ({learner.clip_value:g})"
             )
         assert at.smooth_loss is not None
         at.smooth_loss = _smoothed(at.smooth_loss, losses, len(inputs), T, stream.batch_size)
@@ -294,7 +292,7 @@ class _Run:
         if epoch_ended and (self.at.best_nll is None or measured < self.at.best_nll):
             self.at.best_nll, self.at.best_epoch = measured, self.at.epoch
             if self.best is not None:
-                self.best.copy_from(self.rnn.params)
+                self.best.copy_from(self.learner.network.weights)
 
     def report(self, measured: float | None = None) -> Progress:
         """Add a report to the history."""
@@ -313,7 +311,7 @@ class _Run:
         """Write a checkpoint if the last one is so old, and of another step."""
         if self.save is not None and self.saved_step != self.at.step and time.perf_counter() - self.saved >= seconds:
             self.at.seconds = self.seconds()
-            self.save(self.at, self.work.hs[0, :, : self.rnn.hidden_size])
+            self.save(self.at, self.work.get_state())
             self.saved, self.saved_step = time.perf_counter(), self.at.step
 
 

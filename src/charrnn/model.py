@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +11,23 @@ from numpy.typing import NDArray
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .history import History
+from .network import Learner, Network
 from .novelty import RecordIndex
 from .reader import StrPath, read_bytes, read_text
-from .rnn import RNN, NetworkOptions
+from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
 from .vocabulary import AnyText, Vocabulary
 
-# What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
-DEFAULTS: dict[str, Any] = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
+
+class _Snapshot(NamedTuple):
+    """All that a model is at one moment. A call takes one, so that another thread may train the model meanwhile."""
+
+    learner: Learner
+    vocabulary: Vocabulary
+    history: History
+    index: RecordIndex | None
 
 
 class CharRNN:
@@ -31,9 +38,10 @@ class CharRNN:
 
     Parameters
     ----------
-    rnn : RNN
+    learner : RNN
+        The network, and what it is trained with.
     vocabulary : Vocabulary
-        As many characters as rnn has symbols.
+        As many characters as the network has symbols.
     history : History
         What the latest training did.
     index : novelty.RecordIndex, optional
@@ -46,13 +54,42 @@ class CharRNN:
     p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
     """
 
-    def __init__(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
-        if rnn.vocab_size != vocabulary.symbols:
-            raise ValueError(f"the network has vocab_size={rnn.vocab_size}, the vocabulary {vocabulary.symbols} symbols")
-        self.rnn: RNN = rnn
-        self.vocabulary: Vocabulary = vocabulary
-        self.history: History = history
-        self.index: RecordIndex | None = index
+    __slots__ = ("__weakref__", "_now")
+    _now: _Snapshot
+
+    def __init__(self, learner: Learner, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
+        symbols = learner.network.description.vocab_size
+        if symbols != vocabulary.symbols:
+            raise ValueError(f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols")
+        self._now = _Snapshot(learner, vocabulary, history, index)
+
+    @property
+    def rnn(self) -> RNN:
+        """The tutorial's network on numbers, where this model has one: a single layer of the vanilla cell."""
+        learner = self._now.learner
+        if not isinstance(learner, RNN):
+            raise AttributeError(f"this model is {learner.network.description}; its engine is the attribute network")
+        return learner
+
+    @property
+    def network(self) -> Network:
+        """The network as an engine."""
+        return self._now.learner.network
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Characters and their ids."""
+        return self._now.vocabulary
+
+    @property
+    def history(self) -> History:
+        """What the latest training did."""
+        return self._now.history
+
+    @property
+    def index(self) -> RecordIndex | None:
+        """The records it was trained on, if it remembers them."""
+        return self._now.index
 
     def generate(self, length: int, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]) -> AnyText:
         """Write text.
@@ -104,8 +141,9 @@ class CharRNN:
         >>> model.generate(6, prime="ab", temperature=0, stop="b")
         'ca'
         """
-        start, checked = self._begin(length, prime, controls)
-        (text,) = sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, 1, 1)
+        now = self._now
+        start, checked = _begin(now, length, prime, controls)
+        (text,) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
         return text
 
     def generate_many(
@@ -148,17 +186,18 @@ class CharRNN:
         ['abca', 'abca']
         """
         count = check_integer("count", count, 0)
-        if novel and self.index is None:
+        now = self._now
+        if novel and now.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
-        start, checked = self._begin(length, prime, controls)
+        start, checked = _begin(now, length, prime, controls)
         tries = count
         if count and (unique or novel):  # at temperature 0 all are the same
             tries = 100 * count + 1000 if checked.temperature else 1
-        known = self.index if novel and self.index is not None else ()
-        primed = self.vocabulary.decode(start.ids[:, 0])
+        known = now.index if novel and now.index is not None else ()
+        primed = now.vocabulary.decode(start.ids[:, 0])
         chosen: list[AnyText] = []
         seen: set[AnyText] = set()
-        for text in sampling.texts(self.rnn, self.vocabulary, checked, start, length, seed, tries, count):
+        for text in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
             if (unique and text in seen) or primed + text in known:
                 continue
             seen.add(text)
@@ -179,8 +218,9 @@ class CharRNN:
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
         """
-        start, checked = self._begin(length, prime, controls)
-        writer = sampling.Writer(self.rnn, self.vocabulary, checked, start, make_random(seed))
+        now = self._now
+        start, checked = _begin(now, length, prime, controls)
+        writer = sampling.Writer(now.learner.network, now.vocabulary, checked, start, make_random(seed))
         return sampling.stream(writer, math.inf if length is None else length)
 
     def beam_search(
@@ -224,25 +264,9 @@ class CharRNN:
         n_best = check_integer("n_best", n_best, 1)
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
         controls: Controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
-        start, checked = self._begin(length, prime, controls)
-        return sampling.beam_search(self.rnn, self.vocabulary, checked, start, length, width)[:n_best]
-
-    def _begin(self, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
-        """Return the state after prime and the checked controls of texts of a length."""
-        options: dict[str, Any] = {**controls}
-        on_unknown = options.pop("on_unknown", "error")
-        if length is not None:
-            check_integer("length", length, 0)
-        for name in options.keys() - Controls.__annotations__.keys():
-            raise TypeError(f"there is no option {name!r}; the options are length, prime, seed, {', '.join(Controls.__annotations__)}")
-        checked = sampling.Sampling.check(self.vocabulary, **options)
-        if length is not None and checked.min_length > length:
-            raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-        return sampling.Prime(self.rnn, self.vocabulary, self._prime(prime), on_unknown=on_unknown), checked
-
-    def _prime(self, prime: AnyText) -> AnyText:
-        """Return prime, where "" (the default) is the empty text of any model."""
-        return self.vocabulary.empty if prime == "" else prime
+        now = self._now
+        start, checked = _begin(now, length, prime, controls)
+        return sampling.beam_search(now.learner.network, now.vocabulary, checked, start, length, width)[:n_best]
 
     def log_probs(self, text: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
@@ -254,8 +278,9 @@ class CharRNN:
         ValueError
             If text has a character that the model does not know.
         """
-        ids = self.vocabulary.encode(text, on_unknown=on_unknown)
-        return -scoring.nll(self.rnn, self.vocabulary, ids, np.array([0]), np.array([len(ids)]))[:, 0]
+        now = self._now
+        ids = now.vocabulary.encode(text, on_unknown=on_unknown)
+        return -scoring.nll(now.learner.network, now.vocabulary, ids, np.array([0]), np.array([len(ids)]))[:, 0]
 
     def score(self, text: str | bytes, *, on_unknown: str = "error") -> float:
         """Return the mean surprise of text in bits per character: low for text like the training text.
@@ -272,7 +297,8 @@ class CharRNN:
         ValueError
             If text is empty or has a character that the model does not know.
         """
-        return float(scoring.bits_per_symbol(self.rnn, self.vocabulary, [text], "text", on_unknown)[0])
+        now = self._now
+        return float(scoring.bits_per_symbol(now.learner.network, now.vocabulary, [text], "text", on_unknown)[0])
 
     def score_many(self, texts: Iterable[str | bytes], *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
@@ -283,14 +309,15 @@ class CharRNN:
         on_unknown : {"error", "skip"}
             See `score`.
         """
-        return scoring.bits_per_symbol(self.rnn, self.vocabulary, check_sequence("texts", texts), "texts[{}]", on_unknown)
+        now, texts = self._now, check_sequence("texts", texts)
+        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, texts, "texts[{}]", on_unknown)
 
     def next_probs(self, prefix: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
-        work = self.rnn.workspace(1, 1)
-        work.hs[0] = sampling.Prime(self.rnn, self.vocabulary, self._prime(prefix), "prefix", on_unknown).state
-        (p,) = self.rnn.next_probs(work)
-        return np.asarray(p)
+        now = self._now
+        work = now.learner.network.workspace(1, 1)
+        work.state[...] = _prime(now, prefix, "prefix", on_unknown).state
+        return now.learner.network.next_probs(work)[0]
 
     def train_text(self, text: str | bytes, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
         """Go on training with another text; the model changes in place.
@@ -324,9 +351,10 @@ class CharRNN:
         >>> model.vocabulary.chars
         ' beot!nr'
         """
-        if self.vocabulary.records:
+        known = self._now.vocabulary
+        if known.records:
             raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(training.Text(text, known=self.vocabulary, extend=extend), options)
+        return self._go_on(training.Text(text, known=known, extend=extend), options)
 
     def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
         """Go on training with a file, as `train_text` does with its text."""
@@ -339,41 +367,45 @@ class CharRNN:
 
         A model that remembers its records remembers these, too; remember=True only makes sure that it does.
         """
-        if not self.vocabulary.records:
+        now = self._now
+        if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        if remember and self.index is None:
+        if remember and now.index is None:
             raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
-        remember = self.index is not None
-        return self._go_on(training.Records(strings, known=self.vocabulary, extend=extend, remember=remember), options)
+        remember = now.index is not None
+        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=remember), options)
 
     def _go_on(self, source: training.Text | training.Records, options: Options) -> "CharRNN":
-        fixed = {"hidden_size": self.rnn.hidden_size, "dtype": self.rnn.dtype}
+        now = self._now
+        old = now.learner.network
+        fixed = {"hidden_size": old.description.layers[0].units, "dtype": old.dtype}
         for name in options.keys() & (fixed.keys() | {"alphabet"}):
             raise TypeError(f"{name} is fixed for a model that goes on training")
-        network, rest = _split({**persistence.config(self.rnn), **options, **fixed})
-        rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
-        places = list(range(len(self.vocabulary))) + [len(source.vocabulary)] * self.vocabulary.records
-        rnn.params.grow_from(self.rnn.params, places)
-        index = self.index if source.index is None else source.index.union(self.index)
-        return self._train(rnn, source, index, History(), rest)
+        settings, rest = training.split({**persistence.config(now.learner), **options, **fixed})
+        learner = RNN(vocab_size=source.vocabulary.symbols, **settings)
+        places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
+        learner.network.grow_from(old, places)
+        index = now.index if source.index is None else source.index.union(now.index)
+        return self._train(learner, source, index, History(), rest)
 
     def _train(
         self,
-        rnn: RNN,
+        learner: Learner,
         source: training.Text | training.Records,
         index: RecordIndex | None,
         history: History,
         options: dict[str, Any],
     ) -> "CharRNN":
-        """Train rnn and make it this model's, if only by one step; but not where it diverged."""
+        """Train a learner and make it this model's, if only by one step; but not where it diverged."""
+        trained = _Snapshot(learner, source.vocabulary, history, index)
         try:
-            training.train(rnn, source, history, index=index, **options)
+            training.train(learner, source, history, index=index, **options)
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
             if history.reports or history.stop_reason is not None:
-                self._become(rnn, source.vocabulary, history, index)
+                self._now = trained
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(AttributeError):  # what hours of training have made should not be lost with them
                     error.model = self  # type: ignore[attr-defined]
@@ -381,180 +413,33 @@ class CharRNN:
             stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
             stopped.model = self
             raise stopped from error
-        self._become(rnn, source.vocabulary, history, index)
+        self._now = trained
         return self
-
-    def _become(self, rnn: RNN, vocabulary: Vocabulary, history: History, index: RecordIndex | None) -> None:
-        self.rnn = rnn
-        self.vocabulary = vocabulary
-        self.history = history
-        self.index = index
 
     def save(self, path: StrPath) -> None:
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
-        persistence.save(path, persistence.Saved(self.rnn, self.vocabulary, self.history, self.index))
+        persistence.save(path, persistence.Saved(*self._now))
 
     def __repr__(self) -> str:
-        return f"CharRNN(hidden_size={self.rnn.hidden_size}, {len(self.vocabulary)} characters, {self.history.steps} steps)"
+        now = self._now
+        units = now.learner.network.description.layers[0].units
+        return f"CharRNN(hidden_size={units}, {len(now.vocabulary)} characters, {now.history.steps} steps)"
 
 
-def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
-    """Train a model on a text.
-
-    Parameters
-    ----------
-    text : str
-        At least two characters.
-    alphabet : {"characters", "bytes"}
-        Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
-    hidden_size : int, default 100
-        Units in the hidden layer.
-    seq_length : int, default 25
-        Characters in a training window.
-    batch_size : int, default 1
-        Parallel streams of the text.
-    learning_rate : float, default 0.15
-        Step of Adagrad; with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare.
-    clip_value : float, default 5.0
-        Each element of a gradient is clipped to [-clip_value, clip_value].
-    initial_accumulator_value : float, default 100.0
-        Where Adagrad's memory starts.
-    dtype : {"float32", "float64"}
-        Of the weights and all that is computed.
-    seed : int, default 0
-        Of the initial weights and of the order of records; None takes one from the operating system. The same text, options and seed
-        give the same model, bit for bit, on every processor with FMA.
-    n_threads : int, default 1
-        Threads that share a step where batch_size is above 1; any number gives the same bits.
-    epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time (the last measurement
-        of the held-out part comes on top). The first one reached ends the training; none given: 10 epochs.
-    validation_fraction : float, default 0.1
-        This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
-    keep : {"best", "last"}, optional
-        Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
-        best if something is held out.
-    patience : int, optional
-        End after so many epochs without a better validation loss, at least 1; if no budget is given, after 10 epochs all the same.
-    learning_rate_decay : float, default 1.0
-        The learning rate is multiplied by it after each epoch; above 0, at most 1.
-    callback : callable, optional
-        Called with a `Progress` a few times an epoch; returns True to stop.
-    progress : bool, optional
-        Whether to show a bar on stderr; by default if stderr is a terminal.
-    checkpoint : path, optional
-        Write all that is needed to go on to this file, at the end and before (a few times an epoch, at most once a second and at
-        least every half minute); a crash leaves the last whole one.
-        It is a model file, too: `load` reads it, with the weights of its last step.
-    resume : path, optional
-        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
-        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress and
-        n_threads must be those of the checkpoint.
-
-    Returns
-    -------
-    CharRNN
-
-    Raises
-    ------
-    ValueError, TypeError
-        If text is too short or an option is out of range.
-    DivergedError
-        If the loss is not finite; its ``model`` attribute is the model as of the last good step.
-    TrainingInterrupted
-        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
-        exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
-
-    Examples
-    --------
-    >>> import charrnn
-    >>> model = charrnn.train_text("to be, or not to be " * 50, hidden_size=16, epochs=40, progress=False)
-    >>> model.score("to be") < model.score("eb ot")
-    True
-    """
-    return _new(training.Text(text, alphabet), options)
+def _begin(now: _Snapshot, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+    """Return the state after prime and the checked controls of texts of a length."""
+    options: dict[str, Any] = {**controls}
+    on_unknown = options.pop("on_unknown", "error")
+    if length is not None:
+        check_integer("length", length, 0)
+    for name in options.keys() - Controls.__annotations__.keys():
+        raise TypeError(f"there is no option {name!r}; the options are length, prime, seed, {', '.join(Controls.__annotations__)}")
+    checked = sampling.Sampling.check(now.vocabulary, **options)
+    if length is not None and checked.min_length > length:
+        raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
+    return _prime(now, prime, "prime", on_unknown), checked
 
 
-def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
-    """Train a model on a UTF-8 text file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A byte order mark is dropped; newlines are kept as they are. With alphabet="bytes" any file, as it is.
-    alphabet, **options
-        See `train_text`.
-
-    Returns
-    -------
-    CharRNN
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
-    """
-    return train_text(read_bytes(path) if alphabet == "bytes" else read_text(path), alphabet=alphabet, **options)
-
-
-def train_records(
-    strings: Iterable[str | bytes], *, alphabet: str = "characters", remember: bool = False, **options: Unpack[Options]
-) -> CharRNN:
-    """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
-
-    Parameters
-    ----------
-    strings : iterable of str
-        At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
-    remember : bool
-        Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
-    alphabet, **options
-        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
-        seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
-
-    Returns
-    -------
-    CharRNN
-        It writes whole records, which end where the model ends them; its scores include the end.
-
-    Examples
-    --------
-    >>> import charrnn
-    >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
-    >>> model.generate(20, temperature=0, prime="su")
-    'sanna'
-    """
-    return _new(training.Records(strings, alphabet, remember=remember), options)
-
-
-def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
-    """Train a new model on a source."""
-    network, rest = _split({"hidden_size": 100, **DEFAULTS, **options})
-    rnn = RNN(vocab_size=source.vocabulary.symbols, **network)
-    model = CharRNN(rnn, source.vocabulary, History(), source.index)
-    return model._train(rnn, source, source.index, model.history, rest)
-
-
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the network and those of the training; the seed is for both."""
-    for name in options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"there is no option {name!r}; the options are {', '.join(Options.__annotations__)}")
-    options = {**options, "seed": options.get("seed", 0)}
-    network = {name: value for name, value in options.items() if name in NetworkOptions.__annotations__}
-    return network, {name: value for name, value in options.items() if name not in network or name == "seed"}
-
-
-def load(path: StrPath) -> CharRNN:
-    """Return the CharRNN that `CharRNN.save` wrote to path.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened or read.
-    ModelFormatError
-        If it is not a charrnn model that this version reads. No code in a file is ever run.
-    """
-    saved = persistence.load(path)
-    return CharRNN(saved.rnn, saved.vocabulary, saved.history, saved.index)
+def _prime(now: _Snapshot, text: AnyText, name: str, on_unknown: str) -> sampling.Prime:
+    """Return the state after text, where "" (the default) is the empty text of any model."""
+    return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if text == "" else text, name, on_unknown)

@@ -25,18 +25,18 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._network import Description, Parameters
 from .errors import ModelFormatError, check_integer, check_number
 from .history import History
 from .loop import Position
+from .network import Learner, Real
 from .novelty import RecordIndex
-from .parameters import NAMES, Parameters, Real
 from .reader import StrPath
 from .rnn import RNN
 from .vocabulary import Vocabulary
@@ -45,7 +45,6 @@ _Tensors: TypeAlias = dict[str, NDArray[Any]]
 
 _FORMAT, _VERSION = "charrnn", "1"
 _LARGEST_HEADER = 100_000_000  # bytes, of which safetensors takes no more
-_MEMORY, _BEST = ([f"{part}.{name}" for name in NAMES] for part in ("memory", "best"))
 _CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 
 
@@ -64,16 +63,16 @@ class Training:
 class Saved:
     """What a file holds: index is what a model of records remembers of them, training what makes it a checkpoint; both may be None."""
 
-    rnn: RNN
+    learner: Learner
     vocabulary: Vocabulary
     history: History
     index: RecordIndex | None = None
     training: Training | None = None
 
 
-def config(rnn: RNN) -> dict[str, Any]:
-    """Return the options of rnn that a file keeps."""
-    return {name: getattr(rnn, name) for name in _CONFIG}
+def config(learner: Learner) -> dict[str, Any]:
+    """Return the options of a learner that a file keeps."""
+    return {name: getattr(learner, name) for name in _CONFIG}
 
 
 def save(path: StrPath, saved: Saved) -> None:
@@ -88,28 +87,32 @@ def save(path: StrPath, saved: Saved) -> None:
 
     from safetensors.numpy import save as to_bytes
 
-    rnn, vocabulary, training = saved.rnn, saved.vocabulary, saved.training
-    tensors: _Tensors = dict(rnn.params.views())
+    learner, vocabulary, training = saved.learner, saved.vocabulary, saved.training
+    tensors: _Tensors = learner.network.weights.views()
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
         "kind": "records" if vocabulary.records else "text",
         "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "vocabulary": vocabulary.chars,
-        "config": json.dumps(config(rnn)),
+        "config": json.dumps(config(learner)),
         "history": json.dumps(saved.history.to_dict()),
     }
     if saved.index is not None:
         tensors["remembered"] = saved.index.fingerprints
     if training is not None:
-        tensors |= dict(zip(_MEMORY, rnn.memory.views().values(), strict=True)) | {"state": training.state}
+        tensors |= _prefixed("memory", learner.network.memory) | {"state": training.state}
         if training.best is not None:
-            tensors |= zip(_BEST, training.best.views().values(), strict=True)
+            tensors |= _prefixed("best", training.best)
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
         metadata["training"] = json.dumps(words)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata["sha256"] = _digest(tensors, metadata)
     write_atomically(path, to_bytes(tensors, metadata))
+
+
+def _prefixed(part: str, parameters: Parameters) -> _Tensors:
+    return {f"{part}.{name}": view for name, view in parameters.views().items()}
 
 
 def load(path: StrPath) -> Saved:
@@ -164,32 +167,27 @@ def _read(path: str) -> tuple[dict[str, str], _Tensors]:
 def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
     import json
 
-    names = tensors.keys()
-    checkpoint = [*_MEMORY, "state", *(_BEST if _BEST[0] in names else [])] if "training" in metadata else []
-    wanted = [*NAMES, *checkpoint, *(names & {"remembered"})]
-    if names != set(wanted):
-        raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(names))}")
-    tensors = {name: tensors[name] for name in wanted}
-    if metadata["sha256"] != _digest(tensors, metadata):
-        raise ValueError("weights and metadata do not match their SHA-256")
     index = _index(tensors.pop("remembered", None))
     vocabulary = _vocabulary(metadata)
     options = json.loads(metadata["config"])
     if sorted(options) != sorted(_CONFIG):
         raise ValueError(f"config must hold {', '.join(_CONFIG)}")
-    _check_tensors(tensors, options, vocabulary.symbols)
-    dtype = tensors["Whh"].dtype
-    rnn = RNN(vocab_size=vocabulary.symbols, dtype=dtype.name, seed=0, **options)
-    _fill(rnn.params, tensors, NAMES)
+    description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
+    _check_tensors(tensors, "training" in metadata, description, options["batch_size"])
+    if metadata["sha256"] != _digest(tensors if index is None else tensors | {"remembered": index.fingerprints}, metadata):
+        raise ValueError("weights and metadata do not match their SHA-256")
+    learner = RNN(vocab_size=vocabulary.symbols, dtype=tensors["Whh"].dtype.name, seed=0, **options)
+    network = learner.network
+    _fill(network.weights, tensors, "")
     training = None
     if "training" in metadata:
-        _fill(rnn.memory, tensors, _MEMORY)
+        _fill(network.memory, tensors, "memory.")
         words, best = json.loads(metadata["training"]), None
-        if _BEST[0] in tensors:
-            best = Parameters(rnn.hidden_size, rnn.vocab_size, dtype)
-            _fill(best, tensors, _BEST)
+        if "best.Whh" in tensors:
+            best = Parameters(description, network.dtype)
+            _fill(best, tensors, "best.")
         training = Training(_position(words["position"]), dict(words["options"]), words["text_sha256"], tensors["state"], best)
-    return Saved(rnn, vocabulary, History.from_dict(json.loads(metadata["history"])), index, training)
+    return Saved(learner, vocabulary, History.from_dict(json.loads(metadata["history"])), index, training)
 
 
 def _vocabulary(metadata: dict[str, str]) -> Vocabulary:
@@ -209,22 +207,29 @@ def _index(fingerprints: NDArray[Any] | None) -> RecordIndex | None:
     return RecordIndex(fingerprints)
 
 
-def _check_tensors(tensors: _Tensors, options: dict[str, Any], V: int) -> None:
-    dtype, H = tensors["Whh"].dtype, tensors["bh"].size
-    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,), "state": (options["batch_size"], H)}
-    for name, tensor in tensors.items():
-        shape = shapes[name.rpartition(".")[2]]
-        if tensor.shape != shape or tensor.dtype != dtype or options["hidden_size"] != H:
-            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; {V} characters and {options['hidden_size']} units need {shape}")
+def _check_tensors(tensors: _Tensors, checkpoint: bool, description: Description, batch_size: int) -> None:
+    """Raise ValueError if these are not the tensors of a model, or of a checkpoint, of this description."""
+    shapes = {name: (columns,) if rows is None else (rows, columns) for name, (_, rows, columns, _) in description.tensors.items()}
+    parts = ["", *(["memory."] if checkpoint else []), *(["best."] if checkpoint and "best.Whh" in tensors else [])]
+    wanted = {part + name: shape for part in parts for name, shape in shapes.items()}
+    if checkpoint:
+        wanted["state"] = batch_size, sum(layer.units for layer in description.layers)
+    if tensors.keys() != wanted.keys():
+        raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(tensors))}")
+    dtype = tensors["Whh"].dtype
+    for name, shape in wanted.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, {description} need {dtype} {shape}")
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} has values that are not finite")
-        if name in _MEMORY and (tensor < 0).any():
+        if name.startswith("memory.") and (tensor < 0).any():
             raise ValueError(f"{name} has negative values")
 
 
-def _fill(parameters: Parameters, tensors: _Tensors, names: Iterable[str]) -> None:
-    for view, name in zip(parameters.views().values(), names, strict=True):
-        view[...] = tensors[name]
+def _fill(parameters: Parameters, tensors: _Tensors, prefix: str) -> None:
+    for name, view in parameters.views().items():
+        view[...] = tensors[prefix + name]
 
 
 def _position(values: dict[str, Any]) -> Position:

@@ -7,10 +7,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ._network import LOOK_BACK, Workspace
 from .errors import check_integer, check_number, check_sequence
-from .parameters import Real, Workspace
-from .reader import IGNORED
-from .rnn import LOOK_BACK, RNN
+from .network import Network, Real
 from .seeding import make_random, random_seed
 from .vocabulary import AnyText, Vocabulary, check_on_unknown
 
@@ -105,28 +104,28 @@ def _check_allowed(vocabulary: Vocabulary, allowed: str | bytes | None, forbidde
 
 
 class Prime:
-    """The ids that all texts begin with, and the state (Hp,) that they lead to from zero."""
+    """The ids that all texts begin with, and the state (width,) that they lead to from zero."""
 
-    def __init__(self, rnn: RNN, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
+    def __init__(self, network: Network, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
         check_on_unknown(on_unknown)
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         self.ids: NDArray[np.int32] = ids[:, None]
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
-        work = rnn.workspace(1, 1)
-        rnn.evaluate(work, read[:, None], np.full((len(read), 1), IGNORED, np.int32))
-        self.state: Real = work.hs[0, 0]
+        work = network.workspace(1, 1)
+        network.feed(work, read[:, None])
+        self.state: Real = work.state[0]
 
 
 class Writer:
     """Streams that write texts side by side, one for each generator state in random."""
 
-    def __init__(self, rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, random: NDArray[np.uint64]) -> None:
-        self.rnn: RNN = rnn
+    def __init__(self, network: Network, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, random: NDArray[np.uint64]) -> None:
+        self.network: Network = network
         self.vocabulary: Vocabulary = vocabulary
         self.sampling: Sampling = sampling
         self.random: NDArray[np.uint64] = random
-        self.work: Workspace = rnn.workspace(1, len(random))
-        self.work.hs[0] = prime.state
+        self.work: Workspace = network.workspace(1, len(random))
+        self.work.state[...] = prime.state
         self.past: NDArray[np.int32] | None = np.repeat(prime.ids, len(random), axis=1) if sampling.no_repeat else None
         self.written: int = 0
         self.texts: list[AnyText] = [vocabulary.empty] * len(random)
@@ -155,25 +154,27 @@ class Writer:
         """Return the next n ids in each stream, (n, B)."""
         early = min(n, max(0, self.sampling.min_length - self.written)) if self.vocabulary.records else 0
         self.written += n
+        if not early:
+            return self._draw_among(self.sampling.allowed, n)
         return np.concatenate([self._draw_among(self.sampling.endless, early), self._draw_among(self.sampling.allowed, n - early)])
 
     def _draw_among(self, allowed: NDArray[np.int8], n: int) -> NDArray[np.int32]:
         controls = {name: getattr(self.sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat")}
-        ids = self.rnn.draw(self.work, n, self.random, allowed=allowed, past=self.past, **controls)
+        ids = self.network.draw(self.work, n, self.random, allowed=allowed, past=self.past, **controls)
         if self.past is not None:
             self.past = np.concatenate([self.past, ids])[-LOOK_BACK:]
         return ids
 
 
 def texts(
-    rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int | None, count: int, at_once: int
+    network: Network, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int | None, count: int, at_once: int
 ) -> Iterator[AnyText]:
     """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side."""
     seed = random_seed() if seed is None else seed  # one for all
     may_end = vocabulary.records or sampling.stop
     at_once = min(_STREAMS, max(1, at_once))
     for first in range(0, count, at_once):
-        writer = Writer(rnn, vocabulary, sampling, prime, make_random(seed, min(at_once, count - first), first))
+        writer = Writer(network, vocabulary, sampling, prime, make_random(seed, min(at_once, count - first), first))
         while writer.written < length and not all(writer.done):
             writer.write(min(max(_PIECE, writer.written) if may_end else length, length - writer.written))
         yield from writer.texts
@@ -188,15 +189,17 @@ def stream(writer: Writer, length: float) -> Iterator[AnyText]:
             yield ready[place : place + 1]
 
 
-def beam_search(rnn: RNN, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, width: int) -> list[tuple[AnyText, float]]:
+def beam_search(
+    network: Network, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, width: int
+) -> list[tuple[AnyText, float]]:
     """Return at most width texts of length characters, or records of fewer, and their log-probabilities in nats, the best first."""
     boundary = len(vocabulary) if vocabulary.records else -1
-    work = rnn.workspace(2, width)
-    work.hs[0] = prime.state
+    work = network.workspace(2, width)
+    work.state[...] = prime.state
     scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
     scores[0] = 0
-    early = rnn.search(work, sampling.min_length, scores, ended, sampling.endless, boundary)
-    later = rnn.search(work, length - sampling.min_length, scores, ended, sampling.allowed, boundary)
+    *early, scores, ended = network.search(work, sampling.min_length, scores, ended, sampling.endless, boundary)
+    *later, scores, ended = network.search(work, length - sampling.min_length, scores, ended, sampling.allowed, boundary)
     ids, parents = (np.concatenate(both) for both in zip(early, later, strict=True))
     paths, place = np.empty_like(ids), np.arange(width)
     for t in range(length - 1, -1, -1):

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .network import Network
 from .reader import IGNORED
-from .rnn import RNN
 from .vocabulary import AnyText, Vocabulary, check_on_unknown
 
 _STREAMS = 64  # texts that are scored together; more is no faster
 _LARGEST_BATCH = 1 << 20  # characters scored together
 
 
-def bits_per_symbol(rnn: RNN, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: str) -> NDArray[np.float64]:
+def bits_per_symbol(network: Network, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: str) -> NDArray[np.float64]:
     """Return the mean surprise of each text in bits per character, for records per symbol with the end: float64 (len(texts),).
 
     name is what to call text number i in an error: name.format(i). A text with nothing to score (all of it skipped) gets NaN.
@@ -32,7 +32,7 @@ def bits_per_symbol(rnn: RNN, vocabulary: Vocabulary, texts: Sequence[AnyText], 
         batch = order[start:end]
         start = end
         # Row by row: the same sum whatever the batch, which a pairwise sum would not be.
-        losses = nll(rnn, vocabulary, ids, ends[batch] - lengths[batch], lengths[batch])
+        losses = nll(network, vocabulary, ids, ends[batch] - lengths[batch], lengths[batch])
         sums[batch] = np.cumsum(losses, axis=0)[-1] if len(losses) else 0
     symbols = lengths + vocabulary.records
     bits: NDArray[np.float64] = np.divide(sums, symbols, out=np.full(len(texts), np.nan), where=symbols > 0) / math.log(2)
@@ -61,7 +61,7 @@ def _encode_all(
 
 
 def nll(
-    rnn: RNN, vocabulary: Vocabulary, ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    network: Network, vocabulary: Vocabulary, ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the loss of each character of the texts ids[start : start + length], in nats, a column a text; 0 after its end.
 
@@ -76,9 +76,9 @@ def nll(
     targets = np.where(t < lengths, ids[np.where(t < lengths, starts + t, 0)], IGNORED)
     if records:
         targets[np.broadcast_to(t == lengths, targets.shape)] = boundary
-    work = rnn.workspace(min(64, rows), len(starts))
+    work = network.workspace(min(64, rows), len(starts))
     if records:
         inputs = np.vstack([np.full(len(starts), boundary), np.maximum(targets[:-1], 0)])
-        return rnn.evaluate(work, inputs, targets)
-    first = rnn.next_nll(work, targets[0])  # of the zero state
-    return np.vstack([first, rnn.evaluate(work, np.maximum(targets[:-1], 0), targets[1:])])
+        return network.evaluate(work, inputs, targets)
+    first = network.next_nll(work, targets[0])  # of the zero state
+    return np.vstack([first, network.evaluate(work, np.maximum(targets[:-1], 0), targets[1:])])

@@ -8,17 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence
+from ._network import Parameters
 from .errors import ModelFormatError, check_number, check_sequence
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
+from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
-from .parameters import Parameters, Real
 from .reader import RecordStream, StrPath, TextStream, check_length
-from .rnn import RNN, NetworkOptions
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
+
+
+class NetworkOptions(TrainingOptions, total=False):
+    """The options of a new network, by name, but its vocabulary."""
+
+    hidden_size: int
+    dtype: str
+    seed: int | None
 
 
 class Options(NetworkOptions, total=False):
@@ -35,6 +43,19 @@ class Options(NetworkOptions, total=False):
     progress: bool | None
     checkpoint: StrPath | None
     resume: StrPath | None
+
+
+# What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
+DEFAULTS: dict[str, Any] = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
+
+
+def split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the network and those of the training; the seed is for both."""
+    for name in options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"there is no option {name!r}; the options are {', '.join(Options.__annotations__)}")
+    options = {**options, "seed": options.get("seed", 0)}
+    network = {name: value for name, value in options.items() if name in NetworkOptions.__annotations__}
+    return network, {name: value for name, value in options.items() if name not in network or name == "seed"}
 
 
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
@@ -78,13 +99,13 @@ class Text:
         """Return the SHA-256 of the ids."""
         return persistence.sha256(self.ids)
 
-    def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
+    def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
         held_out = int(len(self.ids) * fraction)
         if held_out < 2 or len(self.ids) - held_out < 2:
-            return TextStream(self.ids, rnn.seq_length, rnn.batch_size), None
+            return TextStream(self.ids, learner.seq_length, learner.batch_size), None
         cut = len(self.ids) - held_out
-        return TextStream(self.ids[:cut], rnn.seq_length, rnn.batch_size), TextStream(self.ids[cut:], 256)
+        return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), TextStream(self.ids[cut:], 256)
 
 
 class Records:
@@ -113,7 +134,7 @@ class Records:
         """Return the SHA-256 of lengths and ids."""
         return persistence.sha256(self.lengths.astype("<i8"), self.ids)
 
-    def streams(self, rnn: RNN, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
+    def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
         n, starts = len(self.lengths), np.cumsum(self.lengths) - self.lengths
         order = permutation(n, seed)
@@ -125,7 +146,7 @@ class Records:
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
-        return stream(train, rnn.batch_size), stream(rest, 64) if held_out else None
+        return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
@@ -137,7 +158,7 @@ def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
 
 
 def train(
-    rnn: RNN,
+    learner: Learner,
     source: Text | Records,
     history: History,
     *,
@@ -155,10 +176,10 @@ def train(
     checkpoint: StrPath | None = None,
     resume: StrPath | None = None,
 ) -> None:
-    """Train rnn on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
+    """Train a learner on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
 
-    index is what of the records is remembered, for the checkpoint. Where an exception ends the training, rnn has the weights of the last
-    whole step.
+    index is what of the records is remembered, for the checkpoint. Where an exception ends the training, the network has the weights
+    of the last whole step.
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
     decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
@@ -169,14 +190,15 @@ def train(
     if checkpoint is not None:
         persistence.check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
-    stream, validation = source.streams(rnn, fraction, seed)
+    stream, validation = source.streams(learner, fraction, seed)
     if validation is None and (keep == "best" or patience is not None):
         wanted = "keep='best'" if keep == "best" else f"patience={patience}"
         raise ValueError(f"{wanted} needs a held-out part, and validation_fraction={validation_fraction!r} of this text holds out none")
-    best = Parameters(rnn.hidden_size, rnn.vocab_size, rnn.dtype) if validation is not None and keep != "last" else None
+    network = learner.network
+    best = Parameters(network.description, network.dtype) if validation is not None and keep != "last" else None
     position, state = Position(), None
-    options = persistence.config(rnn) | {
-        "dtype": rnn.dtype.name,
+    options = persistence.config(learner) | {
+        "dtype": network.dtype.name,
         "seed": seed,
         "validation_fraction": fraction,
         "learning_rate_decay": decay,
@@ -186,11 +208,11 @@ def train(
     sha256 = ""
     if checkpoint is not None or resume is not None:
         sha256 = source.sha256()
-        options["starting_weights"] = persistence.sha256(rnn.params.block)[:16]
+        options["starting_weights"] = _starting_weights(network)
     if resume is not None:
         saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
-        rnn.params.copy_from(saved.rnn.params)
-        rnn.memory.copy_from(saved.rnn.memory)
+        network.weights.copy_from(saved.learner.network.weights)
+        network.memory.copy_from(saved.learner.network.memory)
         position, state = stood.position, stood.state
         history.reports, history.stop_reason = saved.history.reports, saved.history.stop_reason
         if best is not None and stood.best is not None:
@@ -201,12 +223,12 @@ def train(
         known = best if position.best_nll is not None else None
         stands = persistence.Training(position, options, sha256, state, known)
         assert checkpoint is not None
-        persistence.save(checkpoint, persistence.Saved(rnn, source.vocabulary, history, index, stands))
+        persistence.save(checkpoint, persistence.Saved(learner, source.vocabulary, history, index, stands))
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
     try:
         fit(
-            rnn,
+            learner,
             stream,
             epochs=epochs,
             steps=steps,
@@ -223,16 +245,26 @@ def train(
             save=save if checkpoint is not None else None,
         )
     except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
-        _keep_best(rnn, history, position, best)
+        _keep_best(network, history, position, best)
         raise
-    _keep_best(rnn, history, position, best)
+    _keep_best(network, history, position, best)
 
 
-def _keep_best(rnn: RNN, history: History, position: Position, best: Parameters | None) -> None:
-    """Give rnn the best weights, if there are any and the latest measurement was worse."""
+def _starting_weights(network: Network) -> str:
+    """Return 16 digits that tell whether a training began with the same weights: of the arrays padded as version 0.1.0 had them."""
+    padded = []
+    for name, (_, rows, columns, ld) in network.description.tensors.items():
+        array = np.full((rows or 1, ld), -1e30 if name == "by" else 0, network.dtype)
+        array[:, :columns] = network.weights.views()[name]
+        padded.append(array)
+    return persistence.sha256(*padded)[:16]
+
+
+def _keep_best(network: Network, history: History, position: Position, best: Parameters | None) -> None:
+    """Give the network the best weights, if there are any and the latest measurement was worse."""
     if best is None or position.best_nll is None or not position.best_nll < history.validation_losses[-1]:
         return
-    rnn.params.copy_from(best)
+    network.weights.copy_from(best)
     history.kept_step = next((report.step for report in history.reports if report.epoch == position.best_epoch), None)
 
 

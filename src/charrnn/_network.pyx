@@ -1,0 +1,358 @@
+"""The owned types: a network, arrays shaped like its weights, and the scratch space of its windows.
+
+They are compiled once, own their memory, and know their sizes, which are fixed at birth: the kernels of every variant work on them and
+need trust nothing else. What Python gets are views (arrays that keep the owner alive: to read and to write, not to replace or resize) and
+copies. A network is described by its layers and its vocabulary; where each weight lies, and so the shapes, the names in a file, the
+number of parameters and the cost of a step, follows from that, here.
+"""
+
+import math
+import threading
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import check_integer
+
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+
+cimport cython
+
+CELLS = {"rnn": RNN}
+_LARGEST = 2**16  # units of a layer; its recurrent matrix then has 16 GiB
+
+cdef enum:
+    CACHE_LINE = 64       # bytes, and the widest vector
+
+globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK)
+
+
+class Layer(NamedTuple):
+    """A recurrent layer: the kind of its cell, and its units."""
+
+    cell: str
+    units: int
+
+
+cdef Py_ssize_t _padded(Py_ssize_t size):
+    """The leading dimension of rows of size numbers: an odd multiple of LANES.
+
+    A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few
+    sets of a first-level cache, as they do at powers of two.
+    """
+    cdef Py_ssize_t lanes = (size + LANES - 1) // LANES
+    return (lanes + (lanes + 1) % 2) * LANES
+
+
+@cython.final
+cdef class Description:
+    """What a network is: a tuple of `Layer`, and the symbols V that it reads and predicts.
+
+    Attributes
+    ----------
+    tensors : mapping
+        Where each array lies in a block of parameters, by name: (start, rows, columns, ld); rows is None for a bias. Row i of a matrix
+        holds the weights that leave unit or character i. The names of layers above the first have its number.
+    operations : int
+        Floating-point operations to take one character in and predict the next.
+    n_parameters : int
+        How many numbers a training changes.
+    """
+
+    def __cinit__(self, layers, vocab_size):
+        cdef Plan* plan = &self.plan
+        cdef LayerPlan* layer
+        self.layers = tuple([_check_layer(cell, units) for cell, units in layers])
+        self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
+        plan.n_layers = check_integer("the number of layers", len(self.layers), 1, MAX_LAYERS)
+        for i in range(plan.n_layers):
+            layer = &plan.layers[i]
+            layer.cell, layer.units = CELLS[self.layers[i].cell], self.layers[i].units
+            layer.inputs, layer.below = (self.layers[i - 1].units, plan.layers[i - 1].column) if i else (self.vocab_size, -1)
+            layer.ld, layer.column = _padded(layer.units), plan.width
+            layer.Wxh = plan.size
+            layer.Whh = layer.Wxh + layer.inputs * layer.ld
+            layer.bh = layer.Whh + layer.units * layer.ld
+            plan.size = layer.bh + layer.ld
+            layer.WxhT = plan.transposed_size
+            layer.WhhT = layer.WxhT + (layer.units * plan.layers[i - 1].ld if i else 0)
+            plan.transposed_size = layer.WhhT + layer.units * layer.ld
+            plan.width += layer.ld
+        plan.output.units, plan.output.column, plan.output.V = layer.units, layer.column, self.vocab_size
+        plan.output.ld = _padded(self.vocab_size)
+        plan.output.Why = plan.size
+        plan.output.by = plan.output.Why + layer.units * plan.output.ld
+        plan.size = plan.output.by + plan.output.ld
+        plan.output.WhyT = plan.transposed_size
+        plan.transposed_size += self.vocab_size * layer.ld
+        plan.largest_ld = max(plan.width, plan.output.ld)
+        self.tensors = MappingProxyType(self._places())
+        # A row of the first Wxh is looked up, biases are added; the other weights are multiplied and added.
+        multiplied = [rows * columns for name, (_, rows, columns, _) in self.tensors.items() if rows is not None and name != "Wxh"]
+        self.operations = 2 * sum(multiplied)
+        self.n_parameters = sum([(rows or 1) * columns for _, rows, columns, _ in self.tensors.values()])
+
+    def _places(self):
+        cdef LayerPlan* layer
+        matrices, biases = {}, {}
+        for i in range(self.plan.n_layers):
+            layer = &self.plan.layers[i]
+            number = str(i + 1) if i else ""
+            matrices["Wxh" + number] = (layer.Wxh, layer.inputs, layer.units, layer.ld)
+            matrices["Whh" + number] = (layer.Whh, layer.units, layer.units, layer.ld)
+            biases["bh" + number] = (layer.bh, None, layer.units, layer.ld)
+        matrices["Why"] = (self.plan.output.Why, self.plan.output.units, self.plan.output.V, self.plan.output.ld)
+        biases["by"] = (self.plan.output.by, None, self.plan.output.V, self.plan.output.ld)
+        return matrices | biases
+
+    @property
+    def units(self):
+        """The columns of a row of states that are units of a layer, not padding: an array of indices."""
+        layers = [np.arange(self.plan.layers[i].units) + self.plan.layers[i].column for i in range(self.plan.n_layers)]
+        return np.concatenate(layers)
+
+
+    def __eq__(self, other):
+        return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
+
+    def __hash__(self):
+        return hash((self.layers, self.vocab_size))
+
+    def __repr__(self):
+        return f"{', '.join(f'{cell} of {units} units' for cell, units in self.layers)}, {self.vocab_size} symbols"
+
+    def __reduce__(self):
+        return Description, (self.layers, self.vocab_size)
+
+
+def _check_layer(cell, units):
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {cell!r}")
+    return Layer(str(cell), check_integer("hidden_size", units, 1, _LARGEST))
+
+
+def check_dtype(dtype):
+    """Return a NumPy dtype if it is float32 or float64, by name or type; or raise ValueError."""
+    if dtype not in ("float32", "float64", np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+    return np.dtype(dtype)
+
+
+@cython.final
+cdef class Memory:
+    """Zeroed memory for an array of a shape and dtype that starts on a cache line. The kernels look at it as a buffer, Python through
+    `view`.
+    """
+
+    def __cinit__(self, shape, dtype):
+        size = max(1, math.prod(shape)) * dtype.itemsize + CACHE_LINE  # in Python's integers: sizes from outside may be huge
+        self.allocated = calloc(size, 1) if size < 2**62 else NULL
+        if self.allocated == NULL:
+            raise MemoryError(f"no memory for an array of shape {shape}")
+        self.start = <char*>((<uintptr_t>self.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+        self.ndim, self.dtype, self.format = len(shape), dtype, dtype.char.encode()
+        self.strides[self.ndim - 1] = self.itemsize = dtype.itemsize
+        for i in range(self.ndim - 1, -1, -1):
+            self.shape[i] = shape[i]
+            if i:
+                self.strides[i - 1] = self.strides[i] * self.shape[i]
+
+    def __dealloc__(self):
+        free(self.allocated)
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        buffer.obj, buffer.buf, buffer.readonly = self, self.start, False
+        buffer.itemsize, buffer.format, buffer.ndim = self.itemsize, self.format, self.ndim
+        buffer.shape, buffer.strides, buffer.suboffsets, buffer.internal = self.shape, self.strides, NULL, NULL
+        buffer.len = self.shape[0] * self.strides[0]
+
+    cdef view(self):
+        """A NumPy array of this memory."""
+        return np.asarray(_View(self))
+
+
+@cython.final
+cdef class _View:
+    """What an array of NumPy has as its base: it keeps the memory alive, and cannot be made to let it go, as a memoryview can."""
+
+    cdef Memory memory
+
+    def __cinit__(self, Memory memory not None):
+        self.memory = memory
+
+    @property
+    def __array_interface__(self):
+        cdef Memory memory = self.memory
+        shape = tuple([memory.shape[i] for i in range(memory.ndim)])
+        return {"version": 3, "shape": shape, "typestr": memory.dtype.str, "data": (<uintptr_t>memory.start, False)}
+
+
+@cython.final
+cdef class Parameters:
+    """The arrays of a description in one block: weights, or a gradient, or Adagrad's memory. Zero at first."""
+
+    def __cinit__(self, Description description not None, dtype):
+        self.description, self.dtype = description, check_dtype(dtype)
+        self.numbers = Memory((description.plan.size,), self.dtype)
+
+    @property
+    def block(self):
+        """All numbers with the padding between them: a view (n,)."""
+        return self.numbers.view()
+
+    def views(self):
+        """Return the arrays without their padding, by name: views (rows, columns) and (columns,)."""
+        block = self.block
+        return {
+            name: block[start:start + columns] if rows is None else block[start:start + rows * ld].reshape(rows, ld)[:, :columns]
+            for name, (start, rows, columns, ld) in self.description.tensors.items()
+        }
+
+    def copy_from(self, Parameters other not None):
+        """Take over the values of other, which is of the same description, but for the padding."""
+        if other.description != self.description:
+            raise ValueError(f"these are arrays of another network ({other.description}), not of this one ({self.description})")
+        for here, there in zip(self.views().values(), other.views().values(), strict=True):
+            here[...] = there
+
+    def __reduce__(self):
+        return Parameters, (self.description, self.dtype.name), self.block
+
+    def __setstate__(self, block):
+        self.block[...] = block
+
+
+cdef class OwnedNetwork:
+    """A network: its description, its weights, and Adagrad's memory of them. `network.Network` is its face."""
+
+    def __cinit__(self, description, dtype):
+        self.description = description if isinstance(description, Description) else Description(*description)
+        self.dtype = check_dtype(dtype)
+        self.weights = Parameters(self.description, self.dtype)
+        self.memory = Parameters(self.description, self.dtype)
+
+    def __reduce__(self):
+        return type(self), (self.description, self.dtype.name), (self.weights.block, self.memory.block)
+
+    def __setstate__(self, blocks):
+        self.weights.block[...], self.memory.block[...] = blocks
+
+
+cdef class Workspace:
+    """Scratch space of one network for windows of T characters in B streams; with training, also for the backward pass."""
+
+    def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
+        self.network, self.plan = network, network.description.plan
+        self.T, self.B, self.training = check_integer("T", T, 1), check_integer("B", B, 1), bool(training)
+        self.inputs, self.targets, self.nll = (Memory((self.T, self.B), np.dtype(kind)) for kind in ("i4", "i4", "f8"))
+        self.lock = threading.Lock()
+        self.used = Memory((network.description.vocab_size,), np.dtype("i1"))
+
+    @property
+    def state(self):
+        """The state that is carried from window to window: a view (B, width), in which the units of all layers lie side by side."""
+        return self.states.view()[0]
+
+    def get_state(self):
+        """Return a copy of the state without padding, (B, units of all layers)."""
+        return self.state[:, self.network.description.units]
+
+    def set_state(self, state):
+        """Begin from a state without padding: 0, or (B, units of all layers)."""
+        self.state[:, self.network.description.units] = state
+
+    def __enter__(self):
+        if not self.lock.acquire(blocking=False):
+            raise RuntimeError("this workspace is in use by another thread; each needs one of its own")
+        return self
+
+    def __exit__(self, *exception):
+        self.lock.release()
+
+    def __reduce__(self):
+        raise TypeError("a workspace is scratch space: make another one of the network that it is for")
+
+
+@cython.final
+cdef class Workspace32(Workspace):
+    """A workspace of float32."""
+
+    def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
+        _fill[Workspace32](self, np.dtype("float32"))
+
+
+@cython.final
+cdef class Workspace64(Workspace):
+    """A workspace of float64."""
+
+    def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
+        _fill[Workspace64](self, np.dtype("float64"))
+
+
+cdef _fill(AnyWorkspace work, dtype):
+    """Give a workspace its views of the network's arrays, and arrays of its own."""
+    cdef Plan* plan = &work.plan
+    if work.network.dtype != dtype:
+        raise ValueError(f"this workspace is of {dtype}, the network of {work.network.dtype}")
+    work.weights = work.network.weights.numbers
+    work.zeros = Memory((plan.largest_ld,), dtype)
+    work.states = Memory((work.T + 1, work.B, plan.width), dtype)
+    work.hs = work.states
+    work.z = Memory((work.T, work.B, plan.width), dtype)
+    work.p = Memory((work.T, work.B, plan.output.ld), dtype)
+    if work.training:
+        work.memory = work.network.memory.numbers
+        work.gradient, work.transposed = Memory((plan.size,), dtype), Memory((plan.transposed_size,), dtype)
+        work.dz = Memory((work.T, work.B, plan.width), dtype)
+
+
+def workspace(OwnedNetwork network not None, T, B, training=False):
+    """Return a new workspace of a network, in its dtype."""
+    return (Workspace32 if network.dtype == np.float32 else Workspace64)(network, T, B, training)
+
+
+def held(work, network):
+    """Return a workspace if it is one of network, to be held in a `with` for one call; or raise TypeError or ValueError."""
+    if not isinstance(work, Workspace):
+        raise TypeError(f"work must be a workspace of this network, not {type(work).__name__}")
+    if (<Workspace>work).network is not network:
+        raise ValueError(f"this workspace is of another network ({work.network.description}), not of this one ({network.description})")
+    return work
+
+
+cpdef check_array(str name, value, dtype, tuple shape):
+    """Return a C-ordered copy of an array of a dtype and shape (None is any size), or raise ValueError.
+
+    For "float64" numbers of any kind will do, for "int32" any integers. It is the copy that is checked: another thread may write into the
+    original meanwhile.
+    """
+    copied = np.array(value, order="C")
+    found, (wanted, kinds, word) = copied.dtype, _WANTED[dtype]
+    fits = (found is wanted or found.kind in kinds) and copied.ndim == len(shape)
+    for i in range(len(shape)):
+        fits = fits and (shape[i] is None or shape[i] == copied.shape[i])
+    if not fits:
+        words = ", ".join(["any" if size is None else str(size) for size in shape])
+        raise ValueError(f"{name} must be {word} of shape ({words}), not {found} of shape {copied.shape}")
+    return copied if found is wanted or dtype == "int32" else copied.astype(wanted)
+
+
+# For each dtype what kinds of numbers it is made of, if any of its own size will not do, and what an error calls it.
+_WANTED = {
+    name: (np.dtype(name), kinds, word)
+    for name, kinds, word in [("float64", "fiu", "numbers"), ("int32", "iu", "integers"), ("int8", "", "int8"), ("uint64", "", "uint64")]
+}
+
+
+cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple shape):
+    """Return a C-ordered int32 copy of ids of a shape, each in [lowest, symbols); or raise ValueError or IndexError."""
+    ids = check_array(name, value, "int32", shape)
+    if ids.size and (ids.min() < lowest or ids.max() >= symbols):
+        where = np.unravel_index(np.argmax((ids < lowest) | (ids >= symbols)), ids.shape)
+        raise IndexError(f"{name}[{', '.join(map(str, where))}] = {ids[where]} is not in [{lowest}, {symbols})")
+    return ids if ids.dtype is _INT32 else ids.astype(_INT32)
+
+
+_INT32 = np.dtype(np.int32)

@@ -1,0 +1,101 @@
+# The output layer, softmax and the loss. Part of _core.pyx.
+#
+# logits_t = by + h_t Why
+
+cdef void _output_forward(
+    const OutputPlan* output, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t T,
+    const real[::1] weights,
+    const real[:, :, ::1] hs,            # (T + 1, B, width), of which hs[first] to hs[first + T - 1]
+    real[:, :, ::1] logits,              # (T, B, Vp)
+) noexcept nogil:
+    _products(
+        b0, b1, hs.shape[1], T, _lanes(output.V), output.units, &hs[first, 0, output.column], hs.shape[2], &weights[output.Why], output.ld,
+        &weights[output.by], &logits[0, 0, 0], output.ld,
+    )
+
+
+# dh_t = dlogits_t Why^T
+
+cdef void _output_backward(
+    const OutputPlan* output, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Py_ssize_t below_ld,
+    const real[::1] transposed,
+    const real[:, :, ::1] dlogits,       # (T, B, Vp)
+    const real[::1] zeros,
+    real[:, :, ::1] dh,                  # (T, B, width)
+) noexcept nogil:
+    _products(
+        b0, b1, dh.shape[1], T, below_ld, output.V, &dlogits[0, 0, 0], output.ld, &transposed[output.WhyT], below_ld, &zeros[0],
+        &dh[0, 0, output.column], dh.shape[2],
+    )
+
+
+# dWhy = sum h_t^T dlogits_t
+
+cdef void _output_gradient(
+    const OutputPlan* output, Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T,
+    const real[:, :, ::1] hs, const real[:, :, ::1] dlogits, const real[::1] zeros, real[::1] gradient,
+) noexcept nogil:
+    cdef Py_ssize_t B = hs.shape[1], width = hs.shape[2], ld = output.ld
+    if j0 < j1:
+        _product(
+            j1 - j0, _lanes(output.V), T * B, &hs[1, 0, output.column + j0], 1, width, &dlogits[0, 0, 0], ld, &zeros[0], 0,
+            &gradient[output.Why + j0 * ld], ld,
+        )
+
+
+# p = exp(logits - max) / sum;  nll = log(sum) - (logits[target] - max), in nats; target IGNORED counts nothing
+
+cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
+    """Turn one row of V logits into the probabilities of scale * logits in place; return the negative log-likelihood of target.
+
+    The padding up to a multiple of LANES gets the probability 0 whatever was there. NaN is returned, and the probabilities are NaN,
+    where there are none: a logit is NaN or +inf, or all are -inf.
+    """
+    cdef real peak[LANES]
+    cdef real total[LANES]
+    cdef real chosen = 0, norm
+    cdef Py_ssize_t n = _lanes(V), i
+    cdef real* tail = x + n - LANES
+    cdef int in_tail = <int>(V - (n - LANES)), j     # of LANES
+    for j in range(LANES):
+        peak[j] = x[0]
+        total[j] = 0
+    for i in range(n // LANES - 1):
+        for j in range(LANES):
+            peak[j] = x[i * LANES + j] if x[i * LANES + j] > peak[j] else peak[j]
+    for j in range(LANES):
+        peak[j] = tail[j] if j < in_tail and tail[j] > peak[j] else peak[j]
+    for j in range(1, LANES):
+        peak[0] = peak[j] if peak[j] > peak[0] else peak[0]
+    if target != IGNORED:
+        chosen = (x[target] - peak[0]) * scale
+    for i in range(n // LANES - 1):
+        for j in range(LANES):
+            x[i * LANES + j] = exp_nonpositive((x[i * LANES + j] - peak[0]) * scale)
+            total[j] += x[i * LANES + j]
+    for j in range(LANES):
+        tail[j] = exp_nonpositive((tail[j] - peak[0]) * scale)
+        tail[j] = tail[j] if j < in_tail else 0
+        total[j] += tail[j]
+    for j in range(1, LANES):
+        total[0] += total[j]
+    norm = 1 / total[0]
+    for i in range(n):
+        x[i] *= norm
+    if total[0] != total[0]:
+        return NAN
+    return log(total[0]) - chosen if target != IGNORED else 0.0
+
+
+# dlogits = (p - onehot(target)) / B
+
+cdef void _softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
+    """Turn one row of probabilities into the gradient of scale * nll by the logits, in place."""
+    cdef Py_ssize_t i
+    if target == IGNORED:
+        scale = 0
+    else:
+        p[target] -= 1
+    if scale != 1:
+        for i in range(n):
+            p[i] *= scale

@@ -1,0 +1,217 @@
+# Drawing characters, and searching the most probable. Part of _core.pyx.
+
+cdef struct Controls:
+    double temperature
+    double top_p             # 1: off
+    double min_p             # 0: off
+    Py_ssize_t top_k         # V: off
+    Py_ssize_t no_repeat     # 0: off
+    bint restricted          # whether anything is not allowed
+
+
+cdef bint _exclude_repeats(
+    const int[:, ::1] ids, Py_ssize_t t, Py_ssize_t b, Py_ssize_t n, Py_ssize_t V, const signed char* allowed, signed char* left,
+) noexcept nogil:
+    """Make left what is allowed but for each character that would be the last of n that stream b has had before, in this order, within
+    its LOOK_BACK ids before t; return whether there is any.
+    """
+    cdef Py_ssize_t i, j, v, last = t - n + 1
+    for v in range(V):
+        left[v] = allowed[v]
+    for i in range(max(0, t - LOOK_BACK), last):
+        for j in range(n - 1):
+            if ids[i + j, b] != ids[last + j, b]:
+                break
+        else:
+            left[ids[i + n - 1, b]] = 0
+    for v in range(V):
+        if left[v]:
+            return True
+    return False
+
+
+cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept nogil:
+    """Keep the largest of V probabilities, equal ones from the first on, until they are `most` or sum to mass; return the sum of the kept.
+
+    The smallest kept value is found by bisection, so that no order has to be made: fifty walks over p rather than a sort.
+    """
+    cdef real low = 0, high = 1, middle
+    cdef Py_ssize_t v, kept = 0
+    cdef double total = 0
+    while True:                      # low: values from it on are enough; high: values from it on are too few, or just above 1
+        middle = (low + high) / 2
+        if middle <= low or middle >= high:
+            break
+        kept, total = 0, 0
+        for v in range(V):
+            if p[v] >= middle:
+                kept += 1
+                total += p[v]
+        if kept >= most or total >= mass:
+            low = middle
+        else:
+            high = middle
+    kept, total = 0, 0
+    for v in range(V):
+        if p[v] > low:
+            kept += 1
+            total += p[v]
+    for v in range(V):
+        if p[v] == low and kept < most and total < mass:
+            kept += 1
+            total += p[v]
+        elif p[v] <= low:
+            p[v] = 0
+    return total
+
+
+cdef double _filter(Py_ssize_t V, real* p, const Controls* controls) noexcept nogil:
+    """Clear the probabilities that top_k, then top_p of what is left, then min_p exclude; return the sum of the others."""
+    cdef double mass = 1
+    cdef real least = 0
+    cdef Py_ssize_t v
+    if controls.top_k < V:
+        mass = _keep(V, p, controls.top_k, 2)
+    if controls.top_p < 1:
+        mass = _keep(V, p, V, controls.top_p * mass)
+    if controls.min_p > 0:
+        for v in range(V):
+            least = p[v] if p[v] > least else least
+        least *= <real>controls.min_p
+        mass = 0
+        for v in range(V):
+            p[v] = p[v] if p[v] >= least else 0
+            mass += p[v]
+    return mass
+
+
+cdef int _pick(Py_ssize_t V, real* logits, const signed char* allowed, const Controls* controls, unsigned long long* random) noexcept nogil:
+    """Draw from softmax(logits / temperature) of what is allowed, as filtered, or take the first largest at temperature 0; the logits are
+    used up. Return IGNORED where there are no probabilities: a logit is NaN or +inf, or all that are allowed are -inf.
+    """
+    cdef Py_ssize_t i, v, best = IGNORED
+    cdef double rest, block
+    if controls.restricted:
+        for v in range(V):
+            logits[v] = logits[v] if allowed[v] else -INFINITY
+    if controls.temperature == 0:
+        for v in range(V):
+            if allowed[v] and (best == IGNORED or logits[v] > logits[best]):
+                best = v
+        # Only to know whether there are probabilities: the largest of them would be the same.
+        return IGNORED if _softmax(V, logits, IGNORED) != 0 else <int>best
+    # Within these bounds no difference of logits overflows or becomes 0 times infinity.
+    if _softmax(V, logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(controls.temperature, 1e-30)))) != 0:
+        return IGNORED
+    rest = uniform(random) * _filter(V, logits, controls)
+    for i in range(_lanes(V) // LANES):     # first which LANES of them, then which of those: shorter chains of sums
+        block = _sum_lanes(logits + i * LANES)
+        if rest < block:
+            for v in range(i * LANES, min(V, (i + 1) * LANES)):
+                rest -= logits[v]
+                if rest < 0:
+                    return <int>v
+            break
+        rest -= block
+    for v in range(V):               # rounding has left rest at 0 or a little above: the last character that is possible
+        best = v if logits[v] > 0 else best
+    return <int>best
+
+
+cdef inline real _sum_lanes(const real* x) noexcept nogil:
+    cdef real total[LANES]
+    cdef Py_ssize_t j
+    for j in range(8):
+        total[j] = x[j] + x[j + 8]
+    for j in range(4):
+        total[j] += total[j + 4]
+    return (total[0] + total[2]) + (total[1] + total[3])
+
+
+cdef bint _extend(
+    Py_ssize_t V, int boundary, const signed char* allowed, real[:, :, ::1] p, const signed char* ended, const double* scores,
+    int* ids, int* parents, double* new_scores,
+) noexcept nogil:
+    """The W best texts of one character more than W texts of these scores (the sum of the log-probabilities; -inf is no text), best first.
+
+    p[0] (W, Vp) holds the logits of what follows each, p[1] is scratch. A text that has ended stays as it is. Of equals the first counts.
+    Return False where there are no probabilities.
+    """
+    cdef Py_ssize_t W = p.shape[1], w, v, place, best, found = 0
+    cdef double base, score
+    for w in range(W):
+        if scores[w] - scores[w] != 0:
+            continue
+        best = 0
+        for v in range(V):
+            p[1, w, v] = p[0, w, v]
+            best = v if p[0, w, v] > p[0, w, best] else best
+        base = scores[w] - _softmax(V, &p[1, w, 0], <int>best) - p[0, w, best]
+        if base != base:
+            return False
+        for v in range(V):
+            if ended[w]:
+                if v != boundary:
+                    continue
+                score = scores[w]
+            elif allowed[v]:
+                score = base + p[0, w, v]
+            else:
+                continue
+            if found == W and not score > new_scores[W - 1]:
+                continue
+            found = min(found + 1, W)
+            place = found - 1
+            while place > 0 and score > new_scores[place - 1]:
+                new_scores[place], ids[place], parents[place] = new_scores[place - 1], ids[place - 1], parents[place - 1]
+                place -= 1
+            new_scores[place], ids[place], parents[place] = score, <int>v, <int>w
+    for w in range(found, W):        # fewer continuations than places
+        new_scores[w], ids[w], parents[w] = -INFINITY, 0, 0
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------------ whole texts
+
+cdef bint _sample(
+    AnyWorkspace work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random, const signed char[::1] allowed,
+    signed char[::1] left, const Controls* controls,
+) noexcept nogil:
+    """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back; False where there are no probabilities."""
+    cdef Py_ssize_t t, b, V = work.plan.output.V
+    cdef const signed char* mask
+    for t in range(first, ids.shape[0]):
+        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        for b in range(work.B):
+            mask = &allowed[0]
+            if controls.no_repeat and _exclude_repeats(ids, t, b, controls.no_repeat, V, mask, &left[0]):
+                mask = &left[0]
+            ids[t, b] = _pick(V, &work.p[0, b, 0], mask, controls, &random[b])
+            if ids[t, b] == IGNORED:
+                return False
+            work.inputs[0, b] = ids[t, b]
+        _states(work, 0, work.B, 1)
+        _carry(work, 1)
+    return True
+
+
+cdef bint _search(
+    AnyWorkspace work, int boundary, const signed char[::1] allowed, int[:, ::1] ids, int[:, ::1] parents,
+    double[::1] scores, double[::1] new_scores, signed char[::1] ended, signed char[::1] new_ended,
+) noexcept nogil:
+    """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
+    cdef Py_ssize_t t, w, j, V = work.plan.output.V
+    for t in range(ids.shape[0]):
+        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0]):
+            return False
+        for w in range(work.B):
+            new_ended[w] = ended[parents[t, w]] or ids[t, w] == boundary
+            for j in range(work.plan.width):
+                work.hs[1, w, j] = work.hs[0, parents[t, w], j]
+            work.inputs[0, w] = ids[t, w]
+        _carry(work, 1)
+        scores[:], ended[:] = new_scores, new_ended
+        _states(work, 0, work.B, 1)
+        _carry(work, 1)
+    return True

@@ -1,0 +1,121 @@
+# Threads that share a step: first its streams, then its weights. Part of _core.pyx.
+#
+# They live for one call of train_steps only, so that there is nothing to lose in a fork, and touch no Python object.
+
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_start_new_thread, PyThread_type_lock,
+    WAIT_LOCK,
+)
+from libc.stdlib cimport calloc, free
+
+cdef enum Half:
+    STREAMS
+    WEIGHTS
+    OVER
+
+cdef struct Crew
+
+cdef struct Member:
+    Crew* crew
+    int part
+    bint bounded                 # its half of the streams had a bounded gradient
+    PyThread_type_lock go        # each is taken, but from the start of a half step to its end
+    PyThread_type_lock done
+
+cdef struct Crew:
+    void* work                   # a Workspace32 or Workspace64
+    bint single
+    double rate, clip
+    int parts                    # threads, the calling one among them
+    Half half
+    Member* members
+
+
+cdef void _half_step(AnyWorkspace work, Member* member) noexcept nogil:
+    cdef Crew* crew = member.crew
+    cdef Py_ssize_t b0 = work.B * member.part // crew.parts, b1 = work.B * (member.part + 1) // crew.parts
+    if crew.half == STREAMS:
+        _forward(work, b0, b1, work.rows)
+        member.bounded = _backward(work, b0, b1, work.rows)
+    else:
+        _learn(work, work.rows, member.part, crew.parts, crew.rate, crew.clip)
+
+
+cdef void _serve(void* argument) noexcept nogil:
+    """What a thread does: half steps, until it is over."""
+    cdef Member* member = <Member*>argument
+    cdef PyThread_type_lock done = member.done
+    while True:
+        PyThread_acquire_lock(member.go, WAIT_LOCK)
+        if member.crew.half == OVER:
+            PyThread_release_lock(done)  # from here on nothing of the crew is there
+            return
+        if member.crew.single:
+            _half_step(<Workspace32>member.crew.work, member)
+        else:
+            _half_step(<Workspace64>member.crew.work, member)
+        PyThread_release_lock(done)
+
+
+cdef void _together(AnyWorkspace work, Crew* crew, Half half) noexcept nogil:
+    """Do half a step, each thread its part."""
+    cdef int i
+    crew.half = half
+    for i in range(1, crew.parts):
+        PyThread_release_lock(crew.members[i].go)
+    _half_step(work, &crew.members[0])
+    for i in range(1, crew.parts):
+        PyThread_acquire_lock(crew.members[i].done, WAIT_LOCK)
+
+
+cdef bint _all_bounded(const Crew* crew) noexcept nogil:
+    cdef int i
+    for i in range(crew.parts):
+        if not crew.members[i].bounded:
+            return False
+    return True
+
+
+cdef PyThread_type_lock _taken_lock() noexcept:
+    cdef PyThread_type_lock lock = PyThread_allocate_lock()
+    if lock != NULL:
+        PyThread_acquire_lock(lock, WAIT_LOCK)
+    return lock
+
+
+cdef bint _assemble(Crew* crew, int threads) except False:
+    """Start threads - 1 threads, or as many as there are to be had: any number gives the same bits."""
+    cdef Member* member
+    crew.members = <Member*>calloc(threads, sizeof(Member))
+    if crew.members == NULL:
+        raise MemoryError("no memory for threads")
+    crew.parts = 1
+    for i in range(threads):
+        crew.members[i].crew, crew.members[i].part = crew, i
+    for i in range(1, threads):
+        member = &crew.members[i]
+        member.go, member.done = _taken_lock(), _taken_lock()
+        if member.go == NULL or member.done == NULL or PyThread_start_new_thread(_serve, member) == -1:
+            _free_locks(member)
+            break
+        crew.parts += 1
+    return True
+
+
+cdef void _dismiss(Crew* crew) noexcept:
+    """End the threads."""
+    cdef int i
+    crew.half = OVER
+    for i in range(1, crew.parts):
+        PyThread_release_lock(crew.members[i].go)
+        PyThread_acquire_lock(crew.members[i].done, WAIT_LOCK)
+        PyThread_release_lock(crew.members[i].done)
+        _free_locks(&crew.members[i])
+    free(crew.members)
+
+
+cdef void _free_locks(Member* member) noexcept:
+    if member.go != NULL:
+        PyThread_free_lock(member.go)
+    if member.done != NULL:
+        PyThread_free_lock(member.done)

@@ -1,0 +1,164 @@
+"""How a model comes to be: trained on a text, a file or records, or loaded."""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from . import persistence, training
+from .history import History
+from .model import CharRNN
+from .reader import StrPath, read_bytes, read_text
+from .rnn import RNN
+from .training import DEFAULTS, Options
+
+
+def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
+    """Train a model on a text.
+
+    Parameters
+    ----------
+    text : str
+        At least two characters.
+    alphabet : {"characters", "bytes"}
+        Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
+    hidden_size : int, default 100
+        Units in the hidden layer.
+    seq_length : int, default 25
+        Characters in a training window.
+    batch_size : int, default 1
+        Parallel streams of the text.
+    learning_rate : float, default 0.15
+        Step of Adagrad; with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare.
+    clip_value : float, default 5.0
+        Each element of a gradient is clipped to [-clip_value, clip_value].
+    initial_accumulator_value : float, default 100.0
+        Where Adagrad's memory starts.
+    dtype : {"float32", "float64"}
+        Of the weights and all that is computed.
+    seed : int, default 0
+        Of the initial weights and of the order of records; None takes one from the operating system. The same text, options and seed
+        give the same model, bit for bit, on every processor with FMA.
+    n_threads : int, default 1
+        Threads that share a step where batch_size is above 1; any number gives the same bits.
+    epochs, steps, seconds : optional
+        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time (the last measurement
+        of the held-out part comes on top). The first one reached ends the training; none given: 10 epochs.
+    validation_fraction : float, default 0.1
+        This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
+    keep : {"best", "last"}, optional
+        Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
+        best if something is held out.
+    patience : int, optional
+        End after so many epochs without a better validation loss, at least 1; if no budget is given, after 10 epochs all the same.
+    learning_rate_decay : float, default 1.0
+        The learning rate is multiplied by it after each epoch; above 0, at most 1.
+    callback : callable, optional
+        Called with a `Progress` a few times an epoch; returns True to stop.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default if stderr is a terminal.
+    checkpoint : path, optional
+        Write all that is needed to go on to this file, at the end and before (a few times an epoch, at most once a second and at
+        least every half minute); a crash leaves the last whole one.
+        It is a model file, too: `load` reads it, with the weights of its last step.
+    resume : path, optional
+        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
+        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress and
+        n_threads must be those of the checkpoint.
+
+    Returns
+    -------
+    CharRNN
+
+    Raises
+    ------
+    ValueError, TypeError
+        If text is too short or an option is out of range.
+    DivergedError
+        If the loss is not finite; its ``model`` attribute is the model as of the last good step.
+    TrainingInterrupted
+        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
+        exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> model = charrnn.train_text("to be, or not to be " * 50, hidden_size=16, epochs=40, progress=False)
+    >>> model.score("to be") < model.score("eb ot")
+    True
+    """
+    return _new(training.Text(text, alphabet), options)
+
+
+def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
+    """Train a model on a UTF-8 text file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A byte order mark is dropped; newlines are kept as they are. With alphabet="bytes" any file, as it is.
+    alphabet, **options
+        See `train_text`.
+
+    Returns
+    -------
+    CharRNN
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
+    """
+    return train_text(read_bytes(path) if alphabet == "bytes" else read_text(path), alphabet=alphabet, **options)
+
+
+def train_records(
+    strings: Iterable[str | bytes], *, alphabet: str = "characters", remember: bool = False, **options: Unpack[Options]
+) -> CharRNN:
+    """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
+
+    Parameters
+    ----------
+    strings : iterable of str
+        At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
+    remember : bool
+        Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
+    alphabet, **options
+        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
+        seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
+
+    Returns
+    -------
+    CharRNN
+        It writes whole records, which end where the model ends them; its scores include the end.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+    >>> model.generate(20, temperature=0, prime="su")
+    'sanna'
+    """
+    return _new(training.Records(strings, alphabet, remember=remember), options)
+
+
+def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
+    """Train a new model on a source."""
+    network, rest = training.split({"hidden_size": 100, **DEFAULTS, **options})
+    learner = RNN(vocab_size=source.vocabulary.symbols, **network)
+    model = CharRNN(learner, source.vocabulary, History(), source.index)
+    return model._train(learner, source, source.index, model.history, rest)
+
+
+def load(path: StrPath) -> CharRNN:
+    """Return the CharRNN that `CharRNN.save` wrote to path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened or read.
+    ModelFormatError
+        If it is not a charrnn model that this version reads. No code in a file is ever run.
+    """
+    saved = persistence.load(path)
+    return CharRNN(saved.learner, saved.vocabulary, saved.history, saved.index)

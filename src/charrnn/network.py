@@ -1,0 +1,275 @@
+"""The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
+
+from typing import Any, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _dispatch
+from ._network import LOOK_BACK, OwnedNetwork, Workspace, check_dtype, held, workspace
+from .errors import check_integer, check_number
+from .reader import IGNORED
+from .seeding import make_random
+
+Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
+_OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
+
+
+class Network(OwnedNetwork):
+    """A recurrent network of layers, with its weights and Adagrad's memory.
+
+    Parameters
+    ----------
+    description : Description, or (layers, vocab_size)
+        Layers are pairs of a cell and its units, as in ``([("rnn", 100)], 65)``.
+    dtype : {"float32", "float64"}
+
+    Attributes
+    ----------
+    description : Description
+        Layers, sizes, where each array lies, the number of parameters, the operations a character.
+    dtype : dtype
+    weights, memory : Parameters
+        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed.
+
+    Notes
+    -----
+    Weights are read where they lie: whoever trains a network in one thread and draws from it in another gets what was there at each
+    moment. Each thread needs a workspace of its own.
+    """
+
+    __slots__ = ()
+
+    def workspace(self, T: int, B: int, *, training: bool = False) -> Workspace:
+        """Return a workspace of this network for windows of T characters in B streams, its state zero; with training, to train in."""
+        return workspace(self, T, B, training)
+
+    def train_steps(
+        self,
+        work: Workspace,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        *,
+        rate: float,
+        clip: float,
+        length: int | None = None,
+        reset: bool = False,
+        threads: int = 1,
+    ) -> NDArray[np.float64]:
+        """Train on consecutive windows, the state carried in work, or zero at the start of each if reset is true.
+
+        Parameters
+        ----------
+        work : Workspace
+            Made with ``training=True``.
+        inputs, targets : ndarray (N, B) of int
+            Time runs down the rows; each `length` rows are a step, the last may be short. Inputs in [0, V), targets too or -1 to count
+            nothing.
+        rate, clip : float
+            Step of Adagrad; elements of the gradient are clipped to [-clip, clip].
+        length : int, optional
+            Rows of a window, at most work.T, which is the default.
+        threads : int
+            Threads that share a step; any number gives the same bits.
+
+        Returns
+        -------
+        ndarray of float64
+            The loss of each step, summed over its characters in all streams, in nats. Fewer than ceil(N / length): the next step diverged
+            and was not applied.
+        """
+        length = work.T if length is None else length
+        with held(work, self):
+            return _dispatch.core.train_steps(work, inputs, targets, length, rate=rate, clip=clip, reset=reset, threads=threads)
+
+    def evaluate(self, work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
+        """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
+        inputs, targets = np.asarray(inputs), np.asarray(targets)
+        with held(work, self):
+            if inputs.shape != targets.shape:
+                raise ValueError(f"targets must be integers of shape {inputs.shape}, not {targets.dtype} of shape {targets.shape}")
+            rows = work.T * max(1, self._affordable(work.B) // work.T)
+            parts = range(0, max(1, len(inputs)), rows)
+            pieces = [_dispatch.core.evaluate(work, inputs[i : i + rows], targets[i : i + rows]) for i in parts]
+            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def feed(self, work: Workspace, ids: NDArray[np.int32]) -> None:
+        """Lead the state of work through ids (N, B)."""
+        self.evaluate(work, ids, np.full_like(ids, IGNORED))
+
+    def draw(
+        self,
+        work: Workspace,
+        n: int,
+        random: NDArray[np.uint64],
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        no_repeat: int = 0,
+        allowed: NDArray[np.int8] | None = None,
+        past: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
+        """Draw n ids in each stream, each fed back, from the state of work, which moves on.
+
+        Parameters
+        ----------
+        work : Workspace
+            Its number of streams B counts.
+        n : int
+        random : ndarray (B,) of uint64
+            Generator states, which move on.
+        temperature, top_k, top_p, min_p, no_repeat, allowed
+            As in `sampling.Sampling`.
+        past : ndarray (m, B) of int32, optional
+            What the streams had before, for no_repeat; the kernel looks at the last LOOK_BACK.
+
+        Returns
+        -------
+        ndarray (n, B) of int32
+        """
+        V = self.description.vocab_size
+        options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
+        options["top_k"] = V if top_k is None else top_k
+        allowed = np.ones(V, np.int8) if allowed is None else allowed
+        with held(work, self):
+            past = np.empty((0, work.B), np.int32) if past is None or not no_repeat else np.asarray(past)[-LOOK_BACK:]
+            rows = self._affordable(work.B, looked_at=LOOK_BACK if no_repeat else 0)
+            pieces = [np.empty((0, work.B), np.int32)]
+            for start in range(0, n, rows):
+                pieces.append(_dispatch.core.sample(work, min(rows, n - start), random, allowed, past, **options))
+                past = np.concatenate([past, pieces[-1]])[-LOOK_BACK:] if no_repeat else past
+        return pieces[-1] if len(pieces) == 2 else np.concatenate(pieces)
+
+    def search(
+        self, work: Workspace, n: int, scores: NDArray[np.float64], ended: NDArray[np.int8], allowed: NDArray[np.int8], boundary: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.int8]]:
+        """Extend the W texts of a beam search by n ids.
+
+        Parameters
+        ----------
+        work : Workspace
+            Of two time steps and W streams; its states are those of the texts.
+        n : int
+        scores : ndarray (W,) of float64
+            The sum of the log-probabilities of each text, -inf where there is none.
+        ended : ndarray (W,) of int8
+            Which texts are complete.
+        allowed : ndarray (V,) of int8
+            Which ids may come.
+        boundary : int
+            The id that completes a text; -1 if there is none.
+
+        Returns
+        -------
+        ids, parents : ndarray (n, W) of int32
+            The id at each step, and the number of the text of the step before that it extends.
+        scores, ended
+            As they are then.
+        """
+        with held(work, self):
+            rows = self._affordable(work.B)
+            ids, parents = [np.empty((0, work.B), np.int32)], [np.empty((0, work.B), np.int32)]
+            for start in range(0, n, rows):
+                *found, scores, ended = _dispatch.core.search(work, min(rows, n - start), scores, ended, allowed, boundary)
+                ids.append(found[0])
+                parents.append(found[1])
+        return np.concatenate(ids), np.concatenate(parents), scores, ended
+
+    def next_probs(self, work: Workspace) -> NDArray[np.float64]:
+        """Return the probabilities of the next symbol after the state of work, float64 (B, V)."""
+        with held(work, self):
+            return _dispatch.core.following(work, np.full(work.B, IGNORED, np.int32))[0].astype(np.float64)
+
+    def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
+        """Return the loss in nats of the next symbols, ids (B,), after the state of work, float64 (B,)."""
+        with held(work, self):
+            return _dispatch.core.following(work, targets)[1]
+
+    def grow_from(self, other: "Network", places: list[int]) -> None:
+        """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
+        here, there = self.weights.views(), other.weights.views()
+        for name in here.keys() - {"Wxh", "Why", "by"}:
+            here[name][...] = there[name]
+        here["Wxh"][places], here["Why"][:, places] = there["Wxh"], there["Why"]
+        here["by"][...] = there["by"].min()
+        here["by"][places] = there["by"]
+
+    def _affordable(self, streams: int, looked_at: int = 0) -> int:
+        """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms.
+
+        looked_at is how many ids it looks at before each, as dear as ten operations.
+        """
+        return max(1, _OPERATIONS_AT_A_TIME // (streams * (self.description.operations + 10 * looked_at)))
+
+    def __repr__(self) -> str:
+        return f"Network({self.description}, {self.dtype})"
+
+
+class TrainingOptions(TypedDict, total=False):
+    """What a network is trained with, by name."""
+
+    seq_length: int
+    batch_size: int
+    learning_rate: float
+    clip_value: float
+    initial_accumulator_value: float
+    n_threads: int
+
+
+class Learner:
+    """A network and what it is trained with; each setting is checked whenever it is set, and nothing else can be set.
+
+    Parameters
+    ----------
+    description : Description, or (layers, vocab_size)
+    dtype, seed
+        As in `RNN`, and so are the settings.
+    """
+
+    __slots__ = ("network", "random", *TrainingOptions.__annotations__, "__weakref__")
+    network: Network
+    random: NDArray[np.uint64]
+    seq_length: int
+    batch_size: int
+    learning_rate: float
+    clip_value: float
+    initial_accumulator_value: float
+    n_threads: int
+
+    def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
+        random = make_random(seed)
+        self.network = Network(description, check_dtype(dtype))
+        self.random = random
+        for name in TrainingOptions.__annotations__:
+            setattr(self, name, settings[name])
+        self.network.memory.block[...] = self.initial_accumulator_value
+        _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("network", "random") and hasattr(self, name):
+            raise AttributeError(f"{name} is fixed; its arrays can be written in place")
+        try:
+            object.__setattr__(self, name, self._checked(name, value))
+        except AttributeError:
+            names = ", ".join(TrainingOptions.__annotations__)
+            raise AttributeError(f"{name!r} cannot be set: sizes are fixed, and the settings are {names}") from None
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name!r} cannot be deleted")
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """Return the value of a setting if it is valid, or raise TypeError or ValueError that names it."""
+        if name in ("seq_length", "batch_size"):
+            return check_integer(name, value, 1)
+        if name == "n_threads":
+            return check_integer(name, value, 1, 1024)
+        largest = float(np.finfo(self.network.dtype).max) if name != "network" else 0.0
+        if name == "learning_rate":
+            return check_number(name, value, above=0, maximum=largest)
+        if name == "clip_value":
+            return check_number(name, value, above=0, finite=False)
+        if name == "initial_accumulator_value":
+            return check_number(name, value, minimum=0, maximum=largest)
+        return value
