@@ -126,8 +126,8 @@ def test_padding_stays_zero(kernels):
     train_steps(rnn, training_workspace(rnn), np.tile(inputs, (20, 1)), np.tile(targets, (20, 1)))
     weights = rnn.network.weights
     padding = np.ones(weights.block.size, bool)
-    for start, rows, columns, ld in rnn.network.description.tensors.values():
-        padding[start : start + (rows or 1) * ld].reshape(-1, ld)[:, :columns] = False
+    for start, rows, columns, ld, _ in rnn.network.description.tensors.values():
+        padding[start : start + rows * ld].reshape(-1, ld)[:, :columns] = False
     assert padding.sum() == weights.block.size - rnn.network.description.n_parameters > 0
     assert not weights.block[padding].any()
 

@@ -11,7 +11,7 @@ cdef void _step(Workspace32 work, int x) noexcept nogil:
     work.inputs[0, 0] = x
     _states(work, 0, 1, 1)
     _carry(work, 1)
-    _output_forward(&work.plan.output, 0, 1, 0, 1, work.weights, work.hs, work.p)
+    _logits(work, 0, 1, 0, 1)
 
 
 cdef void _step_to_probabilities(Network* net, int x) noexcept nogil:
@@ -46,7 +46,7 @@ def use(functions):
 cdef Network network(net, work) except *:
     if not isinstance(work, Workspace32) or (<Workspace>work).network is not net or (<Workspace>work).B != 1:
         raise ValueError("network needs a network of float32 and a workspace of its own for one stream: net.workspace(1, 1)")
-    return Network(V=(<Workspace>work).plan.output.V, p=&(<Workspace32>work).p[0, 0, 0], work=<void*>work)
+    return Network(V=(<Workspace>work).plan.V, p=&(<Workspace32>work).p[0, 0, 0], work=<void*>work)
 
 
 cdef void step(Network* net, int x) noexcept nogil:

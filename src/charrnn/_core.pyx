@@ -10,14 +10,14 @@ The rule that makes the same bits at every vector width: vectorise across output
 fused multiply-adds in a fixed order; where a sum must run along a row (softmax), it has LANES partial sums, whatever the machine has.
 
 This file is the table of contents; each room has forward and backward side by side. In the rooms are `noexcept nogil` kernels on
-memoryviews, one layer at a time, which allocate nothing, raise nothing and trust their arguments; a `LayerPlan` or `OutputPlan` says where
-the arrays of a layer lie in the block of weights, and which columns of a row of states are its units. Kernels that work on streams take
-those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that threads can share a step: they split outputs, never a sum.
+memoryviews, one layer at a time, which allocate nothing, raise nothing and trust their arguments; a `Matrix` says where it lies in the
+block of weights. Kernels that work on streams take those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that
+threads can share a step: they split outputs, never a sum.
 """
 
 from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, normal, real, root, tanh, uniform
 from charrnn._network cimport (
-    IGNORED, LANES, LOOK_BACK, RNN, AnyWorkspace, LayerPlan, OutputPlan, Parameters, Workspace, Workspace32, Workspace64,
+    IGNORED, LANES, LOOK_BACK, RNN, AnyWorkspace, LayerPlan, Matrix, Parameters, Plan, Workspace, Workspace32, Workspace64,
     check_array, check_ids,
 )
 
@@ -31,9 +31,10 @@ cdef extern from "_cpu.h":
     int charrnn_cpu_level()
 
 include "charrnn/_linalg.pxi"        # products of matrices in register tiles, on pointers
-include "charrnn/_input.pxi"         # a layer's input: characters, or the states of the layer below
+include "charrnn/_input.pxi"         # characters into the first layer
+include "charrnn/_dense.pxi"         # layers without recurrence
 include "charrnn/_rnn.pxi"           # the vanilla cell
-include "charrnn/_output.pxi"        # logits, softmax, loss
+include "charrnn/_softmax.pxi"       # probabilities and loss
 include "charrnn/_optimizer.pxi"     # clip, Adagrad
 include "charrnn/_threads.pxi"       # threads that share a step
 include "charrnn/_steps.pxi"         # whole steps: they walk the layers

@@ -7,29 +7,22 @@
 def init_normal(AnyWorkspace work, double scale, random):
     """Fill the matrices of the network with normal numbers of standard deviation scale, row by row; random (1,) of uint64 moves on."""
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))
-    cdef OutputPlan* output = &work.plan.output
-    cdef LayerPlan* layer
-    for i in range(work.plan.n_layers):
-        layer = &work.plan.layers[i]
-        _init_matrix(work, layer.Wxh, layer.inputs, layer.units, layer.ld, scale, &states[0])
-        _init_matrix(work, layer.Whh, layer.units, layer.units, layer.ld, scale, &states[0])
-    _init_matrix(work, output.Why, output.units, output.V, output.ld, scale, &states[0])
-    random[...] = states
-
-
-cdef void _init_matrix(
-    AnyWorkspace work, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, double scale, unsigned long long* random,
-) noexcept:
+    cdef Matrix* matrix
     cdef Py_ssize_t i, j
-    for i in range(rows):
-        for j in range(columns):
-            work.weights[start + i * ld + j] = scale * normal(random)
+    for number in range(work.plan.n_matrices):
+        matrix = &work.plan.matrices[number]
+        if matrix.bias:
+            continue
+        for i in range(matrix.rows):
+            for j in range(matrix.columns):
+                work.weights[matrix.start + i * matrix.ld + j] = scale * normal(&states[0])
+    random[...] = states
 
 
 def evaluate(AnyWorkspace work, inputs, targets):
     """Run windows of work's length over inputs (N, B), carrying the state; return the loss of each target, float64 (N, B)."""
-    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
-    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (x.shape[0], work.B))
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
     cdef double[:, ::1] nll = np.empty((x.shape[0], work.B))
     cdef Py_ssize_t window, start, rows
     cdef double total = 0
@@ -48,33 +41,33 @@ def evaluate(AnyWorkspace work, inputs, targets):
 
 def following(AnyWorkspace work, targets):
     """Return the probabilities (B, V) of what follows the state, which stays, and the loss of targets (B,), float64 (B,)."""
-    cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (work.B,))
+    cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))
     cdef double[::1] nll = np.empty(work.B)
     cdef Py_ssize_t b
     cdef double total = 0
     with nogil:
-        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        _logits(work, 0, work.B, 0, 1)
         for b in range(work.B):
-            nll[b] = _softmax(work.plan.output.V, &work.p[0, b, 0], y[b])
+            nll[b] = _softmax(work.plan.V, &work.p[0, b, 0], y[b])
             total += nll[b]
     _check_possible(total)
-    return np.array(work.p[0, :, :work.plan.output.V]), np.asarray(nll)
+    return np.array(work.p[0, :, :work.plan.V]), np.asarray(nll)
 
 
 def window(AnyWorkspace work, inputs):
     """Run inputs (at most T, B) from the state, which stays; return the states (rows + 1, B, width) and the logits (rows, B, V)."""
-    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T)
     with nogil:
         _load(work, x, x, 0, rows)
         _states(work, 0, work.B, rows)
-        _output_forward(&work.plan.output, 0, work.B, 1, rows, work.weights, work.hs, work.p)
-    return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.output.V])
+        _logits(work, 0, work.B, 1, rows)
+    return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.V])
 
 
 def softmax(AnyWorkspace work, logits):
     """Return the probabilities of logits (at most T, B, V), in work's dtype."""
-    cdef const double[:, :, ::1] x = check_array("logits", logits, "float64", (None, work.B, work.plan.output.V))
+    cdef const double[:, :, ::1] x = check_array("logits", logits, "float64", (None, work.B, work.plan.V))
     cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v
     cdef double wrong = 0
     for t in range(rows):
@@ -83,7 +76,7 @@ def softmax(AnyWorkspace work, logits):
                 work.p[t, b, v] = x[t, b, v]
             wrong += _softmax(x.shape[2], &work.p[t, b, 0], IGNORED)
     _check_possible(wrong)
-    return np.array(work.p[:rows, :, :work.plan.output.V])
+    return np.array(work.p[:rows, :, :work.plan.V])
 
 
 def backward(AnyWorkspace work, inputs, targets, states, probabilities):
@@ -91,15 +84,15 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
     and after each character and the probabilities (rows, B, V), as `Parameters`.
     """
     _check_training(work)
-    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v, i
-    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (rows, work.B))
-    cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.output.V))
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
+    cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
     units = work.network.description.units
     np.asarray(work.hs)[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
     for t in range(rows):
         for b in range(work.B):
-            for v in range(work.plan.output.ld):
+            for v in range(work.p.shape[2]):
                 work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
     with nogil:
         _load(work, x, y, 0, rows)
@@ -130,8 +123,8 @@ def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, doub
     Return the loss of each, summed over T and B: fewer than N / length means that the next step diverged, and was not applied.
     """
     _check_training(work)
-    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.output.V, (None, work.B))
-    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.output.V, (x.shape[0], work.B))
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
     cdef Py_ssize_t T = check_integer("length", length, 1, work.T), done
     cdef double[::1] losses = np.empty((x.shape[0] + T - 1) // T)
     cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 1, STREAMS, NULL)
@@ -150,7 +143,7 @@ def sample(
     random (B,) of uint64 holds generator states, which move on; allowed (V,) of int8 tells what may be drawn; past (m, B) has the ids
     before, for no_repeat.
     """
-    cdef Py_ssize_t V = work.plan.output.V, first
+    cdef Py_ssize_t V = work.plan.V, first
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (work.B,))
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
     cdef bint restricted = _check_allowed(mask)
@@ -178,7 +171,7 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
 
     Return the ids and which text each extends, int32 (n, B), and the new scores and ended.
     """
-    cdef Py_ssize_t V = work.plan.output.V
+    cdef Py_ssize_t V = work.plan.V
     cdef double[::1] old_scores = check_array("scores", scores, "float64", (work.B,)), new_scores = old_scores.copy()
     cdef signed char[::1] old_ended = check_array("ended", ended, "int8", (work.B,)), new_ended = old_ended.copy()
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))

@@ -219,11 +219,6 @@ cdef void _products(
         _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc)
 
 
-cdef void _sum_rows(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t width, real* out) noexcept nogil:
-    """out[j] = sum over i of A[i, j]."""
-    cdef Py_ssize_t i, j
-    for j in range(width):
-        out[j] = 0
-    for i in range(rows):
-        for j in range(width):
-            out[j] += A[i * lda + j]
+cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
+    """Where number part of the parts of n begins: at multiples of LANES, so that the transposes of parts are whole blocks."""
+    return min(n, (n + LANES * parts - 1) // (LANES * parts) * LANES * part)

@@ -3,38 +3,36 @@
 cdef enum:
     LANES = 16            # leading dimensions are multiples of it; partial sums along a row
     MAX_LAYERS = 16
+    MAX_MATRICES = 3 * MAX_LAYERS + 2
     IGNORED = -1          # as a target: no character, counts nothing
     LOOK_BACK = 4096      # how far back a repetition is looked for
 
 cdef enum:                # the cells: a name in _network.CELLS, a room of kernels, a line in _steps.pxi
     RNN = 0
 
+cdef struct Matrix:
+    Py_ssize_t start      # in a block of parameters
+    Py_ssize_t rows       # 1 of a bias
+    Py_ssize_t columns
+    Py_ssize_t ld         # columns with padding, the leading dimension
+    Py_ssize_t transposed # where its transposed copy begins in their block
+    Py_ssize_t ldt        # leading dimension of that, 0 if there is none
+    bint bias
+
 cdef struct LayerPlan:
     int cell
-    Py_ssize_t inputs     # V, or the units of the layer below
-    Py_ssize_t units      # H
-    Py_ssize_t ld         # Hp: units with padding, the leading dimension of its matrices
     Py_ssize_t column     # of a row of states: where its units begin
-    Py_ssize_t below      # where the units of the layer below begin; -1 if the input is a character
-    Py_ssize_t Wxh, Whh, bh     # where (inputs, ld), (units, ld), (ld,) begin in a block of parameters
-    Py_ssize_t WxhT, WhhT       # where (units, ld of below), (units, ld) begin in the block of transposed copies
-
-cdef struct OutputPlan:
-    Py_ssize_t units      # of the last layer
-    Py_ssize_t column     # where they begin in a row of states
-    Py_ssize_t V
-    Py_ssize_t ld         # Vp
-    Py_ssize_t Why, by    # (units, ld), (ld,)
-    Py_ssize_t WhyT       # (V, ld of the last layer)
+    int Wxh, Whh, bh      # numbers of matrices: (inputs, H), (H, H), (H,)
 
 cdef struct Plan:
-    int n_layers
+    Py_ssize_t V
+    int n_layers, n_matrices
     LayerPlan layers[MAX_LAYERS]
-    OutputPlan output
-    Py_ssize_t width      # of a row of states: the ld of all layers
-    Py_ssize_t size       # numbers in a block of parameters
-    Py_ssize_t transposed_size
-    Py_ssize_t largest_ld       # of a row of states, or of logits
+    Matrix matrices[MAX_MATRICES]
+    int Why, by           # (H, V), (V,)
+    Py_ssize_t width      # of a row of states: the units of all layers, each with padding
+    Py_ssize_t size, transposed_size    # of blocks, in numbers
+    Py_ssize_t largest_ld # of a row of states, or of logits
 
 
 cdef class Description:
@@ -44,6 +42,7 @@ cdef class Description:
     cdef readonly object tensors
     cdef readonly object operations
     cdef readonly object n_parameters
+    cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt)
 
 cdef class Memory:
     cdef void* allocated

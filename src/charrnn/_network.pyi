@@ -20,7 +20,7 @@ class Layer(NamedTuple):
 class Description:
     layers: tuple[Layer, ...]
     vocab_size: int
-    tensors: Mapping[str, tuple[int, int | None, int, int]]
+    tensors: Mapping[str, tuple[int, int, int, int, bool]]
     operations: int
     n_parameters: int
     units: NDArray[np.intp]

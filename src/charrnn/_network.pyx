@@ -53,7 +53,7 @@ cdef class Description:
     Attributes
     ----------
     tensors : mapping
-        Where each array lies in a block of parameters, by name: (start, rows, columns, ld); rows is None for a bias. Row i of a matrix
+        Where each array lies in a block of parameters, by name: (start, rows, columns, ld, whether it is a bias). Row i of a matrix
         holds the weights that leave unit or character i. The names of layers above the first have its number.
     operations : int
         Floating-point operations to take one character in and predict the next.
@@ -65,54 +65,43 @@ cdef class Description:
         cdef Plan* plan = &self.plan
         cdef LayerPlan* layer
         self.layers = tuple([_check_layer(cell, units) for cell, units in layers])
-        self.vocab_size = check_integer("vocab_size", vocab_size, 1, 0x110000)
+        self.vocab_size = plan.V = check_integer("vocab_size", vocab_size, 1, 0x110000)
         plan.n_layers = check_integer("the number of layers", len(self.layers), 1, MAX_LAYERS)
-        for i in range(plan.n_layers):
+        names, below = [], 0
+        for i, (cell, units) in enumerate(self.layers):
             layer = &plan.layers[i]
-            layer.cell, layer.units = CELLS[self.layers[i].cell], self.layers[i].units
-            layer.inputs, layer.below = (self.layers[i - 1].units, plan.layers[i - 1].column) if i else (self.vocab_size, -1)
-            layer.ld, layer.column = _padded(layer.units), plan.width
-            layer.Wxh = plan.size
-            layer.Whh = layer.Wxh + layer.inputs * layer.ld
-            layer.bh = layer.Whh + layer.units * layer.ld
-            plan.size = layer.bh + layer.ld
-            layer.WxhT = plan.transposed_size
-            layer.WhhT = layer.WxhT + (layer.units * plan.layers[i - 1].ld if i else 0)
-            plan.transposed_size = layer.WhhT + layer.units * layer.ld
-            plan.width += layer.ld
-        plan.output.units, plan.output.column, plan.output.V = layer.units, layer.column, self.vocab_size
-        plan.output.ld = _padded(self.vocab_size)
-        plan.output.Why = plan.size
-        plan.output.by = plan.output.Why + layer.units * plan.output.ld
-        plan.size = plan.output.by + plan.output.ld
-        plan.output.WhyT = plan.transposed_size
-        plan.transposed_size += self.vocab_size * layer.ld
-        plan.largest_ld = max(plan.width, plan.output.ld)
-        self.tensors = MappingProxyType(self._places())
-        # A row of the first Wxh is looked up, biases are added; the other weights are multiplied and added.
-        multiplied = [rows * columns for name, (_, rows, columns, _) in self.tensors.items() if rows is not None and name != "Wxh"]
-        self.operations = 2 * sum(multiplied)
-        self.n_parameters = sum([(rows or 1) * columns for _, rows, columns, _ in self.tensors.values()])
-
-    def _places(self):
-        cdef LayerPlan* layer
-        matrices, biases = {}, {}
-        for i in range(self.plan.n_layers):
-            layer = &self.plan.layers[i]
+            layer.cell, layer.column = CELLS[cell], plan.width
             number = str(i + 1) if i else ""
-            matrices["Wxh" + number] = (layer.Wxh, layer.inputs, layer.units, layer.ld)
-            matrices["Whh" + number] = (layer.Whh, layer.units, layer.units, layer.ld)
-            biases["bh" + number] = (layer.bh, None, layer.units, layer.ld)
-        matrices["Why"] = (self.plan.output.Why, self.plan.output.units, self.plan.output.V, self.plan.output.ld)
-        biases["by"] = (self.plan.output.by, None, self.plan.output.V, self.plan.output.ld)
-        return matrices | biases
+            layer.Wxh = self.add(self.layers[i - 1].units if i else plan.V, units, below)
+            layer.Whh = self.add(units, units, _padded(units))
+            layer.bh = self.add(0, units, 0)
+            names += ["Wxh" + number, "Whh" + number, "bh" + number]
+            below = _padded(units)
+            plan.width += below
+        plan.Why, plan.by = self.add(units, plan.V, below), self.add(0, plan.V, 0)
+        plan.largest_ld = max(plan.width, _padded(plan.V))
+        matrices = [plan.matrices[i] for i in range(plan.n_matrices)]
+        places = zip([*names, "Why", "by"], [(m["start"], m["rows"], m["columns"], m["ld"], m["bias"]) for m in matrices])
+        self.tensors = MappingProxyType(dict(sorted(places, key=lambda item: item[1][4])))  # matrices first, as in files since version 1
+        # A row of the first Wxh is looked up, biases are added; the other weights are multiplied and added.
+        self.operations = 2 * sum([m["rows"] * m["columns"] for m in matrices[1:] if not m["bias"]])
+        self.n_parameters = sum([m["rows"] * m["columns"] for m in matrices])
+
+    cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt):
+        """Give a matrix (a bias, if rows is 0) the next places, and its transposed copy if it has an ldt; return its number."""
+        cdef Matrix* matrix = &self.plan.matrices[self.plan.n_matrices]
+        matrix.bias = rows == 0
+        matrix.rows, matrix.columns, matrix.ld, matrix.ldt = max(1, rows), columns, _padded(columns), ldt
+        matrix.start, matrix.transposed = self.plan.size, self.plan.transposed_size
+        self.plan.size += matrix.rows * matrix.ld
+        self.plan.transposed_size += columns * ldt
+        self.plan.n_matrices += 1
+        return self.plan.n_matrices - 1
 
     @property
     def units(self):
         """The columns of a row of states that are units of a layer, not padding: an array of indices."""
-        layers = [np.arange(self.plan.layers[i].units) + self.plan.layers[i].column for i in range(self.plan.n_layers)]
-        return np.concatenate(layers)
-
+        return np.concatenate([np.arange(units) + self.plan.layers[i].column for i, (_, units) in enumerate(self.layers)])
 
     def __eq__(self, other):
         return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
@@ -169,24 +158,8 @@ cdef class Memory:
         buffer.len = self.shape[0] * self.strides[0]
 
     cdef view(self):
-        """A NumPy array of this memory."""
-        return np.asarray(_View(self))
-
-
-@cython.final
-cdef class _View:
-    """What an array of NumPy has as its base: it keeps the memory alive, and cannot be made to let it go, as a memoryview can."""
-
-    cdef Memory memory
-
-    def __cinit__(self, Memory memory not None):
-        self.memory = memory
-
-    @property
-    def __array_interface__(self):
-        cdef Memory memory = self.memory
-        shape = tuple([memory.shape[i] for i in range(memory.ndim)])
-        return {"version": 3, "shape": shape, "typestr": memory.dtype.str, "data": (<uintptr_t>memory.start, False)}
+        """An array of NumPy whose base is this memory itself: it cannot be made to let it go, as a memoryview can."""
+        return np.ndarray([self.shape[i] for i in range(self.ndim)], self.dtype, self)
 
 
 @cython.final
@@ -204,11 +177,11 @@ cdef class Parameters:
 
     def views(self):
         """Return the arrays without their padding, by name: views (rows, columns) and (columns,)."""
-        block = self.block
-        return {
-            name: block[start:start + columns] if rows is None else block[start:start + rows * ld].reshape(rows, ld)[:, :columns]
-            for name, (start, rows, columns, ld) in self.description.tensors.items()
-        }
+        views = {}
+        for name, (start, rows, columns, ld, bias) in self.description.tensors.items():
+            view = self.block[start:start + rows * ld].reshape(rows, ld)[:, :columns]
+            views[name] = view[0] if bias else view
+        return views
 
     def copy_from(self, Parameters other not None):
         """Take over the values of other, which is of the same description, but for the padding."""
@@ -301,7 +274,7 @@ cdef _fill(AnyWorkspace work, dtype):
     work.states = Memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
     work.z = Memory((work.T, work.B, plan.width), dtype)
-    work.p = Memory((work.T, work.B, plan.output.ld), dtype)
+    work.p = Memory((work.T, work.B, _padded(plan.V)), dtype)
     if work.training:
         work.memory = work.network.memory.numbers
         work.gradient, work.transposed = Memory((plan.size,), dtype), Memory((plan.transposed_size,), dtype)

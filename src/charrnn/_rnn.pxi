@@ -3,19 +3,18 @@
 # h_t = tanh(z_t + h_(t-1) Whh), with z_t from the input
 
 cdef void _rnn_forward(
-    const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T,
-    const real[::1] weights,
-    real[:, :, ::1] hs,                  # (T + 1, B, width); hs[0] is the state before, hs[t + 1] the state after character t
+    const Matrix* Whh, Py_ssize_t k, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, const real[::1] weights,
+    real[:, :, ::1] hs,                  # (T + 1, B, width), the layer's from column k on; hs[0] is the state before
     const real[:, :, ::1] z,             # (T, B, width)
 ) noexcept nogil:
-    cdef Py_ssize_t width = hs.shape[2], H = layer.units, k = layer.column, t, b
+    cdef Py_ssize_t width = hs.shape[2], H = Whh.rows, t, b
     for t in range(T):
         _product(
-            b1 - b0, _lanes(H), H, &hs[t, b0, k], width, 1, &weights[layer.Whh], layer.ld, &z[t, b0, k], width,
-            &hs[t + 1, b0, k], width, t % 2,
+            b1 - b0, _lanes(H), H, &hs[t, b0, k], width, 1, &weights[Whh.start], Whh.ld, &z[t, b0, k], width, &hs[t + 1, b0, k], width,
+            t % 2,
         )
         for b in range(b0, b1):
-            _tanh_row(layer.ld, &hs[t + 1, b, k])
+            _tanh_row(Whh.ld, &hs[t + 1, b, k])
 
 
 cdef void _tanh_row(Py_ssize_t n, real* x) noexcept nogil:
@@ -27,38 +26,23 @@ cdef void _tanh_row(Py_ssize_t n, real* x) noexcept nogil:
 # dz_t = (1 - h_t^2) dh_t;  dh_(t-1) += dz_t Whh^T
 
 cdef void _rnn_backward(
-    const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T,
-    const real[::1] transposed, const real[:, :, ::1] hs,
+    const Matrix* Whh, Py_ssize_t k, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, const real[::1] transposed, const real[:, :, ::1] hs,
     const real[:, :, ::1] dh,            # (T, B, width) from above
     real[:, :, ::1] dz,                  # (T, B, width)
 ) noexcept nogil:
-    cdef Py_ssize_t width = hs.shape[2], H = layer.units, k = layer.column, t, b
+    cdef Py_ssize_t width = hs.shape[2], H = Whh.rows, t, b
     for b in range(b0, b1):
-        _tanh_backward(layer.ld, &hs[T, b, k], &dh[T - 1, b, k], &dz[T - 1, b, k])
+        _tanh_backward(Whh.ld, &hs[T, b, k], &dh[T - 1, b, k], &dz[T - 1, b, k])
     for t in range(T - 1, 0, -1):
         _product(
-            b1 - b0, _lanes(H), H, &dz[t, b0, k], width, 1, &transposed[layer.WhhT], layer.ld, &dh[t - 1, b0, k], width,
+            b1 - b0, _lanes(H), H, &dz[t, b0, k], width, 1, &transposed[Whh.transposed], Whh.ldt, &dh[t - 1, b0, k], width,
             &dz[t - 1, b0, k], width, t % 2,
         )
         for b in range(b0, b1):
-            _tanh_backward(layer.ld, &hs[t, b, k], &dz[t - 1, b, k], &dz[t - 1, b, k])
+            _tanh_backward(Whh.ld, &hs[t, b, k], &dz[t - 1, b, k], &dz[t - 1, b, k])
 
 
 cdef void _tanh_backward(Py_ssize_t n, const real* h, const real* dh, real* dz) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
         dz[j] = fma(-h[j], h[j], <real>1) * dh[j]
-
-
-# dWhh = sum h_(t-1)^T dz_t
-
-cdef void _rnn_gradient(
-    const LayerPlan* layer, Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T,
-    const real[:, :, ::1] hs, const real[:, :, ::1] dz, const real[::1] zeros, real[::1] gradient,
-) noexcept nogil:
-    cdef Py_ssize_t B = hs.shape[1], width = hs.shape[2]
-    if j0 < j1:
-        _product(
-            j1 - j0, _lanes(layer.units), T * B, &hs[0, 0, layer.column + j0], 1, width, &dz[0, 0, layer.column], width, &zeros[0], 0,
-            &gradient[layer.Whh + j0 * layer.ld], layer.ld,
-        )

@@ -178,10 +178,10 @@ cdef bint _sample(
     signed char[::1] left, const Controls* controls,
 ) noexcept nogil:
     """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back; False where there are no probabilities."""
-    cdef Py_ssize_t t, b, V = work.plan.output.V
+    cdef Py_ssize_t t, b, V = work.plan.V
     cdef const signed char* mask
     for t in range(first, ids.shape[0]):
-        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        _logits(work, 0, work.B, 0, 1)
         for b in range(work.B):
             mask = &allowed[0]
             if controls.no_repeat and _exclude_repeats(ids, t, b, controls.no_repeat, V, mask, &left[0]):
@@ -200,9 +200,9 @@ cdef bint _search(
     double[::1] scores, double[::1] new_scores, signed char[::1] ended, signed char[::1] new_ended,
 ) noexcept nogil:
     """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
-    cdef Py_ssize_t t, w, j, V = work.plan.output.V
+    cdef Py_ssize_t t, w, j, V = work.plan.V
     for t in range(ids.shape[0]):
-        _output_forward(&work.plan.output, 0, work.B, 0, 1, work.weights, work.hs, work.p)
+        _logits(work, 0, work.B, 0, 1)
         if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0]):
             return False
         for w in range(work.B):

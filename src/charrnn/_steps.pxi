@@ -1,20 +1,15 @@
 # Whole steps of a workspace: they walk the layers of its network. Part of _core.pyx.
 #
-# The table of cells: what each does forward, backward, and for the gradient by its recurrent weights.
+# The table of cells: what each does forward and backward.
 
 cdef void _cell_forward(AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_forward(layer, b0, b1, T, work.weights, work.hs, work.z)
+        _rnn_forward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, T, work.weights, work.hs, work.z)
 
 
 cdef void _cell_backward(AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_backward(layer, b0, b1, T, work.transposed, work.hs, work.z, work.dz)
-
-
-cdef void _cell_gradient(AnyWorkspace work, const LayerPlan* layer, Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T) noexcept nogil:
-    if layer.cell == RNN:
-        _rnn_gradient(layer, j0, j1, T, work.hs, work.dz, work.zeros, work.gradient)
+        _rnn_backward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, T, work.transposed, work.hs, work.z, work.dz)
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
@@ -30,22 +25,38 @@ cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targ
 
 cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
     """Lead the states of some streams through the first T characters of the window."""
+    cdef const Plan* plan = &work.plan
     cdef const LayerPlan* layer
+    cdef const Matrix* Wxh
+    cdef const Matrix* bh
     cdef int i
-    for i in range(work.plan.n_layers):
-        layer = &work.plan.layers[i]
-        _input_forward(layer, b0, b1, T, work.inputs, work.weights, work.hs, work.z)
+    for i in range(plan.n_layers):
+        layer = &plan.layers[i]
+        Wxh, bh = &plan.matrices[layer.Wxh], &plan.matrices[layer.bh]
+        if i == 0:
+            _input_forward(Wxh, bh, b0, b1, T, work.inputs, work.weights, work.z)
+        else:
+            _dense_forward(Wxh, bh, b0, b1, T, work.weights, work.hs, 1, plan.layers[i - 1].column, work.z, layer.column)
         _cell_forward(work, layer, b0, b1, T)
+
+
+cdef void _logits(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t T) noexcept nogil:
+    """p = the logits of what follows T states, from number first on."""
+    cdef const Plan* plan = &work.plan
+    _dense_forward(
+        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, T, work.weights, work.hs, first, plan.layers[plan.n_layers - 1].column,
+        work.p, 0,
+    )
 
 
 cdef void _forward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
     """Run streams of the window: states, probabilities, and the loss of each target, NaN where there are no probabilities."""
     cdef Py_ssize_t t, b
     _states(work, b0, b1, T)
-    _output_forward(&work.plan.output, b0, b1, 1, T, work.weights, work.hs, work.p)
+    _logits(work, b0, b1, 1, T)
     for t in range(T):
         for b in range(b0, b1):
-            work.nll[t, b] = _softmax(work.plan.output.V, &work.p[t, b, 0], work.targets[t, b])
+            work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
@@ -54,20 +65,22 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
     p becomes the gradient by the logits, z the one by the states, dz the one by the sums before tanh: all that the gradients by the
     weights are made of.
     """
-    cdef const LayerPlan* layer
-    cdef Py_ssize_t t, b
-    cdef int i, last = work.plan.n_layers - 1
+    cdef const Plan* plan = &work.plan
+    cdef Py_ssize_t t, b, above = 0
+    cdef int i, W = plan.Why
     cdef bint bounded = True
     for t in range(T):
         for b in range(b0, b1):
-            _softmax_backward(_lanes(work.plan.output.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
-    _output_backward(&work.plan.output, b0, b1, T, work.plan.layers[last].ld, work.transposed, work.p, work.zeros, work.z)
-    for i in range(last, -1, -1):
-        layer = &work.plan.layers[i]
-        _cell_backward(work, layer, b0, b1, T)
-        _input_backward(layer, b0, b1, T, work.plan.layers[max(0, i - 1)].ld, work.transposed, work.dz, work.zeros, work.z)
+            _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
+    for i in range(plan.n_layers - 1, -1, -1):
+        if i == plan.n_layers - 1:
+            _dense_backward(&plan.matrices[W], b0, b1, T, work.transposed, work.zeros, work.p, 0, work.z, plan.layers[i].column)
+        else:
+            _dense_backward(&plan.matrices[W], b0, b1, T, work.transposed, work.zeros, work.dz, above, work.z, plan.layers[i].column)
+        _cell_backward(work, &plan.layers[i], b0, b1, T)
+        W, above = plan.layers[i].Wxh, plan.layers[i].column
     for t in range(T):
-        bounded = bounded and _is_bounded((b1 - b0) * work.plan.width, &work.dz[t, b0, 0])
+        bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0])
     return bounded
 
 
@@ -100,31 +113,44 @@ cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept 
 
 # ------------------------------------------------------------------------------------------------------------------ weights
 
-cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
-    """Where number part of the parts of n begins: at multiples of LANES, so that the transposes of parts are whole blocks."""
-    return min(n, (n + LANES * parts - 1) // (LANES * parts) * LANES * part)
-
-
 cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts) noexcept nogil:
-    """One part of the gradient: some rows of each matrix, in part 0 the biases too."""
-    cdef const LayerPlan* layer
-    cdef const OutputPlan* output = &work.plan.output
-    cdef Py_ssize_t width = work.plan.width, n
+    """One part of the gradient: some rows of each matrix, a bias is one row."""
+    cdef const Plan* plan = &work.plan
+    cdef const Matrix* W
+    cdef Py_ssize_t k = 0, below
     cdef int i
-    for i in range(work.plan.n_layers):
-        layer = &work.plan.layers[i]
-        n = layer.inputs
-        _input_gradient(
-            layer, _share(n, part, parts), _share(n, part + 1, parts), T, work.inputs, work.hs, work.dz, work.zeros, work.gradient, work.used,
-        )
-        n = layer.units
-        _cell_gradient(work, layer, _share(n, part, parts), _share(n, part + 1, parts), T)
+    for i in range(plan.n_layers):
+        below, k = k, plan.layers[i].column
+        W = &plan.matrices[plan.layers[i].Wxh]
+        if i == 0:
+            _input_gradient(W, part, parts, T, work.inputs, work.dz, work.gradient, work.used)
+        else:
+            _dense_gradient(W, part, parts, T, work.hs, 1, below, work.dz, k, work.zeros, work.gradient)
+        _dense_gradient(&plan.matrices[plan.layers[i].Whh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient)
         if part == 0:
-            _sum_rows(&work.dz[0, 0, layer.column], width, T * work.B, layer.ld, &work.gradient[layer.bh])
-    n = output.units
-    _output_gradient(output, _share(n, part, parts), _share(n, part + 1, parts), T, work.hs, work.p, work.zeros, work.gradient)
+            _bias_gradient(&plan.matrices[plan.layers[i].bh], T, work.dz, k, work.gradient)
+    _dense_gradient(&plan.matrices[plan.Why], part, parts, T, work.hs, 1, k, work.p, 0, work.zeros, work.gradient)
     if part == 0:
-        _sum_rows(&work.p[0, 0, 0], output.ld, T * work.B, output.ld, &work.gradient[output.by])
+        _bias_gradient(&plan.matrices[plan.by], T, work.p, 0, work.gradient)
+
+
+cdef void _learn(AnyWorkspace work, Py_ssize_t T, int part, int parts, double rate, double clip) noexcept nogil:
+    """Gradient, clip, Adagrad and transposed copies of one part of the weights."""
+    cdef const Matrix* W
+    cdef Py_ssize_t j0, j1, v
+    cdef int i
+    _gradient(work, T, part, parts)
+    for i in range(work.plan.n_matrices):
+        W = &work.plan.matrices[i]
+        j0, j1 = _share(W.rows, part, parts), _share(W.rows, part + 1, parts)
+        if i != work.plan.layers[0].Wxh:
+            _update(work, W.start + j0 * W.ld, (j1 - j0) * W.ld, rate, clip)
+            continue
+        for v in range(j0, j1):          # the rows of other characters have gradient 0, and stay as they are
+            if work.used[v]:
+                work.used[v] = 0
+                _update(work, W.start + v * W.ld, W.ld, rate, clip)
+    _transpose_weights(work, part, parts)
 
 
 cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate, double clip) noexcept nogil:
@@ -133,56 +159,16 @@ cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate
         _adagrad(n, &work.weights[start], &work.memory[start], &work.gradient[start], rate, clip)
 
 
-cdef void _learn(AnyWorkspace work, Py_ssize_t T, int part, int parts, double rate, double clip) noexcept nogil:
-    """Gradient, update and transposed copies of one part of the weights."""
-    cdef const LayerPlan* layer
-    cdef const OutputPlan* output = &work.plan.output
-    cdef Py_ssize_t j0, j1, v
-    cdef int i
-    _gradient(work, T, part, parts)
-    for i in range(work.plan.n_layers):
-        layer = &work.plan.layers[i]
-        j0, j1 = _share(layer.units, part, parts), _share(layer.units, part + 1, parts)
-        _update(work, layer.Whh + j0 * layer.ld, (j1 - j0) * layer.ld, rate, clip)
-        j0, j1 = _share(layer.inputs, part, parts), _share(layer.inputs, part + 1, parts)
-        if layer.below >= 0:
-            _update(work, layer.Wxh + j0 * layer.ld, (j1 - j0) * layer.ld, rate, clip)
-        else:                            # rows of other characters have gradient 0, and stay as they are
-            for v in range(j0, j1):
-                if work.used[v]:
-                    work.used[v] = 0
-                    _update(work, layer.Wxh + v * layer.ld, layer.ld, rate, clip)
-        if part == 0:
-            _update(work, layer.bh, layer.ld, rate, clip)
-    j0, j1 = _share(output.units, part, parts), _share(output.units, part + 1, parts)
-    _update(work, output.Why + j0 * output.ld, (j1 - j0) * output.ld, rate, clip)
-    if part == 0:
-        _update(work, output.by, output.ld, rate, clip)
-    _transpose_weights(work, part, parts)
-
-
 cdef void _transpose_weights(AnyWorkspace work, int part, int parts) noexcept nogil:
     """Make the transposed copies fit the weights, for one part of the rows."""
-    cdef const LayerPlan* layer
-    cdef const OutputPlan* output = &work.plan.output
-    cdef Py_ssize_t below_ld = 0
+    cdef const Matrix* W
+    cdef Py_ssize_t j0, j1
     cdef int i
-    for i in range(work.plan.n_layers):
-        layer = &work.plan.layers[i]
-        if layer.below >= 0:
-            _transpose_part(work, layer.Wxh, layer.ld, layer.inputs, layer.units, layer.WxhT, below_ld, part, parts)
-        _transpose_part(work, layer.Whh, layer.ld, layer.units, layer.units, layer.WhhT, layer.ld, part, parts)
-        below_ld = layer.ld
-    _transpose_part(work, output.Why, output.ld, output.units, output.V, output.WhyT, below_ld, part, parts)
-
-
-cdef inline void _transpose_part(
-    AnyWorkspace work, Py_ssize_t start, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t to, Py_ssize_t ldt,
-    int part, int parts,
-) noexcept nogil:
-    cdef Py_ssize_t j0 = _share(rows, part, parts), j1 = _share(rows, part + 1, parts)
-    if j0 < j1:
-        _transpose(&work.weights[start + j0 * ld], ld, j1 - j0, columns, &work.transposed[to + j0], ldt)
+    for i in range(work.plan.n_matrices):
+        W = &work.plan.matrices[i]
+        j0, j1 = _share(W.rows, part, parts), _share(W.rows, part + 1, parts)
+        if W.ldt and j0 < j1:
+            _transpose(&work.weights[W.start + j0 * W.ld], W.ld, j1 - j0, W.columns, &work.transposed[W.transposed + j0], W.ldt)
 
 
 # ------------------------------------------------------------------------------------------------------------------ training

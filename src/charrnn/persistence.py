@@ -209,7 +209,7 @@ def _index(fingerprints: NDArray[Any] | None) -> RecordIndex | None:
 
 def _check_tensors(tensors: _Tensors, checkpoint: bool, description: Description, batch_size: int) -> None:
     """Raise ValueError if these are not the tensors of a model, or of a checkpoint, of this description."""
-    shapes = {name: (columns,) if rows is None else (rows, columns) for name, (_, rows, columns, _) in description.tensors.items()}
+    shapes = {name: (columns,) if bias else (rows, columns) for name, (_, rows, columns, _, bias) in description.tensors.items()}
     parts = ["", *(["memory."] if checkpoint else []), *(["best."] if checkpoint and "best.Whh" in tensors else [])]
     wanted = {part + name: shape for part in parts for name, shape in shapes.items()}
     if checkpoint:

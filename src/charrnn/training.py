@@ -253,8 +253,8 @@ def train(
 def _starting_weights(network: Network) -> str:
     """Return 16 digits that tell whether a training began with the same weights: of the arrays padded as version 0.1.0 had them."""
     padded = []
-    for name, (_, rows, columns, ld) in network.description.tensors.items():
-        array = np.full((rows or 1, ld), -1e30 if name == "by" else 0, network.dtype)
+    for name, (_, rows, columns, ld, _) in network.description.tensors.items():
+        array = np.full((rows, ld), -1e30 if name == "by" else 0, network.dtype)
         array[:, :columns] = network.weights.views()[name]
         padded.append(array)
     return persistence.sha256(*padded)[:16]

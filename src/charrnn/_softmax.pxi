@@ -1,48 +1,5 @@
-# The output layer, softmax and the loss. Part of _core.pyx.
+# Softmax and the loss. Part of _core.pyx.
 #
-# logits_t = by + h_t Why
-
-cdef void _output_forward(
-    const OutputPlan* output, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t T,
-    const real[::1] weights,
-    const real[:, :, ::1] hs,            # (T + 1, B, width), of which hs[first] to hs[first + T - 1]
-    real[:, :, ::1] logits,              # (T, B, Vp)
-) noexcept nogil:
-    _products(
-        b0, b1, hs.shape[1], T, _lanes(output.V), output.units, &hs[first, 0, output.column], hs.shape[2], &weights[output.Why], output.ld,
-        &weights[output.by], &logits[0, 0, 0], output.ld,
-    )
-
-
-# dh_t = dlogits_t Why^T
-
-cdef void _output_backward(
-    const OutputPlan* output, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Py_ssize_t below_ld,
-    const real[::1] transposed,
-    const real[:, :, ::1] dlogits,       # (T, B, Vp)
-    const real[::1] zeros,
-    real[:, :, ::1] dh,                  # (T, B, width)
-) noexcept nogil:
-    _products(
-        b0, b1, dh.shape[1], T, below_ld, output.V, &dlogits[0, 0, 0], output.ld, &transposed[output.WhyT], below_ld, &zeros[0],
-        &dh[0, 0, output.column], dh.shape[2],
-    )
-
-
-# dWhy = sum h_t^T dlogits_t
-
-cdef void _output_gradient(
-    const OutputPlan* output, Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t T,
-    const real[:, :, ::1] hs, const real[:, :, ::1] dlogits, const real[::1] zeros, real[::1] gradient,
-) noexcept nogil:
-    cdef Py_ssize_t B = hs.shape[1], width = hs.shape[2], ld = output.ld
-    if j0 < j1:
-        _product(
-            j1 - j0, _lanes(output.V), T * B, &hs[1, 0, output.column + j0], 1, width, &dlogits[0, 0, 0], ld, &zeros[0], 0,
-            &gradient[output.Why + j0 * ld], ld,
-        )
-
-
 # p = exp(logits - max) / sum;  nll = log(sum) - (logits[target] - max), in nats; target IGNORED counts nothing
 
 cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
