@@ -4,9 +4,9 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
 
-from . import _core as _baseline
+from . import _core as _baseline  # type: ignore[attr-defined]
 
 LEVELS: tuple[str, ...] = ("baseline", "v3", "v4")  # each includes the ones before it
 
@@ -31,8 +31,5 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
 
 
 isa: str = choose(os.environ.get("CHARRNN_ISA", ""), available())
-if TYPE_CHECKING:
-    core = _baseline  # every variant has the same doors
-else:
-    core = load(isa)
+core: Any = load(isa)  # its doors check what they are given
 _baseline.use(core.addresses())  # what other Cython code imports from _core

@@ -5,13 +5,13 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._network import Parameters, Workspace
+from ._network import Parameters
 from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
 from .network import Learner, Network, Real
@@ -52,7 +52,9 @@ class Budget:
     patience: float
 
     @classmethod
-    def check(cls, epochs: int | None, steps: int | None, seconds: float | None, patience: int | None) -> "Budget":
+    def check(
+        cls, epochs: int | None = None, steps: int | None = None, seconds: float | None = None, patience: int | None = None
+    ) -> "Budget":
         """Return a Budget of valid limits, or raise."""
         if epochs is None and steps is None and seconds is None:
             epochs = 10
@@ -112,73 +114,34 @@ class _Bar:
             self.bar.close()
 
 
-def fit(
-    learner: Learner,
-    stream: Stream,
-    *,
-    epochs: int | None = None,
-    steps: int | None = None,
-    seconds: float | None = None,
-    patience: int | None = None,
-    decay: float = 1.0,
-    threshold: float | None = None,
-    validation: Stream | None = None,
-    best: Parameters | None = None,
-    callback: Callback | None = None,
-    progress: bool | None = False,
-    history: History | None = None,
-    position: Position | None = None,
-    state: Real | None = None,
-    save: Callable[[Position, Real], None] | None = None,
-) -> History:
+def fit(learner: Learner, stream: Stream, *, history: History | None = None, progress: bool | None = False, **options: Any) -> History:
     """Train the network of a learner on stream until a budget is used up; return a History.
 
     Parameters
     ----------
     learner : Learner
     stream : TextStream or RecordStream
-    epochs, steps, seconds, patience : optional
-        Budgets, see `Budget`.
-    decay : float
-        The learning rate is multiplied by it after each epoch.
-    threshold : float, optional
-        Stop when the smoothed loss of a window falls to it (looked at with each report).
-    validation : stream, optional
-        What is held out, to be measured after each epoch.
-    best : Parameters, optional
-        Gets the weights of the epoch whose validation loss was the lowest so far.
-    callback : callable, optional
-        Called with each Progress; returns True to stop. What it raises ends the training and reaches the caller.
-    progress : bool or None
-        Whether to show a bar on stderr; None: if stderr is a terminal.
     history : History, optional
         Filled as training goes on, so that it is there when an exception ends it.
-    position : Position, optional
-        Where to go on; with it state, the hidden state (batch_size, hidden_size) there. Both None: from the start.
-    save : callable, optional
-        Called with a Position and the state: at the end of training, and now and then before.
+    progress : bool or None
+        Whether to show a bar on stderr; None: if stderr is a terminal.
+    **options
+        Those of `Budget.check`, and the fields of `_Run`.
 
     Raises
     ------
     DivergedError
         If the loss or a gradient of a step is not finite. The step is not applied.
     """
-    budget = Budget.check(epochs, steps, seconds, patience)
-    check_callback(callback)
-    if threshold is not None:
-        check_number("threshold", threshold)
+    budget = Budget.check(**{name: options.pop(name, None) for name in ("epochs", "steps", "seconds", "patience")})
     history = History() if history is None else history
     if progress is None:
         progress = getattr(sys.stderr, "isatty", bool)()
     whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
     bar = _Bar(progress, None if math.isinf(whole) else whole)
-    work = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)
-    if state is not None:
-        work.set_state(state)
-    at = Position() if position is None else position
-    run = _Run(learner, stream, work, at, history, bar, decay, validation, best, save)
+    run = _Run(learner, stream, history, bar, **options)
     try:
-        history.stop_reason = run.until_stopped(budget, threshold, callback)
+        history.stop_reason = run.until_stopped(budget)
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -189,40 +152,48 @@ def fit(
         if run.unreported:  # an exception came between two reports
             run.report()
         bar.close()
-        _log.info("ended by %s after step %d, %.1f s", history.stop_reason, at.step, at.seconds)
+        _log.info("ended by %s after step %d, %.1f s", history.stop_reason, run.at.step, run.at.seconds)
     return history
 
 
+@dataclass
 class _Run:
     """One training: what it works on, and what is not reported yet."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        stream: Stream,
-        work: Workspace,
-        at: Position,
-        history: History,
-        bar: _Bar,
-        decay: float,
-        validation: Stream | None,
-        best: Parameters | None,
-        save: Callable[[Position, Real], None] | None,
-    ) -> None:
-        self.learner, self.stream, self.work, self.at, self.history, self.bar = learner, stream, work, at, history, bar
-        self.decay, self.validation, self.best, self.save = decay, validation, best, save
+    learner: Learner
+    stream: Stream
+    history: History
+    bar: _Bar
+    decay: float = 1.0  # the learning rate is multiplied by it after each epoch
+    threshold: float | None = None  # stop when the smoothed loss of a window falls to it (looked at with each report)
+    validation: Stream | None = None  # what is held out, to be measured after each epoch
+    best: Parameters | None = None  # gets the weights of the epoch whose validation loss was the lowest so far
+    callback: Callback | None = None  # called with each Progress; returns True to stop. What it raises ends the training
+    position: InitVar[Position | None] = None  # where to go on, None from the start; with it
+    state: InitVar[Real | None] = None  # the hidden state there, (batch_size, units)
+    save: Callable[[Position, Real], None] | None = None  # called with a Position and the state: at the end, and now and then before
+
+    def __post_init__(self, position: Position | None, state: Real | None) -> None:
+        check_callback(self.callback)
+        if self.threshold is not None:
+            check_number("threshold", self.threshold)
+        network, stream = self.learner.network, self.stream
+        self.at = at = Position() if position is None else position
+        self.work = network.workspace(stream.seq_length, stream.batch_size, training=True)
+        if state is not None:
+            self.work.set_state(state)
         self.unreported, self.unreported_loss = 0, 0.0
         self.crossing = 1  # windows to hand to C next
         self.started = time.perf_counter() - at.seconds
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
-            at.smooth_loss = math.log(learner.network.description.vocab_size) * stream.seq_length
-        bar.update(at.characters, math.nan)
+            at.smooth_loss = math.log(network.description.vocab_size) * stream.seq_length
+        self.bar.update(at.characters, math.nan)
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
 
-    def until_stopped(self, budget: Budget, threshold: float | None, callback: Callback | None) -> str:
+    def until_stopped(self, budget: Budget) -> str:
         """Train until something ends it; return what."""
         at, stream = self.at, self.stream
         report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
@@ -245,10 +216,10 @@ class _Run:
             report = self.report(measured)
             # Before the callback, which may raise; and whenever this is the end.
             self.save_after(0 if budget.reached(at, self.seconds()) else _SAVE_AT_REPORTS)
-            if callback is not None and isinstance(answer := callback(report), (bool, np.bool_)) and answer:
+            if self.callback is not None and isinstance(answer := self.callback(report), (bool, np.bool_)) and answer:
                 reason = "callback"
                 break
-            if threshold is not None and report.smooth_loss <= threshold:
+            if self.threshold is not None and report.smooth_loss <= self.threshold:
                 reason = "threshold"
                 break
         reports = self.history.reports

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +13,13 @@ from .errors import DivergedError, TrainingInterrupted, check_integer, check_seq
 from .history import History
 from .network import Learner, Network
 from .novelty import RecordIndex
+from .persistence import Saved
 from .reader import StrPath, read_bytes, read_text
 from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
 from .vocabulary import AnyText, Vocabulary
-
-
-class _Snapshot(NamedTuple):
-    """All that a model is at one moment. A call takes one, so that another thread may train the model meanwhile."""
-
-    learner: Learner
-    vocabulary: Vocabulary
-    history: History
-    index: RecordIndex | None
 
 
 class CharRNN:
@@ -55,13 +47,13 @@ class CharRNN:
     """
 
     __slots__ = ("__weakref__", "_now")
-    _now: _Snapshot
+    _now: Saved  # all that the model is at one moment: a call takes one, so that another thread may train the model meanwhile
 
     def __init__(self, learner: Learner, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
         symbols = learner.network.description.vocab_size
         if symbols != vocabulary.symbols:
             raise ValueError(f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols")
-        self._now = _Snapshot(learner, vocabulary, history, index)
+        self._now = Saved(learner, vocabulary, history, index)
 
     @property
     def rnn(self) -> RNN:
@@ -317,7 +309,8 @@ class CharRNN:
         now = self._now
         work = now.learner.network.workspace(1, 1)
         work.state[...] = _prime(now, prefix, "prefix", on_unknown).state
-        return now.learner.network.next_probs(work)[0]
+        (p,) = now.learner.network.next_probs(work)
+        return np.asarray(p)
 
     def train_text(self, text: str | bytes, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
         """Go on training with another text; the model changes in place.
@@ -397,7 +390,7 @@ class CharRNN:
         options: dict[str, Any],
     ) -> "CharRNN":
         """Train a learner and make it this model's, if only by one step; but not where it diverged."""
-        trained = _Snapshot(learner, source.vocabulary, history, index)
+        trained = Saved(learner, source.vocabulary, history, index)
         try:
             training.train(learner, source, history, index=index, **options)
         except DivergedError as error:
@@ -418,7 +411,7 @@ class CharRNN:
 
     def save(self, path: StrPath) -> None:
         """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
-        persistence.save(path, persistence.Saved(*self._now))
+        persistence.save(path, self._now)
 
     def __repr__(self) -> str:
         now = self._now
@@ -426,7 +419,7 @@ class CharRNN:
         return f"CharRNN(hidden_size={units}, {len(now.vocabulary)} characters, {now.history.steps} steps)"
 
 
-def _begin(now: _Snapshot, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+def _begin(now: Saved, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
     """Return the state after prime and the checked controls of texts of a length."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
@@ -440,6 +433,6 @@ def _begin(now: _Snapshot, length: int | None, prime: str | bytes, controls: Con
     return _prime(now, prime, "prime", on_unknown), checked
 
 
-def _prime(now: _Snapshot, text: AnyText, name: str, on_unknown: str) -> sampling.Prime:
+def _prime(now: Saved, text: AnyText, name: str, on_unknown: str) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if text == "" else text, name, on_unknown)

@@ -1,12 +1,13 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
-from ._network import LOOK_BACK, OwnedNetwork, Workspace, check_dtype, held, workspace
+from ._network import LOOK_BACK, OwnedNetwork, Workspace, held, workspace
 from .errors import check_integer, check_number
 from .reader import IGNORED
 from .seeding import make_random
@@ -56,27 +57,13 @@ class Network(OwnedNetwork):
         reset: bool = False,
         threads: int = 1,
     ) -> NDArray[np.float64]:
-        """Train on consecutive windows, the state carried in work, or zero at the start of each if reset is true.
+        """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
 
-        Parameters
-        ----------
-        work : Workspace
-            Made with ``training=True``.
-        inputs, targets : ndarray (N, B) of int
-            Time runs down the rows; each `length` rows are a step, the last may be short. Inputs in [0, V), targets too or -1 to count
-            nothing.
-        rate, clip : float
-            Step of Adagrad; elements of the gradient are clipped to [-clip, clip].
-        length : int, optional
-            Rows of a window, at most work.T, which is the default.
-        threads : int
-            Threads that share a step; any number gives the same bits.
+        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. Elements of the
+        gradient are clipped to [-clip, clip]. Any number of threads gives the same bits.
 
-        Returns
-        -------
-        ndarray of float64
-            The loss of each step, summed over its characters in all streams, in nats. Fewer than ceil(N / length): the next step diverged
-            and was not applied.
+        Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
+        that the next step diverged, and was not applied.
         """
         length = work.T if length is None else length
         with held(work, self):
@@ -111,23 +98,10 @@ class Network(OwnedNetwork):
         allowed: NDArray[np.int8] | None = None,
         past: NDArray[np.int32] | None = None,
     ) -> NDArray[np.int32]:
-        """Draw n ids in each stream, each fed back, from the state of work, which moves on.
+        """Draw n ids in each stream, each fed back, from the state of work, which moves on: int32 (n, B).
 
-        Parameters
-        ----------
-        work : Workspace
-            Its number of streams B counts.
-        n : int
-        random : ndarray (B,) of uint64
-            Generator states, which move on.
-        temperature, top_k, top_p, min_p, no_repeat, allowed
-            As in `sampling.Sampling`.
-        past : ndarray (m, B) of int32, optional
-            What the streams had before, for no_repeat; the kernel looks at the last LOOK_BACK.
-
-        Returns
-        -------
-        ndarray (n, B) of int32
+        random (B,) holds generator states, which move on. The controls are those of `sampling.Sampling`; past (m, B) is what the streams
+        had before, for no_repeat: its last LOOK_BACK ids count.
         """
         V = self.description.vocab_size
         options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
@@ -145,28 +119,13 @@ class Network(OwnedNetwork):
     def search(
         self, work: Workspace, n: int, scores: NDArray[np.float64], ended: NDArray[np.int8], allowed: NDArray[np.int8], boundary: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.int8]]:
-        """Extend the W texts of a beam search by n ids.
+        """Extend the W texts of a beam search, whose states are in work (2, W), by n ids.
 
-        Parameters
-        ----------
-        work : Workspace
-            Of two time steps and W streams; its states are those of the texts.
-        n : int
-        scores : ndarray (W,) of float64
-            The sum of the log-probabilities of each text, -inf where there is none.
-        ended : ndarray (W,) of int8
-            Which texts are complete.
-        allowed : ndarray (V,) of int8
-            Which ids may come.
-        boundary : int
-            The id that completes a text; -1 if there is none.
+        scores (W,) is the sum of the log-probabilities of each, -inf where there is none; ended (W,) tells which are complete, allowed
+        (V,) which ids may come, boundary the id that completes a text, -1 if none does.
 
-        Returns
-        -------
-        ids, parents : ndarray (n, W) of int32
-            The id at each step, and the number of the text of the step before that it extends.
-        scores, ended
-            As they are then.
+        Returns the id at each step and the number of the text of the step before that it extends, int32 (n, W), and the new scores and
+        ended.
         """
         with held(work, self):
             rows = self._affordable(work.B)
@@ -218,17 +177,20 @@ class TrainingOptions(TypedDict, total=False):
     n_threads: int
 
 
+_CHECKS: dict[str, Callable[[str, Any, float], float]] = {  # of a value by its name and the largest number of the dtype
+    "seq_length": lambda name, value, _: check_integer(name, value, 1),
+    "batch_size": lambda name, value, _: check_integer(name, value, 1),
+    "learning_rate": lambda name, value, largest: check_number(name, value, above=0, maximum=largest),
+    "clip_value": lambda name, value, _: check_number(name, value, above=0, finite=False),
+    "initial_accumulator_value": lambda name, value, largest: check_number(name, value, minimum=0, maximum=largest),
+    "n_threads": lambda name, value, _: check_integer(name, value, 1, 1024),
+}
+
+
 class Learner:
-    """A network and what it is trained with; each setting is checked whenever it is set, and nothing else can be set.
+    """A network and what it is trained with: settings as in `RNN`, each checked whenever it is set; nothing else can be set."""
 
-    Parameters
-    ----------
-    description : Description, or (layers, vocab_size)
-    dtype, seed
-        As in `RNN`, and so are the settings.
-    """
-
-    __slots__ = ("network", "random", *TrainingOptions.__annotations__, "__weakref__")
+    __slots__ = ("network", "random", *_CHECKS, "__weakref__")
     network: Network
     random: NDArray[np.uint64]
     seq_length: int
@@ -240,36 +202,22 @@ class Learner:
 
     def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
         random = make_random(seed)
-        self.network = Network(description, check_dtype(dtype))
+        self.network = Network(description, dtype)
         self.random = random
-        for name in TrainingOptions.__annotations__:
+        for name in _CHECKS:
             setattr(self, name, settings[name])
         self.network.memory.block[...] = self.initial_accumulator_value
         _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("network", "random") and hasattr(self, name):
+        if name in _CHECKS:
+            value = _CHECKS[name](name, value, float(np.finfo(self.network.dtype).max))
+        elif name in ("network", "random") and hasattr(self, name):
             raise AttributeError(f"{name} is fixed; its arrays can be written in place")
         try:
-            object.__setattr__(self, name, self._checked(name, value))
+            object.__setattr__(self, name, value)
         except AttributeError:
-            names = ", ".join(TrainingOptions.__annotations__)
-            raise AttributeError(f"{name!r} cannot be set: sizes are fixed, and the settings are {names}") from None
+            raise AttributeError(f"{name!r} cannot be set: sizes are fixed, and the settings are {', '.join(_CHECKS)}") from None
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{name!r} cannot be deleted")
-
-    def _checked(self, name: str, value: Any) -> Any:
-        """Return the value of a setting if it is valid, or raise TypeError or ValueError that names it."""
-        if name in ("seq_length", "batch_size"):
-            return check_integer(name, value, 1)
-        if name == "n_threads":
-            return check_integer(name, value, 1, 1024)
-        largest = float(np.finfo(self.network.dtype).max) if name != "network" else 0.0
-        if name == "learning_rate":
-            return check_number(name, value, above=0, maximum=largest)
-        if name == "clip_value":
-            return check_number(name, value, above=0, finite=False)
-        if name == "initial_accumulator_value":
-            return check_number(name, value, minimum=0, maximum=largest)
-        return value

@@ -1,6 +1,7 @@
 """Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -166,15 +167,12 @@ def train(
     seed: int | None = 0,
     validation_fraction: float = 0.1,
     keep: str | None = None,
-    patience: int | None = None,
     learning_rate_decay: float = 1.0,
-    epochs: int | None = None,
-    steps: int | None = None,
-    seconds: float | None = None,
     callback: Callback | None = None,
     progress: bool | None = None,
     checkpoint: StrPath | None = None,
     resume: StrPath | None = None,
+    **budgets: Any,
 ) -> None:
     """Train a learner on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
 
@@ -185,14 +183,14 @@ def train(
     decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
     if keep not in (None, "best", "last"):
         raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
-    Budget.check(epochs, steps, seconds, patience)  # here, too: nothing may change before all options are known to be right
+    budget = Budget.check(**budgets)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
     if checkpoint is not None:
         persistence.check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
-    if validation is None and (keep == "best" or patience is not None):
-        wanted = "keep='best'" if keep == "best" else f"patience={patience}"
+    if validation is None and (keep == "best" or not math.isinf(budget.patience)):
+        wanted = "keep='best'" if keep == "best" else f"patience={budget.patience}"
         raise ValueError(f"{wanted} needs a held-out part, and validation_fraction={validation_fraction!r} of this text holds out none")
     network = learner.network
     best = Parameters(network.description, network.dtype) if validation is not None and keep != "last" else None
@@ -230,10 +228,6 @@ def train(
         fit(
             learner,
             stream,
-            epochs=epochs,
-            steps=steps,
-            seconds=seconds,
-            patience=patience,
             decay=decay,
             validation=validation,
             best=best,
@@ -243,6 +237,7 @@ def train(
             position=position,
             state=state,
             save=save if checkpoint is not None else None,
+            **budgets,
         )
     except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
         _keep_best(network, history, position, best)
