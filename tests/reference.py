@@ -127,3 +127,20 @@ def complex_step(w, inputs, targets, h0, step=1e-30):
             out[place] = loss(complex_w, inputs, targets, h0.astype(complex)).imag / step
             array[place] -= 1j * step
     return result
+
+
+def stacked_forward(arrays, layers, inputs, targets, h0):
+    """Losses (T, B) and last states (B, units of all layers) of a network of layers, its arrays by the kernels' names, row by row."""
+    cuts = np.cumsum(layers)[:-1]
+    h = [np.array(part) for part in np.split(h0, cuts, axis=1)]
+    losses = []
+    for x_t, y_t in zip(inputs, targets, strict=True):
+        x = np.eye(len(arrays["Wxh"]))[x_t]
+        for i in range(len(layers)):
+            number = str(i + 1) if i else ""
+            h[i] = np.tanh(x @ arrays["Wxh" + number] + h[i] @ arrays["Whh" + number] + arrays["bh" + number])
+            x = h[i]
+        logits = x @ arrays["Why"] + arrays["by"]
+        shifted = logits - logits.real.max(axis=1, keepdims=True)
+        losses.append(np.log(np.exp(shifted).sum(axis=1)) - np.take_along_axis(shifted, y_t[:, None], 1)[:, 0])
+    return np.array(losses), np.concatenate(h, axis=1)

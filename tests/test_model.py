@@ -312,3 +312,55 @@ def test_copies_and_pickles_are_whole_and_apart(dtype):
         assert again.rnn.network.weights.block.tobytes() != model.rnn.network.weights.block.tobytes()
         again.train_text(FOX, epochs=1)
         assert again.generate(30, seed=1) != model.generate(30, seed=1)
+
+
+# ------------------------------------------------------------------------------------------------ several threads, and what cannot be set
+
+
+@pytest.mark.parametrize("name", ["rnn", "network", "vocabulary", "history", "index", "anything"])
+def test_parts_of_a_model_cannot_be_replaced(model, name):
+    with pytest.raises(AttributeError):
+        setattr(model, name, None)
+    assert model.generate(3, seed=1)
+
+
+def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
+    """Characters and network always fit together, in the middle of a call too."""
+    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False)
+    texts = ["ab" * 20 + "".join(map(chr, range(0x100, 0x100 + 20 * i))) for i in range(1, 12)]
+    errors, over = [], threading.Event()
+
+    def use():
+        while not over.is_set():
+            text = model.generate(20, seed=1, no_repeat=2)
+            p = model.next_probs("ab")
+            try:
+                assert len(text) == 20
+                assert p.sum() == pytest.approx(1, abs=1e-5)
+                assert model.score("ab") > 0
+            except AssertionError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for text in texts:
+        model.train_text(text, extend=True, steps=2, progress=False, validation_fraction=0)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(model.vocabulary) == 2 + 220
+
+
+def test_an_argument_that_trains_the_model_does_not_mix_two_models():
+    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False)
+
+    class Temperature:
+        def __float__(self):
+            model.train_text("ab" + "".join(map(chr, range(0x100, 0x200))), extend=True, steps=1, progress=False)
+            return 1.0
+
+    twin = copy.deepcopy(model)
+    assert model.generate(30, seed=1, temperature=Temperature()) == twin.generate(30, seed=1)
+    assert len(model.vocabulary) == 258

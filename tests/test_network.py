@@ -1,9 +1,17 @@
 """The engine, and the owned objects that it stands on."""
 
+import contextlib
+import gc
+import pickle
+import threading
+
 import numpy as np
 import pytest
+import reference
 
+from charrnn import DivergedError, _network
 from charrnn.network import Network
+from charrnn.seeding import make_random
 
 
 @pytest.fixture
@@ -34,3 +42,368 @@ def test_wrong_windows_are_named(network, method, inputs, targets, error, messag
     with pytest.raises(error, match=message):
         getattr(network, method)(network.workspace(4, 1, training=True), np.array(inputs), np.array(targets), **options)
     np.testing.assert_array_equal(network.weights.block, before)
+
+
+def other_network(H=8, V=5):
+    return Network(([("rnn", H)], V), "float64")
+
+
+# ------------------------------------------------------------------------------------------------ a workspace of another
+
+
+USES = {
+    "train_steps": lambda network, work: network.train_steps(work, [[0]], [[1]], rate=0.1, clip=5.0),
+    "evaluate": lambda network, work: network.evaluate(work, [[0]], [[1]]),
+    "feed": lambda network, work: network.feed(work, np.zeros((1, 1), int)),
+    "draw": lambda network, work: network.draw(work, 50, make_random(1)),
+    "search": lambda network, work: network.search(work, 3, np.zeros(1), np.zeros(1, np.int8), np.ones(5, np.int8), -1),
+    "next_probs": lambda network, work: network.next_probs(work),
+    "next_nll": lambda network, work: network.next_nll(work, [0]),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_workspace_of_another_network_is_refused_with_both_sizes(network, use):
+    for other in (other_network(), other_network(400), other_network(6)):  # the last has the same sizes
+        with pytest.raises(ValueError, match=rf"\({other.description}\), not of this one \(rnn of 6 units, 5 symbols\)"):
+            USES[use](network, other.workspace(2, 1, training=True))
+    for nothing in (None, network, np.zeros((2, 1))):
+        with pytest.raises(TypeError, match="work must be a workspace"):
+            USES[use](network, nothing)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_workspace_that_another_thread_uses_is_refused(network, use):
+    work = network.workspace(2, 1, training=True)
+    with work, pytest.raises(RuntimeError, match="in use by another thread"):
+        USES[use](network, work)
+    USES[use](network, work)
+
+
+def test_a_workspace_for_reading_is_not_trained_in(network):
+    with pytest.raises(ValueError, match="training=True"):
+        network.train_steps(network.workspace(2, 1), [[0]], [[1]], rate=0.1, clip=5.0)
+
+
+CONTROLS = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "top_k": 3, "no_repeat": 0}
+DOORS = {  # how many arguments beside the workspace, and options
+    "init_normal": (2, {}),
+    "evaluate": (2, {}),
+    "following": (1, {}),
+    "window": (1, {}),
+    "softmax": (1, {}),
+    "backward": (4, {}),
+    "update": (2, {}),
+    "train_steps": (3, {"rate": 0.1, "clip": 1.0, "reset": False, "threads": 1}),
+    "sample": (4, CONTROLS),
+    "search": (5, {}),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_takes_only_a_workspace(kernels, network, door):
+    count, options = DOORS[door]
+    for work in (None, 3, np.zeros(3), network, _network.Workspace(network, 1, 1)):  # the last is of no dtype
+        with pytest.raises(TypeError):
+            getattr(kernels, door)(work, *[0.5] * count, **options)
+
+
+# ------------------------------------------------------------------------------------------------ what is owned
+
+
+def test_sizes_and_arrays_cannot_be_replaced(network):
+    work = network.workspace(2, 3)
+    for owner, names in {
+        network: ("description", "dtype", "weights", "memory", "anything"),
+        network.weights: ("description", "dtype", "block", "anything"),
+        network.description: ("layers", "vocab_size", "tensors", "operations"),
+        work: ("network", "T", "B", "training", "state", "hs", "anything"),
+    }.items():
+        for name in names:
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(owner, name, None)
+            with pytest.raises((AttributeError, TypeError)):
+                delattr(owner, name)
+    with pytest.raises(TypeError):
+        network.description.tensors["Wxh"] = (0, 10**6, 10**6, 16, False)
+
+
+def arrays(network):
+    """Views of all that a network and a workspace give out."""
+    return [*network.weights.views().values(), network.memory.block, network.workspace(2, 3).state]
+
+
+def test_views_outlive_their_owner_and_cannot_be_resized():
+    for view in arrays(other_network()):
+        gc.collect()
+        view[...] = 3
+        bases = [view]
+        while getattr(bases[-1], "base", None) is not None:
+            bases.append(bases[-1].base)
+        for array in bases:
+            if isinstance(array, np.ndarray):
+                with pytest.raises(ValueError, match="resize"):
+                    array.resize(10**6, refcheck=False)
+            with pytest.raises(AttributeError):
+                array.release()  # as a memoryview has
+        del bases, array
+        gc.collect()
+        assert (view == 3).all()
+
+
+def test_an_object_is_made_once(network):
+    work, description, weights = network.workspace(2, 3), network.description, network.weights
+    before = weights.block.tobytes()
+    for thing, arguments in [
+        (network, (([("rnn", 99)], 99), "float32")),
+        (work, (network, 99, 99)),
+        (description, ([("rnn", 99)], 99)),
+        (weights, (_network.Description([("rnn", 99)], 99), "float32")),
+    ]:
+        with contextlib.suppress(TypeError):
+            thing.__init__(*arguments)
+        with pytest.raises(TypeError):
+            type(thing).__new__(type(thing))
+    assert (work.T, work.B, work.state.shape, repr(description)) == (2, 3, (3, 16), "rnn of 6 units, 5 symbols")
+    assert weights.block.tobytes() == before
+
+
+@pytest.mark.parametrize("T", [0, -1, 2**31, 2**70, 1.5, "1", None])
+def test_sizes_of_a_workspace_are_checked(network, T):
+    for sizes in ((T, 1), (1, T)):
+        with pytest.raises((ValueError, TypeError), match=r"[TB] must be"):
+            network.workspace(*sizes)
+
+
+def test_what_does_not_fit_in_memory_is_a_memory_error(network):
+    with pytest.raises(MemoryError, match="no memory for an array"):
+        network.workspace(2**31 - 1, 2**31 - 1)
+    with pytest.raises(MemoryError):
+        _network.Memory((2**40, 2**40, 2**40), np.dtype("f8"))
+
+
+@pytest.mark.parametrize(
+    ("layers", "V", "error"),
+    [
+        ([], 5, ValueError),
+        ([("gru", 5)], 5, ValueError),
+        ([("rnn", 0)], 5, ValueError),
+        ([("rnn", 2**17)], 5, ValueError),
+        ([("rnn", 5)] * 17, 5, ValueError),
+        ([("rnn", 5)], 0, ValueError),
+        ([("rnn", 5)], 2**21, ValueError),
+        ([("rnn", "5")], 5, TypeError),
+        ([5], 5, TypeError),
+        (None, 5, TypeError),
+    ],
+)
+def test_a_description_is_checked(layers, V, error):
+    with pytest.raises(error):
+        _network.Description(layers, V)
+
+
+def test_a_workspace_is_not_pickled_and_a_network_is(network):
+    with pytest.raises(TypeError, match="scratch space"):
+        pickle.dumps(network.workspace(1, 1))
+    twin = pickle.loads(pickle.dumps(network))
+    assert twin.weights.block.tobytes() == network.weights.block.tobytes()
+    for state in ((np.zeros(3), np.zeros(3)), None, (None, None)):
+        with pytest.raises((ValueError, TypeError)):
+            network.__setstate__(state)
+    assert twin.weights.block.tobytes() == network.weights.block.tobytes()
+
+
+# ------------------------------------------------------------------------------------------------ what others change meanwhile
+
+
+class Changing:
+    """An array that is another one each time it is looked at."""
+
+    def __init__(self, *arrays):
+        self.arrays = list(arrays)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.arrays.pop(0) if len(self.arrays) > 1 else self.arrays[0]
+
+
+def test_what_is_checked_is_what_is_used(kernels, network):
+    """The kernels work on the checked copy, whatever the argument is afterwards."""
+    good, bad = np.zeros((3, 1), np.int32), np.full((3, 1), 10**8, np.int32)
+    work = network.workspace(3, 1, training=True)
+    expected = kernels.evaluate(work, good, good)
+    work.set_state(0)
+    np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
+    with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
+        kernels.train_steps(work, Changing(bad, good), good, 3, rate=0.1, clip=1.0, reset=False, threads=1)
+
+
+def test_writing_into_inputs_from_another_thread_harms_nothing(network):
+    ids = np.zeros((4000, 8), np.int32)
+    over = threading.Event()
+
+    def disturb():
+        while not over.is_set():
+            ids[...] = 2**31 - 1
+            ids[...] = 0
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        work = network.workspace(50, 8, training=True)
+        for _ in range(30):
+            with contextlib.suppress(IndexError):
+                network.train_steps(work, ids, ids, rate=1e-3, clip=1.0)
+    finally:
+        over.set()
+        thread.join()
+    assert np.isfinite(network.weights.block).all()
+
+
+# ------------------------------------------------------------------------------------------------ padding and what is forbidden
+
+
+EXTREMES = [
+    *({"temperature": temperature} for temperature in (0.0, 1e-300, 1.0, 1e300)),
+    *({"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1.0}, {"no_repeat": 1}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [0, -1e30, -1e31, -3e38, 1e31, 3e38, 1e-40])
+@pytest.mark.parametrize("V", [1, 5, 15, 16, 17])
+def test_padding_never_wins(kernels, V, value, dtype):
+    network = Network(([("rnn", 3)], V), dtype)
+    network.weights.views()["by"][...] = value
+    work = network.workspace(2, 6)
+    p = network.next_probs(work)
+    assert p.shape == (6, V)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    for controls in EXTREMES:
+        ids = network.draw(work, 20, make_random(3, 6), **controls)
+        assert ids.min() >= 0
+        assert ids.max() < V
+    ids, *_ = network.search(work, 3, np.r_[0, np.full(5, -np.inf)], np.zeros(6, np.int8), np.ones(V, np.int8), -1)
+    assert ids.max() < V
+
+
+def test_padding_counts_nothing_whatever_is_written_into_it(kernels, network):
+    work = network.workspace(3, 1, training=True)
+    ids = np.array([[0], [3], [1]])
+    expected, drawn = network.evaluate(work, ids, ids), network.draw(work, 30, make_random(1))
+    columns = np.zeros(network.weights.block.size, bool)
+    for start, rows, width, ld, _ in network.description.tensors.values():
+        columns[start : start + rows * ld].reshape(rows, ld)[:, :width] = True
+    network.weights.block[~columns] = 1e30
+    work = network.workspace(3, 1, training=True)
+    np.testing.assert_array_equal(network.evaluate(work, ids, ids), expected)
+    np.testing.assert_array_equal(network.draw(work, 30, make_random(1)), drawn)
+
+
+def test_forbidden_is_never_drawn_even_if_all_else_is_next_to_impossible(kernels):
+    network = Network(([("rnn", 3)], 5), "float32")
+    network.weights.views()["by"][...] = [-3e38, -3e38, 3e38, -3e38, -3e38]
+    allowed = np.array([1, 1, 0, 1, 1], np.int8)
+    work = network.workspace(1, 50)
+    for controls in EXTREMES:
+        assert 2 not in network.draw(work, 20, make_random(1, 50), allowed=allowed, **controls)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_where_there_are_no_probabilities_the_call_raises(kernels, network, value):
+    network.weights.views()["by"][2] = value
+    work = network.workspace(2, 3)
+    before = network.workspace(2, 3).state.tobytes()
+    random = make_random(1, 3)
+    for call in (
+        lambda: network.next_probs(work),
+        lambda: network.evaluate(work, np.zeros((2, 3), int), np.zeros((2, 3), int)),
+        lambda: network.draw(work, 3, random),
+        lambda: network.draw(work, 3, random, temperature=0.0),
+        lambda: network.search(work, 2, np.zeros(3), np.zeros(3, np.int8), np.ones(5, np.int8), -1),
+    ):
+        work.set_state(0)
+        with pytest.raises(DivergedError, match="not finite"):
+            call()
+    assert (random == make_random(1, 3)).all()
+    assert network.workspace(2, 3).state.tobytes() == before
+
+
+def test_an_impossible_character_is_no_mistake(kernels, network):
+    network.weights.views()["by"][2] = -np.inf
+    work = network.workspace(2, 40)
+    p = network.next_probs(work)
+    assert (p[:, 2] == 0).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert 2 not in network.draw(work, 20, make_random(1, 40))
+    with pytest.raises(DivergedError, match="impossible"):
+        network.draw(work, 1, make_random(1, 40), allowed=(np.arange(5) == 2).astype(np.int8))
+
+
+@pytest.mark.parametrize(
+    ("controls", "name"),
+    [
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": np.nan}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": np.nan}, "top_p"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"no_repeat": -1}, "no_repeat"),
+        ({"no_repeat": _network.LOOK_BACK + 1}, "no_repeat"),
+        ({"allowed": np.zeros(5, np.int8)}, "allowed"),
+        ({"allowed": np.ones(4, np.int8)}, "allowed"),
+        ({"allowed": np.ones(5)}, "allowed"),
+        ({"past": np.full((2, 1), 5), "no_repeat": 1}, "past"),
+        ({"past": np.zeros((2, 3), int), "no_repeat": 1}, "past"),
+    ],
+)
+def test_wrong_controls_are_named(network, controls, name):
+    with pytest.raises((ValueError, IndexError), match=name):
+        network.draw(network.workspace(1, 1), 3, make_random(1), **controls)
+
+
+# ------------------------------------------------------------------------------------------------ more than one layer
+
+
+@pytest.mark.parametrize(("layers", "V", "T", "B"), [((7,), 5, 4, 1), ((7, 9), 5, 4, 3), ((17, 3, 20), 19, 6, 2), ((5, 5, 5, 5), 2, 1, 1)])
+def test_a_network_of_any_layers_equals_the_oracle(kernels, layers, V, T, B):
+    rng = np.random.default_rng(0)
+    network = Network(([("rnn", units) for units in layers], V), "float64")
+    for view in network.weights.views().values():
+        view[...] = rng.standard_normal(view.shape) / np.sqrt(len(view))
+    inputs, targets = rng.integers(0, V, (2, T, B))
+    h0 = np.tanh(rng.standard_normal((B, sum(layers))))
+    work = network.workspace(T, B, training=True)
+    work.set_state(h0)
+    nll = network.evaluate(work, inputs, targets)
+    expected, states = reference.stacked_forward(network.weights.views(), layers, inputs, targets, h0)
+    np.testing.assert_allclose(nll, expected, rtol=1e-11)
+    np.testing.assert_allclose(work.get_state(), states, rtol=1e-11, atol=1e-13)
+
+    window = network.workspace(T, B)
+    window.set_state(h0)
+    all_states, logits = kernels.window(window, inputs)
+    p = kernels.softmax(window, logits)
+    gradient = kernels.backward(work, inputs, targets, all_states[..., network.description.units], p).views()
+    weights = {name: array.astype(complex) for name, array in network.weights.views().items()}
+    for name, array in weights.items():
+        exact = np.empty(array.shape)
+        for place in np.ndindex(array.shape):
+            array[place] += 1e-30j
+            exact[place] = reference.stacked_forward(weights, layers, inputs, targets, h0)[0].sum().imag / 1e-30 / B
+            array[place] = array[place].real
+        np.testing.assert_allclose(gradient[name], exact, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def test_threads_share_a_network_of_two_layers_to_the_bit(kernels):
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.integers(0, 9, (2, 40, 7))
+
+    def trained(threads):
+        network = Network(([("rnn", 33), ("rnn", 20)], 9), "float32")
+        for view in network.weights.views().values():
+            view[...] = np.random.default_rng(1).standard_normal(view.shape) / 5
+        network.train_steps(network.workspace(8, 7, training=True), inputs, targets, rate=0.1, clip=1.0, threads=threads)
+        return network.weights.block.tobytes()
+
+    assert trained(1) == trained(2) == trained(5) == trained(100)

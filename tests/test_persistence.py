@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,3 +285,34 @@ def test_the_file_says_nothing_about_the_machine(saved):
     _, path = saved
     words = metadata_of(path)
     assert sorted(words) == ["alphabet", "config", "format", "history", "kind", "sha256", "version", "vocabulary"]
+
+
+# ------------------------------------------------------------------------------------------------ files of earlier versions
+
+OLD = Path(__file__).parent / "data"
+TO_BE = "to be, or not to be, that is the question: \u2603 " * 12
+
+
+@pytest.mark.parametrize("kind", ["text", "float64", "bytes", "records", "checkpoint"])
+def test_a_file_of_version_0_1_0_loads(kind):
+    """The scores are those that 0.1.0 gave."""
+    model = charrnn.load(OLD / f"{kind}-0.1.0.safetensors")
+    bits, steps = {
+        "text": (2.932335275557792, 120),
+        "float64": (3.326451154277819, 60),
+        "bytes": (5.078921234491154, 63),
+        "records": (1.5919154164847877, 360),
+        "checkpoint": (3.667959538533392, 34),
+    }[kind]
+    text = {"bytes": b"to be", "records": "anna"}.get(kind, "to be")
+    assert model.score(text) == pytest.approx(bits, rel=1e-6)
+    assert model.history.steps == steps
+    assert (model.index is not None and "susanna" in model.index) == (kind == "records")
+
+
+def test_a_training_of_version_0_1_0_goes_on():
+    options = {"hidden_size": 6, "batch_size": 3, "seq_length": 10, "seed": 3, "progress": False}
+    model = charrnn.train_text(TO_BE, epochs=5, resume=OLD / "checkpoint-0.1.0.safetensors", **options)
+    assert model.history.steps == 85
+    assert model.score("to be") == pytest.approx(3.439377011307116, rel=1e-6)
+    assert model.network.weights.block.tobytes() == charrnn.train_text(TO_BE, epochs=5, **options).network.weights.block.tobytes()

@@ -47,6 +47,55 @@ def test_wrong_argument_is_named(name, value, error):
         RNN(**arguments)
 
 
+@pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "dtype", "network", "random", "typo_rate", "params", "__dict__"])
+def test_sizes_are_fixed_and_unknown_names_refused(rnn, name):
+    before = rnn.forward([1, 2], H0)[2][1]
+    for value in (50, None, RNN(9, 5, 4, 0.1).network):
+        with pytest.raises(AttributeError, match=r"fixed|cannot be set"):
+            setattr(rnn, name, value)
+    with pytest.raises(AttributeError, match="cannot be deleted"):
+        delattr(rnn, name)
+    with pytest.raises(AttributeError, match="fixed"):
+        rnn.__init__(9, 9, 9, 0.1)
+    assert (rnn.hidden_size, rnn.vocab_size, rnn.dtype) == (6, 5, "float64")
+    np.testing.assert_array_equal(rnn.forward([1, 2], H0)[2][1], before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *((name, value, ValueError) for name in ("seq_length", "batch_size", "n_threads") for value in (0, -1, 2**40)),
+        *((name, value, TypeError) for name in ("seq_length", "batch_size", "n_threads") for value in (None, "3", 2.5, True)),
+        *((name, value, ValueError) for name in ("learning_rate", "clip_value") for value in (0, -1, float("nan"))),
+        *((name, value, TypeError) for name in ("learning_rate", "clip_value") for value in (None, "x", b"1", [1])),
+        ("learning_rate", float("inf"), ValueError),
+        ("initial_accumulator_value", -1, ValueError),
+    ],
+)
+def test_a_setting_is_checked_when_it_is_set(rnn, name, value, error):
+    before = getattr(rnn, name)
+    with pytest.raises(error, match=f"{name} must be"):
+        setattr(rnn, name, value)
+    assert getattr(rnn, name) == before
+
+
+def test_settings_can_be_set_and_are_used(rnn, text_file):
+    reader = DataReader(text_file("abcde" * 30), 4)
+    rnn.batch_size, rnn.seq_length, rnn.n_threads, rnn.learning_rate = 3, 7, 2, 0.05
+    assert rnn.train(reader, epochs=1, callback=None).steps == 8  # 149 targets in 3 streams of 50
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_gradient_of_another_shape_is_refused(rnn, place):
+    gradient = [np.ones_like(getattr(rnn, name)) for name in "UWVbc"]
+    before = rnn.network.weights.block.copy()
+    for wrong in (gradient[place].T if place != 1 else np.ones((6, 5)), np.ones(3), 1.0, None):
+        given = [*gradient[:place], wrong, *gradient[place + 1 :]]
+        with pytest.raises(ValueError, match=r"the gradient of \w+ must have shape \(\d, \d\), not \("):
+            rnn.update_model(*given)
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
+
+
 def test_integer_like_arguments_are_taken():
     assert RNN(np.int64(4), np.uint8(3), 2, np.float32(0.1)).hidden_size == 4
 

@@ -194,6 +194,8 @@ cdef class Parameters:
         return Parameters, (self.description, self.dtype.name), self.block
 
     def __setstate__(self, block):
+        if not isinstance(block, np.ndarray) or block.dtype != self.dtype or block.shape != self.block.shape:
+            raise ValueError(f"the state must be an array of {self.dtype} of shape {self.block.shape}")
         self.block[...] = block
 
 
@@ -207,10 +209,12 @@ cdef class OwnedNetwork:
         self.memory = Parameters(self.description, self.dtype)
 
     def __reduce__(self):
-        return type(self), (self.description, self.dtype.name), (self.weights.block, self.memory.block)
+        return type(self), (self.description, self.dtype.name), (self.weights, self.memory)
 
-    def __setstate__(self, blocks):
-        self.weights.block[...], self.memory.block[...] = blocks
+    def __setstate__(self, state):
+        weights, memory = state
+        self.weights.copy_from(weights)
+        self.memory.copy_from(memory)
 
 
 cdef class Workspace:

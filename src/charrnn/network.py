@@ -65,8 +65,8 @@ class Network(OwnedNetwork):
         Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
         that the next step diverged, and was not applied.
         """
-        length = work.T if length is None else length
         with held(work, self):
+            length = work.T if length is None else length
             return _dispatch.core.train_steps(work, inputs, targets, length, rate=rate, clip=clip, reset=reset, threads=threads)
 
     def evaluate(self, work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
