@@ -2,6 +2,7 @@
 # make test           runs the tests
 # make wheel-check    builds the wheel and runs the tests with it on every Python of this machine
 # make release-check  what is too slow for each change: other Pythons, processors, architectures
+# make sanitize       runs the tests of what is owned under AddressSanitizer and UBSan
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
 BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 
-.PHONY: demo test lint docs wheel-check release-check coverage mutants clean
+.PHONY: demo test lint docs wheel-check release-check coverage mutants sanitize clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -48,6 +49,22 @@ coverage: .venv/tested
 	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
 	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --skip-covered
 	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
+
+# The kernels under AddressSanitizer and UBSan, in a copy: what is owned, hostile objects (so many steps), model files of extremes (so many).
+STEPS ?= 5000
+CASES ?= 300
+sanitize: COPY := build/sanitize
+sanitize: export PYTHONMALLOC := malloc
+sanitize: export ASAN_OPTIONS := detect_leaks=0,halt_on_error=1,allocator_may_return_null=1
+sanitize: export UBSAN_OPTIONS := halt_on_error=1,print_stacktrace=1
+sanitize: .venv/tested
+	$(INSTALL) $(BUILDS)
+	rm -rf $(COPY) && mkdir -p $(COPY)
+	cp -r src tests *.py *.toml $(COPY) && rm -f $(COPY)/src/charrnn/*.so
+	cd $(COPY) && CHARRNN_SANITIZE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
+	cd $(COPY) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
+	PYTHONPATH=$(CURDIR)/$(COPY)/src CHARRNN_HOSTILE_STEPS=$(STEPS) CHARRNN_HOSTILE_CASES=$(CASES) \
+	$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_network.py tests/test_extremes.py tests/test_hostile.py
 
 mutants: .venv/tested
 	$(INSTALL) $(BUILDS)

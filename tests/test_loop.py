@@ -147,10 +147,10 @@ def test_a_callback_that_raises_reaches_the_caller():
     np.testing.assert_array_equal(rnn.network.weights.block, twin.network.weights.block)
 
 
-def weights_after_each_step(ids, steps):
+def weights_after_each_step(ids, steps, batch_size):
     """SHA-256 of the weights after 0, 1, 2 ... steps of an uninterrupted run."""
-    rnn = RNN(100, 11, 25, 0.1, seed=0)
-    stream = TextStream(ids, 25)
+    rnn = RNN(100, 11, 25, 0.1, batch_size=batch_size, seed=0)
+    stream = TextStream(ids, 25, batch_size)
     work = training_workspace(rnn)
     yield hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()
     for step in range(steps):
@@ -161,11 +161,12 @@ def weights_after_each_step(ids, steps):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
-def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step():
+@pytest.mark.parametrize(("batch_size", "n_threads", "steps"), [(1, 1, 12_000), (8, 2, 4_000)])
+def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step(batch_size, n_threads, steps):
     ids = np.tile(IDS, 20)
     ends = []
     for delay in (0.02, 0.05, 0.11, 0.23):
-        rnn = RNN(100, 11, 25, 0.1, seed=0)
+        rnn = RNN(100, 11, 25, 0.1, batch_size=batch_size, n_threads=n_threads, seed=0)
         sent = []
         threading.Timer(delay, lambda sent=sent: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT))).start()
         history = loop.History()
@@ -174,7 +175,7 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step():
         assert time.perf_counter() - sent[0] < 0.1
         assert history.stop_reason == "interrupted"
         ends.append(hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest())
-    assert set(ends) <= set(weights_after_each_step(ids, 12_000))
+    assert set(ends) <= set(weights_after_each_step(ids, steps, batch_size))
 
 
 @pytest.mark.parametrize(

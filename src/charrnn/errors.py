@@ -17,7 +17,7 @@ class ModelFormatError(CharRNNError, ValueError):
 
 
 class DivergedError(CharRNNError, ArithmeticError):
-    """Training met a loss or a gradient that is not finite; the weights are those of the last good step.
+    """A loss, a gradient or a probability is not finite; where training met it, the weights are those of the last good step.
 
     Attributes
     ----------
