@@ -117,21 +117,9 @@ class _Bar:
 def fit(learner: Learner, stream: Stream, *, history: History | None = None, progress: bool | None = False, **options: Any) -> History:
     """Train the network of a learner on stream until a budget is used up; return a History.
 
-    Parameters
-    ----------
-    learner : Learner
-    stream : TextStream or RecordStream
-    history : History, optional
-        Filled as training goes on, so that it is there when an exception ends it.
-    progress : bool or None
-        Whether to show a bar on stderr; None: if stderr is a terminal.
-    **options
-        Those of `Budget.check`, and the fields of `_Run`.
-
-    Raises
-    ------
-    DivergedError
-        If the loss or a gradient of a step is not finite. The step is not applied.
+    It is filled as training goes on, so that it is there when an exception ends it: DivergedError if the loss or a gradient of a step
+    is not finite; that step is not applied. progress is whether to show a bar on stderr; None: if stderr is a terminal. The options
+    are those of `Budget.check` and the fields of `_Run`.
     """
     budget = Budget.check(**{name: options.pop(name, None) for name in ("epochs", "steps", "seconds", "patience")})
     history = History() if history is None else history

@@ -14,13 +14,7 @@ def _fingerprint(record: str | bytes) -> int:
 
 
 class RecordIndex:
-    """A set of records in four bytes each. It knows every record put in, and takes one in 4 billion / len(self) others for one of them.
-
-    Parameters
-    ----------
-    fingerprints : ndarray (n,) of uint32
-        Ascending.
-    """
+    """A set of records in four bytes each, ascending. It knows every one put in, and takes one in 4 billion / len(self) others for one."""
 
     def __init__(self, fingerprints: NDArray[np.uint32]) -> None:
         self.fingerprints: NDArray[np.uint32] = fingerprints

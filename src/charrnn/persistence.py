@@ -76,13 +76,7 @@ def config(learner: Learner) -> dict[str, Any]:
 
 
 def save(path: StrPath, saved: Saved) -> None:
-    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment leaves the old file or the new one.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; an old one is as it was.
-    """
+    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment, or an error, leaves the old file or the new one."""
     import json  # here: importing charrnn should cost little
 
     from safetensors.numpy import save as to_bytes
@@ -116,15 +110,7 @@ def _prefixed(part: str, parameters: Parameters) -> _Tensors:
 
 
 def load(path: StrPath) -> Saved:
-    """Return the `Saved` of a model file or checkpoint.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened or read.
-    ModelFormatError
-        If it is not a charrnn model that this version reads; the message says what is wrong with it.
-    """
+    """Return the `Saved` of a model file or checkpoint; or raise OSError, or ModelFormatError that says what is wrong with the file."""
     path = os.fspath(path)
     metadata, tensors = _read(path)
     try:
@@ -265,12 +251,8 @@ def sha256(*arrays: NDArray[Any]) -> str:
 def check_target(path: StrPath) -> None:
     """Raise what keeps a file from being written to path: better before a training than after it.
 
-    Raises
-    ------
-    OSError
-        If path is a directory, or its folder is missing or may not be written to.
-    ValueError
-        If there is no name, or something that is not a regular file: to replace a device or a pipe would break it.
+    That is OSError if path is a directory, or its folder is missing or may not be written to; ValueError if there is no name, or
+    something that is not a regular file: to replace a device or a pipe would break it.
     """
     path = os.fspath(path)
     if not path:

@@ -19,15 +19,7 @@ IGNORED = -1  # as a target: no character, counts nothing (the kernels know the 
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """Return the bytes of a file.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened or read (FileNotFoundError, IsADirectoryError, PermissionError, ...).
-    ValueError
-        If it is not a regular file.
-    """
+    """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
     with open(path, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(
@@ -39,16 +31,8 @@ def read_bytes(path: StrPath) -> bytes:
 def read_text(path: StrPath) -> str:
     """Return the text of a UTF-8 file with its newlines as they are and without a byte order mark.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened or read.
-    ValueError
-        If it is not a regular file, not UTF-8 (the message gives the byte), or has fewer than two characters.
+    Or raise OSError if it cannot be read, ValueError if it is not a regular file, not UTF-8 (the message gives the byte), or has fewer
+    than two characters.
     """
     return check_length(os.fspath(path), decode_text(read_bytes(path), os.fspath(path)))
 
@@ -77,13 +61,7 @@ class TextStream:
     """A text cut into batch_size contiguous streams, each read in windows of seq_length, every target once a pass.
 
     A text of N characters has N - 1 targets. Stream b takes the targets [b L, (b + 1) L) with L = ceil((N - 1) / batch_size); what the last
-    stream lacks is IGNORED. The last window of a pass may be shorter than seq_length.
-
-    Parameters
-    ----------
-    ids : ndarray (N,) of an integer type
-        N is at least 2.
-    seq_length, batch_size : int
+    stream lacks is IGNORED. The last window of a pass may be shorter than seq_length. N is at least 2.
     """
 
     resets = False  # the state is carried from window to window
@@ -120,16 +98,7 @@ class RecordStream:
 
     The network reads the boundary symbol, then the record; its targets are the record, then the boundary. Batches are of batch_size
     records of similar length, in an order that depends on seed and epoch; what the last batch lacks, and what a record is shorter
-    than seq_length, is IGNORED.
-
-    Parameters
-    ----------
-    ids : ndarray of an integer type
-        All records, one after the other.
-    lengths : ndarray of int64
-        Characters of each record.
-    boundary : int
-        The id of the boundary symbol.
+    than seq_length, is IGNORED. ids has all records, one after the other, lengths (int64) the characters of each.
     """
 
     resets = True

@@ -75,18 +75,7 @@ def _grown_vocabulary(vocabulary: Vocabulary, text: AnyText, extend: bool) -> Vo
 
 
 class Text:
-    """A text as ids, and its streams.
-
-    Parameters
-    ----------
-    text : str, or bytes if alphabet is "bytes"
-    alphabet : {"characters", "bytes"}
-        Of a new model.
-    known : Vocabulary, optional
-        Of a model that goes on with this text, instead of alphabet.
-    extend : bool
-        Whether known may grow.
-    """
+    """A text (str or bytes) as ids, and its streams; known is the vocabulary of a model that goes on with it, which extend lets grow."""
 
     index: RecordIndex | None = None  # a text has no records to remember
 
