@@ -44,6 +44,7 @@ DIRECTIVES = {
     "initializedcheck": DEBUG,
     "wraparound": False,
     "cdivision": True,
+    "binding": False,  # else Cython's methods do not check what they are called on: Parameters.views(5)
     "freethreading_compatible": True,
     "autotestdict": False,
 }

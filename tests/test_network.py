@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import pickle
 import threading
 
@@ -103,7 +104,7 @@ DOORS = {  # how many arguments beside the workspace, and options
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_takes_only_a_workspace(kernels, network, door):
     count, options = DOORS[door]
-    for work in (None, 3, np.zeros(3), network, _network.Workspace(network, 1, 1)):  # the last is of no dtype
+    for work in (None, 3, np.zeros(3), network, _network.OwnedNetwork):
         with pytest.raises(TypeError):
             getattr(kernels, door)(work, *[0.5] * count, **options)
 
@@ -178,8 +179,10 @@ def test_sizes_of_a_workspace_are_checked(network, T):
 def test_what_does_not_fit_in_memory_is_a_memory_error(network):
     with pytest.raises(MemoryError, match="no memory for an array"):
         network.workspace(2**31 - 1, 2**31 - 1)
-    with pytest.raises(MemoryError):
-        _network.Memory((2**40, 2**40, 2**40), np.dtype("f8"))
+    with pytest.raises(TypeError, match="Workspace32 or a Workspace64"):
+        _network.Workspace(network, 1, 1)
+    with pytest.raises(BufferError):
+        memoryview(_network.Memory())
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,8 @@ def test_what_does_not_fit_in_memory_is_a_memory_error(network):
         ([("rnn", 5)], 0, ValueError),
         ([("rnn", 5)], 2**21, ValueError),
         ([("rnn", "5")], 5, TypeError),
+        (itertools.repeat(("rnn", 5)), 5, ValueError),
+        ([(np.str_("rnn"), 5)], 5, ValueError),
         ([5], 5, TypeError),
         (None, 5, TypeError),
     ],

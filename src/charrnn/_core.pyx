@@ -15,17 +15,19 @@ block of weights. Kernels that work on streams take those from b0 to b1, kernels
 threads can share a step: they split outputs, never a sum.
 """
 
-from charrnn._elementary cimport exp_nonpositive, fma, log, magnitude, normal, real, root, tanh, uniform
-from charrnn._network cimport (
-    IGNORED, LANES, LOOK_BACK, RNN, AnyWorkspace, LayerPlan, Matrix, Parameters, Plan, Workspace, Workspace32, Workspace64,
-    check_array, check_ids,
-)
+# What the rooms use.
+from charrnn._elementary cimport between, exp_nonpositive, fma, log, magnitude, normal, real, root, tanh, uniform  # no-cython-lint
+from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
+from charrnn._network cimport IGNORED, LANES, LOOK_BACK, RNN, LayerPlan, Matrix, Plan  # no-cython-lint
 
-from libc.math cimport INFINITY, NAN
+from libc.limits cimport INT_MAX  # no-cython-lint
+from libc.math cimport INFINITY, NAN  # no-cython-lint
 
-import numpy as np
+import numpy as np  # no-cython-lint
 
-from charrnn.errors import DivergedError, check_integer
+from charrnn.errors import DivergedError  # no-cython-lint
+
+cdef object _empty = np.empty      # not a name of the module, which anybody could give another value
 
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()

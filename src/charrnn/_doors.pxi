@@ -6,31 +6,33 @@
 
 def init_normal(AnyWorkspace work, double scale, random):
     """Fill the matrices of the network with normal numbers of standard deviation scale, row by row; random (1,) of uint64 moves on."""
+    _check_whole(work, False)
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))
     cdef Matrix* matrix
     cdef Py_ssize_t i, j
-    for number in range(work.plan.n_matrices):
-        matrix = &work.plan.matrices[number]
-        if matrix.bias:
-            continue
-        for i in range(matrix.rows):
-            for j in range(matrix.columns):
-                work.weights[matrix.start + i * matrix.ld + j] = scale * normal(&states[0])
+    cdef int number
+    with nogil:
+        for number in range(work.plan.n_matrices):
+            matrix = &work.plan.matrices[number]
+            for i in range(0 if matrix.bias else matrix.rows):
+                for j in range(matrix.columns):
+                    work.weights[matrix.start + i * matrix.ld + j] = scale * normal(&states[0])
     random[...] = states
 
 
 def evaluate(AnyWorkspace work, inputs, targets):
     """Run windows of work's length over inputs (N, B), carrying the state; return the loss of each target, float64 (N, B)."""
+    _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
-    cdef double[:, ::1] nll = np.empty((x.shape[0], work.B))
+    cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
     cdef Py_ssize_t window, start, rows
     cdef double total = 0
     with nogil:
         for window in range((x.shape[0] + work.T - 1) // work.T):
             start = window * work.T
             rows = min(work.T, x.shape[0] - start)
-            _load(work, x, y, start, start + rows)
+            _load(work, x, y, start, rows)
             _forward(work, 0, work.B, rows)
             nll[start:start + rows] = work.nll[:rows]
             total += _total(work.nll, rows)
@@ -41,8 +43,9 @@ def evaluate(AnyWorkspace work, inputs, targets):
 
 def following(AnyWorkspace work, targets):
     """Return the probabilities (B, V) of what follows the state, which stays, and the loss of targets (B,), float64 (B,)."""
+    _check_whole(work, False)
     cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))
-    cdef double[::1] nll = np.empty(work.B)
+    cdef double[::1] nll = _empty(work.B)
     cdef Py_ssize_t b
     cdef double total = 0
     with nogil:
@@ -56,6 +59,7 @@ def following(AnyWorkspace work, targets):
 
 def window(AnyWorkspace work, inputs):
     """Run inputs (at most T, B) from the state, which stays; return the states (rows + 1, B, width) and the logits (rows, B, V)."""
+    _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T)
     with nogil:
@@ -67,6 +71,7 @@ def window(AnyWorkspace work, inputs):
 
 def softmax(AnyWorkspace work, logits):
     """Return the probabilities of logits (at most T, B, V), in work's dtype."""
+    _check_whole(work, False)
     cdef const double[:, :, ::1] x = check_array("logits", logits, "float64", (None, work.B, work.plan.V))
     cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v
     cdef double wrong = 0
@@ -83,9 +88,9 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
     """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, units of all layers) before
     and after each character and the probabilities (rows, B, V), as `Parameters`.
     """
-    _check_training(work)
+    _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
-    cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v, i
+    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T), t, b, v, i
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
     cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
     units = work.network.description.units
@@ -109,7 +114,7 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
 
 def update(AnyWorkspace work, Parameters gradient not None, double rate):
     """Apply one Adagrad update to the network."""
-    _check_training(work)
+    _check_whole(work, True)
     if gradient.description != work.network.description:
         raise ValueError(f"the gradient is of another network ({gradient.description}), not of this one ({work.network.description})")
     np.asarray(work.gradient)[...] = gradient.block
@@ -122,12 +127,12 @@ def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, doub
 
     Return the loss of each, summed over T and B: fewer than N / length means that the next step diverged, and was not applied.
     """
-    _check_training(work)
+    _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
-    cdef Py_ssize_t T = check_integer("length", length, 1, work.T), done
-    cdef double[::1] losses = np.empty((x.shape[0] + T - 1) // T)
-    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 1, STREAMS, NULL)
+    cdef Py_ssize_t T = check_size("length", length, 1, work.T), done
+    cdef double[::1] losses = _empty((x.shape[0] + T - 1) // T)
+    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 0, 1, STREAMS, NULL)
     _assemble(&crew, max(1, min(threads, work.B)))
     with nogil:
         done = _train(work, &crew, x, y, T, losses, reset)
@@ -143,20 +148,20 @@ def sample(
     random (B,) of uint64 holds generator states, which move on; allowed (V,) of int8 tells what may be drawn; past (m, B) has the ids
     before, for no_repeat.
     """
-    cdef Py_ssize_t V = work.plan.V, first
+    _check_whole(work, False)
+    cdef Py_ssize_t V = work.plan.V, repeat = check_size("no_repeat", no_repeat, 0, LOOK_BACK), first
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (work.B,))
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
     cdef bint restricted = _check_allowed(mask)
-    cdef signed char[::1] left = np.empty(V if no_repeat else 1, np.int8)
+    cdef signed char[::1] left = _empty(V, np.int8)
     cdef Controls controls = Controls(
-        temperature, top_p, min_p, check_integer("top_k", top_k, 1), check_integer("no_repeat", no_repeat, 0, LOOK_BACK),
-        no_repeat > 0 or restricted,
+        temperature, top_p, min_p, check_size("top_k", top_k, 1, INT_MAX), repeat, repeat > 0 or restricted,
     )
     if not (temperature >= 0 and 0 < top_p <= 1 and 0 <= min_p <= 1):
         raise ValueError(f"temperature={temperature}, top_p={top_p}, min_p={min_p}: expected at least 0, above 0 to 1, 0 to 1")
     cdef const int[:, ::1] before = check_ids("past", past, 0, V, (None, work.B))
     first = before.shape[0]
-    cdef int[:, ::1] ids = np.empty((first + check_integer("n", n, 0), work.B), np.int32)
+    cdef int[:, ::1] ids = _empty((first + check_size("n", n, 0, INT_MAX), work.B), np.int32)
     cdef bint possible
     ids[:first] = before
     with nogil:
@@ -171,14 +176,15 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
 
     Return the ids and which text each extends, int32 (n, B), and the new scores and ended.
     """
+    _check_whole(work, False)
     cdef Py_ssize_t V = work.plan.V
     cdef double[::1] old_scores = check_array("scores", scores, "float64", (work.B,)), new_scores = old_scores.copy()
     cdef signed char[::1] old_ended = check_array("ended", ended, "int8", (work.B,)), new_ended = old_ended.copy()
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
-    cdef int end = check_integer("boundary", boundary, -1, V - 1)
-    shape = check_integer("n", n, 0), work.B
+    cdef int end = <int>check_size("boundary", boundary, -1, V - 1)
+    shape = check_size("n", n, 0, INT_MAX), work.B
     _check_allowed(mask)
-    cdef int[:, ::1] ids = np.empty(shape, np.int32), parents = np.empty(shape, np.int32)
+    cdef int[:, ::1] ids = _empty(shape, np.int32), parents = _empty(shape, np.int32)
     cdef bint possible
     if work.T < 2:
         raise ValueError("a search needs a workspace of two time steps")
@@ -200,9 +206,13 @@ cdef bint _check_allowed(const signed char[::1] mask) except -1:
     return forbidden > 0
 
 
-def _check_training(Workspace work not None):
-    if not work.training:
+cdef bint _check_whole(Workspace work, bint training) except False:
+    """Raise if this is no workspace that is whole, or not one to train in where that is needed."""
+    if work is None or not work.whole:
+        raise TypeError("work must be a workspace")
+    if training and not work.training:
         raise ValueError("this workspace is not for training: make it with training=True")
+    return True
 
 
 cdef bint _check_possible(double nll) except False:
@@ -219,6 +229,7 @@ cdef bint _check_possible(double nll) except False:
 
 def fma_chains(Py_ssize_t n):
     """Run n times as many independent multiply-adds as fill the registers; return how many operations that was: the peak of this core."""
+    check_size("n", n, 0, 1_000_000)  # some 30 ms
     cdef float acc[CHAINS]
     cdef float total = 0
     cdef Py_ssize_t _i, j

@@ -63,6 +63,20 @@ cdef inline real magnitude(real x) noexcept nogil:
         return fabs(x)
 
 
+cdef inline real between(real low, real high) noexcept nogil:
+    """The number halfway from low to high, both at least 0, where all numbers of the type are counted."""
+    cdef FloatBits f, g
+    cdef DoubleBits d, e
+    if real is float:
+        f.value, g.value = low, high
+        f.bits += (g.bits - f.bits) // 2
+        return f.value
+    else:
+        d.value, e.value = low, high
+        d.bits += (e.bits - d.bits) // 2
+        return d.value
+
+
 cdef inline real _split_exponent(real x, real* scale) noexcept nogil:
     """Write x = n ln 2 + r with integer n and |r| <= ln(2)/2; return r and set scale to 2**n.
 

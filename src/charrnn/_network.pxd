@@ -15,7 +15,7 @@ cdef struct Matrix:
     Py_ssize_t rows       # 1 of a bias
     Py_ssize_t columns
     Py_ssize_t ld         # columns with padding, the leading dimension
-    Py_ssize_t transposed # where its transposed copy begins in their block
+    Py_ssize_t transposed  # where its transposed copy begins in their block
     Py_ssize_t ldt        # leading dimension of that, 0 if there is none
     bint bias
 
@@ -32,7 +32,7 @@ cdef struct Plan:
     int Why, by           # (H, V), (V,)
     Py_ssize_t width      # of a row of states: the units of all layers, each with padding
     Py_ssize_t size, transposed_size    # of blocks, in numbers
-    Py_ssize_t largest_ld # of a row of states, or of logits
+    Py_ssize_t largest_ld  # of a row of states, or of logits
 
 
 cdef class Description:
@@ -72,9 +72,9 @@ cdef class Workspace:
     cdef readonly Py_ssize_t T
     cdef readonly Py_ssize_t B
     cdef readonly bint training
+    cdef bint whole                    # set last, when all that follows is there
     cdef readonly object lock          # held by the call that uses the workspace
-    cdef Py_ssize_t rows               # of the window in inputs and targets, at most T
-    cdef int[:, ::1] inputs            # (T, B) in [0, V): a copy, checked, that nothing outside can reach
+    cdef int[:, ::1] inputs            # (T, B) in [0, V), the window: a copy, checked, that nothing outside can reach
     cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
     cdef double[:, ::1] nll            # (T, B)
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
@@ -96,5 +96,7 @@ ctypedef fused AnyWorkspace:
     Workspace32
     Workspace64
 
-cpdef check_array(str name, value, dtype, tuple shape)
+cdef Memory new_memory(tuple shape, dtype)
+cdef Py_ssize_t check_size(str name, value, Py_ssize_t minimum, Py_ssize_t maximum) except? -1
+cpdef check_array(str name, value, str dtype, tuple shape)
 cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple shape)

@@ -1,12 +1,16 @@
+# cython: nonecheck=True
 """The owned types: a network, arrays shaped like its weights, and the scratch space of its windows.
 
 They are compiled once, own their memory, and know their sizes, which are fixed at birth: the kernels of every variant work on them and
 need trust nothing else. What Python gets are views (arrays that keep the owner alive: to read and to write, not to replace or resize) and
 copies. A network is described by its layers and its vocabulary; where each weight lies, and so the shapes, the names in a file, the
 number of parameters and the cost of a step, follows from that, here.
+
+An object whose making runs foreign code (an argument's __index__, a finalizer) can be found half made, by gc: what it lacks is None, and
+what tells that it is whole is set last.
 """
 
-import math
+import itertools
 import threading
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,16 +19,21 @@ import numpy as np
 
 from .errors import check_integer
 
+from libc.limits cimport INT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 
 cimport cython
 
-CELLS = {"rnn": RNN}
-_LARGEST = 2**16  # units of a layer; its recurrent matrix then has 16 GiB
+# Not names of the module, which anybody could give another value.
+cdef object _integer = check_integer, _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
+cdef object _INT32 = np.dtype("i4"), _FLOAT64 = np.dtype("f8"), _INT8 = np.dtype("i1")
+cdef dict _CELLS = {"rnn": RNN}
+cdef dict _DTYPES = {known: np.dtype(kind) for kind in ("f4", "f8") for known in (np.dtype(kind), np.dtype(kind).name, np.dtype(kind).type)}
 
 cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
+    LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
 
 globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK)
 
@@ -64,13 +73,14 @@ cdef class Description:
     def __cinit__(self, layers, vocab_size):
         cdef Plan* plan = &self.plan
         cdef LayerPlan* layer
-        self.layers = tuple([_check_layer(cell, units) for cell, units in layers])
-        self.vocab_size = plan.V = check_integer("vocab_size", vocab_size, 1, 0x110000)
-        plan.n_layers = check_integer("the number of layers", len(self.layers), 1, MAX_LAYERS)
+        checked = tuple([_check_layer(cell, units) for cell, units in itertools.islice(layers, MAX_LAYERS + 1)])
+        plan.n_layers = <int>check_size("the number of layers", len(checked), 1, MAX_LAYERS)
+        self.layers, self.vocab_size = checked, check_size("vocab_size", vocab_size, 1, 0x110000)
+        plan.V = self.vocab_size
         names, below = [], 0
         for i, (cell, units) in enumerate(self.layers):
             layer = &plan.layers[i]
-            layer.cell, layer.column = CELLS[cell], plan.width
+            layer.cell, layer.column = _CELLS[cell], plan.width
             number = str(i + 1) if i else ""
             layer.Wxh = self.add(self.layers[i - 1].units if i else plan.V, units, below)
             layer.Whh = self.add(units, units, _padded(units))
@@ -82,10 +92,10 @@ cdef class Description:
         plan.largest_ld = max(plan.width, _padded(plan.V))
         matrices = [plan.matrices[i] for i in range(plan.n_matrices)]
         places = zip([*names, "Why", "by"], [(m["start"], m["rows"], m["columns"], m["ld"], m["bias"]) for m in matrices])
-        self.tensors = MappingProxyType(dict(sorted(places, key=lambda item: item[1][4])))  # matrices first, as in files since version 1
         # A row of the first Wxh is looked up, biases are added; the other weights are multiplied and added.
         self.operations = 2 * sum([m["rows"] * m["columns"] for m in matrices[1:] if not m["bias"]])
         self.n_parameters = sum([m["rows"] * m["columns"] for m in matrices])
+        self.tensors = MappingProxyType(dict(sorted(places, key=lambda item: item[1][4])))  # matrices first, as in files since version 1
 
     cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt):
         """Give a matrix (a bias, if rows is 0) the next places, and its transposed copy if it has an ldt; return its number."""
@@ -116,42 +126,30 @@ cdef class Description:
         return Description, (self.layers, self.vocab_size)
 
 
-def _check_layer(cell, units):
-    if cell not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {cell!r}")
-    return Layer(str(cell), check_integer("hidden_size", units, 1, _LARGEST))
+cdef _check_layer(cell, units):
+    if type(cell) is not str or cell not in _CELLS:
+        raise ValueError(f"cell must be one of {', '.join(_CELLS)}, not {cell!r}")
+    return Layer(cell, check_size("hidden_size", units, 1, LARGEST))
 
 
-def check_dtype(dtype):
-    """Return a NumPy dtype if it is float32 or float64, by name or type; or raise ValueError."""
-    if dtype not in ("float32", "float64", np.float32, np.float64):
-        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
-    return np.dtype(dtype)
+cdef _check_dtype(dtype):
+    """Return the dtype float32 or float64, given by name or type."""
+    try:
+        return _DTYPES[dtype]
+    except (KeyError, TypeError):
+        raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}") from None
 
 
 @cython.final
 cdef class Memory:
-    """Zeroed memory for an array of a shape and dtype that starts on a cache line. The kernels look at it as a buffer, Python through
-    `view`.
-    """
-
-    def __cinit__(self, shape, dtype):
-        size = max(1, math.prod(shape)) * dtype.itemsize + CACHE_LINE  # in Python's integers: sizes from outside may be huge
-        self.allocated = calloc(size, 1) if size < 2**62 else NULL
-        if self.allocated == NULL:
-            raise MemoryError(f"no memory for an array of shape {shape}")
-        self.start = <char*>((<uintptr_t>self.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
-        self.ndim, self.dtype, self.format = len(shape), dtype, dtype.char.encode()
-        self.strides[self.ndim - 1] = self.itemsize = dtype.itemsize
-        for i in range(self.ndim - 1, -1, -1):
-            self.shape[i] = shape[i]
-            if i:
-                self.strides[i - 1] = self.strides[i] * self.shape[i]
+    """Zeroed memory for an array, made by `new_memory` only. The kernels look at it as a buffer, Python through `view`."""
 
     def __dealloc__(self):
         free(self.allocated)
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if self.start == NULL:
+            raise BufferError("there is no memory")
         buffer.obj, buffer.buf, buffer.readonly = self, self.start, False
         buffer.itemsize, buffer.format, buffer.ndim = self.itemsize, self.format, self.ndim
         buffer.shape, buffer.strides, buffer.suboffsets, buffer.internal = self.shape, self.strides, NULL, NULL
@@ -159,7 +157,28 @@ cdef class Memory:
 
     cdef view(self):
         """An array of NumPy whose base is this memory itself: it cannot be made to let it go, as a memoryview can."""
-        return np.ndarray([self.shape[i] for i in range(self.ndim)], self.dtype, self)
+        return _ndarray([self.shape[i] for i in range(self.ndim)], self.dtype, self)
+
+
+cdef Memory new_memory(tuple shape, dtype):
+    """Memory for one to three dimensions of at least 0, of numbers, that starts on a cache line."""
+    cdef Memory memory = Memory.__new__(Memory)
+    cdef double size = dtype.itemsize        # sizes from outside may be huge
+    cdef int i
+    memory.ndim, memory.dtype, memory.format = <int>len(shape), dtype, dtype.char.encode()
+    memory.itemsize = dtype.itemsize
+    for i in range(memory.ndim):
+        memory.shape[i] = shape[i]
+        size *= memory.shape[i]
+    memory.strides[memory.ndim - 1] = memory.itemsize
+    for i in range(memory.ndim - 1, 0, -1):
+        memory.strides[i - 1] = memory.strides[i] * memory.shape[i]
+    if size < <double>(1LL << 62):
+        memory.allocated = calloc(max(1, memory.shape[0] * memory.strides[0]) + CACHE_LINE, 1)
+    if memory.allocated == NULL:
+        raise MemoryError(f"no memory for an array of shape {shape}")
+    memory.start = <char*>((<uintptr_t>memory.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+    return memory
 
 
 @cython.final
@@ -167,8 +186,10 @@ cdef class Parameters:
     """The arrays of a description in one block: weights, or a gradient, or Adagrad's memory. Zero at first."""
 
     def __cinit__(self, Description description not None, dtype):
-        self.description, self.dtype = description, check_dtype(dtype)
-        self.numbers = Memory((description.plan.size,), self.dtype)
+        if description.tensors is None:
+            raise ValueError("the description is not whole")
+        self.description, self.dtype = description, _check_dtype(dtype)
+        self.numbers = new_memory((description.plan.size,), self.dtype)
 
     @property
     def block(self):
@@ -194,7 +215,7 @@ cdef class Parameters:
         return Parameters, (self.description, self.dtype.name), self.block
 
     def __setstate__(self, block):
-        if not isinstance(block, np.ndarray) or block.dtype != self.dtype or block.shape != self.block.shape:
+        if not isinstance(block, _ndarray) or block.dtype != self.dtype or block.shape != self.block.shape:
             raise ValueError(f"the state must be an array of {self.dtype} of shape {self.block.shape}")
         self.block[...] = block
 
@@ -204,7 +225,7 @@ cdef class OwnedNetwork:
 
     def __cinit__(self, description, dtype):
         self.description = description if isinstance(description, Description) else Description(*description)
-        self.dtype = check_dtype(dtype)
+        self.dtype = _check_dtype(dtype)
         self.weights = Parameters(self.description, self.dtype)
         self.memory = Parameters(self.description, self.dtype)
 
@@ -221,11 +242,13 @@ cdef class Workspace:
     """Scratch space of one network for windows of T characters in B streams; with training, also for the backward pass."""
 
     def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
-        self.network, self.plan = network, network.description.plan
-        self.T, self.B, self.training = check_integer("T", T, 1), check_integer("B", B, 1), bool(training)
-        self.inputs, self.targets, self.nll = (Memory((self.T, self.B), np.dtype(kind)) for kind in ("i4", "i4", "f8"))
+        T, B, training = check_size("T", T, 1, INT_MAX), check_size("B", B, 1, INT_MAX), bool(training)
+        if network.memory is None or not isinstance(self, (Workspace32, Workspace64)):
+            raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
+        self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
+        self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
         self.lock = threading.Lock()
-        self.used = Memory((network.description.vocab_size,), np.dtype("i1"))
+        self.used = new_memory((network.description.vocab_size,), _INT8)
 
     @property
     def state(self):
@@ -257,7 +280,7 @@ cdef class Workspace32(Workspace):
     """A workspace of float32."""
 
     def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
-        _fill[Workspace32](self, np.dtype("float32"))
+        _fill[Workspace32](self, _DTYPES["float32"])
 
 
 @cython.final
@@ -265,29 +288,30 @@ cdef class Workspace64(Workspace):
     """A workspace of float64."""
 
     def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
-        _fill[Workspace64](self, np.dtype("float64"))
+        _fill[Workspace64](self, _DTYPES["float64"])
 
 
 cdef _fill(AnyWorkspace work, dtype):
     """Give a workspace its views of the network's arrays, and arrays of its own."""
     cdef Plan* plan = &work.plan
-    if work.network.dtype != dtype:
+    if work.network.dtype is not dtype:
         raise ValueError(f"this workspace is of {dtype}, the network of {work.network.dtype}")
     work.weights = work.network.weights.numbers
-    work.zeros = Memory((plan.largest_ld,), dtype)
-    work.states = Memory((work.T + 1, work.B, plan.width), dtype)
+    work.zeros = new_memory((plan.largest_ld,), dtype)
+    work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
-    work.z = Memory((work.T, work.B, plan.width), dtype)
-    work.p = Memory((work.T, work.B, _padded(plan.V)), dtype)
+    work.z = new_memory((work.T, work.B, plan.width), dtype)
+    work.p = new_memory((work.T, work.B, _padded(plan.V)), dtype)
     if work.training:
         work.memory = work.network.memory.numbers
-        work.gradient, work.transposed = Memory((plan.size,), dtype), Memory((plan.transposed_size,), dtype)
-        work.dz = Memory((work.T, work.B, plan.width), dtype)
+        work.gradient, work.transposed = new_memory((plan.size,), dtype), new_memory((plan.transposed_size,), dtype)
+        work.dz = new_memory((work.T, work.B, plan.width), dtype)
+    work.whole = True
 
 
 def workspace(OwnedNetwork network not None, T, B, training=False):
     """Return a new workspace of a network, in its dtype."""
-    return (Workspace32 if network.dtype == np.float32 else Workspace64)(network, T, B, training)
+    return (Workspace32 if network.dtype is _DTYPES["float32"] else Workspace64)(network, T, B, training)
 
 
 def held(work, network):
@@ -299,13 +323,19 @@ def held(work, network):
     return work
 
 
-cpdef check_array(str name, value, dtype, tuple shape):
+cdef Py_ssize_t check_size(str name, value, Py_ssize_t minimum, Py_ssize_t maximum) except? -1:
+    """Return value as an integer within bounds, or raise TypeError or ValueError that names the argument."""
+    cdef Py_ssize_t number = _integer(name, value, minimum, maximum)
+    return number
+
+
+cpdef check_array(str name, value, str dtype, tuple shape):
     """Return a C-ordered copy of an array of a dtype and shape (None is any size), or raise ValueError.
 
     For "float64" numbers of any kind will do, for "int32" any integers. It is the copy that is checked: another thread may write into the
     original meanwhile.
     """
-    copied = np.array(value, order="C")
+    copied = _array(_asarray(value), order="C")  # of an array: an object's own __array__ may give what it says is a copy
     found, (wanted, kinds, word) = copied.dtype, _WANTED[dtype]
     fits = (found is wanted or found.kind in kinds) and copied.ndim == len(shape)
     for i in range(len(shape)):
@@ -317,7 +347,7 @@ cpdef check_array(str name, value, dtype, tuple shape):
 
 
 # For each dtype what kinds of numbers it is made of, if any of its own size will not do, and what an error calls it.
-_WANTED = {
+cdef dict _WANTED = {
     name: (np.dtype(name), kinds, word)
     for name, kinds, word in [("float64", "fiu", "numbers"), ("int32", "iu", "integers"), ("int8", "", "int8"), ("uint64", "", "uint64")]
 }
@@ -330,6 +360,3 @@ cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple sh
         where = np.unravel_index(np.argmax((ids < lowest) | (ids >= symbols)), ids.shape)
         raise IndexError(f"{name}[{', '.join(map(str, where))}] = {ids[where]} is not in [{lowest}, {symbols})")
     return ids if ids.dtype is _INT32 else ids.astype(_INT32)
-
-
-_INT32 = np.dtype(np.int32)

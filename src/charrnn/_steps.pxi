@@ -14,13 +14,12 @@ cdef void _cell_backward(AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b
 
 # ------------------------------------------------------------------------------------------------------------------ streams
 
-cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    """Make the rows from start to stop (at most T of them) the window."""
+cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t start, Py_ssize_t rows) noexcept nogil:
+    """Make so many rows (at most T) from start on the window."""
     cdef Py_ssize_t t, b
-    for t in range(stop - start):
+    for t in range(rows):
         for b in range(work.B):
             work.inputs[t, b], work.targets[t, b] = inputs[start + t, b], targets[start + t, b]
-    work.rows = stop - start
 
 
 cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
@@ -183,15 +182,16 @@ cdef Py_ssize_t _train(
     _transpose_weights(work, 0, 1)
     for step in range(losses.shape[0]):
         start = step * T
-        _load(work, inputs, targets, start, min(start + T, inputs.shape[0]))
-        work.rows = _used_rows(work.targets, work.rows)
+        crew.rows = min(T, inputs.shape[0] - start)
+        _load(work, inputs, targets, start, crew.rows)
+        crew.rows = _used_rows(work.targets, crew.rows)
         if reset:
             for i in range(work.B * work.plan.width):
                 (&work.hs[0, 0, 0])[i] = 0
         _together(work, crew, STREAMS)
-        losses[step] = _total(work.nll, work.rows)
+        losses[step] = _total(work.nll, crew.rows)
         if not losses[step] - losses[step] == 0 or not _all_bounded(crew):
             return step
         _together(work, crew, WEIGHTS)
-        _carry(work, work.rows)
+        _carry(work, crew.rows)
     return losses.shape[0]

@@ -26,6 +26,7 @@ cdef struct Crew:
     void* work                   # a Workspace32 or Workspace64
     bint single
     double rate, clip
+    Py_ssize_t rows              # of the window
     int parts                    # threads, the calling one among them
     Half half
     Member* members
@@ -35,10 +36,10 @@ cdef void _half_step(AnyWorkspace work, Member* member) noexcept nogil:
     cdef Crew* crew = member.crew
     cdef Py_ssize_t b0 = work.B * member.part // crew.parts, b1 = work.B * (member.part + 1) // crew.parts
     if crew.half == STREAMS:
-        _forward(work, b0, b1, work.rows)
-        member.bounded = _backward(work, b0, b1, work.rows)
+        _forward(work, b0, b1, crew.rows)
+        member.bounded = _backward(work, b0, b1, crew.rows)
     else:
-        _learn(work, work.rows, member.part, crew.parts, crew.rate, crew.clip)
+        _learn(work, crew.rows, member.part, crew.parts, crew.rate, crew.clip)
 
 
 cdef void _serve(void* argument) noexcept nogil:
@@ -95,7 +96,7 @@ cdef bint _assemble(Crew* crew, int threads) except False:
     for i in range(1, threads):
         member = &crew.members[i]
         member.go, member.done = _taken_lock(), _taken_lock()
-        if member.go == NULL or member.done == NULL or PyThread_start_new_thread(_serve, member) == -1:
+        if member.go == NULL or member.done == NULL or <long>PyThread_start_new_thread(_serve, member) == -1:
             _free_locks(member)
             break
         crew.parts += 1

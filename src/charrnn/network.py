@@ -103,13 +103,15 @@ class Network(OwnedNetwork):
         random (B,) holds generator states, which move on. The controls are those of `sampling.Sampling`; past (m, B) is what the streams
         had before, for no_repeat: its last LOOK_BACK ids count.
         """
-        V = self.description.vocab_size
+        V, n, no_repeat = self.description.vocab_size, check_integer("n", n, 0), check_integer("no_repeat", no_repeat, 0, LOOK_BACK)
         options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
         options["top_k"] = V if top_k is None else top_k
         allowed = np.ones(V, np.int8) if allowed is None else allowed
         with held(work, self):
             past = np.empty((0, work.B), np.int32) if past is None or not no_repeat else np.asarray(past)[-LOOK_BACK:]
-            rows = self._affordable(work.B, looked_at=LOOK_BACK if no_repeat else 0)
+            # What the controls look at: a repetition at each place back, all symbols by top_k and top_p as often as there are bits.
+            extra = 2 * LOOK_BACK * no_repeat + (200 * V if top_k is not None or top_p < 1 else 0)
+            rows = self._affordable(work.B, extra)
             pieces = [np.empty((0, work.B), np.int32)]
             for start in range(0, n, rows):
                 pieces.append(_dispatch.core.sample(work, min(rows, n - start), random, allowed, past, **options))
@@ -127,6 +129,7 @@ class Network(OwnedNetwork):
         Returns the id at each step and the number of the text of the step before that it extends, int32 (n, W), and the new scores and
         ended.
         """
+        n = check_integer("n", n, 0)
         with held(work, self):
             rows = self._affordable(work.B)
             ids, parents = [np.empty((0, work.B), np.int32)], [np.empty((0, work.B), np.int32)]
@@ -155,12 +158,11 @@ class Network(OwnedNetwork):
         here["by"][...] = there["by"].min()
         here["by"][places] = there["by"]
 
-    def _affordable(self, streams: int, looked_at: int = 0) -> int:
-        """Return how many characters in each of so many streams C may run before Python looks at Ctrl-C again: about 30 ms.
-
-        looked_at is how many ids it looks at before each, as dear as ten operations.
+    def _affordable(self, streams: int, extra: int = 0) -> int:
+        """Return how many characters in each of so many streams, each with so many extra operations, C may run before Python looks at
+        Ctrl-C again: about 30 ms.
         """
-        return max(1, _OPERATIONS_AT_A_TIME // (streams * (self.description.operations + 10 * looked_at)))
+        return max(1, _OPERATIONS_AT_A_TIME // (streams * (self.description.operations + extra)))
 
     def __repr__(self) -> str:
         return f"Network({self.description}, {self.dtype})"

@@ -115,7 +115,7 @@ def load(path: StrPath) -> Saved:
     metadata, tensors = _read(path)
     try:
         return _build(metadata, tensors)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is damaged: {error}") from error
 
 

@@ -158,12 +158,14 @@ class RNN(Learner):
         shifted = logits[:, 0].astype(np.float64) - logits[:, 0].max(axis=1, keepdims=True)
         ps.logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         hs = {t - 1: states[t, 0, : self.hidden_size, None] for t in range(len(ids) + 1)}
-        xs = dict(enumerate(np.eye(self.vocab_size, dtype=self.dtype)[ids[:, 0], :, None]))
-        return xs, hs, ps
+        xs = np.zeros((len(ids), self.vocab_size, 1), self.dtype)
+        xs[np.arange(len(ids)), ids[:, 0]] = 1
+        return dict(enumerate(xs)), hs, ps
 
     def softmax(self, o: ArrayLike) -> Real:
         """Return the softmax of a column of logits (V, 1), however large they are."""
-        logits = np.reshape(o, (1, 1, self.vocab_size))
+        logits = np.reshape(o, (1, 1, self.vocab_size)).astype(np.float64)
+        logits -= logits.max()  # here, too: in float32 they might be infinite
         return _dispatch.core.softmax(self.network.workspace(1, 1), logits)[0, 0, :, None]
 
     def loss(self, ps: Mapping[int, Real], targets: ArrayLike) -> float:
