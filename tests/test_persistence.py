@@ -316,3 +316,12 @@ def test_a_training_of_version_0_1_0_goes_on():
     assert model.history.steps == 85
     assert model.score("to be") == pytest.approx(3.439377011307116, rel=1e-6)
     assert model.network.weights.block.tobytes() == charrnn.train_text(TO_BE, epochs=5, **options).network.weights.block.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(charrnn.ModelFormatError, match="not a regular file"):
+        charrnn.load(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a regular file"):
+        charrnn.train_file(tmp_path / "pipe")

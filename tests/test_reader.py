@@ -1,5 +1,4 @@
 import os
-import threading
 
 import numpy as np
 import pytest
@@ -44,11 +43,8 @@ def test_missing_file_and_directory(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(target=lambda: os.close(os.open(tmp_path / "pipe", os.O_WRONLY)))
-    writer.start()
     with pytest.raises(ValueError, match="not a regular file"):
-        read_text(tmp_path / "pipe")
-    writer.join()
+        read_text(tmp_path / "pipe")  # though nobody writes into it
 
 
 @pytest.mark.parametrize("seq_length", [1, 3, 7])

@@ -159,8 +159,9 @@ class Network(OwnedNetwork):
         here["by"][places] = there["by"]
 
     def _affordable(self, streams: int, extra: int = 0) -> int:
-        """Return how many characters in each of so many streams, each with so many extra operations, C may run before Python looks at
-        Ctrl-C again: about 30 ms.
+        """Return how many characters in each stream C may run before Python looks at Ctrl-C again: about 30 ms.
+
+        extra is how many operations a character costs beside the network's.
         """
         return max(1, _OPERATIONS_AT_A_TIME // (streams * (self.description.operations + extra)))
 

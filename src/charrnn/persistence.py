@@ -130,9 +130,9 @@ def _read(path: str) -> tuple[dict[str, str], _Tensors]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
+    if not (stat.S_ISREG(os.stat(path).st_mode) or os.path.isdir(path)):  # to open a pipe would wait; to open a directory says what it is
+        raise ModelFormatError(f"{path} is not a regular file")
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ModelFormatError(f"{path} is not a regular file")
         size = file.read(8)
         header = file.read(min(int.from_bytes(size, "little"), _LARGEST_HEADER))
         try:

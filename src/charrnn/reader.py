@@ -20,11 +20,11 @@ IGNORED = -1  # as a target: no character, counts nothing (the kernels know the 
 
 def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
+    if not (stat.S_ISREG(os.stat(path).st_mode) or os.path.isdir(path)):  # to open a pipe would wait; to open a directory says what it is
+        raise ValueError(
+            f"{os.fspath(path)} is not a regular file; read it yourself and pass the text (on the command line: - reads standard input)"
+        )
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(
-                f"{os.fspath(path)} is not a regular file; read it yourself and pass the text (on the command line: - reads standard input)"
-            )
         return file.read()
 
 
