@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_refused(path):
 
     def save(**changes):
         position = loop.Position(**{**vars(saved.training.position), **changes})
-        persistence.save(path, replace(saved, training=replace(saved.training, position=position)))
+        persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
 
     wrong = [{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}]
     for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,7 @@ class Position:
     best_epoch: int = 0  # epochs done there
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """When training ends; the first limit reached counts. No budget given: 10 epochs. patience alone is not a budget."""
 
     epochs: float

@@ -26,7 +26,7 @@ import errno
 import os
 import stat
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,7 @@ _LARGEST_HEADER = 100_000_000  # bytes, of which safetensors takes no more
 _CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(NamedTuple):
     """What a checkpoint holds beside the model: where training stands, what it was started with, and the best weights so far."""
 
     position: Position

@@ -1,8 +1,7 @@
 """How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,7 @@ class Controls(TypedDict, total=False):
     on_unknown: str
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(NamedTuple):
     """Checked options: `allowed` (V,) of int8 says which symbols may be drawn, `endless` without the end of a record; see `generate`."""
 
     temperature: float
