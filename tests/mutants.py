@@ -39,7 +39,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "no maximum in softmax": (SOFTMAX, "exp_nonpositive((tail[j] - peak[0]) * scale)", "exp_nonpositive(tail[j] * scale)"),
     "maximum of the last lanes only": (SOFTMAX, "    for i in range(n // LANES - 1):\n        for j in range(LANES):\n            peak", "    for i in range(0):\n        for j in range(LANES):\n            peak"),
     "sum of the first lane only": (SOFTMAX, "        total[0] += total[j]", "        pass"),
-    "state not carried in training": (STEPS, "        _carry(work, work.rows)\n", "        pass\n"),
+    "state not carried in training": (STEPS, "        _carry(work, crew.rows)\n", "        pass\n"),
     "state not carried in evaluation": (DOORS, "            _carry(work, rows)\n", "            pass\n"),
     "state not carried in sampling": (SAMPLING, "        _carry(work, 1)\n", "        pass\n"),
     "gradient of Wxh not cleared": (INPUT, "                    gradient[row + j] = 0", "                    pass"),
