@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import stat
 import subprocess
 import textwrap
@@ -310,6 +311,7 @@ def test_a_file_of_version_0_1_0_loads(kind):
     assert (model.index is not None and "susanna" in model.index) == (kind == "records")
 
 
+@pytest.mark.skipif(charrnn.isa == "baseline" and platform.machine().lower() not in ("aarch64", "arm64"), reason="it began on one with FMA")
 def test_a_training_of_version_0_1_0_goes_on():
     options = {"hidden_size": 6, "batch_size": 3, "seq_length": 10, "seed": 3, "progress": False}
     model = charrnn.train_text(TO_BE, epochs=5, resume=OLD / "checkpoint-0.1.0.safetensors", **options)

@@ -88,6 +88,14 @@ def test_a_million_draws_follow_next_probs(model, temperature):
     assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom, p = 0.001
 
 
+NARROWEST = [{"top_p": 5e-324}, {"top_p": 5e-324, "top_k": 3}, {"top_k": 1, "temperature": 1e300}, {"top_k": 8, "temperature": 1e-9}]
+
+
+@pytest.mark.parametrize("controls", NARROWEST)
+def test_the_narrowest_filter_keeps_the_most_likely(model, kernels, controls):
+    assert len({model.generate(1, seed=seed, **controls) for seed in range(20)}) == 1
+
+
 def test_temperature_zero_takes_the_most_likely_allowed(model):
     assert model.generate(1, temperature=0) == "e"
     assert model.generate(1, temperature=0, forbidden="e") == "b"

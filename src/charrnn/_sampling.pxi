@@ -58,7 +58,7 @@ cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept 
             kept += 1
             total += p[v]
     for v in range(V):
-        if p[v] == low and kept < most and total < mass:
+        if p[v] == low and kept < most and (total < mass or kept == 0):
             kept += 1
             total += p[v]
         elif p[v] <= low:
