@@ -24,10 +24,10 @@ cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targ
 
 cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T) noexcept nogil:
     """Lead the states of some streams through the first T characters of the window."""
-    cdef const Plan* plan = &work.plan
-    cdef const LayerPlan* layer
-    cdef const Matrix* Wxh
-    cdef const Matrix* bh
+    cdef Plan* plan = &work.plan
+    cdef LayerPlan* layer
+    cdef Matrix* Wxh
+    cdef Matrix* bh
     cdef int i
     for i in range(plan.n_layers):
         layer = &plan.layers[i]
@@ -41,7 +41,7 @@ cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T)
 
 cdef void _logits(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t T) noexcept nogil:
     """p = the logits of what follows T states, from number first on."""
-    cdef const Plan* plan = &work.plan
+    cdef Plan* plan = &work.plan
     _dense_forward(
         &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, T, work.weights, work.hs, first, plan.layers[plan.n_layers - 1].column,
         work.p, 0,
@@ -64,7 +64,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
     p becomes the gradient by the logits, z the one by the states, dz the one by the sums before tanh: all that the gradients by the
     weights are made of.
     """
-    cdef const Plan* plan = &work.plan
+    cdef Plan* plan = &work.plan
     cdef Py_ssize_t t, b, above = 0
     cdef int i, W = plan.Why
     cdef bint bounded = True
@@ -114,8 +114,8 @@ cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept 
 
 cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts) noexcept nogil:
     """One part of the gradient: some rows of each matrix, a bias is one row."""
-    cdef const Plan* plan = &work.plan
-    cdef const Matrix* W
+    cdef Plan* plan = &work.plan
+    cdef Matrix* W
     cdef Py_ssize_t k = 0, below
     cdef int i
     for i in range(plan.n_layers):
@@ -135,7 +135,7 @@ cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts) noexce
 
 cdef void _learn(AnyWorkspace work, Py_ssize_t T, int part, int parts, double rate, double clip) noexcept nogil:
     """Gradient, clip, Adagrad and transposed copies of one part of the weights."""
-    cdef const Matrix* W
+    cdef Matrix* W
     cdef Py_ssize_t j0, j1, v
     cdef int i
     _gradient(work, T, part, parts)
@@ -160,7 +160,7 @@ cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate
 
 cdef void _transpose_weights(AnyWorkspace work, int part, int parts) noexcept nogil:
     """Make the transposed copies fit the weights, for one part of the rows."""
-    cdef const Matrix* W
+    cdef Matrix* W
     cdef Py_ssize_t j0, j1
     cdef int i
     for i in range(work.plan.n_matrices):
