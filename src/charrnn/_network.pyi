@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import disjoint_base
 
 LANES: int
 LOOK_BACK: int
-_Self = TypeVar("_Self", bound=Workspace)
+
+__pyx_capi__: dict[str, object]  # what the variants of _core use in C
 
 class Layer(NamedTuple):
     cell: str
@@ -23,24 +25,26 @@ class Description:
     operations: int
     n_parameters: int
     units: NDArray[np.intp]
-    def __init__(self, layers: Iterable[tuple[str, int]], vocab_size: int) -> None: ...
+    def __new__(cls, layers: Iterable[tuple[str, int]], vocab_size: int) -> Self: ...
 
 @final
 class Parameters:
     description: Description
     dtype: np.dtype[Any]
     block: NDArray[Any]
-    def __init__(self, description: Description, dtype: Any) -> None: ...
+    def __new__(cls, description: Description, dtype: Any) -> Self: ...
     def views(self) -> dict[str, NDArray[Any]]: ...
     def copy_from(self, other: Parameters) -> None: ...
 
+@disjoint_base
 class OwnedNetwork:
     description: Description
     dtype: np.dtype[Any]
     weights: Parameters
     memory: Parameters
-    def __init__(self, description: Description | tuple[Iterable[tuple[str, int]], int], dtype: Any) -> None: ...
+    def __new__(cls, description: Description | tuple[Iterable[tuple[str, int]], int], dtype: Any) -> Self: ...
 
+@disjoint_base
 class Workspace:
     network: OwnedNetwork
     T: int
@@ -48,10 +52,10 @@ class Workspace:
     training: bool
     lock: threading.Lock
     state: NDArray[Any]
-    def __init__(self, network: OwnedNetwork, T: int, B: int, training: bool = False) -> None: ...
+    def __new__(cls, network: OwnedNetwork, T: int, B: int, training: bool = False) -> Self: ...
     def get_state(self) -> NDArray[Any]: ...
     def set_state(self, state: ArrayLike) -> None: ...
-    def __enter__(self: _Self) -> _Self: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
 
 @final

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -156,19 +156,19 @@ class _Run:
     validation: Stream | None = None  # what is held out, to be measured after each epoch
     best: Parameters | None = None  # gets the weights of the epoch whose validation loss was the lowest so far
     callback: Callback | None = None  # called with each Progress; returns True to stop. What it raises ends the training
-    position: InitVar[Position | None] = None  # where to go on, None from the start; with it
-    state: InitVar[Real | None] = None  # the hidden state there, (batch_size, units)
+    position: Position | None = None  # where to go on, None from the start; with it
+    state: Real | None = None  # the hidden state there, (batch_size, units)
     save: Callable[[Position, Real], None] | None = None  # called with a Position and the state: at the end, and now and then before
 
-    def __post_init__(self, position: Position | None, state: Real | None) -> None:
+    def __post_init__(self) -> None:
         check_callback(self.callback)
         if self.threshold is not None:
             check_number("threshold", self.threshold)
         network, stream = self.learner.network, self.stream
-        self.at = at = Position() if position is None else position
+        self.at = at = Position() if self.position is None else self.position
         self.work = network.workspace(stream.seq_length, stream.batch_size, training=True)
-        if state is not None:
-            self.work.set_state(state)
+        if self.state is not None:
+            self.work.set_state(self.state)
         self.unreported, self.unreported_loss = 0, 0.0
         self.crossing = 1  # windows to hand to C next
         self.started = time.perf_counter() - at.seconds
