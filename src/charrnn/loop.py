@@ -88,7 +88,7 @@ def validate(network: Network, stream: Stream) -> float:
     at_a_time = 1 if stream.resets else max(1, _LARGEST_CROSSING // stream.seq_length)
     for window in range(0, stream.windows, at_a_time):
         if stream.resets:
-            work.set_state(0)
+            work.state[...] = 0
         total += network.evaluate(work, *stream.read(window, at_a_time)).sum()
     return float(total / stream.targets)
 
@@ -189,7 +189,7 @@ class _Run:
             if at.window == 0 or at.step == first:
                 stream.begin(at.epoch)
             if at.window == 0:
-                self.work.set_state(0)
+                self.work.state[...] = 0
             to_report = report_every - at.window % report_every
             self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
             epoch_ended = at.window == 0
