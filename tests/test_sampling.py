@@ -112,6 +112,14 @@ def test_stop_ends_before_the_first_stop_text(model):
     assert model.generate(100, seed=4, stop="zzz") == text[:100]
 
 
+@pytest.mark.parametrize(("stop", "end"), [(["de", "eedeif"], 0), (["deif", "eedeif"], -2), (["deif", "eedei"], -2)])
+def test_of_stop_texts_that_overlap_the_one_that_is_complete_first_counts(model, stop, end):
+    text = model.generate(500, seed=4)
+    expected = text[: text.index("de") + end]
+    assert model.generate(500, seed=4, stop=stop) == expected
+    assert "".join(model.stream(500, seed=4, stop=stop)) == expected
+
+
 def test_each_text_of_many_stops_by_itself(model):
     texts = model.generate_many(80, 200, seed=5)
     assert model.generate_many(80, 200, seed=5, stop="ea") == [text.split("ea")[0] for text in texts]

@@ -110,7 +110,7 @@ class CharRNN:
         min_length : int, default 0
             Do not end before so many characters: a record does not end, a stop text does not count.
         stop : str or sequence of str, optional
-            End before the first of these texts; if none comes, the text has the full length.
+            End before that of these texts which is complete first; if none comes, the text has the full length.
         on_unknown : {"error", "skip"}
             Whether a character of prime that the model does not know is an error or left out.
 

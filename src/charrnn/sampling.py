@@ -83,9 +83,9 @@ class Sampling(NamedTuple):
         return max(map(len, self.stop), default=1) - 1
 
     def cut(self, text: AnyText, start: int) -> tuple[AnyText, bool]:
-        """Return text up to the first stop text at or after place start, and whether there is one."""
-        places = [place for place in (text.find(word, start) for word in self.stop) if place >= 0]
-        return (text[: min(places)], True) if places else (text, False)
+        """Return text up to the stop text that is complete first (the longest of those) from place start on, and whether there is one."""
+        ends = [(place + len(word), place) for word in self.stop if (place := text.find(word, start)) >= 0]
+        return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 def _check_allowed(vocabulary: Vocabulary, allowed: str | bytes | None, forbidden: str | bytes | None) -> NDArray[np.int8]:
