@@ -1,9 +1,11 @@
 """A training that was cut and resumed gives the same bits as one that was not."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -139,6 +141,44 @@ def test_resume_after_kill_9(path):
         model = trained(stands + 50, resume=path)
         assert bits(model) == bits(trained(stands + 50))
         path.unlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "n_threads": 2}])
+def test_the_checkpoint_after_ctrl_c_is_of_the_last_step(path, options):
+    for delay in (0.01, 0.06, 0.17):
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(charrnn.TrainingInterrupted) as stopped:
+            trained(10**7, checkpoint=path, keep="last", **options)
+        steps = stopped.value.model.history.steps
+        assert persistence.load(path).training.position.step == steps
+        assert bits(charrnn.load(path)) == bits(stopped.value.model) == bits(trained(steps, keep="last", **options))
+        assert bits(trained(steps + 60, resume=path, keep="last", **options)) == bits(trained(steps + 60, keep="last", **options))
+
+
+@pytest.mark.parametrize("step", [11, 22])  # a pass has 44, and four reports
+def test_the_checkpoint_after_an_exception_in_the_callback_is_of_the_last_step(path, step):
+    def fail(progress):
+        if progress.step >= step:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        trained(120, checkpoint=path, callback=fail)
+    assert persistence.load(path).training.position.step == step
+    assert bits(trained(120, resume=path)) == bits(trained(120))
+
+
+def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
+    trained(30, checkpoint=path)  # a pass has 44
+    saved = persistence.load(path)
+    position = replace(saved.training.position, unreported=saved.history.reports[-1].characters, unreported_loss=50.0)
+    persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+    assert trained(31, resume=path).history.reports[-1].nll < trained(31, resume=path).history.reports[-1].smooth_loss
+    for wrong in ({"unreported": -1}, {"unreported": 1.5}, {"unreported_loss": -1.0}, {"unreported_loss": "1"}):
+        position = loop.Position(**{**vars(saved.training.position), **wrong})
+        persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+        with pytest.raises(ModelFormatError):
+            charrnn.load(path)
 
 
 @pytest.mark.parametrize(

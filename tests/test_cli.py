@@ -272,14 +272,17 @@ def test_a_closed_pipe_is_no_traceback(model_file):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and signals")
-def test_ctrl_c_saves_the_model_and_exits_with_130(model_file, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
     arguments = ["train", "--seconds", "40", "-o", str(tmp_path / "m"), "--checkpoint", str(tmp_path / "c")]
     process = subprocess.Popen([sys.executable, "-m", "charrnn", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "c").exists() and process.poll() is None:  # until it trains
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "ended by interrupted" in out
     assert "Traceback" not in err
-    assert charrnn.load(tmp_path / "m").history.stop_reason == "interrupted"
+    model = charrnn.load(tmp_path / "m")
+    assert model.history.stop_reason == "interrupted"
+    assert charrnn.load(tmp_path / "c").history.steps == model.history.steps

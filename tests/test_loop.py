@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,8 +175,8 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step(batch_size
             fit(rnn, ids, seconds=20, history=history)
         assert time.perf_counter() - sent[0] < 0.1
         assert history.stop_reason == "interrupted"
-        ends.append(hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest())
-    assert set(ends) <= set(weights_after_each_step(ids, steps, batch_size))
+        ends.append((history.steps, hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()))
+    assert set(ends) <= set(enumerate(weights_after_each_step(ids, steps, batch_size)))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,14 @@ def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
     assert history.stop_reason == "interrupted"
     assert history.steps == 26
     assert history.reports[-1].characters == 130
+
+
+def test_equal_runs_give_equal_reports_however_many_steps_c_is_handed(monkeypatch):
+    found = []
+    for largest in (1 << 20, 5, 35):
+        monkeypatch.setattr(loop, "_LARGEST_CROSSING", largest)
+        found.append([replace(report, seconds=0) for report in fit(network(), epochs=3).reports])
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_stop_by_callback_is_measured():

@@ -53,6 +53,16 @@ def test_options_and_history_survive(saved):
     assert charrnn.load(str(path)).history == model.history
 
 
+def test_equal_models_are_equal_files(saved):
+    model, path = saved
+    files = {path.read_bytes()}
+    for again in (model, charrnn.load(path)):
+        for _ in range(5):  # safetensors has the metadata in another order each time
+            again.save(path)
+            files.add(path.read_bytes())
+    assert len(files) == 1
+
+
 def test_anyone_can_read_the_weights(saved):
     model, path = saved
     tensors = load_file(path)

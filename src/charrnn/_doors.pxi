@@ -137,7 +137,9 @@ def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, doub
     with nogil:
         done = _train(work, &crew, x, y, T, losses, reset)
     _dismiss(&crew)
-    return np.asarray(losses)[:done]
+    work.losses = np.asarray(losses)[:done]
+    work.steps += done
+    return work.losses
 
 
 def sample(

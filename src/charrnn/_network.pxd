@@ -74,6 +74,8 @@ cdef class Workspace:
     cdef readonly bint training
     cdef bint whole                    # set last, when all that follows is there
     cdef readonly object lock          # held by the call that uses the workspace
+    cdef readonly object losses        # (steps,) of the last training call, and
+    cdef readonly Py_ssize_t steps     # that all calls have done: both are there at once with the weights, whatever signal comes then
     cdef int[:, ::1] inputs            # (T, B) in [0, V), the window: a copy, checked, that nothing outside can reach
     cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
     cdef double[:, ::1] nll            # (T, B)

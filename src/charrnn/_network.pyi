@@ -51,6 +51,8 @@ class Workspace:
     B: int
     training: bool
     lock: threading.Lock
+    losses: NDArray[np.float64] | None
+    steps: int
     state: NDArray[Any]
     def __new__(cls, network: OwnedNetwork, T: int, B: int, training: bool = False) -> Self: ...
     def get_state(self) -> NDArray[Any]: ...

@@ -5,7 +5,9 @@ import io
 import json
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -217,6 +219,8 @@ def _train(arguments: Arguments) -> None:
         "progress": False if arguments.quiet else None,
     }
     _check_targets(arguments)
+    if threading.current_thread() is threading.main_thread():  # which alone may
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service is stopped with ends a training as Ctrl-C does
     try:
         model = _train_on(arguments, options)
     except (Exception, TrainingInterrupted) as error:

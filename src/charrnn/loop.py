@@ -40,6 +40,8 @@ class Position:
     smooth_loss: float | None = None
     best_nll: float | None = None  # the lowest validation loss at the end of an epoch
     best_epoch: int = 0  # epochs done there
+    unreported: int = 0  # characters since the last report
+    unreported_loss: float = 0.0  # their sum, in nats
 
 
 class Budget(NamedTuple):
@@ -136,8 +138,7 @@ def fit(learner: Learner, stream: Stream, *, history: History | None = None, pro
         history.stop_reason = "diverged"
         raise
     finally:
-        if run.unreported:  # an exception came between two reports
-            run.report()
+        run.conclude()
         bar.close()
         _log.info("ended by %s after step %d, %.1f s", history.stop_reason, run.at.step, run.at.seconds)
     return history
@@ -169,8 +170,9 @@ class _Run:
         self.work = network.workspace(stream.seq_length, stream.batch_size, training=True)
         if self.state is not None:
             self.work.set_state(self.state)
-        self.unreported, self.unreported_loss = 0, 0.0
+        self.first = at.step
         self.crossing = 1  # windows to hand to C next
+        self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
         self.started = time.perf_counter() - at.seconds
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
@@ -184,9 +186,8 @@ class _Run:
         """Train until something ends it; return what."""
         at, stream = self.at, self.stream
         report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
-        first = at.step
         while (reason := budget.reached(at, self.seconds())) is None:
-            if at.window == 0 or at.step == first:
+            if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
             if at.window == 0:
                 self.work.state[...] = 0
@@ -212,38 +213,59 @@ class _Run:
         reports = self.history.reports
         if self.validation is not None and reports and reports[-1].validation_nll is None:
             reports[-1] = replace(reports[-1], validation_nll=validate(self.learner.network, self.validation))
-        self.save_after(0)
         return reason
 
     def advance(self, count: int) -> None:
         """Train on the next count windows."""
-        at, stream = self.at, self.stream
+        at, stream, learner = self.at, self.stream, self.learner
         T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
-        learner = self.learner
+        self.crossed = targets, T
         rate = learner.learning_rate * _power(self.decay, at.epoch)
-        before = time.perf_counter()
-        losses = learner.network.train_steps(
+        step, characters, loss, before = at.step, at.characters, at.unreported_loss, time.perf_counter()
+        learner.network.train_steps(
             self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=stream.resets, threads=learner.n_threads
         )
         took = time.perf_counter() - before
-        done = int((targets[: len(losses) * T] >= 0).sum())
-        at.step += len(losses)
-        at.window += len(losses)
-        at.characters += done
-        self.unreported += done
-        self.unreported_loss += float(losses.sum())
-        if len(losses) < count:
+        self.settle()
+        if at.step < step + count:
             raise DivergedError(
                 f"the loss of step {at.step + 1} is not finite; the weights of the step before are kept. "
                 f"Lower learning_rate ({learner.learning_rate:g}) or clip_value ({learner.clip_value:g})"
             )
-        assert at.smooth_loss is not None
-        at.smooth_loss = _smoothed(at.smooth_loss, losses, len(inputs), T, stream.batch_size)
-        self.bar.update(done, losses.sum() / done)
+        done = at.characters - characters
+        self.bar.update(done, (at.unreported_loss - loss) / done)
         self.crossing = _next_crossing(count, took, stream)
-        if at.window == stream.windows:
-            at.epoch, at.window = at.epoch + 1, 0
+
+    def settle(self) -> None:
+        """Take account of the steps that C has done since: of all at once, or not yet, as Ctrl-C may come between any two lines."""
+        at, losses = self.at, self.work.losses
+        steps = self.first + self.work.steps
+        if steps == at.step:
+            return
+        assert self.crossed is not None
+        assert losses is not None
+        assert at.smooth_loss is not None
+        targets, T = self.crossed
+        rows = min(len(targets), len(losses) * T)
+        done = int((targets[:rows] >= 0).sum())
+        epochs, window = divmod(at.window + len(losses), self.stream.windows)
+        vars(at).update(
+            step=steps,
+            epoch=at.epoch + epochs,
+            window=window,
+            characters=at.characters + done,
+            unreported=at.unreported + done,
+            unreported_loss=float(np.cumsum([at.unreported_loss, *losses])[-1]),
+            smooth_loss=_smoothed(at.smooth_loss, losses, rows, T, self.stream.batch_size),
+        )
+
+    def conclude(self) -> None:
+        """Report what is not reported and save what is not saved, where an exception came between two steps."""
+        self.settle()
+        if self.at.unreported and self.at.step > self.history.steps:
+            self.report()
+        self.save_after(0)
 
     def compare(self, measured: float, epoch_ended: bool) -> None:
         """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
@@ -258,10 +280,9 @@ class _Run:
         at.seconds = self.seconds()
         assert at.smooth_loss is not None
         passed = at.epoch + at.window / self.stream.windows
-        nll = self.unreported_loss / self.unreported
-        report = Progress(at.step, passed, at.characters, at.seconds, nll, at.smooth_loss, measured)
+        report = Progress(at.step, passed, at.characters, at.seconds, at.unreported_loss / at.unreported, at.smooth_loss, measured)
         self.history.reports.append(report)
-        self.unreported, self.unreported_loss = 0, 0.0
+        at.unreported, at.unreported_loss = 0, 0.0
         _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
         return report
 
@@ -269,7 +290,11 @@ class _Run:
         """Write a checkpoint if the last one is so old, and of another step."""
         if self.save is not None and self.saved_step != self.at.step and time.perf_counter() - self.saved >= seconds:
             self.at.seconds = self.seconds()
-            self.save(self.at, self.work.get_state())
+            try:
+                self.save(self.at, self.work.get_state())
+            except Exception:
+                self.save = None  # nor at the end
+                raise
             self.saved, self.saved_step = time.perf_counter(), self.at.step
 
 
@@ -290,11 +315,15 @@ def _figures(report: Progress) -> str:
 
 
 def _smoothed(smooth: float, losses: NDArray[np.float64], rows: int, T: int, batch_size: int) -> float:
-    """Return the exponentially smoothed loss per window of T rows after these losses, a short last window counted as if it were whole."""
+    """Return the exponentially smoothed loss per window of T rows after these losses, a short last window counted as if it were whole.
+
+    One after the other, as the sum of the reported loss is taken: the figures do not depend on how many steps C was handed at a time.
+    """
     scale = np.full(len(losses), 1.0 / batch_size)
     scale[-1] *= T / (rows - (len(losses) - 1) * T)
-    decay = _SMOOTHING ** np.arange(len(losses) - 1, -1, -1)
-    return smooth * _SMOOTHING ** len(losses) + (1 - _SMOOTHING) * float(np.dot(decay, losses * scale))
+    for loss in (losses * scale).tolist():
+        smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * loss
+    return smooth
 
 
 def _next_crossing(count: int, took: float, stream: Stream) -> int:

@@ -101,7 +101,13 @@ def save(path: StrPath, saved: Saved) -> None:
         metadata["training"] = json.dumps(words)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata["sha256"] = _digest(tensors, metadata)
-    write_atomically(path, to_bytes(tensors, metadata))
+    data = memoryview(to_bytes(tensors, metadata))
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:start]))
+    header["__metadata__"] = metadata  # in this order: safetensors has another each time, and equal models should be equal files
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
+    write_atomically(path, b"".join([len(text).to_bytes(8, "little"), text, data[start:]]))
 
 
 def _prefixed(part: str, parameters: Parameters) -> _Tensors:
@@ -219,9 +225,9 @@ def _fill(parameters: Parameters, tensors: _Tensors, prefix: str) -> None:
 
 def _position(values: dict[str, Any]) -> Position:
     position = Position(**values)
-    for name in ("epoch", "window", "step", "characters", "best_epoch"):
+    for name in ("epoch", "window", "step", "characters", "best_epoch", "unreported"):
         check_integer(name, getattr(position, name), 0, 2**63 - 1)
-    for name in ("seconds", "smooth_loss"):
+    for name in ("seconds", "smooth_loss", "unreported_loss"):
         check_number(name, getattr(position, name), minimum=0)
     if position.best_nll is not None:
         check_number("best_nll", position.best_nll, minimum=0)
