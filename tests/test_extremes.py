@@ -9,7 +9,7 @@ import pytest
 
 import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary, _dispatch
-from charrnn.errors import DivergedError, ModelFormatError
+from charrnn.errors import DivergedError
 
 CASES = int(os.environ.get("CHARRNN_HOSTILE_CASES", "150"))  # model files
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -251,9 +251,8 @@ def check_case(case):
             np.testing.assert_array_equal(loaded.network.weights.views()[name], view)
         check_model(loaded, random)
         replace(model, random, WRONG)
-        model.save(path)
-        with pytest.raises(ModelFormatError, match="values that are not finite"):
-            charrnn.load(path)
+        with pytest.raises(ValueError, match="values that are not finite"):
+            model.save(path)
     if random.random() < 0.5:
         check_model(model, random)
 

@@ -164,6 +164,9 @@ OURS = b'"__metadata__": {"format": "charrnn", "version": "1"}'
         header(b"[1, 2]"),
         header(b"[" * 100_000),
         header(b'{"__metadata__": 3}'),
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, 4.0]}}') + b"four",
+        header(b"{" + OURS + b', "by": {"data_offsets": [0]}}'),
+        header(b"{" + OURS + b', "by": 3}'),
         header(b'{"__metadata__": {"format": "charrnn", "version": "1", "a": 3}}'),
         header(b"{" + OURS + b', "by": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}') + b"xx",
         header(b"{" + OURS + b', "by": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}') + b"four",
@@ -227,6 +230,27 @@ def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
     os.truncate(path, len(content) + 2**40)  # a hole: it takes no room
     with pytest.raises(ModelFormatError, match="not a charrnn model"):
         charrnn.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files with holes")
+def test_a_large_file_with_a_small_header_of_ours_is_refused_by_its_size(saved):
+    model, path = saved
+    size = path.stat().st_size
+    for more in (-1, 1, 2**40):
+        os.truncate(path, size + more)  # a hole: it takes no room
+        with pytest.raises(ModelFormatError, match=rf"has {size + more} bytes, and its header tells of {size}"):
+            charrnn.load(path)
+        model.save(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_load_would_refuse_is_not_saved(saved, value):
+    model, path = saved
+    before = path.read_bytes()
+    model.rnn.b[2] = value
+    with pytest.raises(ValueError, match="bh of this model has values that are not finite"):
+        model.save(path)
+    assert path.read_bytes() == before
 
 
 def test_missing_file_directory_and_missing_folder(saved, tmp_path):

@@ -1,9 +1,11 @@
 """Models of records: each begins and ends by itself."""
 
+import io
 import math
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,6 +178,10 @@ def test_one_long_record_does_not_make_the_others_slow():
         (None, TypeError, "strings must be a sequence of texts, not NoneType"),
         (["anna", 3], TypeError, r"strings\[1\] must be a str, not int"),
         (["a\ud800"], ValueError, "surrogate"),
+        ({"anna": 1}, TypeError, "not dict: give one of its columns, its values, or them sorted"),
+        ({"anna", "bert"}, TypeError, "not set"),
+        (SimpleNamespace(columns=["name"]), TypeError, "not SimpleNamespace: give one of its columns"),  # a table of pandas or polars
+        (io.StringIO("anna\nbert\n"), TypeError, r"not an open file: give file.read\(\).splitlines\(\)"),
     ],
 )
 def test_wrong_records_are_refused(strings, error, message):

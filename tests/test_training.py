@@ -114,6 +114,14 @@ def test_wrong_input_is_refused(text, options, error, message):
         charrnn.train_text(text, **options)
 
 
+def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
+    (tmp_path / "input.txt").write_text("to be or not to be")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="'input.txt' is the name of a file: train_file trains on what is in it"):
+        charrnn.train_text("input.txt", steps=1)
+    charrnn.train_text("output.txt", steps=1)  # or a warning, which here is an error
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_the_model_is_not_lost_at_ctrl_c():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()

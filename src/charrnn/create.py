@@ -1,5 +1,7 @@
 """How a model comes to be: trained on a text, a file or records, or loaded."""
 
+import os
+import warnings
 from collections.abc import Iterable
 from typing import Unpack
 
@@ -9,6 +11,8 @@ from .model import CharRNN
 from .reader import StrPath, read_bytes, read_text
 from .rnn import RNN
 from .training import DEFAULTS, Options
+
+_LONGEST_NAME = 256  # of a file, more or less
 
 
 def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
@@ -85,7 +89,10 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     >>> model.score("to be") < model.score("eb ot")
     True
     """
-    return _new(training.Text(text, alphabet), options)
+    source = training.Text(text, alphabet)
+    if len(text) < _LONGEST_NAME and os.path.isfile(text):
+        warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
+    return _new(source, options)
 
 
 def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:

@@ -2,6 +2,8 @@
 
 import math
 import operator
+from collections.abc import Mapping, Set
+from io import IOBase
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,9 +95,15 @@ def check_text(name: str, value: Any) -> str:
 
 
 def check_sequence(name: str, value: Any) -> list[Any]:
-    """Return the elements of an iterable of texts, or raise TypeError: also for a single text, which is an iterable of characters."""
+    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else, or in no order."""
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one")
+    if isinstance(value, (Mapping, Set)) or hasattr(value, "columns"):
+        raise TypeError(
+            f"{name} must be a sequence of texts, not {type(value).__name__}: give one of its columns, its values, or them sorted"
+        )
+    if isinstance(value, IOBase):
+        raise TypeError(f"{name} must be a sequence of texts, not an open file: give file.read().splitlines()")
     try:
         return list(value)
     except TypeError as error:

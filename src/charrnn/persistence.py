@@ -26,6 +26,7 @@ import errno
 import os
 import stat
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -82,6 +83,9 @@ def save(path: StrPath, saved: Saved) -> None:
 
     learner, vocabulary, training = saved.learner, saved.vocabulary, saved.training
     tensors: _Tensors = learner.network.weights.views()
+    for name, view in tensors.items():
+        if not np.isfinite(view).all():
+            raise ValueError(f"{name} of this model has values that are not finite: no file can hold them")
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -141,14 +145,18 @@ def _read(path: str) -> tuple[dict[str, str], _Tensors]:
         size = file.read(8)
         header = file.read(min(int.from_bytes(size, "little"), _LARGEST_HEADER))
         try:
-            metadata = dict(json.loads(header).get("__metadata__", {}))
-        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            words = json.loads(header)
+            metadata = dict(words.pop("__metadata__", {}))
+            end = 8 + len(header) + max([index(tensor["data_offsets"][1]) for tensor in words.values()], default=0)
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise ModelFormatError(f"{path} is not a safetensors file (header: {error})") from error
         if metadata.get("format") != _FORMAT:
             raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
         if metadata.get("version") != _VERSION:
             raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
-        data = size + header + file.read()
+        if os.fstat(file.fileno()).st_size != end:  # before so much is read
+            raise ModelFormatError(f"{path} is damaged: it has {os.fstat(file.fileno()).st_size} bytes, and its header tells of {end}")
+        data = size + header + file.read(end - 8 - len(header))
     try:
         return metadata, from_bytes(data)
     except (SafetensorError, KeyError) as error:

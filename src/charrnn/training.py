@@ -266,7 +266,8 @@ def _read_checkpoint(
     if (training.text_sha256, saved.vocabulary) != (sha256, vocabulary):
         differences.insert(0, "the text is another")
     if differences:
-        raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}")
+        hint = "to go on with other options or another text, load it and train the model further (the command's --start)"
+        raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}; {hint}")
     if training.position.window >= windows:
         raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {windows}")
     return saved, training

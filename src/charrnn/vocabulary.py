@@ -155,9 +155,11 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If a character is not in the vocabulary; the message gives the character and its place.
+            If a character is not in the vocabulary (the message gives it and its place), or dtype does not hold every id.
         """
         skip = check_on_unknown(on_unknown)
+        if np.dtype(dtype).kind not in "iu" or np.iinfo(dtype).max < len(self) - 1:
+            raise ValueError(f"dtype must be an integer type that holds {len(self) - 1}, not {np.dtype(dtype)}")
         if self.check(name, text) and isinstance(text, bytes):  # an empty text is no buffer
             return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
         ids, end = np.empty(len(text), dtype=dtype), 0
