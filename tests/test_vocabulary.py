@@ -63,9 +63,9 @@ def test_encoding_has_the_dtype_asked_for():
     assert Vocabulary("ab").smallest_dtype == np.uint8
     assert v.encode("ab").dtype == np.int32
     assert v.encode("ab", dtype=np.uint16).dtype == np.uint16
-    for vocabulary, dtype in ((v, np.uint8), (v, np.int8), (v, float), (Vocabulary.all_bytes(), np.int8)):
-        with pytest.raises(ValueError, match=f"dtype must be an integer type that holds {len(vocabulary) - 1}, not "):
-            vocabulary.encode(vocabulary.empty, dtype=dtype)
+    for known, dtype in ((v, np.uint8), (v, np.int8), (v, float), (Vocabulary.all_bytes(), np.int8)):
+        with pytest.raises(ValueError, match=f"dtype must be an integer type that holds {len(known) - 1}, not "):
+            known.encode(known.empty, dtype=dtype)
 
 
 def test_equality_and_repr():
