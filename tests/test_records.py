@@ -16,7 +16,7 @@ from reference import Weights, train_steps, training_workspace
 from test_core import digest
 
 import charrnn
-from charrnn import RNN, CharRNN, History, Vocabulary, loop, training
+from charrnn import RNN, CharRNN, History, Vocabulary, loop, reader, training
 from charrnn.reader import IGNORED, RecordStream
 
 NAMES = ["anna", "bob", "", "christina", "di", "edda", "fritz", "gwendolyn", "hal", "ida"] * 5
@@ -162,11 +162,67 @@ def test_save_and_load(model, tmp_path):
 
 
 def test_one_long_record_does_not_make_the_others_slow():
-    """Blocks are as long as the records in them."""
-    stream, _ = stream_of(["ab"] * 100 + ["abcde" * 1000] + ["a"] * 100, 1)
+    """Windows are as long as the records in them, and only such as go on with a long one carry the state."""
+    stream, _ = stream_of(["ab"] * 100 + ["abcde" * 1001] + ["a"] * 100 + ["abc" * 40], 1)
     stream.begin(0)
     sizes = [len(stream.read(window, 1)[0]) for window in range(stream.windows)]
-    assert sorted(set(sizes)) == [2, 3, 5001]
+    assert Counter(sizes) == {3: 100, 2: 100, 121: 1, 25: 200, 6: 1}
+    assert sum(not stream.resets(window) for window in range(stream.windows)) == 200
+
+
+@given(
+    st.lists(st.text("abcde", max_size=20), min_size=1, max_size=20).filter(any), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)
+)
+def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch_size, seq_length, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_WHOLE", 4)
+        vocabulary = Vocabulary.from_text("".join(strings), records=True)
+        lengths = np.array([len(string) for string in strings])
+        stream = RecordStream(vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, 0, seq_length)
+        stream.begin(1)
+        found, now, window = [], [[] for _ in range(batch_size)], 0
+        while window < stream.windows:
+            count, each = stream.together(window, min(most, stream.windows - window))
+            shape = count, stream.longest(window, count), batch_size
+            assert shape[1] <= min(stream.seq_length, max(4, seq_length))
+            inputs, targets = (array.reshape(shape) for array in stream.read(window, count))
+            for i in range(count):
+                assert i == 0 or stream.resets(window + i) == each
+                if stream.resets(window + i):
+                    found += now
+                    now = [[] for _ in range(batch_size)]
+                for b in range(batch_size):
+                    real = targets[i, :, b] != IGNORED
+                    wanted = [*(now[b][-1:] or [len(vocabulary)]), *targets[i, real, b]][: real.sum()]
+                    assert inputs[i, real, b].tolist() == wanted
+                    now[b] += targets[i, real, b].tolist()
+            window += count
+        found = [record for record in [*found, *now] if record]
+        assert Counter(vocabulary.decode(record[:-1]) for record in found) == Counter(strings)
+        assert {record[-1] for record in found} == {len(vocabulary)}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_long_records_train_resume_and_are_validated_with_the_state_carried(tmp_path, batch_size):
+    """0.1.0 led the gradient back through whole documents, and diverged."""
+    strings = ["the quick brown fox " * size for size in (1, 40, 3, 90, 7)] * 3
+    options = {"hidden_size": 20, "seed": 1, "batch_size": batch_size, "validation_fraction": 0.2, "learning_rate": 0.3}
+    whole = charrnn.train_records(strings, epochs=3, **options)
+    assert whole.history.validation_losses[-1] < 0.5
+    for steps in (37, 151):
+        charrnn.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options)
+        again = charrnn.train_records(strings, epochs=3, resume=tmp_path / "c", keep="last", **options)
+        assert digest(again.rnn) == digest(charrnn.train_records(strings, epochs=3, keep="last", **options).rnn)
+    _, held_out = training.Records(strings).streams(whole.rnn, 0.2, 1)
+    texts = [whole.vocabulary.decode(held_out.ids[i : i + n]) for i, n in zip(held_out.starts, held_out.lengths, strict=True)]
+    expected = -np.concatenate([whole.log_probs(text) for text in texts]).mean()
+    assert loop.validate(whole.network, held_out) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_long_record_costs_no_memory():
+    stream, _ = stream_of(["ab"] * 1000 + ["abcde" * 10**5], 64)
+    assert stream.seq_length == 128
+    assert all(len(stream.read(window, 1)[0]) <= 128 for window in range(stream.windows))
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,9 @@ def train_records(
     remember : bool
         Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
     alphabet, **options
-        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records, whatever
-        seq_length is. The order is shuffled in each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
+        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records where they have
+        fewer than 128 characters (or seq_length, if that is more), and seq_length characters of longer ones. The order is shuffled in
+        each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
 
     Returns
     -------

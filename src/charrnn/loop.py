@@ -87,9 +87,9 @@ def validate(network: Network, stream: Stream) -> float:
     """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
     work = network.workspace(stream.seq_length, stream.batch_size)
     total = 0.0
-    at_a_time = 1 if stream.resets else max(1, _LARGEST_CROSSING // stream.seq_length)
+    at_a_time = max(1, _LARGEST_CROSSING // stream.seq_length) if isinstance(stream, TextStream) else 1
     for window in range(0, stream.windows, at_a_time):
-        if stream.resets:
+        if stream.resets(window):
             work.state[...] = 0
         total += network.evaluate(work, *stream.read(window, at_a_time)).sum()
     return float(total / stream.targets)
@@ -185,12 +185,10 @@ class _Run:
     def until_stopped(self, budget: Budget) -> str:
         """Train until something ends it; return what."""
         at, stream = self.at, self.stream
-        report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
         while (reason := budget.reached(at, self.seconds())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
-            if at.window == 0:
-                self.work.state[...] = 0
+            report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
             to_report = report_every - at.window % report_every
             self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
             epoch_ended = at.window == 0
@@ -216,15 +214,18 @@ class _Run:
         return reason
 
     def advance(self, count: int) -> None:
-        """Train on the next count windows."""
+        """Train on the next windows, at most count."""
         at, stream, learner = self.at, self.stream, self.learner
+        if stream.resets(at.window):
+            self.work.state[...] = 0
+        count, reset = stream.together(at.window, count)
         T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
         self.crossed = targets, T
         rate = learner.learning_rate * _power(self.decay, at.epoch)
         step, characters, loss, before = at.step, at.characters, at.unreported_loss, time.perf_counter()
         learner.network.train_steps(
-            self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=stream.resets, threads=learner.n_threads
+            self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=reset, threads=learner.n_threads
         )
         took = time.perf_counter() - before
         self.settle()

@@ -15,6 +15,8 @@ StrPath: TypeAlias = str | os.PathLike[str]
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
 _Content = TypeVar("_Content", bound=str | bytes)
 
+_WHOLE = 128  # time steps: shorter records are read as a whole
+
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
 
 
@@ -64,8 +66,6 @@ class TextStream:
     stream lacks is IGNORED. The last window of a pass may be shorter than seq_length. N is at least 2.
     """
 
-    resets = False  # the state is carried from window to window
-
     def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
         self.ids: NDArray[Any] = ids
         self.targets: int = len(ids) - 1
@@ -76,6 +76,14 @@ class TextStream:
 
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""
+
+    def resets(self, window: int) -> bool:
+        """Whether this window begins with the zero state."""
+        return window == 0
+
+    def together(self, window: int, most: int) -> tuple[int, bool]:
+        """Return how many windows from this one on, at most so many, can be one call, and whether each begins with the zero state."""
+        return most, False
 
     def longest(self, window: int, count: int) -> int:
         """Return the time steps of each of these windows, in `read`."""
@@ -94,16 +102,18 @@ class TextStream:
 
 
 class RecordStream:
-    """Records (names, domains, molecules ...), each a window of its own that begins with the zero state.
+    """Records (names, domains, molecules ...), each read from the zero state on.
 
     The network reads the boundary symbol, then the record; its targets are the record, then the boundary. Batches are of batch_size
-    records of similar length, in an order that depends on seed and epoch; what the last batch lacks, and what a record is shorter
-    than seq_length, is IGNORED. ids has all records, one after the other, lengths (int64) the characters of each.
+    records of similar length, in an order that depends on seed and epoch. A batch of records of up to 127 characters is one window; a
+    longer one is several of seq_length, from which to which the state is carried (truncated backpropagation: its gradient cannot
+    explode over thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter than its batch, is IGNORED.
+    ids has all records, one after the other, lengths (int64) the characters of each.
     """
 
-    resets = True
-
-    def __init__(self, ids: NDArray[Any], lengths: NDArray[np.int64], boundary: int, batch_size: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, ids: NDArray[Any], lengths: NDArray[np.int64], boundary: int, batch_size: int = 1, seed: int = 0, seq_length: int = 25
+    ) -> None:
         self.ids: NDArray[Any] = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
         self.lengths: NDArray[np.int64] = lengths
         self.boundary: int = boundary
@@ -111,39 +121,64 @@ class RecordStream:
         self.seed: int = seed
         self.starts: NDArray[np.int64] = np.cumsum(lengths) - lengths
         self.targets: int = int(lengths.sum()) + len(lengths)
-        self.seq_length: int = int(lengths.max()) + 1
-        self.windows: int = -(-len(lengths) // batch_size)
-        self.order: NDArray[np.int64] = np.arange(len(lengths))
+        self.piece: int = seq_length
+        self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)  # the most that a window has
+        self._cut(np.arange(len(lengths)))
 
     def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""
         n, B = len(self.lengths), self.batch_size
-        self.order = permutation(n, self.seed, epoch)
+        order = permutation(n, self.seed, epoch)
         if B > 1:
             # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
             group = np.arange(n) // (16 * B)
-            self.order = self.order[np.lexsort((self.lengths[self.order], group))]
+            order = order[np.lexsort((self.lengths[order], group))]
             whole = n // B
-            batches = self.order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
-            self.order = np.concatenate([batches.ravel(), self.order[whole * B :]])
+            batches = order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
+            order = np.concatenate([batches.ravel(), order[whole * B :]])
+        self._cut(order)
+
+    def _cut(self, order: NDArray[np.int64]) -> None:
+        """Find the windows of batches of records in this order: of which batch each is, of which of its rows the first, how many."""
+        self.order: NDArray[np.int64] = order
+        rows = np.maximum.reduceat(self.lengths[order], np.arange(0, len(order), self.batch_size)) + 1
+        sizes = np.where(rows <= max(self.piece, _WHOLE), rows, self.piece)
+        pieces = -(-rows // sizes)
+        self.windows: int = int(pieces.sum())
+        self.batch: NDArray[np.int64] = np.repeat(np.arange(len(pieces)), pieces)
+        number = np.arange(self.windows) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # of a window in its batch
+        self.first: NDArray[np.int64] = number * sizes[self.batch]
+        self.whole: NDArray[np.bool_] = pieces[self.batch] == 1
+        self.rows: NDArray[np.int64] = np.minimum(rows[self.batch] - self.first, sizes[self.batch])
+
+    def resets(self, window: int) -> bool:
+        """Whether this window begins with the zero state: unless it goes on with the records of the one before."""
+        return bool(self.first[window] == 0)
+
+    def together(self, window: int, most: int) -> tuple[int, bool]:
+        """Return how many windows from this one on, at most so many, can be one call, and whether each begins with the zero state.
+
+        They are whole batches, or all of the same one.
+        """
+        batch, whole = self.batch[window : window + most], self.whole[window : window + most]
+        alike = whole if whole[0] else batch == batch[0]
+        return len(alike) if alike.all() else int(np.argmin(alike)), bool(whole[0])
 
     def longest(self, window: int, count: int) -> int:
         """Return the time steps of each of these windows in `read`: those of the longest record among them, and its end."""
-        return int(self.lengths[self.order[window * self.batch_size : (window + count) * self.batch_size]].max()) + 1
+        return int(self.rows[window : window + count].max())
 
     def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size)."""
-        B = self.batch_size
-        count = min(count, self.windows - window)
-        chosen = self.order[window * B : (window + count) * B]
-        starts, lengths = np.zeros(count * B, np.int64), np.full(count * B, -1)
-        starts[: len(chosen)], lengths[: len(chosen)] = self.starts[chosen], self.lengths[chosen]
-        start, length = starts.reshape(count, 1, B), lengths.reshape(count, 1, B)
-        t = np.arange(self.longest(window, count))[:, None]
+        B, these = self.batch_size, slice(window, window + count)
+        places = self.batch[these, None, None] * B + np.arange(B)  # in the order, (count, 1, B)
+        chosen = self.order[np.minimum(places, len(self.order) - 1)]
+        start, length = self.starts[chosen], np.where(places < len(self.order), self.lengths[chosen], -1)
+        t = self.first[these, None, None] + np.arange(self.longest(window, count))[:, None]  # of a record, (count, longest, 1)
         targets = np.where(t < length, self.ids[np.where(t < length, start + t, 0)].astype(np.int32), IGNORED)
-        targets[np.broadcast_to(t == length, targets.shape)] = self.boundary
-        inputs = np.full_like(targets, self.boundary)
-        inputs[:, 1:] = np.where(targets[:, :-1] == IGNORED, self.boundary, targets[:, :-1])
+        targets[t == length] = self.boundary
+        before = (0 < t) & (t <= length)
+        inputs = np.where(before, self.ids[np.where(before, start + t - 1, 0)].astype(np.int32), self.boundary).astype(np.int32)
         return inputs.reshape(-1, B), targets.reshape(-1, B)
 
 

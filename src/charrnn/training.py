@@ -131,7 +131,7 @@ class Records:
 
         def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
             ids = np.concatenate([self.ids[starts[i] : starts[i] + self.lengths[i]] for i in chosen])
-            return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed)
+            return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length)
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
@@ -197,7 +197,7 @@ def train(
         sha256 = source.sha256()
         options["starting_weights"] = _starting_weights(network)
     if resume is not None:
-        saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream.windows)
+        saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream)
         network.weights.copy_from(saved.learner.network.weights)
         network.memory.copy_from(saved.learner.network.memory)
         position, state = stood.position, stood.state
@@ -253,7 +253,7 @@ def _keep_best(network: Network, history: History, position: Position, best: Par
 
 
 def _read_checkpoint(
-    path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, windows: int
+    path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, stream: Stream
 ) -> tuple[persistence.Saved, persistence.Training]:
     """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
     saved = persistence.load(path)
@@ -268,6 +268,7 @@ def _read_checkpoint(
     if differences:
         hint = "to go on with other options or another text, load it and train the model further (the command's --start)"
         raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}; {hint}")
-    if training.position.window >= windows:
-        raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {windows}")
+    stream.begin(training.position.epoch)  # of records each epoch has its own windows
+    if training.position.window >= stream.windows:
+        raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {stream.windows}")
     return saved, training
