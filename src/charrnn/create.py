@@ -47,7 +47,8 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
         Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time (the last measurement
         of the held-out part comes on top). The first one reached ends the training; none given: 10 epochs.
     validation_fraction : float, default 0.1
-        This part of the text, at its end, is not trained on but measured after each epoch; 0 switches it off.
+        This part of the text, at its end, is not trained on; its first 262,144 characters are measured after each epoch. 0 switches
+        it off.
     keep : {"best", "last"}, optional
         Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
         best if something is held out.

@@ -21,6 +21,8 @@ from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
+_MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
+
 
 class NetworkOptions(TrainingOptions, total=False):
     """The options of a new network, by name, but its vocabulary."""
@@ -95,7 +97,7 @@ class Text:
         if held_out < 2 or len(self.ids) - held_out < 2:
             return TextStream(self.ids, learner.seq_length, learner.batch_size), None
         cut = len(self.ids) - held_out
-        return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), TextStream(self.ids[cut:], 256)
+        return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), TextStream(self.ids[cut : cut + _MEASURED], 256)
 
 
 class Records:
@@ -135,6 +137,7 @@ class Records:
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
+        rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
 
