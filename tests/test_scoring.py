@@ -8,7 +8,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import RNN, CharRNN, History, Vocabulary
+from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary
 from charrnn.network import Network
 
 
@@ -97,3 +97,15 @@ def test_the_wrong_kind_of_text_is_refused():
         BYTES.generate(3, prime="ab")
     with pytest.raises(TypeError, match="stop must be bytes"):
         BYTES.generate(3, stop="ab")
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_text_does_not_depend_on_the_weights_of_characters_that_others_have(records):
+    vocabulary = Vocabulary("abc", records)
+    rnn = RNN(5, vocabulary.symbols, 3, 0.1, seed=0)
+    rnn.U[:, 0] = np.nan  # what reads an "a" has no probabilities
+    model = CharRNN(rnn, vocabulary, History())
+    texts = ["bcb", "b", "cbcbcbcb", *([""] if records else [])]
+    assert model.score_many(texts).tolist() == [model.score(text) for text in texts]
+    with pytest.raises(DivergedError):
+        model.score_many([*texts, "ab"])

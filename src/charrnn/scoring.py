@@ -74,11 +74,12 @@ def nll(
     t = np.arange(rows)[:, None]
     ids = np.append(ids, ids.dtype.type(0))  # a place to point at beyond the last text
     targets = np.where(t < lengths, ids[np.where(t < lengths, starts + t, 0)], IGNORED)
+    read = ids[starts + np.clip(t, 0, np.maximum(lengths - 1, 0))]  # after its end its last again: no weights but its own count
     if records:
         targets[np.broadcast_to(t == lengths, targets.shape)] = boundary
+        read = np.vstack([np.full(len(starts), boundary), np.where(lengths > 0, read[:-1], boundary)])
     work = network.workspace(min(64, rows), len(starts))
     if records:
-        inputs = np.vstack([np.full(len(starts), boundary), np.maximum(targets[:-1], 0)])
-        return network.evaluate(work, inputs, targets)
+        return network.evaluate(work, read, targets)
     first = network.next_nll(work, targets[0])  # of the zero state
-    return np.vstack([first, network.evaluate(work, np.maximum(targets[:-1], 0), targets[1:])])
+    return np.vstack([first, network.evaluate(work, read[:-1], targets[1:])])
