@@ -110,6 +110,7 @@ def test_stop_ends_before_the_first_stop_text(model):
         assert model.generate(500, seed=4, stop=stop) == expected
         assert "".join(model.stream(500, seed=4, stop=stop)) == expected
     assert model.generate(100, seed=4, stop="zzz") == text[:100]
+    assert model.generate(500, seed=4, stop={"de", "eedeif"}) == model.generate(500, seed=4, stop=["eedeif", "de"])
 
 
 @pytest.mark.parametrize(("stop", "end"), [(["de", "eedeif"], 0), (["deif", "eedeif"], -2), (["deif", "eedei"], -2)])

@@ -94,11 +94,11 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def check_sequence(name: str, value: Any) -> list[Any]:
-    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else, or in no order."""
+def check_sequence(name: str, value: Any, ordered: bool = True) -> list[Any]:
+    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else or, if ordered, in no order."""
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one")
-    if isinstance(value, (Mapping, Set)) or hasattr(value, "columns"):
+    if isinstance(value, Mapping) or (ordered and isinstance(value, Set)) or hasattr(value, "columns"):
         raise TypeError(
             f"{name} must be a sequence of texts, not {type(value).__name__}: give one of its columns, its values, or them sorted"
         )

@@ -257,12 +257,12 @@ class _Run:
             window=window,
             characters=at.characters + done,
             unreported=at.unreported + done,
-            unreported_loss=float(np.cumsum([at.unreported_loss, *losses])[-1]),
+            unreported_loss=float(np.cumsum(np.append(at.unreported_loss, losses))[-1]),
             smooth_loss=_smoothed(at.smooth_loss, losses, rows, T, self.stream.batch_size),
         )
 
     def conclude(self) -> None:
-        """Report what is not reported and save what is not saved, where an exception came between two steps."""
+        """Report what is not reported and save what is not saved, whatever has ended the training."""
         self.settle()
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()

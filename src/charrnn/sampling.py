@@ -60,7 +60,7 @@ class Sampling(NamedTuple):
         stop: str | bytes | Sequence[str | bytes] | None = None,
     ) -> "Sampling":
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
-        stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop))
+        stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop, ordered=False))
         for text in stop:
             if not vocabulary.check("stop", text):
                 raise ValueError("stop must not have an empty text")
