@@ -1,5 +1,6 @@
 """A training that was cut and resumed gives the same bits as one that was not."""
 
+import json
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from test_core import digest
 
 import charrnn
@@ -172,12 +174,11 @@ def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
     trained(30, checkpoint=path)  # a pass has 44
     saved = persistence.load(path)
     step = trained(31, resume=path).history.reports[-1].nll  # of 7 characters
-    position = replace(saved.training.position, unreported=14, unreported_loss=50.0)
-    persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+    at = saved.training.position
+    forge(path, saved, characters=at.characters + 14, unreported=14, unreported_loss=50.0)
     assert trained(31, resume=path).history.reports[-1].nll == pytest.approx((50 + 7 * step) / 21)
     for wrong in ({"unreported": -1}, {"unreported": 1.5}, {"unreported_loss": -1.0}, {"unreported_loss": "1"}):
-        position = loop.Position(**{**vars(saved.training.position), **wrong})
-        persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+        forge(path, saved, **wrong)
         with pytest.raises(ModelFormatError):
             charrnn.load(path)
 
@@ -214,19 +215,72 @@ def test_a_damaged_checkpoint_is_refused(path):
     path.write_bytes(data)
     saved = persistence.load(path)
 
-    def save(**changes):
-        position = loop.Position(**{**vars(saved.training.position), **changes})
-        persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
-
-    wrong = [{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}]
-    for changes in [*wrong, {"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}]:
-        save(**changes)
+    for changes in WRONG_POSITIONS:
+        forge(path, saved, **changes)
         with pytest.raises(ModelFormatError, match="damaged"):
             trained(80, resume=path)
+        position = loop.Position(**{**vars(saved.training.position), **changes})
+        if changes != {"window": 10**6}:  # only the text tells how many there are
+            with pytest.raises((TypeError, ValueError)):
+                persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
     saved.learner.network.memory.views()["Whh"][0, 0] = -1
-    save()
+    forge(path, saved)
     with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
         trained(80, resume=path)
+
+
+WRONG_POSITIONS = [
+    *[{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}],
+    *[{"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}, {"step": -3}, {"step": 2**63}, {"step": 1}],
+    *[{"characters": 1}, {"unreported": 1}, {"unreported_loss": 1.0}, {"best_step": 41}, {"best_nll": 1.0}, {"smooth_loss": float("inf")}],
+    *[{"smooth_loss": "1"}, {"epoch": None}],
+]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words: words["options"].update(keep={}),
+        lambda words: words["options"].update(keep="best", more=[1]),
+        lambda words: words["position"].update(kept_step={}),
+        lambda words: words["position"].update(best_nll=1.0, best_epoch=1),  # and no best weights
+        lambda words: words.update(options=[]),
+        lambda words: words.update(position=3),
+        lambda words: words.update(text_sha256="0" * 63),
+        lambda words: words.update(text_sha256=None),
+        lambda words: words.update(more=1),
+        lambda words: words.pop("text_sha256"),
+        lambda words: words["position"].pop("step"),
+    ],
+)
+def test_a_checkpoint_of_wrong_words_is_refused(path, change):
+    trained(40, checkpoint=path)
+    tensors, metadata = persistence._describe(persistence.load(path))
+    words = json.loads(metadata["training"])
+    change(words)
+    write(path, tensors, metadata | {"training": json.dumps(words)})
+    with pytest.raises(ModelFormatError, match="damaged"):
+        trained(80, resume=path)
+
+
+@pytest.mark.parametrize("history", [{"reports": [], "stop_reason": None, "kept_step": None}])
+def test_a_checkpoint_without_the_reports_of_its_steps_is_refused(path, history):
+    trained(60, checkpoint=path)
+    tensors, metadata = persistence._describe(persistence.load(path))
+    write(path, tensors, metadata | {"history": json.dumps(history)})
+    with pytest.raises(ModelFormatError, match="do not go together"):
+        trained(80, resume=path)
+
+
+def write(path, tensors, metadata):
+    """Write a model file whatever is in it, with the right SHA-256."""
+    save_file(tensors, path, metadata | {"sha256": persistence._digest(tensors, metadata)})
+
+
+def forge(path, saved, **changes):
+    """Write a checkpoint that stands elsewhere."""
+    position = loop.Position(**{**vars(saved.training.position), **changes})
+    write(path, *persistence._describe(replace(saved, training=saved.training._replace(position=position))))
 
 
 def test_a_missing_checkpoint_is_an_os_error(path):
@@ -237,7 +291,7 @@ def test_a_missing_checkpoint_is_an_os_error(path):
 def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
     trained(40, checkpoint=path)
     before = path.read_bytes()
-    monkeypatch.setattr(persistence.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         trained(80, checkpoint=path, resume=path)
     assert path.read_bytes() == before

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import charrnn
-from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary, persistence
+from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary, files, persistence
 
 
 def make_model(chars="abc", hidden_size=5, dtype="float32", history=None):
@@ -92,6 +93,14 @@ def config(**changes):
     return json.dumps({name: value for name, value in values.items() if value is not None})
 
 
+def report(**changes):
+    return {"step": 3, "epoch": 0.5, "characters": 30, "seconds": 0.1, "nll": 1.5, "smooth_loss": 2.5, "validation_nll": None, **changes}
+
+
+def history(reports, **changes):
+    return json.dumps({"reports": reports, "stop_reason": None, "kept_step": None, **changes})
+
+
 @pytest.mark.parametrize(
     ("tensors", "metadata", "message"),
     [
@@ -101,7 +110,7 @@ def config(**changes):
         ({"by": None}, {}, "the tensors must be"),
         ({"extra": np.zeros(3)}, {}, "the tensors must be"),
         ({}, {"sha256": "0" * 64}, "SHA-256"),
-        ({}, {"sha256": None}, "sha256"),
+        ({}, {"sha256": None}, "SHA-256"),
         ({}, {"vocabulary": None}, "vocabulary"),
         ({}, {"kind": "poem"}, "kind is 'poem'"),
         ({}, {"kind": "records"}, "Wxh is float32"),
@@ -118,7 +127,7 @@ def config(**changes):
         (
             {name: np.zeros(shape, np.int32) for name, shape in {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}.items()},
             {},
-            "dtype",
+            r"Wxh is \|V0",
         ),
         ({"bh": np.full(5, np.nan, np.float32)}, {}, "bh has values that are not finite"),
         ({"by": np.full(3, np.inf, np.float32)}, {}, "by has values that are not finite"),
@@ -130,11 +139,24 @@ def config(**changes):
         ({}, {"config": config(more=1)}, "config must hold"),
         ({}, {"config": config(seq_length=0)}, "seq_length must be"),
         ({}, {"config": config(seq_length=True)}, "seq_length must be"),
-        ({}, {"config": config(learning_rate=float("nan"))}, "learning_rate must be"),
+        ({}, {"config": config(learning_rate=float("nan"))}, "config: NaN is no number"),
+        ({}, {"config": config(learning_rate=float("inf"))}, "learning_rate must be"),
+        ({}, {"config": config().replace("{", '{"hidden_size": 5, ')}, "config: it has the same name twice"),
+        ({}, {"config": config() + " " * 5000}, "config: it has 5"),
+        ({}, {"config": config(batch_size="1")}, "batch_size must be"),
+        ({}, {"more": "1"}, "the metadata must hold"),
         ({}, {"history": "{}"}, "damaged"),
         ({}, {"history": None}, "history"),
-        ({}, {"history": json.dumps({"reports": [{"step": "3"}], "stop_reason": None, "kept_step": None})}, "step must be a number"),
-        ({}, {"history": '{"reports": [{"step": 1}], "stop_reason": null, "kept_step": null}'}, "damaged"),
+        ({}, {"history": history([{"step": "3"}])}, "a report is"),
+        ({}, {"history": history([report(step=True)])}, "step must be"),
+        ({}, {"history": history([report(step=0)])}, "step must be"),
+        ({}, {"history": history([report(nll=float("inf"))])}, "nll must be"),
+        ({}, {"history": history([report(nll=-1)])}, "nll must be"),
+        ({}, {"history": history([report(more=1)])}, "a report is"),
+        ({}, {"history": history([report(), report()])}, "do not follow one another"),
+        ({}, {"history": history([], kept_step=1)}, "kept_step must be"),
+        ({}, {"history": history([], stop_reason="tired")}, "stop_reason is 'tired'"),
+        ({}, {"history": history({})}, "history must hold"),
     ],
 )
 def test_a_wrong_file_is_refused(saved, tensors, metadata, message):
@@ -168,8 +190,12 @@ OURS = b'"__metadata__": {"format": "charrnn", "version": "1"}'
         header(b"{" + OURS + b', "by": {"data_offsets": [0]}}'),
         header(b"{" + OURS + b', "by": 3}'),
         header(b'{"__metadata__": {"format": "charrnn", "version": "1", "a": 3}}'),
-        header(b"{" + OURS + b', "by": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}') + b"xx",
-        header(b"{" + OURS + b', "by": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}') + b"four",
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, -4]}}') + b"four",
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, 4], "shape": [true]}}') + b"four",
+        header(b"{" + OURS + b', "a": [' + b"[]," * 40_000 + b"0]}"),
+        header(b"{" + OURS + b", " + OURS + b"}"),
+        (2**63).to_bytes(8, "little"),
+        (200).to_bytes(8, "little") + b"{}",
     ],
 )
 def test_other_files_are_refused(tmp_path, content):
@@ -236,9 +262,10 @@ def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
 def test_a_large_file_with_a_small_header_of_ours_is_refused_by_its_size(saved):
     model, path = saved
     size = path.stat().st_size
+    rest = size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
     for more in (-1, 1, 2**40):
         os.truncate(path, size + more)  # a hole: it takes no room
-        with pytest.raises(ModelFormatError, match=rf"has {size + more} bytes, and its header tells of {size}"):
+        with pytest.raises(ModelFormatError, match=rf"has {more + rest} bytes, and the header tells of {rest}"):
             charrnn.load(path)
         model.save(path)
 
@@ -248,7 +275,7 @@ def test_what_load_would_refuse_is_not_saved(saved, value):
     model, path = saved
     before = path.read_bytes()
     model.rnn.b[2] = value
-    with pytest.raises(ValueError, match="bh of this model has values that are not finite"):
+    with pytest.raises(ValueError, match="bh has values that are not finite"):
         model.save(path)
     assert path.read_bytes() == before
 
@@ -274,7 +301,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, 
     def fail(*arguments):
         raise OSError(28, "No space left on device", "temporary name")
 
-    monkeypatch.setattr(persistence.os, failing, fail)
+    monkeypatch.setattr(os, failing, fail)
     with pytest.raises(OSError, match="No space left") as error:
         make_model("xyz").save(path)
     assert error.value.filename == str(path)
@@ -297,9 +324,7 @@ def test_what_is_not_a_file_is_not_replaced_by_one(saved):
 
 def test_an_error_of_the_disk_names_the_file_only(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(
-        persistence.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device", "x", None, "y"))
-    )
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device", "x", None, "y")))
     with pytest.raises(OSError, match=r"No space left on device: '.*model.safetensors'$"):
         model.save(path)
 
@@ -320,6 +345,106 @@ def test_the_file_says_nothing_about_the_machine(saved):
     _, path = saved
     words = metadata_of(path)
     assert sorted(words) == ["alphabet", "config", "format", "history", "kind", "sha256", "version", "vocabulary"]
+
+
+class Slow(io.RawIOBase):
+    """A file that gives a few bytes at a time, and cannot tell how many there are."""
+
+    def __init__(self, data):
+        self.data = io.BytesIO(data)
+
+    def read(self, size=-1):
+        return self.data.read(min(size, 100))
+
+    def seekable(self):
+        return False
+
+
+def test_bytes_and_file_objects_load_under_the_same_checks(saved):
+    model, path = saved
+    data, expected = path.read_bytes(), model.generate(9, seed=1)
+    for make in (bytes, bytearray, memoryview, io.BytesIO, Slow):
+        assert charrnn.load(make(data)).generate(9, seed=1) == expected
+        for wrong in (data[:-1], data + b"x", data[:100], b"", data[:-1] + b"x"):
+            with pytest.raises(ModelFormatError):
+                charrnn.load(make(wrong))
+    with path.open("rb") as file:
+        assert charrnn.load(file).generate(9, seed=1) == expected
+    with path.open(encoding="latin-1") as file, pytest.raises((TypeError, ModelFormatError), match="bytes"):
+        charrnn.load(file)
+    with pytest.raises(TypeError, match="from a path, bytes or a file, not int"):
+        charrnn.load(3)
+    with pytest.raises(ModelFormatError, match="null"):
+        charrnn.load("a\0b")
+
+
+def test_a_long_history_stays_small(saved):
+    model, path = saved
+    size = path.stat().st_size
+    history = model.history
+    history.reports.clear()
+    for step in range(1, 20_000):
+        history.add(Progress(step, step / 4, 10 * step, step / 100, 1 + step / 1e5, 2.5, 1.25 if step % 4 == 0 else None))
+    assert 1024 <= len(history.reports) <= 2048
+    assert history.steps == 19_999
+    assert [report.step for report in history.reports] == sorted({report.step for report in history.reports})
+    start, total = 0, 0.0
+    for report in history.reports:
+        total += report.nll * (report.characters - start)
+        start = report.characters
+    assert total == pytest.approx(sum(10 * (1 + step / 1e5) for step in range(1, 20_000)))
+    model.save(path)
+    assert path.stat().st_size < size + 400_000
+    assert charrnn.load(path).history == history
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_what_killed_saves_have_left_is_removed_by_the_next(saved, python):
+    model, path = saved
+    program = """
+        import os, sys, charrnn
+        model = charrnn.load(sys.argv[1])
+        os.replace = lambda *names: os.kill(os.getpid(), 9)
+        model.save(sys.argv[1])
+    """
+    for _ in range(2):
+        subprocess.run([python, "-c", textwrap.dedent(program), str(path)], check=False)
+        assert len(os.listdir(path.parent)) == 2  # the second has removed what the first has left
+    other = path.with_name("other.safetensors")
+    model.save(other)  # of another name
+    assert len(os.listdir(path.parent)) == 3
+    model.save(path)
+    assert sorted(os.listdir(path.parent)) == [path.name, other.name]
+
+
+def test_a_save_that_goes_on_is_no_leftover(saved):
+    model, path = saved
+    with files._temporary(str(path)) as (file, temporary):
+        model.save(path)
+        assert os.path.exists(temporary)
+        file.write(b"x")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, monkeypatch):
+    model, path = saved
+    path.chmod(0o600)
+    modes, write = [], files._write
+
+    def watch(file, data):
+        modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        write(file, data)
+
+    monkeypatch.setattr(files, "_write", watch)
+    model.save(path)
+    assert set(modes) == {0o600}
+
+
+def test_a_name_as_long_as_names_may_be(saved):
+    model, path = saved
+    long = path.with_name("x" * 255)
+    model.save(long)
+    assert charrnn.load(long).vocabulary == model.vocabulary
 
 
 # ------------------------------------------------------------------------------------------------ files of earlier versions

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "errors",
     "seeding",
+    "files",
     "_network",
     "_core",
     "_dispatch",

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from . import __version__, isa
 from .create import load, train_records, train_text
 from .errors import CharRNNError, TrainingInterrupted
+from .files import check_target
 from .history import History
 from .model import CharRNN
-from .persistence import check_target
 from .reader import decode_text, read_bytes
 from .training import DEFAULTS
 from .vocabulary import AnyText

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from . import persistence, training
+from .files import StrPath
 from .history import History
 from .model import CharRNN
-from .reader import StrPath, read_bytes, read_text
+from .persistence import ModelSource
+from .reader import read_bytes, read_text
 from .rnn import RNN
 from .training import DEFAULTS, Options
 
@@ -159,8 +161,13 @@ def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
     return model._train(learner, source, source.index, model.history, rest)
 
 
-def load(path: StrPath) -> CharRNN:
-    """Return the CharRNN that `CharRNN.save` wrote to path.
+def load(source: ModelSource) -> CharRNN:
+    """Return the CharRNN that `CharRNN.save` wrote.
+
+    Parameters
+    ----------
+    source : path, bytes, or file open for reading in binary
+        The file, or its content: that gives the same model under the same checks. A file object is read from where it stands to its end.
 
     Raises
     ------
@@ -169,5 +176,5 @@ def load(path: StrPath) -> CharRNN:
     ModelFormatError
         If it is not a charrnn model that this version reads. No code in a file is ever run.
     """
-    saved = persistence.load(path)
+    saved = persistence.load(source)
     return CharRNN(saved.learner, saved.vocabulary, saved.history, saved.index)

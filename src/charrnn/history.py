@@ -1,11 +1,12 @@
 """What a training did: reports as it goes, all of them at its end."""
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .errors import check_number
+from .errors import check_integer, check_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +54,9 @@ class Progress:
         return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
 
 
+_MOST_REPORTS = 2048  # a history's: then they are merged two by two, so that it and its file stay small
+_REASONS = ("epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted", "diverged")
+
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 
 
@@ -60,8 +64,9 @@ Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 class History:
     """What training did: the reports, and why it stopped.
 
-    stop_reason is "epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step
-    whose weights were kept, where those were not the last.
+    There are at most 2,048 reports: beyond that each two that follow one another become one, again and again. stop_reason is "epochs",
+    "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step whose weights were kept,
+    where those were not the last.
     """
 
     reports: list[Progress] = field(default_factory=list)
@@ -76,8 +81,8 @@ class History:
     @property
     def kept(self) -> Progress | None:
         """The report of the weights that the model has, or None if there is no report."""
-        chosen = [report for report in self.reports if report.step == self.kept_step] or self.reports
-        return chosen[-1] if chosen else None
+        chosen = [report for report in self.reports if self.kept_step is not None and report.step >= self.kept_step]
+        return chosen[0] if chosen else self.reports[-1] if self.reports else None
 
     @property
     def losses(self) -> list[float]:
@@ -88,6 +93,14 @@ class History:
     def validation_losses(self) -> list[float]:
         """Losses on the held-out text, nats per character, one an epoch."""
         return [report.validation_nll for report in self.reports if report.validation_nll is not None]
+
+    def add(self, report: Progress) -> None:
+        """Take a report in."""
+        self.reports.append(report)
+        if len(self.reports) > _MOST_REPORTS:
+            first = [None, *self.reports[1:-1:2]]  # what came before each pair
+            pairs = zip(first, self.reports[::2], self.reports[1::2], strict=False)
+            self.reports[:] = [*(_merged(*pair) for pair in pairs), *self.reports[len(self.reports) // 2 * 2 :]]
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
@@ -128,12 +141,42 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
-        """Return the history that `to_dict` made values of; or raise TypeError or ValueError."""
-        for report in values["reports"]:
-            for name, value in report.items():
-                if value is not None:
-                    check_number(name, value, finite=False)
-        return cls([Progress(**report) for report in values["reports"]], values["stop_reason"], values["kept_step"])
+        """Return the history that `to_dict` made values of; or raise TypeError or ValueError if it made none such."""
+        if values.keys() != {"reports", "stop_reason", "kept_step"} or type(values["reports"]) is not list:
+            raise ValueError("history must hold reports, stop_reason and kept_step")
+        stop_reason, kept_step = values["stop_reason"], values["kept_step"]
+        if stop_reason not in (None, *_REASONS):
+            raise ValueError(f"stop_reason is {stop_reason!r:.60}")
+        reports = [_checked(report) for report in values["reports"]]
+        for before, after in itertools.pairwise(reports):
+            if not (before.step < after.step and before.characters <= after.characters and before.epoch <= after.epoch):
+                raise ValueError(f"the reports of steps {before.step} and {after.step} do not follow one another")
+        if kept_step is not None:
+            check_integer("kept_step", kept_step, 1, reports[-1].step if reports else 0)
+        return cls(reports, stop_reason, kept_step)
+
+
+def _checked(values: dict[str, Any]) -> Progress:
+    """Return the report of these values; or raise."""
+    if type(values) is not dict or values.keys() != {item.name for item in fields(Progress)}:
+        raise ValueError(f"a report is {values!r:.60}")
+    report = Progress(**values)
+    check_integer("step", report.step, 1, 2**63 - 1)
+    check_integer("characters", report.characters, 1, 2**63 - 1)
+    for name in ("epoch", "seconds", "nll", "smooth_loss"):
+        check_number(name, values[name], minimum=0)
+    if report.validation_nll is not None:
+        check_number("validation_nll", report.validation_nll, minimum=0, finite=False)
+    return report
+
+
+def _merged(before: Progress | None, first: Progress, second: Progress) -> Progress:
+    """Return one report of what two did, which came after another."""
+    start = 0 if before is None else before.characters
+    whole = second.characters - start
+    nll = (first.nll * (first.characters - start) + second.nll * (second.characters - first.characters)) / whole if whole else second.nll
+    measured = first.validation_nll if second.validation_nll is None else second.validation_nll
+    return replace(second, nll=nll, validation_nll=measured)
 
 
 def _bits(nats: Any) -> Any:

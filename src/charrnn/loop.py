@@ -40,6 +40,7 @@ class Position:
     smooth_loss: float | None = None
     best_nll: float | None = None  # the lowest validation loss at the end of an epoch
     best_epoch: int = 0  # epochs done there
+    best_step: int = 0  # steps done there
     unreported: int = 0  # characters since the last report
     unreported_loss: float = 0.0  # their sum, in nats
 
@@ -271,7 +272,7 @@ class _Run:
     def compare(self, measured: float, epoch_ended: bool) -> None:
         """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
         if epoch_ended and (self.at.best_nll is None or measured < self.at.best_nll):
-            self.at.best_nll, self.at.best_epoch = measured, self.at.epoch
+            self.at.best_nll, self.at.best_epoch, self.at.best_step = measured, self.at.epoch, self.at.step
             if self.best is not None:
                 self.best.copy_from(self.learner.network.weights)
 
@@ -282,7 +283,7 @@ class _Run:
         assert at.smooth_loss is not None
         passed = at.epoch + at.window / self.stream.windows
         report = Progress(at.step, passed, at.characters, at.seconds, at.unreported_loss / at.unreported, at.smooth_loss, measured)
-        self.history.reports.append(report)
+        self.history.add(report)
         at.unreported, at.unreported_loss = 0, 0.0
         _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
         return report

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
+from .files import StrPath
 from .history import History
 from .network import Learner, Network
 from .novelty import RecordIndex
 from .persistence import Saved
-from .reader import StrPath, read_bytes, read_text
+from .reader import read_bytes, read_text
 from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random

@@ -1,7 +1,7 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -205,12 +205,21 @@ class Learner:
 
     def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
         random = make_random(seed)
-        self.network = Network(description, dtype)
-        self.random = random
+        self._begin(Network(description, dtype), random, settings)
+        _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
+
+    @classmethod
+    def of(cls, network: Network, **settings: Any) -> Self:
+        """Return a learner of a network with the weights it has."""
+        learner = cls.__new__(cls)
+        learner._begin(network, make_random(0), {"n_threads": 1, **settings})
+        return learner
+
+    def _begin(self, network: Network, random: NDArray[np.uint64], settings: dict[str, Any]) -> None:
+        self.network, self.random = network, random
         for name in _CHECKS:
             setattr(self, name, settings[name])
-        self.network.memory.block[...] = self.initial_accumulator_value
-        _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
+        network.memory.block[...] = self.initial_accumulator_value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:

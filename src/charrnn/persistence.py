@@ -13,40 +13,48 @@ Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or flo
 
 A model of records may have the tensor remembered (n,) of uint32: the records it was trained on, see novelty.py.
 
-A checkpoint is a model file that has more: the tensors memory.Wxh ... memory.by (Adagrad's memory) and state (batch_size, H), the
-hidden state; best.Wxh ... best.by, the weights with the lowest validation loss so far, if they are to be kept; and
+A checkpoint is a model file that has more: the tensors memory.Wxh ... memory.by (Adagrad's memory) and state (streams, H), the
+hidden state of its streams; best.Wxh ... best.by, the weights with the lowest validation loss so far, if they are to be kept; and
 
     training    JSON: position, options, and the SHA-256 of the text's ids
 
-No code is stored and none is run. Whatever later indexes memory is checked when a file is read.
+No code is stored and none is run. Every word and every size is checked when a file is read, before its tensors are, and by the same
+functions when it is written: what `save` writes, `load` takes.
 """
 
-import contextlib
-import errno
+import io
+import json
 import os
-import stat
-from dataclasses import asdict, dataclass
-from operator import index
-from typing import Any, NamedTuple, TypeAlias
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._network import Description, Parameters
 from .errors import ModelFormatError, check_integer, check_number
+from .files import StrPath, open_regular, read_pieces, write_atomically
 from .history import History
 from .loop import Position
-from .network import Learner, Real
+from .network import Learner, Network, Real
 from .novelty import RecordIndex
-from .reader import StrPath
 from .rnn import RNN
 from .vocabulary import Vocabulary
 
+ModelSource: TypeAlias = StrPath | bytes | IO[bytes]
 _Tensors: TypeAlias = dict[str, NDArray[Any]]
+_Forms: TypeAlias = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # dtype and shape of tensors by name
 
 _FORMAT, _VERSION = "charrnn", "1"
-_LARGEST_HEADER = 100_000_000  # bytes, of which safetensors takes no more
+_LARGEST_HEADER = 1 << 23  # bytes: all characters of Unicode, and a history
+_LARGEST_SKELETON = 1 << 16  # bytes of a header that are not in a string: some hundred tensors
+_LARGEST_WORD = {"config": 1 << 12, "training": 1 << 14, "history": 1 << 21}  # characters of JSON
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U32": np.dtype("<u4")}
 _CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
+_HASHED = 1 << 23  # bytes at a time, between two looks at Ctrl-C
+_WORDS = {"format", "version", "kind", "alphabet", "vocabulary", "config", "history", "sha256"}
 
 
 class Training(NamedTuple):
@@ -75,17 +83,35 @@ def config(learner: Learner) -> dict[str, Any]:
     return {name: getattr(learner, name) for name in _CONFIG}
 
 
+# -------------------------------------------------------------------------------------------------------------------- writing
+
+
 def save(path: StrPath, saved: Saved) -> None:
     """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment, or an error, leaves the old file or the new one."""
-    import json  # here: importing charrnn should cost little
+    write_atomically(path, to_parts(saved))
 
-    from safetensors.numpy import save as to_bytes
 
+def to_parts(saved: Saved) -> Iterable[bytes | memoryview]:
+    """Return the bytes of a model file, or of a checkpoint, in parts; or raise ValueError if `load` would refuse it."""
+    from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
+
+    tensors, metadata = _describe(saved)
+    _Words.check(metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
+    _check_numbers(tensors)
+    metadata["sha256"] = _digest(tensors, metadata)
+    data = memoryview(to_bytes(tensors, metadata))
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:start]))
+    header["__metadata__"] = metadata  # in this order: safetensors has another each time, and equal models should be equal files
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
+    return [len(text).to_bytes(8, "little") + text, data[start:]]
+
+
+def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
+    """Return the tensors of a file and its metadata but for the SHA-256."""
     learner, vocabulary, training = saved.learner, saved.vocabulary, saved.training
     tensors: _Tensors = learner.network.weights.views()
-    for name, view in tensors.items():
-        if not np.isfinite(view).all():
-            raise ValueError(f"{name} of this model has values that are not finite: no file can hold them")
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -103,150 +129,293 @@ def save(path: StrPath, saved: Saved) -> None:
             tensors |= _prefixed("best", training.best)
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
         metadata["training"] = json.dumps(words)
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    metadata["sha256"] = _digest(tensors, metadata)
-    data = memoryview(to_bytes(tensors, metadata))
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(bytes(data[8:start]))
-    header["__metadata__"] = metadata  # in this order: safetensors has another each time, and equal models should be equal files
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
-    write_atomically(path, b"".join([len(text).to_bytes(8, "little"), text, data[start:]]))
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata
 
 
 def _prefixed(part: str, parameters: Parameters) -> _Tensors:
     return {f"{part}.{name}": view for name, view in parameters.views().items()}
 
 
-def load(path: StrPath) -> Saved:
-    """Return the `Saved` of a model file or checkpoint; or raise OSError, or ModelFormatError that says what is wrong with the file."""
-    path = os.fspath(path)
-    metadata, tensors = _read(path)
-    try:
-        return _build(metadata, tensors)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{path} is damaged: {error}") from error
+# -------------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(path: str) -> tuple[dict[str, str], _Tensors]:
-    """Return the metadata and the tensors of a charrnn model file.
+def load(source: ModelSource) -> Saved:
+    """Return the `Saved` of a model file or checkpoint, given its path, its bytes, or the file open for reading in binary.
 
-    Its bytes are read, not mapped into memory as safetensors' own functions for files do: whoever overwrites a mapped file (a plain cp)
-    ends the process that reads it. Its header comes first: the rest of a file of another kind may be large.
+    Or raise OSError, or ModelFormatError that says what is wrong with the file.
     """
-    import json
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _load(io.BytesIO(source), "these bytes")
+    if not isinstance(source, (str, os.PathLike)):
+        if not hasattr(source, "read"):
+            raise TypeError(f"a model is loaded from a path, bytes or a file, not {type(source).__name__}")
+        return _load(source, str(getattr(source, "name", "this file")))
+    name = str(source)
+    try:
+        file = open_regular(source)
+    except ValueError as error:  # a pipe, or a name with a null character
+        raise ModelFormatError(f"{name!r} cannot be read: {error}") from error
+    with file:
+        return _load(file, name)
 
+
+def _load(file: IO[bytes], name: str) -> Saved:
+    """Read a file: its header, which tells its size, before the rest, which in a file of another kind may be large.
+
+    It is read, not mapped into memory as safetensors' own functions for files do: whoever overwrites a mapped file (a plain cp) ends the
+    process that reads it.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    if not (stat.S_ISREG(os.stat(path).st_mode) or os.path.isdir(path)):  # to open a pipe would wait; to open a directory says what it is
-        raise ModelFormatError(f"{path} is not a regular file")
-    with open(path, "rb") as file:
-        size = file.read(8)
-        header = file.read(min(int.from_bytes(size, "little"), _LARGEST_HEADER))
-        try:
-            words = json.loads(header)
-            metadata = dict(words.pop("__metadata__", {}))
-            end = 8 + len(header) + max([index(tensor["data_offsets"][1]) for tensor in words.values()], default=0)
-        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise ModelFormatError(f"{path} is not a safetensors file (header: {error})") from error
-        if metadata.get("format") != _FORMAT:
-            raise ModelFormatError(f"{path} is a safetensors file, but not a charrnn model")
-        if metadata.get("version") != _VERSION:
-            raise ModelFormatError(f"{path} has format version {metadata.get('version')}; this charrnn reads {_VERSION}")
-        if os.fstat(file.fileno()).st_size != end:  # before so much is read
-            raise ModelFormatError(f"{path} is damaged: it has {os.fstat(file.fileno()).st_size} bytes, and its header tells of {end}")
-        data = size + header + file.read(end - 8 - len(header))
+    size = read_pieces(file, 8)
+    if not isinstance(size, bytes):
+        raise TypeError(f"{name} must be open for reading bytes, not {type(size).__name__}")
     try:
-        return metadata, from_bytes(data)
-    except (SafetensorError, KeyError) as error:
-        raise ModelFormatError(f"{path} is not a safetensors file ({error})") from error
+        header = _read_header(file, size)
+        words, forms, end = _parse_header(header)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{name} is not a safetensors file (header: {error})") from error
+    if words.get("format") != _FORMAT:
+        raise ModelFormatError(f"{name} is a safetensors file, but not a charrnn model")
+    if words.get("version") != _VERSION:
+        raise ModelFormatError(f"{name} has format version {words.get('version')!s:.60}; this charrnn reads {_VERSION}")
+    try:
+        checked = _Words.check(words, forms)
+        data = _read_rest(file, end - 8 - len(header))
+        tensors = from_bytes(b"".join([size, header, data]))
+        del data
+        if words.get("sha256") != _digest(tensors, words):
+            raise ValueError("weights and metadata do not match their SHA-256")
+        _check_numbers(tensors)
+        return _build(checked, tensors)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        raise ModelFormatError(f"{name} is damaged: {error}") from error
 
 
-def _build(metadata: dict[str, str], tensors: _Tensors) -> Saved:
-    import json
+def _read_header(file: IO[bytes], size: bytes) -> bytes:
+    """Return the header of a file that begins with these eight bytes."""
+    length = int.from_bytes(size, "little")
+    if len(size) < 8 or length > _LARGEST_HEADER:
+        raise ValueError(f"it has {length if len(size) == 8 else 'no'} bytes, {_LARGEST_HEADER} are the most")
+    header = read_pieces(file, length)
+    if len(header) < length:
+        raise ValueError(f"it ends after {len(header)} of {length} bytes")
+    return header
 
-    index = _index(tensors.pop("remembered", None))
-    vocabulary = _vocabulary(metadata)
-    options = json.loads(metadata["config"])
-    if sorted(options) != sorted(_CONFIG):
-        raise ValueError(f"config must hold {', '.join(_CONFIG)}")
-    description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
-    _check_tensors(tensors, "training" in metadata, description, options["batch_size"])
-    if metadata["sha256"] != _digest(tensors if index is None else tensors | {"remembered": index.fingerprints}, metadata):
-        raise ValueError("weights and metadata do not match their SHA-256")
-    learner = RNN(vocab_size=vocabulary.symbols, dtype=tensors["Whh"].dtype.name, seed=0, **options)
-    network = learner.network
-    _fill(network.weights, tensors, "")
-    training = None
-    if "training" in metadata:
-        _fill(network.memory, tensors, "memory.")
-        words, best = json.loads(metadata["training"]), None
-        if "best.Whh" in tensors:
-            best = Parameters(description, network.dtype)
-            _fill(best, tensors, "best.")
-        training = Training(_position(words["position"]), dict(words["options"]), words["text_sha256"], tensors["state"], best)
-    return Saved(learner, vocabulary, History.from_dict(json.loads(metadata["history"])), index, training)
+
+def _parse_header(header: bytes) -> tuple[dict[str, str], _Forms, int]:
+    """Return the metadata, the forms of the tensors and the length of the file that a header tells of."""
+    skeleton = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", header, flags=re.DOTALL)
+    if len(skeleton.rstrip(b" ")) > _LARGEST_SKELETON:  # to parse it would take many times its size
+        raise ValueError("it is not one of a few tensors and words")
+    tensors = _parse(header, len(header))
+    metadata = dict(tensors.pop("__metadata__", {}))
+    for name, word in metadata.items():
+        if type(word) is not str:
+            raise TypeError(f"{name} must be a string, not {word!r:.60}")
+    forms: _Forms = {}
+    end = 0
+    for name, tensor in tensors.items():
+        first, last = tensor["data_offsets"]
+        for number in (first, last, *tensor["shape"]):
+            check_integer(f"a size of {name}", number, 0, 2**63 - 1)
+        forms[name] = _DTYPES.get(tensor["dtype"], np.dtype("V")), tuple(tensor["shape"])
+        end = max(end, last)
+    return metadata, forms, 8 + len(header) + end
+
+
+def _parse(text: str | bytes, most: int) -> Any:
+    """Return what JSON says; or raise ValueError if it is longer than most, or says a thing twice, or NaN."""
+    if len(text) > most:
+        raise ValueError(f"it has {len(text)} characters, {most} are the most")
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("it has the same name twice")
+    return values
+
+
+def _constant(word: str) -> float:
+    if word != "Infinity":
+        raise ValueError(f"{word} is no number")
+    return float("inf")
+
+
+def _read_rest(file: IO[bytes], size: int) -> bytes:
+    """Return the rest of a file, which must have so many bytes: looked at before so much is read, if the file can tell."""
+    found = size
+    if file.seekable():
+        here = file.tell()
+        found = file.seek(0, io.SEEK_END) - here
+        file.seek(here)
+    data = read_pieces(file, size) if found == size else b""
+    if found == size and len(data) == size and not file.read(1):
+        return data
+    have = found if found != size else len(data) if len(data) < size else f"more than {size}"
+    raise ValueError(f"after its header it has {have} bytes, and the header tells of {size}")
+
+
+# -------------------------------------------------------------------------------------------------------------------- checks
+
+
+class _Words(NamedTuple):
+    """What the metadata of a file says, checked."""
+
+    vocabulary: Vocabulary
+    description: Description
+    config: dict[str, Any]
+    history: History
+    position: Position | None  # of a checkpoint, with
+    options: dict[str, Any]
+    text_sha256: str
+
+    @classmethod
+    def check(cls, metadata: dict[str, str], forms: _Forms) -> "_Words":
+        """Return what metadata and the forms of the tensors say; or raise TypeError, ValueError or KeyError if no model has them."""
+        checkpoint = "training" in metadata
+        _check_names("the metadata", metadata, _WORDS | {"training"}, optional={"training", "sha256"})
+        vocabulary = _vocabulary(metadata)
+        options = _named("config", metadata, dict)
+        _check_names("config", options, _CONFIG)
+        description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
+        streams = check_integer("batch_size", options["batch_size"], 1)
+        _check_forms(forms, checkpoint, description, streams, vocabulary.records)
+        history = History.from_dict(_named("history", metadata, dict))
+        position, started, sha256 = None, {}, ""
+        if checkpoint:
+            words = _named("training", metadata, dict)
+            _check_names("training", words, ("position", "options", "text_sha256"))
+            position, started, sha256 = _position(words["position"], history), words["options"], words["text_sha256"]
+            _check_started(started, sha256)
+            if ("best.Whh" in forms) != (position.best_nll is not None and started.get("keep") == "best"):
+                raise ValueError("the best weights and their loss do not go together")
+        return cls(vocabulary, description, options, history, position, started, sha256)
+
+
+def _named(name: str, metadata: dict[str, str], kind: Callable[..., Any]) -> Any:
+    """Return what a word of JSON in the metadata says."""
+    try:
+        value = _parse(metadata[name], _LARGEST_WORD[name])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    if type(value) is not kind:
+        raise TypeError(f"{name} is {value!r:.60}")
+    return value
+
+
+def _check_names(what: str, found: Iterable[str], known: Iterable[str], optional: Iterable[str] = ()) -> None:
+    """Raise ValueError if names are missing that are not optional, or not known."""
+    missing, odd = set(known) - set(optional) - set(found), set(found) - set(known)
+    if missing or odd:
+        raise ValueError(f"{what} must hold {', '.join(sorted(known))}: {', '.join(sorted(missing | odd)):.200}")
 
 
 def _vocabulary(metadata: dict[str, str]) -> Vocabulary:
     kind, alphabet = metadata["kind"], metadata["alphabet"]
     if kind not in ("text", "records"):
-        raise ValueError(f"kind is {kind!r}")
+        raise ValueError(f"kind is {kind!r:.60}")
     if alphabet not in ("characters", "bytes"):
-        raise ValueError(f"alphabet is {alphabet!r}")
+        raise ValueError(f"alphabet is {alphabet!r:.60}")
     return Vocabulary(metadata["vocabulary"], records=kind == "records", of_bytes=alphabet == "bytes")
 
 
-def _index(fingerprints: NDArray[Any] | None) -> RecordIndex | None:
-    if fingerprints is None:
-        return None
-    if fingerprints.dtype != np.uint32 or fingerprints.ndim != 1 or (fingerprints[1:] <= fingerprints[:-1]).any():
-        raise ValueError("remembered must be ascending numbers of type uint32")
-    return RecordIndex(fingerprints)
-
-
-def _check_tensors(tensors: _Tensors, checkpoint: bool, description: Description, batch_size: int) -> None:
+def _check_forms(forms: _Forms, checkpoint: bool, description: Description, streams: int, records: bool) -> None:
     """Raise ValueError if these are not the tensors of a model, or of a checkpoint, of this description."""
     shapes = {name: (columns,) if bias else (rows, columns) for name, (_, rows, columns, _, bias) in description.tensors.items()}
-    parts = ["", *(["memory."] if checkpoint else []), *(["best."] if checkpoint and "best.Whh" in tensors else [])]
+    parts = ["", *(["memory."] if checkpoint else []), *(["best."] if checkpoint and "best.Whh" in forms else [])]
     wanted = {part + name: shape for part in parts for name, shape in shapes.items()}
-    if checkpoint:
-        wanted["state"] = batch_size, sum(layer.units for layer in description.layers)
-    if tensors.keys() != wanted.keys():
-        raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(tensors))}")
-    dtype = tensors["Whh"].dtype
+    forms = dict(forms)
+    dtype, shape = forms.pop("remembered", (_DTYPES["U32"], (0,)))
+    if dtype != np.uint32 or len(shape) != 1 or ("remembered" in forms and not records):
+        raise ValueError("remembered must be ascending numbers of type uint32, of a model of records")
+    if checkpoint and "state" in forms:  # has as many streams as the text had work for
+        _, (rows, *_) = forms["state"]
+        wanted["state"] = check_integer("the rows of state", rows, 1, streams), sum(layer.units for layer in description.layers)
+    if forms.keys() != wanted.keys() or (checkpoint and "state" not in wanted):
+        raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(forms)):.200}")
+    dtype = forms["Whh"][0]
     for name, shape in wanted.items():
-        tensor = tensors[name]
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, {description} need {dtype} {shape}")
+        if dtype.kind != "f" or forms[name] != (dtype, shape):
+            raise ValueError(f"{name} is {forms[name][0]} {forms[name][1]}, {description} need {dtype} {shape}")
+
+
+def _check_numbers(tensors: _Tensors) -> None:
+    """Raise ValueError if the numbers in tensors are not such as a model has."""
+    for name, tensor in tensors.items():
+        if name == "remembered":
+            if (tensor[1:] <= tensor[:-1]).any():
+                raise ValueError("remembered must be ascending numbers of type uint32")
+            continue
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} has values that are not finite")
         if name.startswith("memory.") and (tensor < 0).any():
             raise ValueError(f"{name} has negative values")
 
 
+def _position(values: Any, history: History) -> Position:
+    """Return the position of a checkpoint, if it goes with its history; those of version 0.1.0 had less."""
+    added = {"unreported", "unreported_loss", "best_step"}
+    _check_names("position", values, [field.name for field in fields(Position)], optional=added)
+    at = Position(**values)
+    for name in ("epoch", "window", "step", "characters", "best_epoch", "best_step", "unreported"):
+        check_integer(name, getattr(at, name), 0, 2**63 - 1)
+    for name in ("seconds", "smooth_loss", "unreported_loss"):
+        check_number(name, getattr(at, name), minimum=0)
+    if at.best_nll is not None:
+        check_number("best_nll", at.best_nll, minimum=0, finite=False)
+    last = history.reports[-1] if history.reports else None
+    reported = at.characters - at.unreported if "unreported" in values or last is None else last.characters
+    together = {
+        "best_epoch, epoch and step": at.best_epoch <= at.epoch <= at.step <= at.characters and at.best_step <= at.step,
+        "best_nll and best_epoch": (at.best_nll is None) == (at.best_epoch == 0),
+        "best_nll and the reports": at.best_nll is None or bool(history.validation_losses),
+        "unreported and unreported_loss": at.unreported > 0 or at.unreported_loss == 0,
+        "characters and the reports": reported == (0 if last is None else last.characters) and history.steps <= at.step,
+    }
+    for what, agree in together.items():
+        if not agree:
+            raise ValueError(f"{what} do not go together")
+    return at
+
+
+def _check_started(options: Any, sha256: Any) -> None:
+    """Raise TypeError or ValueError if these are not the options and the text that a training was started with."""
+    if type(options) is not dict or not all(type(value) in (int, float, str, bool, type(None)) for value in options.values()):
+        raise TypeError(f"options is {options!r:.60}")
+    if type(sha256) is not str or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"text_sha256 is {sha256!r:.60}")
+
+
+# -------------------------------------------------------------------------------------------------------------------- both
+
+
+def _build(words: _Words, tensors: _Tensors) -> Saved:
+    """Return what a file holds, whose words and tensors are known to be right."""
+    network = Network(words.description, tensors["Whh"].dtype)
+    _fill(network.weights, tensors, "")
+    learner = RNN.of(network, **words.config)
+    training = None
+    if words.position is not None:
+        _fill(network.memory, tensors, "memory.")
+        best = None
+        if "best.Whh" in tensors:
+            best = Parameters(words.description, network.dtype)
+            _fill(best, tensors, "best.")
+        training = Training(words.position, words.options, words.text_sha256, tensors["state"], best)
+    index = RecordIndex(tensors["remembered"]) if "remembered" in tensors else None
+    return Saved(learner, words.vocabulary, words.history, index, training)
+
+
 def _fill(parameters: Parameters, tensors: _Tensors, prefix: str) -> None:
     for name, view in parameters.views().items():
-        view[...] = tensors[prefix + name]
-
-
-def _position(values: dict[str, Any]) -> Position:
-    position = Position(**values)
-    for name in ("epoch", "window", "step", "characters", "best_epoch", "unreported"):
-        check_integer(name, getattr(position, name), 0, 2**63 - 1)
-    for name in ("seconds", "smooth_loss", "unreported_loss"):
-        check_number(name, getattr(position, name), minimum=0)
-    if position.best_nll is not None:
-        check_number("best_nll", position.best_nll, minimum=0)
-    if not position.best_epoch <= position.epoch <= position.step:
-        raise ValueError(f"best_epoch {position.best_epoch}, epoch {position.epoch} and step {position.step} do not go together")
-    return position
+        view[...] = tensors.pop(prefix + name)
 
 
 def _digest(tensors: _Tensors, metadata: dict[str, str]) -> str:
-    import json
-
     words = {name: word for name, word in metadata.items() if name != "sha256"}
     return sha256(*(tensors[name] for name in sorted(tensors)), np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))
 
@@ -257,58 +426,7 @@ def sha256(*arrays: NDArray[Any]) -> str:
 
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        data = np.ascontiguousarray(array).data.cast("B")
+        for start in range(0, len(data), _HASHED):
+            digest.update(data[start : start + _HASHED])
     return digest.hexdigest()
-
-
-def check_target(path: StrPath) -> None:
-    """Raise what keeps a file from being written to path: better before a training than after it.
-
-    That is OSError if path is a directory, or its folder is missing or may not be written to; ValueError if there is no name, or
-    something that is not a regular file: to replace a device or a pipe would break it.
-    """
-    path = os.fspath(path)
-    if not path:
-        raise ValueError("the name of the file to write is empty")
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    if os.path.isdir(target):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise ValueError(f"{path} is not a regular file, and would be replaced by one")
-
-
-def write_atomically(path: StrPath, data: bytes) -> None:
-    """Write bytes so that path holds all of its old content or all of the new at any moment, and the new after a power cut.
-
-    The temporary file lies in the same directory (a rename does not cross file systems); a link is followed; an old file's mode is kept.
-    """
-    check_target(path)
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
-    mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else None
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(temporary, mode)
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):  # in its own words it names the temporary file
-            raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -1,17 +1,16 @@
 """From a file to text to windows of ids."""
 
 import os
-import stat
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer
+from .files import StrPath, open_regular, read_pieces
 from .seeding import permutation
 from .vocabulary import Vocabulary
 
-StrPath: TypeAlias = str | os.PathLike[str]
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
 _Content = TypeVar("_Content", bound=str | bytes)
 
@@ -22,12 +21,12 @@ IGNORED = -1  # as a target: no character, counts nothing (the kernels know the 
 
 def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
-    if not (stat.S_ISREG(os.stat(path).st_mode) or os.path.isdir(path)):  # to open a pipe would wait; to open a directory says what it is
-        raise ValueError(
-            f"{os.fspath(path)} is not a regular file; read it yourself and pass the text (on the command line: - reads standard input)"
-        )
-    with open(path, "rb") as file:
-        return file.read()
+    try:
+        file = open_regular(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; read it yourself and pass the text (on the command line: - reads standard input)") from error
+    with file:
+        return read_pieces(file, os.fstat(file.fileno()).st_size)
 
 
 def read_text(path: StrPath) -> str:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from . import persistence
 from ._network import Parameters
 from .errors import ModelFormatError, check_number, check_sequence
+from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
-from .reader import RecordStream, StrPath, TextStream, check_length
+from .reader import RecordStream, TextStream, check_length
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary
 
@@ -178,7 +179,7 @@ def train(
     budget = Budget.check(**budgets)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
     if checkpoint is not None:
-        persistence.check_target(checkpoint)
+        check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
     if validation is None and (keep == "best" or not math.isinf(budget.patience)):
@@ -252,7 +253,8 @@ def _keep_best(network: Network, history: History, position: Position, best: Par
     if best is None or position.best_nll is None or not position.best_nll < history.validation_losses[-1]:
         return
     network.weights.copy_from(best)
-    history.kept_step = next((report.step for report in history.reports if report.epoch == position.best_epoch), None)
+    # Checkpoints of version 0.1.0 did not know the step.
+    history.kept_step = position.best_step or next((report.step for report in history.reports if report.epoch == position.best_epoch), None)
 
 
 def _read_checkpoint(

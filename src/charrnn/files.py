@@ -1,0 +1,144 @@
+"""Files: only regular ones are read, and a crash while one is written leaves the old one or the new one."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import IO, TypeAlias
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+_PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
+
+
+def open_regular(path: StrPath) -> IO[bytes]:
+    """Return a regular file open for reading; or raise OSError, or ValueError if it is another kind: a pipe would make us wait."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{os.fspath(path)} is not a regular file")
+    return file
+
+
+def read_pieces(file: IO[bytes], size: int) -> bytes:
+    """Return the next size bytes of a file, fewer only at its end."""
+    pieces = []
+    while size and (piece := file.read(min(size, _PIECE))):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def check_target(path: StrPath) -> None:
+    """Raise what keeps a file from being written to path: better before a training than after it.
+
+    That is OSError if path is a directory, or its folder is missing or may not be written to; ValueError if there is no name, or
+    something that is not a regular file: to replace a device or a pipe would break it.
+    """
+    path = os.fspath(path)
+    if not path:
+        raise ValueError("the name of the file to write is empty")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ValueError(f"{path} is not a regular file, and would be replaced by one")
+
+
+def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None:
+    """Write bytes so that path holds all of its old content or all of the new at any moment, and the new after a power cut.
+
+    The temporary file lies in the same directory (a rename does not cross file systems); what killed calls have left there of this file
+    is removed; a link is followed; an old file's mode is kept.
+    """
+    check_target(path)
+    target = os.path.realpath(path)
+    try:
+        with _temporary(target) as (file, temporary):
+            for part in parts:
+                _write(file, memoryview(part))
+            os.replace(temporary, target)
+        _synchronise(os.path.dirname(target))
+    except OSError as error:  # in its own words it names the temporary file
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def _temporary(target: str) -> Iterator[tuple[IO[bytes], str]]:
+    """Make a file beside target, with its mode, that is gone at the end unless it was renamed.
+
+    While it is in use it is locked, which tells it from what a killed process has left.
+    """
+    folder, name = os.path.split(target)
+    pattern = f".charrnn-{_short_hash(name)}-"  # short, whatever the name is, and another for each name
+    mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else None
+    _remove_leftovers(folder, pattern)
+    while True:
+        temporary = os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        with open(os.open(temporary, flags, 0o666 if mode is None else mode), "wb", buffering=0) as file:
+            try:
+                _lock(file.fileno(), wait=True)
+                if not os.path.exists(temporary):  # somebody took it for a leftover before it was locked
+                    continue
+                if mode is not None:
+                    os.chmod(temporary, mode)  # what the umask has taken away
+                yield file, temporary
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            return
+
+
+def _short_hash(name: str) -> str:
+    import hashlib  # here: importing charrnn should cost little
+
+    return hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Lock a file; return False if another process has, and we do not wait for it, or locks are not to be had."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(folder: str, pattern: str) -> None:
+    """Remove the temporary files that killed processes have left, which nobody holds locked."""
+    with contextlib.suppress(OSError):  # of a folder that can be written to but not listed
+        for name in os.listdir(folder):
+            if name.startswith(pattern) and name.endswith(".tmp"):
+                with contextlib.suppress(OSError), open(os.path.join(folder, name), "r+b") as file:
+                    if _lock(file.fileno(), wait=False):
+                        os.unlink(file.name)
+
+
+def _write(file: IO[bytes], data: memoryview) -> None:
+    """Write all of data and have the disk hold it, piece by piece: a write may take less than it is given."""
+    while data:
+        data = data[file.write(data[:_PIECE]) :]
+        os.fsync(file.fileno())
+
+
+def _synchronise(folder: str) -> None:
+    """Have the disk hold a folder's names."""
+    if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
