@@ -21,7 +21,7 @@ from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, 
 from charrnn._network cimport IGNORED, LANES, LOOK_BACK, RNN, LayerPlan, Matrix, Plan  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
-from libc.math cimport INFINITY, NAN  # no-cython-lint
+from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
@@ -32,6 +32,7 @@ cdef object _empty = np.empty      # not a name of the module, which anybody cou
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()
 
+include "charrnn/_watch.pxi"         # Ctrl-C while C is at work
 include "charrnn/_linalg.pxi"        # products of matrices in register tiles, on pointers
 include "charrnn/_input.pxi"         # characters into the first layer
 include "charrnn/_dense.pxi"         # layers without recurrence

@@ -4,6 +4,10 @@
 # no other thread can reach, and only then releases the GIL.
 
 
+cdef enum:
+    SLOW = 1_000_000_000     # floating-point operations of a training step: 10 ms and more
+
+
 def init_normal(AnyWorkspace work, double scale, random):
     """Fill the matrices of the network with normal numbers of standard deviation scale, row by row; random (1,) of uint64 moves on."""
     _check_whole(work, False)
@@ -28,17 +32,39 @@ def evaluate(AnyWorkspace work, inputs, targets):
     cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
     cdef Py_ssize_t window, start, rows
     cdef double total = 0
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
         for window in range((x.shape[0] + work.T - 1) // work.T):
             start = window * work.T
             rows = min(work.T, x.shape[0] - start)
             _load(work, x, y, start, rows)
-            _forward(work, 0, work.B, rows)
+            _forward(work, 0, work.B, rows, &watch)
+            if charrnn_get(&stopped):
+                break
             nll[start:start + rows] = work.nll[:rows]
-            total += _total(work.nll, rows)
+            total += _total(work.nll, work.targets, rows)
             _carry(work, rows)
+    _raise_interruption(work)
     _check_possible(total)
     return np.asarray(nll)
+
+
+def feed(AnyWorkspace work, inputs):
+    """Lead the state through inputs (N, B)."""
+    _check_whole(work, False)
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef Py_ssize_t start = 0, rows
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
+    with nogil:
+        while start < x.shape[0] and not charrnn_get(&stopped):
+            rows = min(work.T, x.shape[0] - start)
+            _load(work, x, x, start, rows)
+            _states(work, 0, work.B, rows, &watch)
+            _carry(work, rows)
+            start += rows
+    _raise_interruption(work)
 
 
 def following(AnyWorkspace work, targets):
@@ -48,11 +74,16 @@ def following(AnyWorkspace work, targets):
     cdef double[::1] nll = _empty(work.B)
     cdef Py_ssize_t b
     cdef double total = 0
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _logits(work, 0, work.B, 0, 1)
+        _logits(work, 0, work.B, 0, 1, &watch)
         for b in range(work.B):
+            if _stopped(&watch, 10 * work.plan.V):
+                break
             nll[b] = _softmax(work.plan.V, &work.p[0, b, 0], y[b])
             total += nll[b]
+    _raise_interruption(work)
     _check_possible(total)
     return np.array(work.p[0, :, :work.plan.V]), np.asarray(nll)
 
@@ -62,10 +93,13 @@ def window(AnyWorkspace work, inputs):
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T)
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
         _load(work, x, x, 0, rows)
-        _states(work, 0, work.B, rows)
-        _logits(work, 0, work.B, 1, rows)
+        _states(work, 0, work.B, rows, &watch)
+        _logits(work, 0, work.B, 1, rows, &watch)
+    _raise_interruption(work)
     return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.V])
 
 
@@ -99,14 +133,17 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
         for b in range(work.B):
             for v in range(work.p.shape[2]):
                 work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
         _load(work, x, y, 0, rows)
         for i in range(work.plan.size):
             work.gradient[i] = 0
-        _transpose_weights(work, 0, 1)
-        _backward(work, 0, work.B, rows)
-        _gradient(work, rows, 0, 1)
         work.used[:] = 0
+        _transpose_weights(work, 0, 1, &watch)
+        _backward(work, 0, work.B, rows, &watch)
+        _gradient(work, rows, 0, 1, &watch)
+    _raise_interruption(work)
     gradient = Parameters(work.network.description, work.network.dtype)
     gradient.block[...] = work.gradient
     return gradient
@@ -131,14 +168,22 @@ def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, doub
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
     cdef Py_ssize_t T = check_size("length", length, 1, work.T), done
+    cdef double largest = np.finfo(work.network.dtype).max
+    # A step changes a weight by at most rate, and Adagrad's memory by at most clip^2: then no sum can round to infinity.
+    cdef bint cautious = rate > 1e-9 * largest or clip > 1e-5 * sqrt(largest)
+    if cautious:
+        work.before = _empty(2 * work.plan.size, work.network.dtype)
     cdef double[::1] losses = _empty((x.shape[0] + T - 1) // T)
-    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 0, 1, STREAMS, NULL)
+    cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
+    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 0, 1, OVER, slow, cautious, 0, 0, NULL)
     _assemble(&crew, max(1, min(threads, work.B)))
     with nogil:
         done = _train(work, &crew, x, y, T, losses, reset)
     _dismiss(&crew)
     work.losses = np.asarray(losses)[:done]
     work.steps += done
+    work.overflowed = ("", "loss", "gradient", "update of the weights")[crew.overflowed]
+    _raise_interruption(work)
     return work.losses
 
 
@@ -165,9 +210,12 @@ def sample(
     first = before.shape[0]
     cdef int[:, ::1] ids = _empty((first + check_size("n", n, 0, INT_MAX), work.B), np.int32)
     cdef bint possible
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     ids[:first] = before
     with nogil:
-        possible = _sample(work, ids, first, states, mask, left, &controls)
+        possible = _sample(work, ids, first, states, mask, left, &controls, &watch)
+    _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
     random[...] = states
     return np.asarray(ids)[first:]
@@ -190,8 +238,11 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
     cdef bint possible
     if work.T < 2:
         raise ValueError("a search needs a workspace of two time steps")
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended)
+        possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
+    _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
     return np.asarray(ids), np.asarray(parents), np.asarray(old_scores), np.asarray(old_ended)
 

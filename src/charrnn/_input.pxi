@@ -4,10 +4,12 @@
 
 cdef void _input_forward(
     const Matrix* Wxh, const Matrix* bh, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, const int[:, ::1] inputs, const real[::1] weights,
-    real[:, :, ::1] z,
+    real[:, :, ::1] z, Watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t t, b, j, row
     for t in range(T):
+        if _stopped(watch, (b1 - b0) * Wxh.ld):
+            return
         for b in range(b0, b1):
             row = Wxh.start + inputs[t, b] * Wxh.ld
             for j in range(Wxh.ld):
@@ -18,11 +20,13 @@ cdef void _input_forward(
 
 cdef void _input_gradient(
     const Matrix* Wxh, int part, int parts, Py_ssize_t T, const int[:, ::1] inputs, const real[:, :, ::1] dz,
-    real[::1] gradient, signed char[::1] used,
+    real[::1] gradient, signed char[::1] used, Watch* watch,
 ) noexcept nogil:
     """The rows of one part of dWxh whose character is in inputs, which are marked in used; the other rows are 0 and not written."""
     cdef Py_ssize_t v0 = _share(Wxh.rows, part, parts), v1 = _share(Wxh.rows, part + 1, parts), t, b, j, x, row
     for t in range(T):
+        if _stopped(watch, inputs.shape[1] * Wxh.ld):
+            return
         for b in range(inputs.shape[1]):
             x = inputs[t, b]
             if x < v0 or x >= v1:

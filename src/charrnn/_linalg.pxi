@@ -37,6 +37,8 @@ cdef extern from *:
 cdef enum:
     MAX_ROWS = 12            # of any tile, on any target
     MAX_WIDTH = 128
+    MANY_ROWS = 4096         # of a product: more are cut, to look at Ctrl-C between
+    FEW_ROWS = 64            # of a matrix: by so many it is transposed, for the same reason
     BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache; 24 KiB was 8 % slower at H = 512
 
 
@@ -68,7 +70,7 @@ cdef inline void _strip(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc,
+    real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
     """The tiles of one strip of M >= rows rows.
 
@@ -79,6 +81,8 @@ cdef inline void _strip(
     cdef Py_ssize_t i, p = 0, row, depth
     while True:
         depth = min(block, K - p)
+        if _stopped(watch, max(M, 4) * depth * width):   # fewer rows wait for memory
+            return
         for i in range((M + rows - 1) // rows):
             row = min(i * rows, M - rows)
             _tile(
@@ -102,7 +106,7 @@ cdef void _product(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, bint backwards=False,
+    real* C, Py_ssize_t ldc, Watch* watch, bint backwards=False,
 ) noexcept nogil:
     """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
 
@@ -115,21 +119,21 @@ cdef void _product(
         width = _strip_width(N - start, TILE_WIDTH) if not ROWS_24 else TILE_WIDTH if (N - start) % 24 else 24
         j = min(start, N - width)
         if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
-            _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_32 and width == 32 and M >= ROWS_32 and N >= 32:
-            _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_48 and width == 48 and M >= ROWS_48:
-            _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_64 and width == 64 and M >= ROWS_64:
-            _strip(ROWS_64, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_64, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_80 and width == 80 and M >= ROWS_80:
-            _strip(ROWS_80, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_80, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_96 and width == 96 and M >= ROWS_96:
-            _strip(ROWS_96, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_96, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROWS_112 and width == 112 and M >= ROWS_112:
-            _strip(ROWS_112, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(ROWS_112, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         else:
-            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc, backwards)
+            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc, watch, backwards)
             return
         start = j + width
 
@@ -139,7 +143,7 @@ cdef void _single_rows(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, bint backwards,
+    real* C, Py_ssize_t ldc, Watch* watch, bint backwards,
 ) noexcept nogil:
     """`_product` for fewer rows than a tile has: one row at a time."""
     cdef Py_ssize_t done = 0, width, j
@@ -147,15 +151,15 @@ cdef void _single_rows(
         width = _strip_width(N - done, ROW_WIDTH)
         j = N - done - width if backwards else done
         if ROW_WIDTH >= 80 and width == 80:
-            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROW_WIDTH >= 64 and width == 64:
-            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif ROW_WIDTH >= 48 and width == 48:
-            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         elif width == 32:
-            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         else:
-            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc)
+            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
         done += width
 
 
@@ -208,15 +212,18 @@ cdef void _products(
     const real* A, Py_ssize_t lda,
     const real* W, Py_ssize_t ldw,
     const real* init,
-    real* C, Py_ssize_t ldc,
+    real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
     """C[t, b] = init + A[t, b] W for T time steps and the streams from b0 to b1 of B, where no step waits for another."""
-    cdef Py_ssize_t t
-    if b1 - b0 == B:
-        _product(T * B, N, K, A, lda, 1, W, ldw, init, 0, C, ldc)
+    cdef Py_ssize_t t, i = 0, rows
+    if b1 - b0 < B:
+        for t in range(T):
+            _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc, watch)
         return
-    for t in range(T):
-        _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc)
+    while i < T * B:
+        rows = min(MANY_ROWS, T * B - i)
+        _product(rows, N, K, A + i * lda, lda, 1, W, ldw, init, 0, C + i * ldc, ldc, watch)
+        i += rows
 
 
 cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:

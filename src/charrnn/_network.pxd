@@ -75,7 +75,9 @@ cdef class Workspace:
     cdef bint whole                    # set last, when all that follows is there
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call, and
+    cdef readonly str overflowed       # what kept it from the next step, "" if nothing
     cdef readonly Py_ssize_t steps     # that all calls have done: both are there at once with the weights, whatever signal comes then
+    cdef object interruption           # what a signal handler has raised while C was at work
     cdef int[:, ::1] inputs            # (T, B) in [0, V), the window: a copy, checked, that nothing outside can reach
     cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
     cdef double[:, ::1] nll            # (T, B)
@@ -84,14 +86,14 @@ cdef class Workspace:
 
 # hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t. z: the sums before tanh; in the
 # backward pass it gets dh, the gradient by the states. dz: the gradient by those sums. p: logits, probabilities, then the gradient by the
-# logits. The kernels' own arrays are never given out.
+# logits. before: (2, size) in one row, weights and memory before a step that may overflow. The kernels' own arrays are never given out.
 cdef class Workspace32(Workspace):
-    cdef float[::1] weights, memory, gradient, transposed, zeros
+    cdef float[::1] weights, memory, gradient, transposed, zeros, before
     cdef float[:, :, ::1] hs, z, dz    # (T + 1, B, width), (T, B, width), (T, B, width)
     cdef float[:, :, ::1] p            # (T, B, Vp)
 
 cdef class Workspace64(Workspace):
-    cdef double[::1] weights, memory, gradient, transposed, zeros
+    cdef double[::1] weights, memory, gradient, transposed, zeros, before
     cdef double[:, :, ::1] hs, z, dz, p
 
 ctypedef fused AnyWorkspace:

@@ -53,6 +53,7 @@ class Workspace:
     lock: threading.Lock
     losses: NDArray[np.float64] | None
     steps: int
+    overflowed: str | None
     state: NDArray[Any]
     def __new__(cls, network: OwnedNetwork, T: int, B: int, training: bool = False) -> Self: ...
     def get_state(self) -> NDArray[Any]: ...

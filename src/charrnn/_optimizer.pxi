@@ -16,6 +16,14 @@ cdef inline real _clip(real g, real limit) noexcept nogil:
     return -limit if g < -limit else g
 
 
+cdef bint _is_finite(Py_ssize_t n, const real* x) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int bad = 0
+    for i in range(n):
+        bad |= not (x[i] - x[i] == 0)
+    return not bad
+
+
 cdef bint _is_bounded(Py_ssize_t n, const real* x) noexcept nogil:
     """Whether every |x| < 1e30 (NaN is not): then no gradient made from x is NaN, and an infinite one is clipped."""
     cdef Py_ssize_t i

@@ -129,18 +129,61 @@ cdef inline real _sum_lanes(const real* x) noexcept nogil:
     return (total[0] + total[2]) + (total[1] + total[3])
 
 
+cdef struct Beam:            # the best continuations so far: a heap, the worst at its root
+    double* scores
+    int* parents
+    int* ids
+
+
+cdef bint _worse(const Beam* beam, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    """Whether number i is less probable than number j; of equals the one that was found later is."""
+    if beam.scores[i] != beam.scores[j]:
+        return beam.scores[i] < beam.scores[j]
+    if beam.parents[i] != beam.parents[j]:
+        return beam.parents[i] > beam.parents[j]
+    return beam.ids[i] > beam.ids[j]
+
+
+cdef void _exchange(const Beam* beam, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    beam.scores[i], beam.scores[j] = beam.scores[j], beam.scores[i]
+    beam.parents[i], beam.parents[j] = beam.parents[j], beam.parents[i]
+    beam.ids[i], beam.ids[j] = beam.ids[j], beam.ids[i]
+
+
+cdef void _rise(const Beam* beam, Py_ssize_t i) noexcept nogil:
+    """Let number i, the last, find its place in the heap."""
+    while i > 0 and _worse(beam, i, (i - 1) // 2):
+        _exchange(beam, i, (i - 1) // 2)
+        i = (i - 1) // 2
+
+
+cdef void _sink(const Beam* beam, Py_ssize_t n) noexcept nogil:
+    """Let the first find its place in a heap of n."""
+    cdef Py_ssize_t i = 0, child = 1
+    while child < n:
+        if child + 1 < n and _worse(beam, child + 1, child):
+            child += 1
+        if not _worse(beam, child, i):
+            return
+        _exchange(beam, i, child)
+        i, child = child, 2 * child + 1
+
+
 cdef bint _extend(
     Py_ssize_t V, int boundary, const signed char* allowed, real[:, :, ::1] p, const signed char* ended, const double* scores,
-    int* ids, int* parents, double* new_scores,
+    int* ids, int* parents, double* new_scores, Watch* watch,
 ) noexcept nogil:
     """The W best texts of one character more than W texts of these scores (the sum of the log-probabilities; -inf is no text), best first.
 
     p[0] (W, Vp) holds the logits of what follows each, p[1] is scratch. A text that has ended stays as it is. Of equals the first counts.
     Return False where there are no probabilities.
     """
-    cdef Py_ssize_t W = p.shape[1], w, v, place, best, found = 0
+    cdef Py_ssize_t W = p.shape[1], w, v, best, found = 0
     cdef double base, score
+    cdef Beam beam = Beam(new_scores, parents, ids)
     for w in range(W):
+        if _stopped(watch, 20 * V):
+            return False
         if scores[w] - scores[w] != 0:
             continue
         best = 0
@@ -159,14 +202,18 @@ cdef bint _extend(
                 score = base + (<double>p[0, w, v] - <double>p[0, w, best])
             else:
                 continue
-            if found == W and not score > new_scores[W - 1]:
-                continue
-            found = min(found + 1, W)
-            place = found - 1
-            while place > 0 and score > new_scores[place - 1]:
-                new_scores[place], ids[place], parents[place] = new_scores[place - 1], ids[place - 1], parents[place - 1]
-                place -= 1
-            new_scores[place], ids[place], parents[place] = score, <int>v, <int>w
+            if found < W:
+                new_scores[found], ids[found], parents[found] = score, <int>v, <int>w
+                _rise(&beam, found)
+                found += 1
+            elif score > new_scores[0]:
+                new_scores[0], ids[0], parents[0] = score, <int>v, <int>w
+                _sink(&beam, found)
+    for w in range(found - 1, 0, -1):    # the worst of those left goes to their end
+        if _stopped(watch, 100):
+            return False
+        _exchange(&beam, 0, w)
+        _sink(&beam, w)
     for w in range(found, W):        # fewer continuations than places
         new_scores[w], ids[w], parents[w] = -INFINITY, 0, 0
     return True
@@ -176,14 +223,18 @@ cdef bint _extend(
 
 cdef bint _sample(
     AnyWorkspace work, int[:, ::1] ids, Py_ssize_t first, unsigned long long[::1] random, const signed char[::1] allowed,
-    signed char[::1] left, const Controls* controls,
+    signed char[::1] left, const Controls* controls, Watch* watch,
 ) noexcept nogil:
     """Draw the rows of ids (n, B) from number first on, one after the other, feeding each back; False where there are no probabilities."""
     cdef Py_ssize_t t, b, V = work.plan.V
+    # What a draw costs beside the network: the filters walk over all symbols, as often as numbers have bits.
+    cdef Py_ssize_t cost = (10 if controls.top_k == V and controls.top_p == 1 else 100) * V + 2 * LOOK_BACK * controls.no_repeat
     cdef const signed char* mask
     for t in range(first, ids.shape[0]):
-        _logits(work, 0, work.B, 0, 1)
+        _logits(work, 0, work.B, 0, 1, watch)
         for b in range(work.B):
+            if _stopped(watch, cost):
+                return False
             mask = &allowed[0]
             if controls.no_repeat and _exclude_repeats(ids, t, b, controls.no_repeat, V, mask, &left[0]):
                 mask = &left[0]
@@ -191,20 +242,20 @@ cdef bint _sample(
             if ids[t, b] == IGNORED:
                 return False
             work.inputs[0, b] = ids[t, b]
-        _states(work, 0, work.B, 1)
+        _states(work, 0, work.B, 1, watch)
         _carry(work, 1)
     return True
 
 
 cdef bint _search(
     AnyWorkspace work, int boundary, const signed char[::1] allowed, int[:, ::1] ids, int[:, ::1] parents,
-    double[::1] scores, double[::1] new_scores, signed char[::1] ended, signed char[::1] new_ended,
+    double[::1] scores, double[::1] new_scores, signed char[::1] ended, signed char[::1] new_ended, Watch* watch,
 ) noexcept nogil:
     """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
     cdef Py_ssize_t t, w, j, V = work.plan.V
     for t in range(ids.shape[0]):
-        _logits(work, 0, work.B, 0, 1)
-        if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0]):
+        _logits(work, 0, work.B, 0, 1, watch)
+        if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0], watch):
             return False
         for w in range(work.B):
             new_ended[w] = ended[parents[t, w]] or ids[t, w] == boundary
@@ -213,6 +264,6 @@ cdef bint _search(
             work.inputs[0, w] = ids[t, w]
         _carry(work, 1)
         scores[:], ended[:] = new_scores, new_ended
-        _states(work, 0, work.B, 1)
+        _states(work, 0, work.B, 1, watch)
         _carry(work, 1)
     return True

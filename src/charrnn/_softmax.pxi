@@ -49,10 +49,11 @@ cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept n
 cdef void _softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
     """Turn one row of probabilities into the gradient of scale * nll by the logits, in place."""
     cdef Py_ssize_t i
-    if target == IGNORED:
-        scale = 0
-    else:
-        p[target] -= 1
+    if target == IGNORED:    # p may be NaN
+        for i in range(n):
+            p[i] = 0
+        return
+    p[target] -= 1
     if scale != 1:
         for i in range(n):
             p[i] *= scale

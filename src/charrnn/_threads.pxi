@@ -8,18 +8,26 @@ from cpython.pythread cimport (
 )
 from libc.stdlib cimport calloc, free
 
-cdef enum Half:
-    STREAMS
-    WEIGHTS
-    OVER
+cdef enum:               # what there is to do: bits
+    OVER = 0
+    STREAMS = 1
+    GRADIENT = 2
+    UPDATE = 4
+    TRANSPOSE = 8
+
+cdef enum:               # what has overflowed
+    LOSS = 1
+    A_GRADIENT
+    A_WEIGHT
 
 cdef struct Crew
 
 cdef struct Member:
     Crew* crew
     int part
-    bint bounded                 # its half of the streams had a bounded gradient
-    PyThread_type_lock go        # each is taken, but from the start of a half step to its end
+    bint bounded                 # its part of the streams had a bounded gradient
+    Watch watch
+    PyThread_type_lock go        # each is taken, but from the start of what there is to do to its end
     PyThread_type_lock done
 
 cdef struct Crew:
@@ -28,43 +36,53 @@ cdef struct Crew:
     double rate, clip
     Py_ssize_t rows              # of the window
     int parts                    # threads, the calling one among them
-    Half half
+    int doing
+    bint slow                    # a step takes so long that Ctrl-C should not wait for its end
+    bint cautious                # a step may overflow the weights or Adagrad's memory
+    int stopped
+    int overflowed               # what, 0 if nothing
     Member* members
 
 
-cdef void _half_step(AnyWorkspace work, Member* member) noexcept nogil:
+cdef void _work(AnyWorkspace work, Member* member) noexcept nogil:
+    """Do one thread's part of what there is to do."""
     cdef Crew* crew = member.crew
+    cdef Watch* watch = NULL if crew.doing & (GRADIENT | UPDATE) == GRADIENT | UPDATE else &member.watch   # never stopped in between
     cdef Py_ssize_t b0 = work.B * member.part // crew.parts, b1 = work.B * (member.part + 1) // crew.parts
-    if crew.half == STREAMS:
-        _forward(work, b0, b1, crew.rows)
-        member.bounded = _backward(work, b0, b1, crew.rows)
-    else:
-        _learn(work, crew.rows, member.part, crew.parts, crew.rate, crew.clip)
+    if crew.doing & STREAMS:
+        _forward(work, b0, b1, crew.rows, watch)
+        member.bounded = _backward(work, b0, b1, crew.rows, watch)
+    if crew.doing & GRADIENT:
+        _gradient(work, crew.rows, member.part, crew.parts, watch)
+    if crew.doing & UPDATE:
+        _learn(work, member.part, crew.parts, crew.rate, crew.clip)
+    if crew.doing & TRANSPOSE:
+        _transpose_weights(work, member.part, crew.parts, watch)
 
 
 cdef void _serve(void* argument) noexcept nogil:
-    """What a thread does: half steps, until it is over."""
+    """What a thread does: its part, again and again, until it is over."""
     cdef Member* member = <Member*>argument
     cdef PyThread_type_lock done = member.done
     while True:
         PyThread_acquire_lock(member.go, WAIT_LOCK)
-        if member.crew.half == OVER:
+        if member.crew.doing == OVER:
             PyThread_release_lock(done)  # from here on nothing of the crew is there
             return
         if member.crew.single:
-            _half_step(<Workspace32>member.crew.work, member)
+            _work(<Workspace32>member.crew.work, member)
         else:
-            _half_step(<Workspace64>member.crew.work, member)
+            _work(<Workspace64>member.crew.work, member)
         PyThread_release_lock(done)
 
 
-cdef void _together(AnyWorkspace work, Crew* crew, Half half) noexcept nogil:
-    """Do half a step, each thread its part."""
+cdef void _together(AnyWorkspace work, Crew* crew, int doing) noexcept nogil:
+    """Do some of a step, each thread its part."""
     cdef int i
-    crew.half = half
+    crew.doing = doing
     for i in range(1, crew.parts):
         PyThread_release_lock(crew.members[i].go)
-    _half_step(work, &crew.members[0])
+    _work(work, &crew.members[0])
     for i in range(1, crew.parts):
         PyThread_acquire_lock(crew.members[i].done, WAIT_LOCK)
 
@@ -93,6 +111,8 @@ cdef bint _assemble(Crew* crew, int threads) except False:
     crew.parts = 1
     for i in range(threads):
         crew.members[i].crew, crew.members[i].part = crew, i
+        crew.members[i].watch = _new_watch(<Workspace>crew.work, &crew.stopped)
+        crew.members[i].watch.caller = i == 0
     for i in range(1, threads):
         member = &crew.members[i]
         member.go, member.done = _taken_lock(), _taken_lock()
@@ -106,7 +126,7 @@ cdef bint _assemble(Crew* crew, int threads) except False:
 cdef void _dismiss(Crew* crew) noexcept:
     """End the threads."""
     cdef int i
-    crew.half = OVER
+    crew.doing = OVER
     for i in range(1, crew.parts):
         PyThread_release_lock(crew.members[i].go)
         PyThread_acquire_lock(crew.members[i].done, WAIT_LOCK)

@@ -232,7 +232,7 @@ class _Run:
         self.settle()
         if at.step < step + count:
             raise DivergedError(
-                f"the loss of step {at.step + 1} is not finite; the weights of the step before are kept. "
+                f"the {self.work.overflowed} of step {at.step + 1} is not finite; the weights of the step before are kept. "
                 f"Lower learning_rate ({learner.learning_rate:g}) or clip_value ({learner.clip_value:g})"
             )
         done = at.characters - characters

@@ -80,9 +80,13 @@ class Network(OwnedNetwork):
             pieces = [_dispatch.core.evaluate(work, inputs[i : i + rows], targets[i : i + rows]) for i in parts]
             return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def feed(self, work: Workspace, ids: NDArray[np.int32]) -> None:
+    def feed(self, work: Workspace, ids: ArrayLike) -> None:
         """Lead the state of work through ids (N, B)."""
-        self.evaluate(work, ids, np.full_like(ids, IGNORED))
+        ids = np.asarray(ids)
+        with held(work, self):
+            rows = self._affordable(work.B)
+            for start in range(0, max(1, len(ids)), rows):
+                _dispatch.core.feed(work, ids[start : start + rows])
 
     def draw(
         self,
