@@ -273,7 +273,8 @@ class CharRNN:
         """
         now = self._now
         ids = now.vocabulary.encode(text, on_unknown=on_unknown)
-        return -scoring.nll(now.learner.network, now.vocabulary, ids, np.array([0]), np.array([len(ids)]))[:, 0]
+        pieces = scoring.nll(now.learner.network, now.vocabulary, ids, np.array([0]), np.array([len(ids)]))
+        return -np.concatenate([np.empty(0), *(losses[:, 0] for losses in pieces)])
 
     def score(self, text: str | bytes, *, on_unknown: str = "error") -> float:
         """Return the mean surprise of text in bits per character: low for text like the training text.

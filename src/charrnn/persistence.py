@@ -93,19 +93,19 @@ def save(path: StrPath, saved: Saved) -> None:
 
 def to_parts(saved: Saved) -> Iterable[bytes | memoryview]:
     """Return the bytes of a model file, or of a checkpoint, in parts; or raise ValueError if `load` would refuse it."""
-    from safetensors.numpy import save as to_bytes  # here: importing charrnn should cost little
-
     tensors, metadata = _describe(saved)
     _Words.check(metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
     _check_numbers(tensors)
     metadata["sha256"] = _digest(tensors, metadata)
-    data = memoryview(to_bytes(tensors, metadata))
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(bytes(data[8:start]))
-    header["__metadata__"] = metadata  # in this order: safetensors has another each time, and equal models should be equal files
+    # Not by safetensors, which has the metadata in another order each time: equal models should be equal files.
+    header: dict[str, Any] = {"__metadata__": metadata}
+    codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": codes[tensor.dtype], "shape": tensor.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
-    return [len(text).to_bytes(8, "little") + text, data[start:]]
+    return [len(text).to_bytes(8, "little") + text, *(tensor.data.cast("B") for tensor in tensors.values() if tensor.size)]
 
 
 def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
@@ -129,7 +129,9 @@ def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
             tensors |= _prefixed("best", training.best)
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
         metadata["training"] = json.dumps(words)
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata
+    # In the order of safetensors: the largest numbers first, and by name.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    return {name: np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")) for name, tensor in ordered}, metadata
 
 
 def _prefixed(part: str, parameters: Parameters) -> _Tensors:
