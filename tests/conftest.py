@@ -19,7 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process, or
 # share a file or a network.
 ALONE = {
-    f"test_{name}" for name in ("checkpoint", "cli", "dispatch", "documents", "examples", "hostile", "loop", "persistence", "structure")
+    f"test_{name}"
+    for name in ("checkpoint", "cli", "dispatch", "documents", "examples", "hostile", "loop", "persistence", "structure", "testing")
 }
 SHARED = {"path", "rnn", "text_file"}
 

@@ -34,6 +34,7 @@ ORDER = [
     "training",
     "model",
     "create",
+    "testing",
     "cli",
     "__main__",
 ]
@@ -78,10 +79,40 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data"):
+        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "charrnn.testing"):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path):
+    program = """if True:
+        import os, sys, charrnn
+        folder, seen = os.path.realpath(sys.argv[1]), []
+        def audit(event, arguments):
+            if event.split(".")[0] in ("socket", "subprocess", "urllib", "http", "ctypes", "pickle"):
+                seen.append((event, arguments))
+            elif event in ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.kill", "os.putenv", "os.chdir"):
+                seen.append((event, arguments))
+            elif event in ("os.remove", "os.rename", "os.chmod", "os.mkdir", "open"):
+                path, mode, flags = arguments if event == "open" else (arguments[0], None, os.O_WRONLY)
+                if flags & (os.O_WRONLY | os.O_RDWR) and os.path.dirname(os.path.realpath(path)) != folder:
+                    seen.append((event, arguments))
+        sys.dont_write_bytecode = True
+        sys.addaudithook(audit)
+        path = os.path.join(folder, "model")
+        model = charrnn.train_text("to be or not " * 30, steps=30, batch_size=2, n_threads=2, checkpoint=path, progress=False)
+        model.save(path)
+        model = charrnn.load(path)
+        model.train_text("to be", steps=2, progress=False)
+        model.generate_many(3, 20), model.score_many(["to", "be"]), model.beam_search(5)
+        assert not seen, seen
+        os.mkdir(os.path.join(folder, "else"))
+        open(os.path.join(folder, "else", "where"), "w").close()
+        assert len(seen) == 1, "nothing is seen"
+    """
+    subprocess.run([python, "-c", program, tmp_path], check=True, timeout=60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["else", "model"]
 
 
 def test_versions_agree():

@@ -22,6 +22,8 @@ from .seeding import make_random
 from .training import Options
 from .vocabulary import AnyText, Vocabulary
 
+_LONGEST = 2**31 - 1  # characters of a text
+
 
 class CharRNN:
     """A trained network together with the vocabulary it was trained on: text in, text out.
@@ -212,7 +214,7 @@ class CharRNN:
         ['c', 'a', 'b']
         """
         now = self._now
-        start, checked = _begin(now, length, prime, controls)
+        start, checked = _begin(now, _LONGEST if length is None else length, prime, controls)
         writer = sampling.Writer(now.learner.network, now.vocabulary, checked, start, make_random(seed))
         return sampling.stream(writer, math.inf if length is None else length)
 
@@ -421,16 +423,15 @@ class CharRNN:
         return f"CharRNN(hidden_size={units}, {len(now.vocabulary)} characters, {now.history.steps} steps)"
 
 
-def _begin(now: Saved, length: int | None, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+def _begin(now: Saved, length: int, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
     """Return the state after prime and the checked controls of texts of a length."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
-    if length is not None:
-        check_integer("length", length, 0)
+    check_integer("length", length, 0, _LONGEST)
     for name in options.keys() - Controls.__annotations__.keys():
         raise TypeError(f"there is no option {name!r}; the options are length, prime, seed, {', '.join(Controls.__annotations__)}")
     checked = sampling.Sampling.check(now.vocabulary, **options)
-    if length is not None and checked.min_length > length:
+    if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
     return _prime(now, prime, "prime", on_unknown), checked
 
