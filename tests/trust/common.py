@@ -25,11 +25,10 @@ def small_model(**options):
 
 
 def preloaded(source):
-    """Return C source as a loaded library whose functions stand before those of libc; to that end the process begins once more."""
+    """Return a C file of this folder as a library whose functions stand before those of libc; to that end the process begins once more."""
     if _SHIM not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
-            code, library = Path(folder, "shim.c"), Path(folder, "shim.so")
-            code.write_text(source)
+            code, library = Path(__file__).with_name(source), Path(folder, "shim.so")
             subprocess.run([*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-O1", "-Wall", "-o", library, code], check=True)
             # Before AddressSanitizer's library, where there is one: its own functions are then what the shim calls.
             asan = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
@@ -40,15 +39,15 @@ def preloaded(source):
 
 
 class Findings:
-    """What went wrong: each is shown at once, up to a number of each kind."""
+    """What went wrong: each is shown at once, up to three of each kind."""
 
-    def __init__(self, shown=5):
-        self.count, self.shown, self.kinds = 0, shown, {}
+    def __init__(self):
+        self.count, self.kinds = 0, {}
 
     def add(self, kind, words):
         self.count += 1
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if self.kinds[kind] <= self.shown:
+        if self.kinds[kind] <= 3:
             print(f"FINDING {kind}: {words}", file=sys.stderr, flush=True)
 
     def end(self, figures):
