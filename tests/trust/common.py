@@ -42,13 +42,13 @@ class Findings:
     """What went wrong: each is shown at once, up to three of each kind."""
 
     def __init__(self):
-        self.count, self.kinds = 0, {}
+        self.count, self.kinds, self.to = 0, {}, sys.stderr
 
     def add(self, kind, words):
         self.count += 1
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if self.kinds[kind] <= 3:
-            print(f"FINDING {kind}: {words}", file=sys.stderr, flush=True)
+            print(f"FINDING {kind}: {words}", file=self.to, flush=True)
 
     def end(self, figures):
         """Print the figures as the last line and exit; with 1 if anything was found."""
