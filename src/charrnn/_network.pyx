@@ -7,7 +7,8 @@ copies. A network is described by its layers and its vocabulary; where each weig
 number of parameters and the cost of a step, follows from that, here.
 
 An object whose making runs foreign code (an argument's __index__, a finalizer) can be found half made, by gc: what it lacks is None, and
-what tells that it is whole is set last.
+what tells that it is whole is set last. Lists are made by loops: where memory lacks for one more element, a list comprehension of Cython
+3.3.1 gives that element back twice.
 """
 
 import itertools
@@ -73,7 +74,10 @@ cdef class Description:
     def __cinit__(self, layers, vocab_size):
         cdef Plan* plan = &self.plan
         cdef LayerPlan* layer
-        checked = tuple([_check_layer(cell, units) for cell, units in itertools.islice(layers, MAX_LAYERS + 1)])
+        given = []
+        for cell, units in itertools.islice(layers, MAX_LAYERS + 1):
+            given.append(_check_layer(cell, units))
+        checked = tuple(given)
         plan.n_layers = <int>check_size("the number of layers", len(checked), 1, MAX_LAYERS)
         self.layers, self.vocab_size = checked, check_size("vocab_size", vocab_size, 1, 0x110000)
         plan.V = self.vocab_size
@@ -90,12 +94,14 @@ cdef class Description:
             plan.width += below
         plan.Why, plan.by = self.add(units, plan.V, below), self.add(0, plan.V, 0)
         plan.largest_ld = max(plan.width, _padded(plan.V))
-        matrices = [plan.matrices[i] for i in range(plan.n_matrices)]
-        places = zip([*names, "Why", "by"], [(m["start"], m["rows"], m["columns"], m["ld"], m["bias"]) for m in matrices])
-        # A row of the first Wxh is looked up, biases are added; the other weights are multiplied and added.
-        self.operations = 2 * sum([m["rows"] * m["columns"] for m in matrices[1:] if not m["bias"]])
-        self.n_parameters = sum([m["rows"] * m["columns"] for m in matrices])
-        self.tensors = MappingProxyType(dict(sorted(places, key=lambda item: item[1][4])))  # matrices first, as in files since version 1
+        places, self.operations, self.n_parameters = {}, 0, 0
+        for i, name in enumerate([*names, "Why", "by"]):
+            m = plan.matrices[i]
+            places[name] = m["start"], m["rows"], m["columns"], m["ld"], m["bias"]
+            self.n_parameters += m["rows"] * m["columns"]
+            if i > 0 and not m["bias"]:      # a row of the first Wxh is looked up, biases are added; others are multiplied and added
+                self.operations += 2 * m["rows"] * m["columns"]
+        self.tensors = MappingProxyType(dict(sorted(places.items(), key=lambda item: item[1][4])))  # matrices first, as since version 1
 
     cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt):
         """Give a matrix (a bias, if rows is 0) the next places, and its transposed copy if it has an ldt; return its number."""
@@ -111,7 +117,10 @@ cdef class Description:
     @property
     def units(self):
         """The columns of a row of states that are units of a layer, not padding: an array of indices."""
-        return np.concatenate([np.arange(units) + self.plan.layers[i].column for i, (_, units) in enumerate(self.layers)])
+        columns = []
+        for i, (_, units) in enumerate(self.layers):
+            columns.append(np.arange(units) + self.plan.layers[i].column)
+        return np.concatenate(columns)
 
     def __eq__(self, other):
         return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
@@ -157,7 +166,10 @@ cdef class Memory:
 
     cdef view(self):
         """An array of NumPy whose base is this memory itself: it cannot be made to let it go, as a memoryview can."""
-        return _ndarray([self.shape[i] for i in range(self.ndim)], self.dtype, self)
+        shape = []
+        for i in range(self.ndim):
+            shape.append(self.shape[i])
+        return _ndarray(shape, self.dtype, self)
 
 
 cdef Memory new_memory(tuple shape, dtype):
@@ -247,7 +259,10 @@ cdef class Workspace:
             raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
         self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
         self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
-        self.lock = threading.Lock()
+        try:
+            self.lock = threading.Lock()
+        except RuntimeError:                 # what Python calls a lack of memory here
+            raise MemoryError("no memory for a lock") from None
         self.used = new_memory((network.description.vocab_size,), _INT8)
 
     @property
@@ -341,8 +356,8 @@ cpdef check_array(str name, value, str dtype, tuple shape):
     for i in range(len(shape)):
         fits = fits and (shape[i] is None or shape[i] == copied.shape[i])
     if not fits:
-        words = ", ".join(["any" if size is None else str(size) for size in shape])
-        raise ValueError(f"{name} must be {word} of shape ({words}), not {found} of shape {copied.shape}")
+        sizes = ", ".join(map(str, shape)).replace("None", "any")
+        raise ValueError(f"{name} must be {word} of shape ({sizes}), not {found} of shape {copied.shape}")
     return copied if found is wanted or dtype == "int32" else copied.astype(wanted)
 
 

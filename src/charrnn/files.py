@@ -17,10 +17,25 @@ StrPath: TypeAlias = str | os.PathLike[str]
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
 
 
+@contextlib.contextmanager
+def named(path: StrPath) -> Iterator[None]:
+    """Let an OSError name the file that the caller knows: in its own words it names another one, or none."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+
+
 def open_regular(path: StrPath) -> IO[bytes]:
     """Return a regular file open for reading; or raise OSError, or ValueError if it is another kind: a pipe would make us wait."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    with named(path):
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+        try:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        except BaseException:
+            file.close()
+            raise
+    if not regular:
         file.close()
         raise ValueError(f"{os.fspath(path)} is not a regular file")
     return file
@@ -41,19 +56,30 @@ def check_target(path: StrPath) -> None:
     That is OSError if path is a directory, or its folder is missing or may not be written to; ValueError if there is no name, or
     something that is not a regular file: to replace a device or a pipe would break it.
     """
+    _look_at_target(path)
+
+
+def _look_at_target(path: StrPath) -> tuple[str, int | None]:
+    """Return the file that path leads to, links followed, and its permissions, or None if there is none yet; raise as `check_target` does."""
     path = os.fspath(path)
     if not path:
         raise ValueError("the name of the file to write is empty")
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    if os.path.isdir(target):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    if os.path.exists(target) and not os.path.isfile(target):
+    with named(path):
+        try:
+            target = os.path.realpath(path, strict=True)
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            target, mode = os.path.realpath(path), None
+        if mode is not None and stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = os.path.dirname(target)
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if mode is not None and not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a regular file, and would be replaced by one")
+    return target, None if mode is None else mode & 0o777
 
 
 def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None:
@@ -62,32 +88,27 @@ def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None
     The temporary file lies in the same directory (a rename does not cross file systems); what killed calls have left there of this file
     is removed; a link is followed; an old file's mode is kept.
     """
-    check_target(path)
-    target = os.path.realpath(path)
-    try:
-        with _temporary(target) as (file, temporary):
+    target, mode = _look_at_target(path)
+    with named(path):
+        with _temporary(target, mode) as (file, temporary):
             for part in parts:
                 _write(file, memoryview(part))
             os.replace(temporary, target)
         _synchronise(os.path.dirname(target))
-    except OSError as error:  # in its own words it names the temporary file
-        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
 
 
 @contextlib.contextmanager
-def _temporary(target: str) -> Iterator[tuple[IO[bytes], str]]:
+def _temporary(target: str, mode: int | None = None) -> Iterator[tuple[IO[bytes], str]]:
     """Make a file beside target, with its mode, that is gone at the end unless it was renamed.
 
     While it is in use it is locked, which tells it from what a killed process has left.
     """
     folder, name = os.path.split(target)
     pattern = f".charrnn-{_short_hash(name)}-"  # short, whatever the name is, and another for each name
-    mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else None
     _remove_leftovers(folder, pattern)
     while True:
         temporary = os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        with open(os.open(temporary, flags, 0o666 if mode is None else mode), "wb", buffering=0) as file:
+        with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)) as file:
             try:
                 _lock(file.fileno(), wait=True)
                 if not os.path.exists(temporary):  # somebody took it for a leftover before it was locked

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from ._network import Description, Parameters
 from .errors import ModelFormatError, check_integer, check_number
-from .files import StrPath, open_regular, read_pieces, write_atomically
+from .files import StrPath, named, open_regular, read_pieces, write_atomically
 from .history import History
 from .loop import Position
 from .network import Learner, Network, Real
@@ -157,7 +157,7 @@ def load(source: ModelSource) -> Saved:
         file = open_regular(source)
     except ValueError as error:  # a pipe, or a name with a null character
         raise ModelFormatError(f"{name!r} cannot be read: {error}") from error
-    with file:
+    with named(source), file:
         return _load(file, name)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer
-from .files import StrPath, open_regular, read_pieces
+from .files import StrPath, named, open_regular, read_pieces
 from .seeding import permutation
 from .vocabulary import Vocabulary
 
@@ -25,7 +25,7 @@ def read_bytes(path: StrPath) -> bytes:
         file = open_regular(path)
     except ValueError as error:
         raise ValueError(f"{error}; read it yourself and pass the text (on the command line: - reads standard input)") from error
-    with file:
+    with named(path), file:
         return read_pieces(file, os.fstat(file.fileno()).st_size)
 
 
