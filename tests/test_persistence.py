@@ -431,9 +431,9 @@ def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, mo
     path.chmod(0o600)
     modes, write = [], files._write
 
-    def watch(file, data):
+    def watch(file, parts):
         modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-        write(file, data)
+        write(file, parts)
 
     monkeypatch.setattr(files, "_write", watch)
     model.save(path)

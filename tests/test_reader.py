@@ -53,6 +53,7 @@ def test_pipe_is_refused(tmp_path):
 def test_every_target_is_in_the_stream_once(size, batch_size, seq_length):
     ids = np.arange(size, dtype=np.uint8)
     stream = TextStream(ids, seq_length, batch_size)
+    batch_size = stream.batch_size  # no more than targets
     inputs, targets = stream.read(0, stream.windows)
     real = targets != IGNORED
     assert (targets[real] == inputs[real] + 1).all()

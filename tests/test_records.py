@@ -32,6 +32,7 @@ def stream_of(strings, batch_size, seed=0):
 def test_every_record_is_in_an_epoch_once(strings, batch_size, epoch):
     stream, vocabulary = stream_of(strings, batch_size)
     stream.begin(epoch)
+    batch_size = stream.batch_size  # no more than records
     inputs, targets = stream.read(0, stream.windows)
     inputs, targets = (array.reshape(stream.windows, stream.seq_length, batch_size) for array in (inputs, targets))
     found = []
@@ -180,6 +181,7 @@ def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch
         lengths = np.array([len(string) for string in strings])
         stream = RecordStream(vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, 0, seq_length)
         stream.begin(1)
+        batch_size = stream.batch_size
         found, now, window = [], [[] for _ in range(batch_size)], 0
         while window < stream.windows:
             count, each = stream.together(window, min(most, stream.windows - window))

@@ -258,7 +258,7 @@ def test_min_length_of_records(records):
 
 def test_unique_texts_are_the_first_different_ones(records):
     plain = records.generate_many(400, 40, seed=1)
-    different = list(dict.fromkeys(plain))
+    different = list(dict.fromkeys(text for text in plain if len(text) < 40))
     assert len(different) < 400
     assert records.generate_many(100, 40, seed=1, unique=True) == different[:100]
     assert records.generate_many(30, 40, seed=1, unique=True) == different[:30]
@@ -266,19 +266,27 @@ def test_unique_texts_are_the_first_different_ones(records):
 
 def test_novel_texts_are_not_among_the_records(records):
     plain = records.generate_many(400, 40, seed=1)
-    new = [text for text in plain if text not in ("a", "b", "ab", "i")]
+    new = [text for text in plain if text not in ("a", "b", "ab", "i") and len(text) < 40]
     assert len(new) < 400
     assert records.generate_many(100, 40, seed=1, novel=True) == new[:100]
-    primed = [text for text in records.generate_many(400, 1, prime="a", seed=1) if text not in ("", "b")][:100]  # a and ab are known
+    primed = [text for text in records.generate_many(900, 2, prime="a", seed=1) if text not in ("", "b") and len(text) < 2]  # not a, ab
     assert "i" in primed  # known, but ai is not
-    assert records.generate_many(100, 1, prime="a", seed=1, novel=True) == primed
-    assert records.generate_many(100, 1, prime="aé", seed=1, novel=True, on_unknown="skip") == primed
+    assert records.generate_many(9, 2, prime="a", seed=1, novel=True) == primed[:9]
+    assert records.generate_many(9, 2, prime="aé", seed=1, novel=True, on_unknown="skip") == primed[:9]
     assert records.generate_many(100, 40, seed=1, novel=True, unique=True) == list(dict.fromkeys(new))[:100]
 
 
+def test_whole_texts_have_ended_by_themselves(records, model):
+    plain = records.generate_many(200, 5, seed=2)
+    assert records.generate_many(20, 5, seed=2, whole=True) == [text for text in plain if len(text) < 5][:20]
+    stopped = model.generate_many(200, 5, seed=2, stop="b")
+    assert model.generate_many(9, 5, seed=2, stop="b", whole=True) == [text for text in stopped if len(text) < 5][:9]
+    assert model.generate_many(2, 5, seed=2, whole=True) == []  # of a text there is no end
+
+
 def test_too_few_different_texts_end_the_search(records):
-    assert sorted(records.generate_many(50, 1, unique=True, seed=0, allowed="ab")) == ["", "a", "b"]
-    assert len(records.generate_many(50, 30, unique=True, temperature=0)) == 1
+    assert sorted(records.generate_many(50, 2, unique=True, seed=0, allowed="ab")) == ["", "a", "b"]
+    assert len(records.generate_many(50, 30, unique=True, temperature=0)) <= 1
     assert records.generate_many(0, 5, unique=True) == []
 
 

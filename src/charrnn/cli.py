@@ -176,6 +176,7 @@ def _add_generate(commands: Any) -> None:
     add("--count", type=int, default=1, metavar="N", help="texts to write, a line feed after each")
     add("--unique", action="store_true", help="leave out texts that came before")
     add("--novel", action="store_true", help="leave out records that the model was trained on (train --remember)")
+    add("--whole", action="store_true", help="leave out texts that are cut at --length")
     add("--n-best", type=int, metavar="N", help="search the N most probable texts instead of drawing")
     add("--seed", type=int, metavar="N", help="the same seed writes the same text")
     _add_controls(add)
@@ -276,9 +277,11 @@ def _read(path: str | None, of_bytes: bool) -> AnyText:
 
 
 def _lines(text: AnyText) -> list[AnyText]:
-    """Return the lines of a text (str or bytes) that are not empty."""
+    """Return the lines of a text (str or bytes) that are not empty; they end with a line feed, a carriage return, or both."""
+    feed: AnyText
+    carriage: AnyText
     feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
-    return [line for line in (line.removesuffix(carriage) for line in text.split(feed)) if line]
+    return [line for line in text.replace(carriage + feed, feed).replace(carriage, feed).split(feed) if line]
 
 
 def _python_documentation() -> str:
@@ -335,7 +338,7 @@ def _generate(arguments: Arguments) -> None:
         texts = [text for text, _ in model.beam_search(arguments.length, n_best=arguments.n_best, **options)]
     else:
         options |= {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat", "seed")}
-        options |= {"unique": arguments.unique, "novel": arguments.novel}
+        options |= {"unique": arguments.unique, "novel": arguments.novel, "whole": arguments.whole}
         stop = None if arguments.stop is None else [_text(model, text) for text in arguments.stop]
         texts = model.generate_many(arguments.count, arguments.length, stop=stop, **options)
     for text in texts:
@@ -352,7 +355,7 @@ def _check_no_drawing(arguments: Arguments) -> None:
     """Raise if an option that only counts where characters are drawn is given beside --n-best."""
     given = {"count": arguments.count != 1, "temperature": arguments.temperature != 1} | {
         name: getattr(arguments, name) not in (None, False)
-        for name in ("top_k", "top_p", "min_p", "no_repeat", "stop", "seed", "unique", "novel")
+        for name in ("top_k", "top_p", "min_p", "no_repeat", "stop", "seed", "unique", "novel", "whole")
     }
     for name in [name for name, is_given in given.items() if is_given]:
         raise ValueError(f"--{name.replace('_', '-')} has no part in a search for the most probable texts (--n-best)")

@@ -4,13 +4,16 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from typing import IO, TypeAlias
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows, where a file that is open cannot be removed
-    fcntl = None  # type: ignore[assignment]
+
+    _LOCKS = True
+except ModuleNotFoundError:  # Windows, where a file that is open cannot be renamed
+    _LOCKS = False
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -60,7 +63,7 @@ def check_target(path: StrPath) -> None:
 
 
 def _look_at_target(path: StrPath) -> tuple[str, int | None]:
-    """Return the file that path leads to, links followed, and its permissions, or None if there is none yet; raise as `check_target` does."""
+    """Return the file that path leads to, links followed, and its permissions, None if there is none; raise as `check_target`."""
     path = os.fspath(path)
     if not path:
         raise ValueError("the name of the file to write is empty")
@@ -91,8 +94,9 @@ def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None
     target, mode = _look_at_target(path)
     with named(path):
         with _temporary(target, mode) as (file, temporary):
-            for part in parts:
-                _write(file, memoryview(part))
+            _write(file, parts)
+            if not _LOCKS:
+                file.close()
             os.replace(temporary, target)
         _synchronise(os.path.dirname(target))
 
@@ -131,7 +135,7 @@ def _short_hash(name: str) -> str:
 def _lock(descriptor: int, wait: bool) -> bool:
     """Lock a file; return False if another process has, and we do not wait for it, or locks are not to be had."""
     try:
-        if fcntl is not None:
+        if _LOCKS:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
@@ -139,20 +143,31 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 
 def _remove_leftovers(folder: str, pattern: str) -> None:
-    """Remove the temporary files that killed processes have left, which nobody holds locked."""
+    """Remove the temporary files that killed processes have left: nobody holds them locked, or, without locks, they are an hour old."""
     with contextlib.suppress(OSError):  # of a folder that can be written to but not listed
         for name in os.listdir(folder):
             if name.startswith(pattern) and name.endswith(".tmp"):
-                with contextlib.suppress(OSError), open(os.path.join(folder, name), "r+b") as file:
-                    if _lock(file.fileno(), wait=False):
-                        os.unlink(file.name)
+                leftover = os.path.join(folder, name)
+                with contextlib.suppress(OSError), open(leftover, "r+b") as file:
+                    if not (_lock(file.fileno(), wait=False) if _LOCKS else time.time() - os.stat(leftover).st_mtime > 3600):
+                        continue
+                    if not _LOCKS:
+                        file.close()
+                    os.unlink(leftover)
 
 
-def _write(file: IO[bytes], data: memoryview) -> None:
-    """Write all of data and have the disk hold it, piece by piece: a write may take less than it is given."""
-    while data:
-        data = data[file.write(data[:_PIECE]) :]
-        os.fsync(file.fileno())
+def _write(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> None:
+    """Write all of these bytes and have the disk hold them, piece by piece: a write may take less than it is given."""
+    waiting = 0
+    for part in parts:
+        data = memoryview(part)
+        while data:
+            written = file.write(data[:_PIECE])
+            data, waiting = data[written:], waiting + written
+            if waiting >= _PIECE:
+                os.fsync(file.fileno())
+                waiting = 0
+    os.fsync(file.fileno())
 
 
 def _synchronise(folder: str) -> None:

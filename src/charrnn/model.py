@@ -138,7 +138,7 @@ class CharRNN:
         """
         now = self._now
         start, checked = _begin(now, length, prime, controls)
-        (text,) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
+        ((text, _),) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
         return text
 
     def generate_many(
@@ -148,6 +148,7 @@ class CharRNN:
         *,
         unique: bool = False,
         novel: bool = False,
+        whole: bool = False,
         prime: str | bytes = "",
         seed: int | None = None,
         **controls: Unpack[Controls],
@@ -161,17 +162,20 @@ class CharRNN:
         length, prime, controls
             See `generate`.
         unique : bool
-            Whether to leave out a text that was written before: what comes is the first count different ones.
+            Whether to leave out a text that was written before: what comes is the first count different ones, of records the whole ones.
         novel : bool
             Whether to leave out records (prime included) that the model was trained on; it must remember them
-            (``train_records(..., remember=True)``).
+            (``train_records(..., remember=True)``), and those that are not whole.
+        whole : bool
+            Whether to leave out texts that are cut at length: those that come have ended by themselves, at the end of a record or before
+            a stop text, and are shorter.
         seed : int, optional
             Text number i depends on the seed and on i only, whatever the count; number 0 is what `generate` writes.
 
         Returns
         -------
         list of str
-            Fewer than count if unique or novel left out too many: after 100 count + 1000 texts it gives up.
+            Fewer than count if unique, novel or whole left out too many: after 100 count + 1000 texts it gives up.
 
         Examples
         --------
@@ -185,15 +189,16 @@ class CharRNN:
         if novel and now.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
         start, checked = _begin(now, length, prime, controls)
+        whole = whole or (now.vocabulary.records and (unique or novel))  # half a record is neither new nor one of a kind
         tries = count
-        if count and (unique or novel):  # at temperature 0 all are the same
-            tries = 100 * count + 1000 if checked.temperature else 1
+        if count and (unique or novel or whole):  # at temperature 0 all are the same
+            tries = 100 * count + 1000 if checked.temperature else count if not unique and not novel else 1
         known = now.index if novel and now.index is not None else ()
-        primed = now.vocabulary.decode(start.ids[:, 0])
+        primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
         chosen: list[AnyText] = []
         seen: set[AnyText] = set()
-        for text in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
-            if (unique and text in seen) or primed + text in known:
+        for text, ended in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
+            if (whole and not ended) or (unique and text in seen) or primed + text in known:
                 continue
             seen.add(text)
             chosen.append(text)

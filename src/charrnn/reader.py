@@ -68,8 +68,8 @@ class TextStream:
     def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
         self.ids: NDArray[Any] = ids
         self.targets: int = len(ids) - 1
-        self.batch_size: int = batch_size
-        self.length: int = -(-self.targets // batch_size)
+        self.batch_size: int = min(batch_size, self.targets)  # more would only cost
+        self.length: int = -(-self.targets // self.batch_size)
         self.seq_length: int = min(seq_length, self.length)
         self.windows: int = -(-self.length // seq_length)
 
@@ -116,7 +116,7 @@ class RecordStream:
         self.ids: NDArray[Any] = np.append(ids, ids.dtype.type(0))  # so that an empty last record has a place to point at
         self.lengths: NDArray[np.int64] = lengths
         self.boundary: int = boundary
-        self.batch_size: int = batch_size
+        self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
         self.starts: NDArray[np.int64] = np.cumsum(lengths) - lengths
         self.targets: int = int(lengths.sum()) + len(lengths)

@@ -124,7 +124,8 @@ class Writer:
         self.random: NDArray[np.uint64] = random
         self.work: Workspace = network.workspace(1, len(random))
         self.work.state[...] = prime.state
-        self.past: NDArray[np.int32] | None = np.repeat(prime.ids, len(random), axis=1) if sampling.no_repeat else None
+        past = prime.ids[-LOOK_BACK:]
+        self.past: NDArray[np.int32] | None = np.repeat(past, len(random), axis=1) if sampling.no_repeat else None
         self.written: int = 0
         self.texts: list[AnyText] = [vocabulary.empty] * len(random)
         self.done: list[bool] = [False] * len(random)
@@ -166,8 +167,11 @@ class Writer:
 
 def texts(
     network: Network, vocabulary: Vocabulary, sampling: Sampling, prime: Prime, length: int, seed: int | None, count: int, at_once: int
-) -> Iterator[AnyText]:
-    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side."""
+) -> Iterator[tuple[AnyText, bool]]:
+    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side.
+
+    With each comes whether it has ended by itself, not by its length.
+    """
     seed = random_seed() if seed is None else seed  # one for all
     may_end = vocabulary.records or sampling.stop
     at_once = min(_STREAMS, max(1, at_once))
@@ -175,7 +179,7 @@ def texts(
         writer = Writer(network, vocabulary, sampling, prime, make_random(seed, min(at_once, count - first), first))
         while writer.written < length and not all(writer.done):
             writer.write(min(max(_PIECE, writer.written) if may_end else length, length - writer.written))
-        yield from writer.texts
+        yield from zip(writer.texts, writer.done, strict=True)
 
 
 def stream(writer: Writer, length: float) -> Iterator[AnyText]:

@@ -22,6 +22,7 @@ from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
+_FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
 
 
@@ -273,6 +274,9 @@ def _read_checkpoint(
     if differences:
         hint = "to go on with other options or another text, load it and train the model further (the command's --start)"
         raise ValueError(f"{path} cannot be resumed: {'; '.join(differences)}; {hint}")
+    at, streams = training.position, training.state.shape[0]
+    if streams != stream.batch_size or max(at.step, at.characters) > _FARTHEST:
+        raise ModelFormatError(f"{path} is damaged: it has {streams} streams and stands at step {at.step}, character {at.characters}")
     stream.begin(training.position.epoch)  # of records each epoch has its own windows
     if training.position.window >= stream.windows:
         raise ModelFormatError(f"{path} is damaged: it stands at window {training.position.window} of {stream.windows}")

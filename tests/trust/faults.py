@@ -33,7 +33,7 @@ SHORT, END, KILL = -1, -2, -3  # as in faults.c
 KINDS = {name: (getattr(errno, name), 1) for name in ("ENOSPC", "EIO", "EINTR", "EMFILE", "EDQUOT", "ENOMEM")}
 KINDS |= {f"{name} from then on": (getattr(errno, name), EVER) for name in ("ENOSPC", "EIO", "EMFILE")}  # Python repeats after EINTR
 KINDS |= {"short": (SHORT, 1), "always short": (SHORT, EVER), "end": (END, 1), "kill": (KILL, 1)}
-IN_ORDER = "write fsync close rename open fsync close"  # what makes a save survive a power cut
+IN_ORDER = "write fsync rename close open fsync close"  # what makes a save survive a power cut
 
 
 class Operation:
