@@ -38,6 +38,7 @@ except ImportError:
 
 import every_door
 import numpy as np
+
 from charrnn import persistence
 
 LOAD_SECONDS, USE_SECONDS = 1, 5
@@ -191,8 +192,10 @@ def direct(arguments, folder):
     for report in sorted(arguments.findings.glob("*.txt")):
         print(f"{report}: {report.read_text('utf-8').strip().splitlines()[-1]}")
     n = total["executions"]
-    figures = f"{n} executions ({arguments.driver}), {n / took:.0f} a second: {total['accepted']} files accepted and used, {total['resumed']} trainings resumed, {total['memory']} times no memory"
-    print(f"{figures}, {total['findings']} findings, {total['ended']} jobs ended before their time")
+    print(
+        f"{n} executions ({arguments.driver}), {n / took:.0f} a second: {total['accepted']} files accepted and used, {total['resumed']} "
+        f"trainings resumed, {total['memory']} times no memory, {total['findings']} findings, {total['ended']} jobs ended before their time"
+    )
     return bool(total["findings"] or total["ended"])
 
 

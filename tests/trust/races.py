@@ -13,7 +13,6 @@ import itertools
 import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,9 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-COPY = ROOT / "build" / "races"
+import copies
+
+COPY = copies.ROOT / "build" / "races"
 TEXT = "to be, or not to be: that is the question. " * 6
 NEW = "\u2603\u00e9"  # characters that extend the vocabulary
 RECORDS = [TEXT[i : i + 5 + i % 9] for i in range(60)]
@@ -30,17 +30,6 @@ LEAST, CALLS = 0.05, 4  # seconds that each thread is at it, and calls that it m
 SECONDS = 300  # that a run may take
 OUR_FRAME = re.compile(r"^ +#\d+ .*(charrnn|_core)", re.M)
 DOCUMENTED = "network:"
-
-
-def build():
-    """Compile a copy of the package for ThreadSanitizer."""
-    shutil.rmtree(COPY, ignore_errors=True)
-    COPY.mkdir(parents=True)
-    shutil.copytree(ROOT / "src", COPY / "src", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
-    for file in [*ROOT.glob("*.py"), *ROOT.glob("*.toml"), *ROOT.glob("*.md")]:
-        shutil.copy(file, COPY)
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    subprocess.run(command, cwd=COPY, env=os.environ | {"CHARRNN_SANITIZE": "thread"}, check=True, stderr=subprocess.DEVNULL)
 
 
 def users(model, folder):
@@ -199,7 +188,7 @@ def main():
     if arguments.worker:
         return work(arguments.runs)
     if not arguments.no_build:
-        build()
+        copies.build("races", CHARRNN_SANITIZE="thread")
     library = subprocess.run(["gcc", "-print-file-name=libtsan.so"], check=True, capture_output=True, text=True).stdout.strip()
     environment = {"LD_PRELOAD": library, "PYTHONPATH": str(COPY / "src"), "TSAN_OPTIONS": "halt_on_error=0,exitcode=0,history_size=5"}
     command = [sys.executable, __file__, "--worker", "--runs", str(arguments.runs)]
