@@ -14,7 +14,8 @@ SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
 COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # GCC counts how often each line of the kernels runs: make coverage
-SANITIZE = os.environ.get("CHARRNN_SANITIZE") == "1"  # AddressSanitizer and UBSan watch every access: make sanitize
+# AddressSanitizer and UBSan watch every access (make sanitize), or ThreadSanitizer what threads share (tests/trust/races.py).
+SANITIZE = {"1": "address,undefined", "thread": "thread"}.get(os.environ.get("CHARRNN_SANITIZE", ""), "")
 MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
 # The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3;
 # Pyodide has one Python a release.
@@ -62,8 +63,8 @@ class BuildExt(build_ext):
         ext.extra_compile_args = common + ISA_FLAGS.get(isa, {}).get(kind, [])
         ext.extra_link_args = [*STRIP]
         if SANITIZE:
-            ext.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
-            ext.extra_link_args = ["-fsanitize=address,undefined"]
+            ext.extra_compile_args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
+            ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
         if COVERAGE:
             ext.extra_compile_args += ["--coverage", "-O1"]
             ext.extra_link_args += ["--coverage"]
