@@ -4,6 +4,8 @@ import platform
 import signal
 import subprocess
 import threading
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -213,3 +215,34 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ValueError, match="text has no byte; training needs at least 2"):
         charrnn.train_file(tmp_path / "empty", alphabet="bytes")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        (
+            "Of the first few words of a longer text, which nobody has written yet, there is little to learn; ",
+            {},
+            "so few characters or steps teach nothing",
+        ),
+        ("abcdefgh" * 2, {"batch_size": 128, "epochs": 100}, "so few characters or steps teach nothing"),
+        ("".join(map(chr, range(97, 123))) * 800, {"learning_rate": 1000, "steps": 50}, "does not converge"),
+    ],
+)
+def test_a_training_that_teaches_nothing_says_so(text, options, words):
+    with pytest.warns(charrnn.TrainingWarning, match=words):
+        charrnn.train_text(text, validation_fraction=0, **options)
+
+
+def test_a_training_that_teaches_says_nothing(english):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        charrnn.train_text(english, epochs=2)
+
+
+def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(english):
+    text = english * 1000  # 20 million characters
+    began = time.perf_counter()
+    model = charrnn.train_text(text, seconds=1.5, hidden_size=256)
+    assert time.perf_counter() - began < 2.1
+    assert model.history.validation_losses

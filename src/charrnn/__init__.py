@@ -10,7 +10,7 @@ Learn a text, then write, score and rank text:
 
 from ._dispatch import isa
 from .create import load, train_file, train_records, train_text
-from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted
+from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted, TrainingWarning
 from .history import History, Progress
 from .model import CharRNN
 from .reader import DataReader
@@ -29,6 +29,7 @@ __all__ = [
     "ModelFormatError",
     "Progress",
     "TrainingInterrupted",
+    "TrainingWarning",
     "Vocabulary",
     "isa",
     "load",

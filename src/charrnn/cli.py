@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from . import __version__, isa
 from .create import load, train_records, train_text
-from .errors import CharRNNError, TrainingInterrupted
+from .errors import CharRNNError, TrainingInterrupted, TrainingWarning
 from .files import check_target
 from .history import History
 from .model import CharRNN
@@ -33,9 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _speak_utf8()
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", TrainingWarning)
+            arguments.run(arguments)
         sys.stdout.flush()
-        return OK
+        for warning in caught:
+            print(f"charrnn: warning: {warning.message}", file=sys.stderr)
+        return FAILED if any(issubclass(warning.category, TrainingWarning) for warning in caught) else OK
     except BrokenPipeError:
         # The reader of our output has left, as `head` does. Python would complain once more while it closes stdout: give it another.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -46,8 +46,8 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     n_threads : int, default 1
         Threads that share a step where batch_size is above 1; any number gives the same bits.
     epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time (the last measurement
-        of the held-out part comes on top). The first one reached ends the training; none given: 10 epochs.
+        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time since the
+        call, the last measurement of the held-out part included. The first one reached ends the training; none given: 10 epochs.
     validation_fraction : float, default 0.1
         This part of the text, at its end, is not trained on; its first 262,144 characters are measured after each epoch. 0 switches
         it off.
@@ -80,10 +80,15 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     ValueError, TypeError
         If text is too short or an option is out of range.
     DivergedError
-        If the loss is not finite; its ``model`` attribute is the model as of the last good step.
+        If a loss, a gradient or a weight is not finite; its ``model`` attribute is the model as of the last good step.
     TrainingInterrupted
         At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
         exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
+
+    Warns
+    -----
+    TrainingWarning
+        If the model is hardly better than equal chances for all characters, or worse.
 
     Examples
     --------

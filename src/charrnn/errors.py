@@ -42,6 +42,10 @@ class TrainingInterrupted(KeyboardInterrupt):
     model: "CharRNN | None" = None
 
 
+class TrainingWarning(UserWarning):
+    """A training ended, but has taught the network next to nothing."""
+
+
 def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1) -> int:
     """Return value as an int, or raise TypeError or ValueError that names the argument."""
     number: int | None

@@ -161,6 +161,7 @@ class _Run:
     position: Position | None = None  # where to go on, None from the start; with it
     state: Real | None = None  # the hidden state there, (batch_size, units)
     save: Callable[[Position, Real], None] | None = None  # called with a Position and the state: at the end, and now and then before
+    called: float | None = None  # when the clock of the budget began to run, by time.perf_counter; None: now
 
     def __post_init__(self) -> None:
         check_callback(self.callback)
@@ -174,7 +175,10 @@ class _Run:
         self.first = at.step
         self.crossing = 1  # windows to hand to C next
         self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
-        self.started = time.perf_counter() - at.seconds
+        began = time.perf_counter()
+        self.started = (began if self.called is None else self.called) - at.seconds
+        self.training = at.characters, began  # where it began, and when
+        self.measuring: float | None = None  # seconds that it took to measure the held-out part
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
             at.smooth_loss = math.log(network.description.vocab_size) * stream.seq_length
@@ -183,26 +187,45 @@ class _Run:
     def seconds(self) -> float:
         return time.perf_counter() - self.started
 
+    def committed(self) -> float:
+        """Seconds since the start, and those that measuring the held-out part will still take: a budget is for both."""
+        now, rate = self.seconds(), 0.0
+        if self.validation is None:
+            return now
+        if self.measuring is None:  # a pass forward is a third of a step
+            characters, began = self.training
+            rate = 3 * (self.at.characters - characters) / max(time.perf_counter() - began, 1e-9)
+            return now + (self.validation.targets / rate if rate else 0)
+        return now + self.measuring
+
+    def measure(self) -> float:
+        """Return the loss of the held-out part."""
+        assert self.validation is not None
+        began = time.perf_counter()
+        measured = validate(self.learner.network, self.validation)
+        self.measuring = time.perf_counter() - began
+        return measured
+
     def until_stopped(self, budget: Budget) -> str:
         """Train until something ends it; return what."""
         at, stream = self.at, self.stream
-        while (reason := budget.reached(at, self.seconds())) is None:
+        while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
             report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
             to_report = report_every - at.window % report_every
             self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
             epoch_ended = at.window == 0
-            if not (epoch_ended or at.window % report_every == 0 or budget.reached(at, self.seconds())):
+            if not (epoch_ended or at.window % report_every == 0 or budget.reached(at, self.committed())):
                 self.save_after(_SAVE_BETWEEN_REPORTS)
                 continue
             measured = None
-            if self.validation is not None and (epoch_ended or budget.reached(at, self.seconds())):
-                measured = validate(self.learner.network, self.validation)
+            if self.validation is not None and (epoch_ended or budget.reached(at, self.committed())):
+                measured = self.measure()
                 self.compare(measured, epoch_ended)
             report = self.report(measured)
             # Before the callback, which may raise; and whenever this is the end.
-            self.save_after(0 if budget.reached(at, self.seconds()) else _SAVE_AT_REPORTS)
+            self.save_after(0 if budget.reached(at, self.committed()) else _SAVE_AT_REPORTS)
             if self.callback is not None and isinstance(answer := self.callback(report), (bool, np.bool_)) and answer:
                 reason = "callback"
                 break
@@ -211,7 +234,7 @@ class _Run:
                 break
         reports = self.history.reports
         if self.validation is not None and reports and reports[-1].validation_nll is None:
-            reports[-1] = replace(reports[-1], validation_nll=validate(self.learner.network, self.validation))
+            reports[-1] = replace(reports[-1], validation_nll=self.measure())
         return reason
 
     def advance(self, count: int) -> None:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from . import _dispatch
 from .create import load
-from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted
+from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted, TrainingWarning
 from .model import CharRNN
 from .vocabulary import AnyText, Vocabulary
 
@@ -722,6 +722,7 @@ def _check_the_host_is_left_alone(model: CharRNN) -> None:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", TrainingWarning)  # the trainings here are short
             _outcome(load(path))
             _train(model, n_threads=2, checkpoint=path)
         after = _host()

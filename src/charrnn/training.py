@@ -2,6 +2,8 @@
 
 import logging
 import math
+import time
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import persistence
 from ._network import Parameters
-from .errors import ModelFormatError, check_number, check_sequence
+from .errors import ModelFormatError, TrainingWarning, check_number, check_sequence
 from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
@@ -84,6 +86,7 @@ class Text:
     index: RecordIndex | None = None  # a text has no records to remember
 
     def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
+        self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         check_length("text", _check_type("text", text, of_bytes))
         self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
@@ -113,6 +116,7 @@ class Records:
         extend: bool = False,
         remember: bool = False,
     ) -> None:
+        self.called: float = time.perf_counter()
         strings = check_sequence("strings", strings)
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
@@ -231,12 +235,27 @@ def train(
             position=position,
             state=state,
             save=save if checkpoint is not None else None,
+            called=source.called,
             **budgets,
         )
     except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
         _keep_best(network, history, position, best)
         raise
     _keep_best(network, history, position, best)
+    _warn_of_nothing_learned(history, network.description.vocab_size)
+
+
+def _warn_of_nothing_learned(history: History, symbols: int) -> None:
+    """Warn where the model is no better than one for which all symbols are equally likely."""
+    uniform, last = math.log(symbols), history.reports[-1] if history.reports else None
+    if last is None or last.step == 1 or symbols == 1:
+        return
+    what = f"after {last.step} steps the loss is {last.nll:.3g} nats per character, where equal chances for all give {uniform:.3g}: "
+    if last.nll > 1.1 * uniform:
+        warnings.warn(what + "the training does not converge; lower learning_rate", TrainingWarning, stacklevel=5)
+    elif last.nll > 0.85 * uniform and history.stop_reason == "epochs":
+        advice = "so few characters or steps teach nothing; more text, more epochs, a smaller batch_size or seq_length do"
+        warnings.warn(what + advice, TrainingWarning, stacklevel=5)
 
 
 def _starting_weights(network: Network) -> str:
