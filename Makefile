@@ -3,6 +3,7 @@
 # make wheel-check    builds the wheel and runs the tests with it on every Python of this machine
 # make release-check  what is too slow for each change: other Pythons, processors, architectures
 # make sanitize       runs the tests of what is owned under AddressSanitizer and UBSan
+# make trust          kills, failing disks and memory, hostile files, Ctrl-C, races ...: each for a moment; make fuzz RUNS=3000000 one at length
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
 PYTHON ?= python3
@@ -10,7 +11,10 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
 BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 
-.PHONY: demo test lint docs wheel-check release-check coverage mutants sanitize clean
+# The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
+TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races
+
+.PHONY: demo test lint docs wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -65,6 +69,12 @@ sanitize: .venv/tested
 	cd $(COPY) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
 	PYTHONPATH=$(CURDIR)/$(COPY)/src CHARRNN_HOSTILE_STEPS=$(STEPS) CHARRNN_HOSTILE_CASES=$(CASES) \
 	$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_network.py tests/test_extremes.py tests/test_hostile.py
+
+trust: $(TRUST)
+
+$(TRUST): .venv/tested
+	$(INSTALL) $(BUILDS)
+	$(BIN)/python tests/trust/$@.py $(if $(RUNS),--runs $(RUNS))
 
 mutants: .venv/tested
 	$(INSTALL) $(BUILDS)
