@@ -26,6 +26,7 @@ import zlib
 from pathlib import Path
 
 import model_files
+import mutator
 
 try:
     import atheris
@@ -159,13 +160,13 @@ def work(arguments, folder):
     if arguments.driver == "atheris":
 
         def mutate(data, size, seed):  # often of a seed: most files that reach a new line are refused, and so is what is made of them
-            mutator = model_files.Mutator(seed)
-            return mutator(bytes(data) if mutator.random.random() < 0.4 else mutator.random.choice(contents))[:size]
+            change = mutator.Mutator(seed)
+            return change(bytes(data) if change.random.random() < 0.4 else change.random.choice(contents))[:size]
 
         flags = [f"-seed={arguments.seed + 1}", "-timeout=0", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-verbosity=0", str(seeds)]
         atheris.Setup([sys.argv[0], *flags], one, custom_mutator=mutate)
         atheris.Fuzz()
-    for data in model_files.mutants(contents, arguments.seed << 32):
+    for data in mutator.mutants(contents, arguments.seed << 32):
         one(data)
 
 
