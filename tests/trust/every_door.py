@@ -160,13 +160,17 @@ def go_on(model, chosen, path):
     diverged(lambda: model.generate(3, seed=1))
 
 
-def resume(model, file, stands, path):
+def resume(model, chosen, file, stands, path):
     """Resume from a checkpoint, with the options that it tells of; return `RESUMED`, or None if a ValueError says what is amiss."""
     options = stands.options
     names = ("dtype", "seed", "validation_fraction", "learning_rate_decay", "keep")
     named = {name: options[name] for name in names if name in options}
     named |= {name: value for name, value in charrnn.persistence.config(model.rnn).items() if name != "hidden_size"}
-    named |= {"hidden_size": model.rnn.hidden_size, "steps": min(stands.position.step + 2, 2**63 - 1), "progress": False}
+    named |= {
+        "hidden_size": model.rnn.hidden_size,
+        "steps": min(stands.position.step + chosen.choice((0, 2)), 2**63 - 1),
+        "progress": False,
+    }
     text, records = material(model.vocabulary)
     if model.rnn.batch_size > LARGEST_BATCH:
         return
@@ -203,6 +207,6 @@ def uses(model, file, stands, path, seed):
     yield lambda: copies(model, path)
     path.unlink(missing_ok=True)
     if stands is not None:
-        yield lambda: resume(model, file, stands, path)
+        yield lambda: resume(model, chosen, file, stands, path)
     yield lambda: go_on(model, chosen, path)
     path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -25,6 +26,7 @@ import zlib
 from pathlib import Path
 
 import model_files
+import mutator
 
 try:
     import atheris
@@ -44,6 +46,7 @@ from charrnn import persistence
 LOAD_SECONDS, USE_SECONDS = 1, 5
 SPARE = 8 << 20  # bytes that loading may take beside the size of the file
 ADDRESS_SPACE = 3 << 30  # more than any of these models needs: what asks for more gets a MemoryError, not the machine
+SANITIZED = "LD_PRELOAD" in os.environ  # a sanitizer takes memory and address space of its own
 LONGEST = 1 << 16  # bytes of a file
 
 
@@ -65,6 +68,7 @@ def check_refusal(data, path):
     peak = tracemalloc.get_traced_memory()[1] if traced else 0
     tracemalloc.stop()
     took, grown = time.process_time() - started, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = 0 if SANITIZED else grown
     assert took <= LOAD_SECONDS, f"loading took {took:.1f} s"
     assert max(peak, grown) <= len(data) + SPARE, f"loading took {max(peak, grown)} bytes, for a file of {len(data)}"
     return found
@@ -89,7 +93,7 @@ def complain(written):
 
 
 class Target:
-    """What is done with one file: what goes wrong is kept, once for each place in the code that it comes from."""
+    """What is done with one file: what goes wrong is kept, once for each place in the code and message that it comes with."""
 
     def __init__(self, folder, findings):
         self.path, self.scratch, self.findings = folder / "input", folder / "scratch", findings
@@ -126,7 +130,7 @@ class Target:
     def keep(self, data, error):
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-        key = type(error), *places[-2:]
+        key = type(error), *places[-2:], re.sub(r"\S*[\d/]\S*", "", str(error))  # the message without numbers and paths
         self.counts["findings"] += 1
         if key in self.seen:
             return
@@ -138,8 +142,8 @@ class Target:
 
 def work(arguments, folder):
     """Be one of the jobs: so many executions, and their figures into the folder."""
-    with contextlib.suppress(ValueError):  # a sanitizer needs more
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE) if not os.environ.get("LD_PRELOAD") else (-1, -1))
+    if not SANITIZED:
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     seeds = folder / "seeds"
     seeds.mkdir()
@@ -156,13 +160,13 @@ def work(arguments, folder):
     if arguments.driver == "atheris":
 
         def mutate(data, size, seed):  # often of a seed: most files that reach a new line are refused, and so is what is made of them
-            mutator = model_files.Mutator(seed)
-            return mutator(bytes(data) if mutator.random.random() < 0.4 else mutator.random.choice(contents))[:size]
+            change = mutator.Mutator(seed)
+            return change(bytes(data) if change.random.random() < 0.4 else change.random.choice(contents))[:size]
 
         flags = [f"-seed={arguments.seed + 1}", "-timeout=0", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-verbosity=0", str(seeds)]
         atheris.Setup([sys.argv[0], *flags], one, custom_mutator=mutate)
         atheris.Fuzz()
-    for data in model_files.mutants(contents, arguments.seed << 32):
+    for data in mutator.mutants(contents, arguments.seed << 32):
         one(data)
 
 
