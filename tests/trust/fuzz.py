@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 import tracemalloc
+import warnings
 import zlib
 from pathlib import Path
 
@@ -43,6 +44,7 @@ import numpy as np
 
 from charrnn import persistence
 
+warnings.simplefilter("ignore", charrnn.TrainingWarning)  # trainings are short here
 LOAD_SECONDS, USE_SECONDS = 1, 5
 SPARE = 8 << 20  # bytes that loading may take beside the size of the file
 ADDRESS_SPACE = 3 << 30  # more than any of these models needs: what asks for more gets a MemoryError, not the machine
