@@ -72,6 +72,8 @@ sanitize: .venv/tested
 
 trust: $(TRUST)
 
+fuzz: .venv/fuzzing
+
 $(TRUST): .venv/tested
 	$(INSTALL) $(BUILDS)
 	$(BIN)/python tests/trust/$@.py $(if $(RUNS),--runs $(RUNS))
@@ -96,6 +98,10 @@ clean:
 
 .venv/tested: .venv/installed
 	$(INSTALL) --group test
+	touch $@
+
+.venv/fuzzing: .venv/tested
+	$(INSTALL) atheris || echo "Atheris is not to be had here: chance alone will choose"
 	touch $@
 
 .venv/linted: .venv/installed

