@@ -14,6 +14,7 @@ _STREAMS = 64  # texts that are scored together; more is no faster
 _PIECE = 1 << 16  # characters of them at a time: what is needed beside the ids does not grow with the texts
 
 
+@np.errstate(over="ignore")  # of finite losses the sum may be infinite, and so may be bits of finite nats
 def bits_per_symbol(network: Network, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: str) -> NDArray[np.float64]:
     """Return the mean surprise of each text in bits per character, for records per symbol with the end: float64 (len(texts),).
 
@@ -32,8 +33,7 @@ def bits_per_symbol(network: Network, vocabulary: Vocabulary, texts: Sequence[An
         start = end
         for losses in nll(network, vocabulary, ids, starts[batch], lengths[batch]):
             # Row by row: the same sum whatever the batch, which a pairwise sum would not be.
-            with np.errstate(over="ignore"):  # of finite losses the sum may be infinite
-                sums[batch] = np.cumsum(np.vstack([sums[batch], losses]), axis=0)[-1]
+            sums[batch] = np.cumsum(np.vstack([sums[batch], losses]), axis=0)[-1]
     symbols = lengths + vocabulary.records
     bits: NDArray[np.float64] = np.divide(sums, symbols, out=np.full(len(texts), np.nan), where=symbols > 0) / math.log(2)
     return bits
