@@ -16,7 +16,7 @@ threads can share a step: they split outputs, never a sum.
 """
 
 # What the rooms use.
-from charrnn._elementary cimport between, exp_nonpositive, fma, log, magnitude, normal, real, root, tanh, uniform  # no-cython-lint
+from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, tanh, uniform  # no-cython-lint
 from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
 from charrnn._network cimport IGNORED, LANES, LOOK_BACK, RNN, LayerPlan, Matrix, Plan  # no-cython-lint
 
@@ -31,6 +31,7 @@ cdef object _empty = np.empty      # not a name of the module, which anybody cou
 
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()
+    int charrnn_first_cache()
 
 include "charrnn/_watch.pxi"         # Ctrl-C while C is at work
 include "charrnn/_linalg.pxi"        # products of matrices in register tiles, on pointers

@@ -39,7 +39,16 @@ static int charrnn_cpu_level(void) {
         return 0;
     return (seven[1] & avx512_f_dq_cd_bw_vl) == avx512_f_dq_cd_bw_vl && (xcr0 & 0xe6) == 0xe6 ? 2 : 1;
 }
+
+/* Bytes of the first-level data cache, 0 where the processor does not tell: leaf 4 of Intel's, 0x8000001D of AMD's. */
+static int charrnn_first_cache(void) {
+    unsigned zero[4], r[4];
+    charrnn_cpuid(0, zero);
+    charrnn_cpuid(zero[2] == 0x444d4163u /* "cAMD" */ ? 0x8000001Du : 4, r);
+    return zero[0] < 4 || (r[0] & 0x1f) != 1 ? 0 : (int)(((r[1] >> 22) + 1) * (((r[1] >> 12) & 0x3ff) + 1) * ((r[1] & 0xfff) + 1) * (r[2] + 1));
+}
 #else
 static int charrnn_cpu_level(void) { return 0; }
+static int charrnn_first_cache(void) { return 0; }
 #endif
 #endif

@@ -35,6 +35,7 @@ def evaluate(AnyWorkspace work, inputs, targets):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
+        _lay_out(work, 0, 1, &watch)
         for window in range((x.shape[0] + work.T - 1) // work.T):
             start = window * work.T
             rows = min(work.T, x.shape[0] - start)
@@ -58,10 +59,11 @@ def feed(AnyWorkspace work, inputs):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
+        _lay_out(work, 0, 1, &watch)
         while start < x.shape[0] and not charrnn_get(&stopped):
             rows = min(work.T, x.shape[0] - start)
             _load(work, x, x, start, rows)
-            _states(work, 0, work.B, rows, &watch)
+            _states(work, 0, work.B, 0, rows, &watch)
             _carry(work, rows)
             start += rows
     _raise_interruption(work)
@@ -77,7 +79,8 @@ def following(AnyWorkspace work, targets):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _logits(work, 0, work.B, 0, 1, &watch)
+        _lay_out(work, 0, 1, &watch)
+        _logits(work, 0, work.B, 0, 0, 1, &watch)
         for b in range(work.B):
             if _stopped(&watch, 10 * work.plan.V):
                 break
@@ -96,9 +99,10 @@ def window(AnyWorkspace work, inputs):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
+        _lay_out(work, 0, 1, &watch)
         _load(work, x, x, 0, rows)
-        _states(work, 0, work.B, rows, &watch)
-        _logits(work, 0, work.B, 1, rows, &watch)
+        _states(work, 0, work.B, 0, rows, &watch)
+        _logits(work, 0, work.B, 1, 0, rows, &watch)
     _raise_interruption(work)
     return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.V])
 
@@ -135,12 +139,13 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
                 work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
+    _make_packs(work, 1)
     with nogil:
         _load(work, x, y, 0, rows)
         for i in range(work.plan.size):
             work.gradient[i] = 0
         work.used[:] = 0
-        _transpose_weights(work, 0, 1, &watch)
+        _lay_out(work, 0, 1, &watch)
         _backward(work, 0, work.B, rows, &watch)
         _gradient(work, rows, 0, 1, &watch)
     _raise_interruption(work)
@@ -176,6 +181,7 @@ def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, doub
     cdef double[::1] losses = _empty((x.shape[0] + T - 1) // T)
     cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
     cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 0, 1, OVER, slow, cautious, 0, 0, NULL)
+    _make_packs(work, max(1, min(threads, work.B)))
     _assemble(&crew, max(1, min(threads, work.B)))
     with nogil:
         done = _train(work, &crew, x, y, T, losses, reset)
@@ -214,6 +220,7 @@ def sample(
     cdef Watch watch = _new_watch(work, &stopped)
     ids[:first] = before
     with nogil:
+        _lay_out(work, 0, 1, &watch)
         possible = _sample(work, ids, first, states, mask, left, &controls, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
@@ -241,10 +248,17 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
+        _lay_out(work, 0, 1, &watch)
         possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
     return np.asarray(ids), np.asarray(parents), np.asarray(old_scores), np.asarray(old_ended)
+
+
+cdef _make_packs(AnyWorkspace work, int threads):
+    """Give a workspace room for what threads pack of its windows."""
+    if work.T * work.B >= PACK_FROM and work.packs.shape[0] < threads * PACK_NUMBERS:
+        work.packs = _empty(threads * PACK_NUMBERS, work.network.dtype)
 
 
 # ------------------------------------------------------------------------------------------------------------------ checks
@@ -295,6 +309,36 @@ def fma_chains(Py_ssize_t n):
         for j in range(CHAINS):
             total += acc[j]
     return 2 * n * CHAINS if total > 0 else 0
+
+
+def repeat(AnyWorkspace work, part, Py_ssize_t n):
+    """Do one part of a training step n times, for benchmarks; the weights stay, if the gradient is 0 as in a new workspace."""
+    _check_whole(work, True)
+    cdef int number = ("states", "logits", "softmax", "streams", "gradient", "update", "layout").index(part)
+    cdef Plan* plan = &work.plan
+    cdef LayerPlan* top = &plan.layers[plan.n_layers - 1]
+    cdef Py_ssize_t _i, t, b
+    cdef int column = top.column
+    _make_packs(work, 1)
+    with nogil:
+        for _i in range(n):
+            if number == 0:
+                _states(work, 0, work.B, 0, work.T, NULL)
+            elif number == 1:
+                _logits(work, 0, work.B, 1, 0, work.T, NULL)
+            elif number == 2:
+                for t in range(work.T):
+                    for b in range(work.B):
+                        work.nll[t, b] = _softmax(plan.V, &work.p[t, b, 0], work.targets[t, b])
+            elif number == 3:
+                _forward(work, 0, work.B, work.T, NULL)
+                _backward(work, 0, work.B, work.T, NULL)
+            elif number == 4:
+                _gradient(work, work.T, 0, 1, NULL)
+            elif number == 5:
+                _learn(work, 0, 1, 0.1, 5)
+            else:
+                _lay_out(work, 0, 1, NULL)
 
 
 def cpu_level():

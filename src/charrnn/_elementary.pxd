@@ -25,6 +25,7 @@ cdef extern from *:
     double CHARRNN_FMA(double a, double b, double c) noexcept nogil
 
 cdef extern from "math.h" nogil:
+    float INFINITY
     float sqrtf(float x)
     double sqrt(double x)
     float fabsf(float x)
@@ -49,11 +50,57 @@ cdef inline real fma(real a, real b, real c) noexcept nogil:
         return CHARRNN_FMA(a, b, c)
 
 
-cdef inline real root(real x) noexcept nogil:
+cdef inline real inverse_root(real x) noexcept nogil:
+    """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place, in a quarter of the time of a root and a division.
+
+    Its exponent is half that of x, with the sign changed, so the bits of x, shifted and subtracted, are a first estimate, 3.5 % off at
+    most (Lomont, 2003). With e = 1 - x y^2, y / sqrt(1 - e) is the result: each round takes its series as far as e^2, which makes of an
+    error d one of some 2.5 d^3. The last round, as far as e (Newton's), makes 1.5 d^2 of it.
+    """
+    cdef FloatBits f
+    cdef DoubleBits d
+    cdef real y, e
     if real is float:
-        return sqrtf(x)
+        f.value = x
+        f.bits = <unsigned int>0x5F375A86 - (f.bits >> 1)
+        y = f.value
     else:
-        return sqrt(x)
+        d.value = x
+        d.bits = <unsigned long long>0x5FE6EB50C7B537A9 - (d.bits >> 1)
+        y = d.value
+        e = fma[real](-x * y, y, 1)
+        y = fma[real](y * e, fma[real](e, 0.375, 0.5), y)
+    e = fma[real](-x * y, y, 1)
+    y = fma[real](y * e, fma[real](e, <real>0.375, <real>0.5), y)
+    y = fma[real](y * fma[real](-x * y, y, 1), <real>0.5, y)
+    return 0 if x == INFINITY else y
+
+
+cdef inline real quotient(real a, real b) noexcept nogil:
+    """a / b for a positive b, rounded to one of the two nearest numbers, where a, b, 1 / b and the result are far from overflow and underflow.
+
+    Faster than a division by a vector of 512 bits. The sign of the exponent of b is changed as in `inverse_root`, which is 5.1 % off at
+    most; with e = 1 - b y, 1 / b = y / (1 - e), and each round takes that series as far as e^2. Last, what is missing is added (Markstein, 1990).
+    """
+    cdef FloatBits f
+    cdef DoubleBits d
+    cdef real y, e
+    if real is float:
+        f.value = b
+        f.bits = <unsigned int>0x7EF311C0 - f.bits
+        y = f.value
+    else:
+        d.value = b
+        d.bits = <unsigned long long>0x7FDE6238DA3C2118 - d.bits
+        y = d.value
+        e = fma[real](-b, y, 1)
+        y = fma[real](fma[real](e, e, e), y, y)
+    e = fma[real](-b, y, 1)
+    y = fma[real](fma[real](e, e, e), y, y)
+    e = fma[real](-b, y, 1)
+    y = fma[real](fma[real](e, e, e), y, y)
+    e = a * y
+    return fma[real](fma[real](-b, e, a), y, e)
 
 
 cdef inline real magnitude(real x) noexcept nogil:
@@ -146,7 +193,7 @@ cdef inline real tanh(real x) noexcept nogil:
         a = 19.5 if a > 19.5 else a                  # and from 19.1 on
     r = _split_exponent[real](2 * a, &scale)
     m = fma[real](scale, _expm1_small[real](r), scale - 1)
-    m = m / (m + 2)
+    m = quotient[real](m, m + 2)
     if real is float:
         return copysignf(m, x)
     else:

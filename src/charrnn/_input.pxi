@@ -3,17 +3,19 @@
 # z_t = Wxh[x_t] + bh
 
 cdef void _input_forward(
-    const Matrix* Wxh, const Matrix* bh, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, const int[:, ::1] inputs, const real[::1] weights,
-    real[:, :, ::1] z, Watch* watch,
+    const Matrix* Wxh, const Matrix* bh, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, const int[:, ::1] inputs,
+    const real[::1] weights,
+    real[:, :, ::1] hs,                  # (T + 1, B, width): z_t goes where the state after it will be
+    Watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t t, b, j, row
-    for t in range(T):
+    for t in range(t0, t1):
         if _stopped(watch, (b1 - b0) * Wxh.ld):
             return
         for b in range(b0, b1):
             row = Wxh.start + inputs[t, b] * Wxh.ld
             for j in range(Wxh.ld):
-                z[t, b, j] = weights[row + j] + weights[bh.start + j]
+                hs[t + 1, b, j] = weights[row + j] + weights[bh.start + j]
 
 
 # dWxh[x_t] += dz_t

@@ -1,45 +1,75 @@
-# Products of matrices in register tiles, and transposes: row-major, on pointers, leading dimensions given. Part of _core.pyx.
+# Products of matrices in register tiles, and the copies that they read: row-major or in panels, on pointers. Part of _core.pyx.
+#
+# In panels, the columns of a matrix (K, N) are cut into strips as the products cut them, and the numbers of a strip lie together, row after
+# row: a strip is then read from one end to the other.
 
 cdef extern from *:
     """
     /* GCC's -O3 would run two steps of the sum over p in one, and then leave the sums of a single row in memory: a tenth of a step. It
-       would also exchange the loops of fma_chains, which then measures one chain. */
+       would also exchange the loops of fma_chains, which then measures one chain, and copy the sums of a tile by `rep movs`. */
     #if defined(__GNUC__) && !defined(__clang__)
-    #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange")
+    #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange", "no-tree-loop-distribute-patterns")
     #endif
-    /* A register tile has ROWS_w rows of w columns: as many accumulators as fill the vector registers (benchmarks/README.md); 0 rows
-       means that this width is not used. A width of 16 is for single rows only: GCC 12 unrolls so short a loop before it vectorises, and
-       a tile of several rows gets ten times slower. With AVX2 strips are 24 wide, but for as many of 32 as make the sum of both whole.
-       TILE_WIDTH is the widest tile, ROW_WIDTH the widest single row, which has sums enough to hide latency; CHAINS numbers are as many
-       independent sums as show the peak. */
+    /* A register tile has TILE_ROWS rows of TILE_WIDTH columns: as many accumulators as fill the vector registers (benchmarks/README.md),
+       of float32; of float64 half as many rows. As many strips as make the sum of all whole are 32 wide, of SPARE_ROWS; none, if that is
+       0, and then the last strip overlaps the one before and nothing lies in panels. No tile of several rows is 16 wide: GCC 12 unrolls so
+       short a loop before it vectorises, and is ten times slower. CHAINS numbers are as many independent sums as show the peak. */
     #if defined(__AVX512F__)
-    enum { ROWS_24 = 0, ROWS_32 = 12, ROWS_48 = 8, ROWS_64 = 6, ROWS_80 = 5, ROWS_96 = 4, ROWS_112 = 4 };
-    enum { TILE_WIDTH = 112, ROW_WIDTH = 80, CHAINS = 256 };
+    enum { TILE_ROWS = 8, TILE_WIDTH = 48, SPARE_ROWS = 8, ROW_WIDTH = 128, CHAINS = 256 };
     #elif defined(__AVX2__)
-    enum { ROWS_24 = 4, ROWS_32 = 3, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
-    enum { TILE_WIDTH = 32, ROW_WIDTH = 80, CHAINS = 96 };
+    enum { TILE_ROWS = 4, TILE_WIDTH = 24, SPARE_ROWS = 2, ROW_WIDTH = 112, CHAINS = 96 };
     #else
-    enum { ROWS_24 = 2, ROWS_32 = 0, ROWS_48 = 0, ROWS_64 = 0, ROWS_80 = 0, ROWS_96 = 0, ROWS_112 = 0 };
-    enum { TILE_WIDTH = 24, ROW_WIDTH = 32, CHAINS = 48 };
+    enum { TILE_ROWS = 2, TILE_WIDTH = 24, SPARE_ROWS = 0, ROW_WIDTH = 32, CHAINS = 48 };
+    #endif
+    #if defined(__GNUC__)
+    #define CHARRNN_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define CHARRNN_PREFETCH(address)
     #endif
     """
-    enum: ROWS_24
-    enum: ROWS_32
-    enum: ROWS_48
-    enum: ROWS_64
-    enum: ROWS_80
-    enum: ROWS_96
-    enum: ROWS_112
+    void CHARRNN_PREFETCH(const void* address) noexcept nogil
+    enum: TILE_ROWS
     enum: TILE_WIDTH
+    enum: SPARE_ROWS
     enum: ROW_WIDTH
     enum: CHAINS
 
 cdef enum:
-    MAX_ROWS = 12            # of any tile, on any target
+    MAX_ROWS = 8             # of any tile, on any target
     MAX_WIDTH = 128
+    AHEAD = 16               # rows of B that a tile asks for before it needs them: a page ends all that the processor foresees
     MANY_ROWS = 4096         # of a product: more are cut, to look at Ctrl-C between
-    FEW_ROWS = 64            # of a matrix: by so many it is transposed, for the same reason
+    PANEL_ROWS = 32          # of a product with panels: so few that what they write comes near to lying together
+    FEW_ROWS = 64            # of a matrix: by so many it is laid out, for the same reason
     BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache; 24 KiB was 8 % slower at H = 512
+    SPAN_NUMBERS = 131072    # of states: half a MiB of float32
+    PACK_ROWS = 512          # rows and depth of a block of states in a gradient: half of a second-level cache of 1 MiB
+    PACK_DEPTH = 256
+    PACK_FROM = 64           # depth of a product from which packing is worth while
+    PACK_NUMBERS = PACK_DEPTH * 48
+
+
+# The widest single row: all of a row of 112 numbers at once has sums enough to hide latency on any core, but where the first-level cache
+# holds no matrix of 100 such rows, two strips that alternate find half of it there.
+cdef Py_ssize_t WIDEST_ROW = min(ROW_WIDTH, 128 if charrnn_first_cache() >= 48 * 1024 else 80)
+
+
+cdef enum:
+    NOTHING = 0
+    OF_A
+    OF_B
+
+
+cdef inline void _copy(Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = x[i]
+
+
+cdef inline void _add(Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] += x[i]
 
 
 cdef inline void _tile(
@@ -47,22 +77,33 @@ cdef inline void _tile(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, Py_ssize_t first,
+    real* C, Py_ssize_t ldc, int ahead,
 ) noexcept nogil:
-    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j], from row first on; rows and width are constants: sums in registers."""
+    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j]; rows, width and ahead are constants: the sums are in registers.
+
+    ahead: what is asked for before it is needed, if it comes from far. OF_B are rows of B, OF_A columns of A that lie in one row.
+    """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
     for i in range(rows):
         for j in range(width):
             acc[i][j] = init[i * ldi + j]
+    if ahead:                                           # what is written at the end
+        for i in range(rows):
+            for j in range(width // LANES):
+                CHARRNN_PREFETCH(C + i * ldc + j * LANES)
     for p in range(K):
+        if ahead == OF_B:
+            for j in range(width // LANES):
+                CHARRNN_PREFETCH(B + (p + AHEAD) * ldb + j * LANES)
+        if ahead == OF_A:
+            CHARRNN_PREFETCH(A + (p + AHEAD) * a_col)
         for i in range(rows):
             for j in range(width):
                 acc[i][j] = fma(A[i * a_row + p * a_col], B[p * ldb + j], acc[i][j])
     for i in range(rows):
-        if i >= first:
-            for j in range(width):
-                C[i * ldc + j] = acc[i][j]
+        for j in range(width):
+            C[i * ldc + j] = acc[i][j]
 
 
 cdef inline void _strip(
@@ -70,72 +111,91 @@ cdef inline void _strip(
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
     const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, Watch* watch,
+    real* C, Py_ssize_t ldc, int ahead, Watch* watch,
 ) noexcept nogil:
-    """The tiles of one strip of M >= rows rows.
+    """The tiles of one strip: of so many rows, of half as many, then single rows.
 
-    The last tile is moved back inside and stores only the rows that are left. Where B is walked more than once, it is walked in blocks of
-    rows that stay in the cache, the sums waiting in C meanwhile.
+    Where B is walked more than once, and lies apart, it is walked in blocks of rows that stay in the cache, the sums waiting in C meanwhile.
     """
-    cdef Py_ssize_t block = K if M <= rows else BLOCK_NUMBERS // width
-    cdef Py_ssize_t i, p = 0, row, depth
+    cdef Py_ssize_t block = K if M <= rows or ldb == width else BLOCK_NUMBERS // width
+    cdef Py_ssize_t half = rows // 2 if rows > 3 else 1
+    cdef Py_ssize_t i, p = 0, depth
+    cdef const real* a
     while True:
         depth = min(block, K - p)
         if _stopped(watch, max(M, 4) * depth * width):   # fewer rows wait for memory
             return
-        for i in range((M + rows - 1) // rows):
-            row = min(i * rows, M - rows)
-            _tile(
-                rows, width, depth, A + row * a_row + p * a_col, a_row, a_col, B + p * ldb, ldb, init + row * ldi, ldi,
-                C + row * ldc, ldc, i * rows - row,
-            )
+        i = 0
+        while i < M:
+            a = A + i * a_row + p * a_col
+            if M - i >= rows:
+                _tile(rows, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, ahead)
+                i += rows
+            elif M - i >= half > 1:
+                _tile(half, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, ahead)
+                i += half
+            else:
+                _tile(1, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, NOTHING)
+                i += 1
         p += depth
         if p >= K:
             return
         init, ldi = C, ldc
 
 
-cdef inline Py_ssize_t _strip_width(Py_ssize_t N, Py_ssize_t widest) noexcept nogil:
-    """The width of the next strip where N columns are left: all nearly the same, as a narrow one has too few sums to hide latency."""
-    cdef Py_ssize_t strips = (N + widest - 1) // widest
-    return (N // LANES + strips - 1) // strips * LANES
+cdef inline Py_ssize_t _strip_width(Py_ssize_t N) noexcept nogil:
+    """The width of the next strip where N columns are left."""
+    return TILE_WIDTH if SPARE_ROWS == 0 or N % TILE_WIDTH == 0 else min(N, 32)
 
 
 cdef void _product(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,
+    const real* B, Py_ssize_t ldb,                      # 0: in panels
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc, Watch* watch, bint backwards=False,
 ) noexcept nogil:
     """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
 
-    C must not overlap what is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
+    C may be init, but must not overlap what else is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
     few rows that is made again and again with the same B is faster if every other one is made backwards: what of B was read last is then
     read first, and still in the first-level cache.
     """
-    cdef Py_ssize_t start = 0, width, j
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, j
+    if N < 32 or (M < 4 and ldb):
+        _single_rows(M, N, K, A, a_row, a_col, B, ldb if ldb else N, init, ldi, C, ldc, watch, backwards)
+        return
     while start < N:
-        width = _strip_width(N - start, TILE_WIDTH) if not ROWS_24 else TILE_WIDTH if (N - start) % 24 else 24
+        width = _strip_width(N - start)
         j = min(start, N - width)
-        if ROWS_24 and width == 24 and M >= ROWS_24 and N >= 24:
-            _strip(ROWS_24, 24, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_32 and width == 32 and M >= ROWS_32 and N >= 32:
-            _strip(ROWS_32, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_48 and width == 48 and M >= ROWS_48:
-            _strip(ROWS_48, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_64 and width == 64 and M >= ROWS_64:
-            _strip(ROWS_64, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_80 and width == 80 and M >= ROWS_80:
-            _strip(ROWS_80, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_96 and width == 96 and M >= ROWS_96:
-            _strip(ROWS_96, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROWS_112 and width == 112 and M >= ROWS_112:
-            _strip(ROWS_112, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+        if SPARE_ROWS == 0 and j < start:
+            _last_strip(M, N - start, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+        elif ldb and width == TILE_WIDTH:
+            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif ldb:
+            _strip(spare, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == TILE_WIDTH:
+            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j * K, TILE_WIDTH, init + j, ldi, C + j, ldc, OF_B, watch)
         else:
-            _single_rows(M, N - start, K, A, a_row, a_col, B + start, ldb, init + start, ldi, C + start, ldc, watch, backwards)
-            return
+            _strip(spare, 32, M, K, A, a_row, a_col, B + j * K, 32, init + j, ldi, C + j, ldc, OF_B, watch)
         start = j + width
+
+
+cdef void _last_strip(
+    Py_ssize_t M, Py_ssize_t new, Py_ssize_t K,
+    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc, Watch* watch,
+) noexcept nogil:
+    """A strip that overlaps the one before: only so many of its columns, the last, are new; init may be C, and so the others hold no init."""
+    cdef real some[64 * TILE_WIDTH]
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), i, k, count
+    for i in range(0, M, 64):
+        count = min(64, M - i)
+        _strip(rows, TILE_WIDTH, count, K, A + i * a_row, a_row, a_col, B, ldb, init + i * ldi, ldi, some, TILE_WIDTH, NOTHING, watch)
+        for k in range(count):
+            _copy(new, some + (k + 1) * TILE_WIDTH - new, C + i * ldc + (k * ldc + TILE_WIDTH - new))
 
 
 cdef void _single_rows(
@@ -145,22 +205,118 @@ cdef void _single_rows(
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc, Watch* watch, bint backwards,
 ) noexcept nogil:
-    """`_product` for fewer rows than a tile has: one row at a time."""
-    cdef Py_ssize_t done = 0, width, j
+    """`_product` for few rows: one at a time, in strips of nearly equal width, as a narrow one has too few sums to hide latency."""
+    cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
     while done < N:
-        width = _strip_width(N - done, ROW_WIDTH)
+        strips = (N - done + widest - 1) // widest
+        width = ((N - done) // LANES + strips - 1) // strips * LANES
         j = N - done - width if backwards else done
-        if ROW_WIDTH >= 80 and width == 80:
-            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROW_WIDTH >= 64 and width == 64:
-            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
-        elif ROW_WIDTH >= 48 and width == 48:
-            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+        if width == 16:
+            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
         elif width == 32:
-            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == 48:
+            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == 64:
+            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == 80:
+            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == 96:
+            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+        elif width == 112:
+            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
         else:
-            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
         done += width
+
+
+cdef void _outer_product(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
+    const real* A, Py_ssize_t lda,
+    const real* B, Py_ssize_t ldb,
+    const real* zeros,
+    real* C, Py_ssize_t ldc,
+    real* sums,                                         # (N,), or NULL
+    real* pack, Watch* watch,                           # PACK_NUMBERS
+) noexcept nogil:
+    """C = A^T B with A (K, M), B (K, N), N a multiple of LANES, and the sums of the columns of B.
+
+    Where it is deep it is made block by block, each as much of A as stays in the second-level cache, while the strips of B are copied, one
+    after the other, into the first. The sums are those of `_product`, which wait in C meanwhile.
+    """
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = M // rows * rows, i = 0, p, some, depth, ldi
+    cdef const real* init
+    if not SPARE_ROWS or K < PACK_FROM or N < 32:
+        whole = 0
+    if sums != NULL:
+        for p in range(N):
+            sums[p] = 0
+        if whole == 0:
+            for p in range(K):
+                if not _stopped(watch, N):
+                    _add(N, B + p * ldb, sums)
+    while i < whole:
+        some, p, init, ldi = min(PACK_ROWS, whole - i), 0, zeros, 0
+        while p < K:
+            depth = min(PACK_DEPTH, K - p)
+            if _stopped(watch, 10 * some * depth):
+                return
+            _packed_product(
+                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, init, ldi, C + i * ldc, ldc, sums if i == 0 else NULL, pack, watch,
+            )
+            init, ldi = C + i * ldc, ldc
+            p += depth
+        i += some
+    if whole < M:
+        _product(M - whole, N, K, A + whole, 1, lda, B, ldb, zeros, 0, C + whole * ldc, ldc, watch)
+
+
+cdef inline void _pack_strip(Py_ssize_t width, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* strip, real* sums) noexcept nogil:
+    """strip (K, width) = a strip of B (K, N); sums of its columns, if wanted, are added to sums."""
+    cdef real acc[MAX_WIDTH]
+    cdef Py_ssize_t p
+    for p in range(K):
+        _copy(width, B + p * ldb, strip + p * width)
+    if sums != NULL:
+        _copy(width, sums, acc)
+        for p in range(K):
+            _add(width, strip + p * width, acc)
+        _copy(width, acc, sums)
+
+
+cdef void _packed_product(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
+    const real* A, Py_ssize_t lda,
+    const real* B, Py_ssize_t ldb,
+    const real* init, Py_ssize_t ldi,
+    real* C, Py_ssize_t ldc,
+    real* sums,
+    real* strip, Watch* watch,                          # (K, TILE_WIDTH)
+) noexcept nogil:
+    """C = init + A^T B for one block of `_outer_product`."""
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, i, p
+    cdef const real* a
+    cdef real* c
+    while start < N:
+        width = _strip_width(N - start)
+        if _stopped(watch, M * K * width):
+            return
+        if width == TILE_WIDTH:
+            _pack_strip(TILE_WIDTH, K, B + start, ldb, strip, sums)
+        else:
+            _pack_strip(32, K, B + start, ldb, strip, sums)
+        if sums != NULL:
+            sums += width
+        i = 0
+        while i < M:
+            a, c = A + i, C + i * ldc + start
+            if width == TILE_WIDTH:
+                _tile(rows, TILE_WIDTH, K, a, 1, lda, strip, TILE_WIDTH, init + i * ldi + start, ldi, c, ldc, OF_A)
+                i += rows
+            else:
+                _tile(spare, 32, K, a, 1, lda, strip, 32, init + i * ldi + start, ldi, c, ldc, OF_A)
+                i += spare
+        start += width
 
 
 cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
@@ -168,49 +324,95 @@ cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
     return (n + LANES - 1) // LANES * LANES
 
 
-cdef void _shuffle(const real* x, real* y) noexcept nogil:
-    """y[4 k + q] = x[64 q + k] for k < 64, q < 4."""
-    cdef Py_ssize_t k
-    for k in range(64):
-        y[4 * k] = x[k]
-        y[4 * k + 1] = x[64 + k]
-        y[4 * k + 2] = x[128 + k]
-        y[4 * k + 3] = x[192 + k]
+cdef inline void _shuffle(const real* x, Py_ssize_t ldx, real* y) noexcept nogil:
+    """y[64 r + 4 c + q] = x[4 q + r, c] of 16 x 16 numbers, for r, q < 4 and c < 16."""
+    cdef Py_ssize_t r, c
+    for r in range(4):
+        for c in range(16):
+            y[64 * r + 4 * c] = x[r * ldx + c]
+            y[64 * r + 4 * c + 1] = x[(r + 4) * ldx + c]
+            y[64 * r + 4 * c + 2] = x[(r + 8) * ldx + c]
+            y[64 * r + 4 * c + 3] = x[(r + 12) * ldx + c]
 
 
-cdef void _transpose_block(const real* A, Py_ssize_t lda, real* AT, Py_ssize_t ldt) noexcept nogil:
-    """Transpose 16 x 16 numbers: as an index of 8 bits, row and column change places when it is rotated by two bits twice.
+cdef void _transpose_block(Py_ssize_t rows, const real* A, Py_ssize_t lda, real* x) noexcept nogil:
+    """x (16, 16) = the transpose of A (rows, 16), at most 16 rows, and zeros beside it.
 
-    Four times as fast as a loop over elements, since each rotation is a loop that the compiler vectorises.
+    As an index of 8 bits, row and column change places when it is rotated by two bits twice. That is four times as fast as a loop over
+    elements, since each rotation is a loop that the compiler vectorises.
     """
-    cdef real x[256]
     cdef real y[256]
-    cdef Py_ssize_t i, j
-    for i in range(16):
-        for j in range(16):
-            x[16 * i + j] = A[i * lda + j]
-    _shuffle(x, y)
-    _shuffle(y, x)
-    for i in range(16):
-        for j in range(16):
-            AT[i * ldt + j] = x[16 * i + j]
+    cdef Py_ssize_t i
+    if rows < 16:
+        for i in range(256):
+            x[i] = 0
+        for i in range(rows):
+            _copy(16, A + i * lda, x + 16 * i)
+        A, lda = x, 16
+    _shuffle(A, lda, y)
+    _shuffle(y, 16, x)
 
 
-cdef void _transpose(const real* A, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t cols, real* AT, Py_ssize_t ldt) noexcept nogil:
-    """AT[j, i] = A[i, j] for i < rows, j < cols."""
-    cdef Py_ssize_t i, j, whole_rows = rows // 16 * 16, whole_cols = cols // 16 * 16
-    for i in range(0, whole_rows, 16):
-        for j in range(0, whole_cols, 16):
-            _transpose_block(A + i * lda + j, lda, AT + j * ldt + i, ldt)
-    for j in range(cols):
-        for i in range(whole_rows if j < whole_cols else 0, rows):
-            AT[j * ldt + i] = A[i * lda + j]
+cdef inline real* _column(Py_ssize_t N, Py_ssize_t K, real* B, Py_ssize_t ldb, Py_ssize_t j, Py_ssize_t* ld) noexcept nogil:
+    """Where column j of B (K, N) begins; ld is how far its numbers are apart."""
+    cdef Py_ssize_t start = 0, width
+    if ldb:
+        ld[0] = ldb
+        return B + j
+    while True:
+        width = _strip_width(N - start)
+        if j < start + width:
+            ld[0] = width
+            return B + start * K + j - start
+        start += width
+
+
+cdef void _transpose(
+    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows, const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb,
+) noexcept nogil:
+    """B = A^T with A (N, K), B (K, N) row-major or in panels (ldb is 0), for so many rows of A from the first, a multiple of LANES, on.
+
+    The padding of B, up to a multiple of LANES, becomes 0.
+    """
+    cdef real block[256]
+    cdef real* left
+    cdef real* right
+    cdef Py_ssize_t i, j, k, left_ld = 0, right_ld = 0
+    for i in range(first, first + rows, 16):
+        left = _column(_lanes(N), K, B, ldb, i, &left_ld)    # a strip may begin in the middle of a block
+        right = _column(_lanes(N), K, B, ldb, i + 8, &right_ld)
+        for j in range(0, K, 16):
+            _transpose_block(min(16, N - i), A + i * lda + j, lda, block)
+            if right == left + 8:
+                for k in range(min(16, K - j)):
+                    _copy(16, block + 16 * k, left + (j + k) * left_ld)
+                continue
+            for k in range(min(16, K - j)):
+                _copy(8, block + 16 * k, left + (j + k) * left_ld)
+                _copy(8, block + 16 * k + 8, right + (j + k) * right_ld)
+
+
+cdef void _lay_in_panels(
+    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows, const real* A, Py_ssize_t lda, real* B,
+) noexcept nogil:
+    """B = A (K, N) in panels, for so many rows from the first on; N a multiple of LANES."""
+    cdef Py_ssize_t start = 0, width, k
+    while start < N:
+        width = _strip_width(N - start)
+        for k in range(first, first + rows):
+            _copy(width, A + k * lda + start, B + start * K + k * width)
+        start += width
+
+
+cdef inline bint _in_panels(const real[::1] panels) noexcept nogil:
+    """Whether what weights are multiplied with lies in panels: where there are streams enough."""
+    return SPARE_ROWS > 0 and panels.shape[0] > 0
 
 
 cdef void _products(
     Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t B, Py_ssize_t T, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t lda,
-    const real* W, Py_ssize_t ldw,
+    const real* W, Py_ssize_t ldw,                      # 0: in panels
     const real* init,
     real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
@@ -221,7 +423,7 @@ cdef void _products(
             _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc, watch)
         return
     while i < T * B:
-        rows = min(MANY_ROWS, T * B - i)
+        rows = min(MANY_ROWS if ldw else PANEL_ROWS, T * B - i)
         _product(rows, N, K, A + i * lda, lda, 1, W, ldw, init, 0, C + i * ldc, ldc, watch)
         i += rows
 

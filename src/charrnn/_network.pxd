@@ -5,6 +5,7 @@ cdef enum:
     MAX_LAYERS = 16
     MAX_MATRICES = 3 * MAX_LAYERS + 2
     IGNORED = -1          # as a target: no character, counts nothing
+    MANY_STREAMS = 8      # from so many on, weights are copied into panels
     LOOK_BACK = 4096      # how far back a repetition is looked for
 
 cdef enum:                # the cells: a name in _network.CELLS, a room of kernels, a line in _steps.pxi
@@ -84,17 +85,18 @@ cdef class Workspace:
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef Memory states                 # of hs
 
-# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t. z: the sums before tanh; in the
-# backward pass it gets dh, the gradient by the states. dz: the gradient by those sums. p: logits, probabilities, then the gradient by the
-# logits. before: (2, size) in one row, weights and memory before a step that may overflow. The kernels' own arrays are never given out.
+# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t; on the
+# way there it is z, the sum before tanh. dz: the gradient by those sums; on the way there dh, the one by the states. p: logits, probabilities, then the gradient by the
+# logits. panels: a copy of what is multiplied, laid out for products of many rows, or nothing. packs: what threads pack of a window, or
+# nothing. before: (2, size) in one row, weights and memory before a step that may overflow. The kernels' own arrays are never given out.
 cdef class Workspace32(Workspace):
-    cdef float[::1] weights, memory, gradient, transposed, zeros, before
-    cdef float[:, :, ::1] hs, z, dz    # (T + 1, B, width), (T, B, width), (T, B, width)
+    cdef float[::1] weights, memory, gradient, transposed, panels, packs, zeros, before
+    cdef float[:, :, ::1] hs, dz       # (T + 1, B, width), (T, B, width)
     cdef float[:, :, ::1] p            # (T, B, Vp)
 
 cdef class Workspace64(Workspace):
-    cdef double[::1] weights, memory, gradient, transposed, zeros, before
-    cdef double[:, :, ::1] hs, z, dz, p
+    cdef double[::1] weights, memory, gradient, transposed, panels, packs, zeros, before
+    cdef double[:, :, ::1] hs, dz, p
 
 ctypedef fused AnyWorkspace:
     Workspace32

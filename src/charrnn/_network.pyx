@@ -26,6 +26,24 @@ from libc.stdlib cimport calloc, free
 
 cimport cython
 
+cdef extern from *:
+    """
+    /* Where the system offers large pages, what is walked in strides misses fewer entries of the page table. */
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    static void charrnn_use_large_pages(char *start, Py_ssize_t size) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        char *page = (char *)(((uintptr_t)start + 4095) / 4096 * 4096);
+        if (size >= 4 << 20)
+            madvise(page, (size_t)(start + size - page) / 4096 * 4096, MADV_HUGEPAGE);
+    #else
+        (void)start, (void)size;
+    #endif
+    }
+    """
+    void charrnn_use_large_pages(char* start, Py_ssize_t size)
+
 # Not names of the module, which anybody could give another value.
 cdef object _integer = check_integer, _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
 cdef object _INT32 = np.dtype("i4"), _FLOAT64 = np.dtype("f8"), _INT8 = np.dtype("i1")
@@ -190,6 +208,7 @@ cdef Memory new_memory(tuple shape, dtype):
     if memory.allocated == NULL:
         raise MemoryError(f"no memory for an array of shape {shape}")
     memory.start = <char*>((<uintptr_t>memory.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+    charrnn_use_large_pages(memory.start, memory.shape[0] * memory.strides[0])
     return memory
 
 
@@ -313,9 +332,10 @@ cdef _fill(AnyWorkspace work, dtype):
         raise ValueError(f"this workspace is of {dtype}, the network of {work.network.dtype}")
     work.weights = work.network.weights.numbers
     work.zeros = new_memory((plan.largest_ld,), dtype)
+    work.panels = new_memory((plan.size if work.B >= MANY_STREAMS else 0,), dtype)
+    work.packs = new_memory((0,), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
-    work.z = new_memory((work.T, work.B, plan.width), dtype)
     work.p = new_memory((work.T, work.B, _padded(plan.V)), dtype)
     if work.training:
         work.memory = work.network.memory.numbers

@@ -8,7 +8,7 @@ cdef void _adagrad(Py_ssize_t n, real* parameter, real* memory, const real* grad
     for i in range(n):
         g = _clip(gradient[i], clip)
         memory[i] = fma(g, g, memory[i])
-        parameter[i] -= rate * g / root(memory[i] + <real>1e-8)
+        parameter[i] = fma(-rate * g, inverse_root(memory[i] + <real>1e-8), parameter[i])
 
 
 cdef inline real _clip(real g, real limit) noexcept nogil:

@@ -119,16 +119,6 @@ cdef int _pick(Py_ssize_t V, real* logits, const signed char* allowed, const Con
     return <int>best
 
 
-cdef inline real _sum_lanes(const real* x) noexcept nogil:
-    cdef real total[LANES]
-    cdef Py_ssize_t j
-    for j in range(8):
-        total[j] = x[j] + x[j + 8]
-    for j in range(4):
-        total[j] += total[j + 4]
-    return (total[0] + total[2]) + (total[1] + total[3])
-
-
 cdef struct Beam:            # the best continuations so far: a heap, the worst at its root
     double* scores
     int* parents
@@ -231,7 +221,7 @@ cdef bint _sample(
     cdef Py_ssize_t cost = (10 if controls.top_k == V and controls.top_p == 1 else 100) * V + 2 * LOOK_BACK * controls.no_repeat
     cdef const signed char* mask
     for t in range(first, ids.shape[0]):
-        _logits(work, 0, work.B, 0, 1, watch)
+        _logits(work, 0, work.B, 0, 0, 1, watch)
         for b in range(work.B):
             if _stopped(watch, cost):
                 return False
@@ -242,7 +232,7 @@ cdef bint _sample(
             if ids[t, b] == IGNORED:
                 return False
             work.inputs[0, b] = ids[t, b]
-        _states(work, 0, work.B, 1, watch)
+        _states(work, 0, work.B, 0, 1, watch)
         _carry(work, 1)
     return True
 
@@ -254,7 +244,7 @@ cdef bint _search(
     """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
     cdef Py_ssize_t t, w, j, V = work.plan.V
     for t in range(ids.shape[0]):
-        _logits(work, 0, work.B, 0, 1, watch)
+        _logits(work, 0, work.B, 0, 0, 1, watch)
         if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0], watch):
             return False
         for w in range(work.B):
@@ -264,6 +254,6 @@ cdef bint _search(
             work.inputs[0, w] = ids[t, w]
         _carry(work, 1)
         scores[:], ended[:] = new_scores, new_ended
-        _states(work, 0, work.B, 1, watch)
+        _states(work, 0, work.B, 0, 1, watch)
         _carry(work, 1)
     return True

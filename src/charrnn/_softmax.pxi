@@ -2,6 +2,28 @@
 #
 # p = exp(logits - max) / sum;  nll = log(sum) - (logits[target] - max), in nats; target IGNORED counts nothing
 
+cdef inline real _sum_lanes(const real* x) noexcept nogil:
+    cdef real total[LANES]
+    cdef Py_ssize_t j
+    for j in range(8):
+        total[j] = x[j] + x[j + 8]
+    for j in range(4):
+        total[j] += total[j + 4]
+    return (total[0] + total[2]) + (total[1] + total[3])
+
+
+cdef inline real _largest_lane(const real* x) noexcept nogil:
+    cdef real largest[LANES]
+    cdef Py_ssize_t j
+    for j in range(8):
+        largest[j] = x[j] if x[j] > x[j + 8] else x[j + 8]
+    for j in range(4):
+        largest[j] = largest[j] if largest[j] > largest[j + 4] else largest[j + 4]
+    for j in range(2):
+        largest[j] = largest[j] if largest[j] > largest[j + 2] else largest[j + 2]
+    return largest[0] if largest[0] > largest[1] else largest[1]
+
+
 cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
     """Turn one row of V logits into the probabilities of scale * logits in place; return the negative log-likelihood of target.
 
@@ -10,7 +32,7 @@ cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept n
     """
     cdef real peak[LANES]
     cdef real total[LANES]
-    cdef real chosen = 0, norm
+    cdef real chosen = 0, largest, mass, norm
     cdef Py_ssize_t n = _lanes(V), i
     cdef real* tail = x + n - LANES
     cdef int in_tail = <int>(V - (n - LANES)), j     # of LANES
@@ -22,26 +44,24 @@ cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept n
             peak[j] = x[i * LANES + j] if x[i * LANES + j] > peak[j] else peak[j]
     for j in range(LANES):
         peak[j] = tail[j] if j < in_tail and tail[j] > peak[j] else peak[j]
-    for j in range(1, LANES):
-        peak[0] = peak[j] if peak[j] > peak[0] else peak[0]
+    largest = _largest_lane(peak)
     if target != IGNORED:
-        chosen = (x[target] - peak[0]) * scale
+        chosen = (x[target] - largest) * scale
     for i in range(n // LANES - 1):
         for j in range(LANES):
-            x[i * LANES + j] = exp_nonpositive((x[i * LANES + j] - peak[0]) * scale)
+            x[i * LANES + j] = exp_nonpositive((x[i * LANES + j] - largest) * scale)
             total[j] += x[i * LANES + j]
     for j in range(LANES):
-        tail[j] = exp_nonpositive((tail[j] - peak[0]) * scale)
+        tail[j] = exp_nonpositive((tail[j] - largest) * scale)
         tail[j] = tail[j] if j < in_tail else 0
         total[j] += tail[j]
-    for j in range(1, LANES):
-        total[0] += total[j]
-    norm = 1 / total[0]
+    mass = _sum_lanes(total)
+    norm = 1 / mass
     for i in range(n):
         x[i] *= norm
-    if total[0] != total[0]:
+    if mass != mass:
         return NAN
-    return log(total[0]) - chosen if target != IGNORED else 0.0
+    return log(mass) - chosen if target != IGNORED else 0.0
 
 
 # dlogits = (p - onehot(target)) / B

@@ -3,17 +3,19 @@
 # The table of cells: what each does forward and backward.
 
 cdef void _cell_forward(
-    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch,
+    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Watch* watch,
 ) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_forward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, T, work.weights, work.hs, work.z, watch)
+        _rnn_forward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, work.weights, work.panels, work.hs, watch)
 
 
 cdef void _cell_backward(
-    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch,
+    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t T, Watch* watch,
 ) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_backward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, T, work.transposed, work.hs, work.z, work.dz, watch)
+        _rnn_backward(
+            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, _in_panels(work.panels), work.hs, work.dz, watch,
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
@@ -26,8 +28,13 @@ cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targ
             work.inputs[t, b], work.targets[t, b] = inputs[start + t, b], targets[start + t, b]
 
 
-cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
-    """Lead the states of some streams through the first T characters of the window."""
+cdef inline Py_ssize_t _span(const Plan* plan, Py_ssize_t streams) noexcept nogil:
+    """How many time steps are led through all layers at once: as many as keep their states in the second-level cache."""
+    return max(1, SPAN_NUMBERS // (streams * plan.width))
+
+
+cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Watch* watch) noexcept nogil:
+    """Lead the states of some streams through the characters of the window from t0 to t1."""
     cdef Plan* plan = &work.plan
     cdef LayerPlan* layer
     cdef Matrix* Wxh
@@ -37,59 +44,72 @@ cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T,
         layer = &plan.layers[i]
         Wxh, bh = &plan.matrices[layer.Wxh], &plan.matrices[layer.bh]
         if i == 0:
-            _input_forward(Wxh, bh, b0, b1, T, work.inputs, work.weights, work.z, watch)
+            _input_forward(Wxh, bh, b0, b1, t0, t1, work.inputs, work.weights, work.hs, watch)
         else:
-            _dense_forward(Wxh, bh, b0, b1, T, work.weights, work.hs, 1, plan.layers[i - 1].column, work.z, layer.column, watch)
-        _cell_forward(work, layer, b0, b1, T, watch)
+            _dense_forward(
+                Wxh, bh, b0, b1, t1 - t0, work.weights, work.panels, work.hs, t0 + 1, plan.layers[i - 1].column,
+                work.hs, t0 + 1, layer.column, watch,
+            )
+        _cell_forward(work, layer, b0, b1, t0, t1, watch)
 
 
-cdef void _logits(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t T, Watch* watch) noexcept nogil:
-    """p = the logits of what follows T states, from number first on."""
+cdef void _logits(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t t0, Py_ssize_t t1, Watch* watch) noexcept nogil:
+    """p[t0:t1] = the logits of what follows the states from number first on."""
     cdef Plan* plan = &work.plan
     _dense_forward(
-        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, T, work.weights, work.hs, first, plan.layers[plan.n_layers - 1].column,
-        work.p, 0, watch,
+        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, t1 - t0, work.weights, work.panels, work.hs, first,
+        plan.layers[plan.n_layers - 1].column, work.p, t0, 0, watch,
     )
 
 
 cdef void _forward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
     """Run streams of the window: states, probabilities, and the loss of each target, NaN where there are no probabilities."""
-    cdef Py_ssize_t t, b
-    _states(work, b0, b1, T, watch)
-    _logits(work, b0, b1, 1, T, watch)
-    for t in range(T):
-        if _stopped(watch, 10 * (b1 - b0) * work.plan.V):
-            return
-        for b in range(b0, b1):
-            work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
+    cdef Py_ssize_t t0 = 0, t1, t, b
+    while t0 < T:
+        t1 = min(T, t0 + _span(&work.plan, b1 - b0))
+        _states(work, b0, b1, t0, t1, watch)
+        _logits(work, b0, b1, t0 + 1, t0, t1, watch)
+        for t in range(t0, t1):
+            if _stopped(watch, 10 * (b1 - b0) * work.plan.V):
+                return
+            for b in range(b0, b1):
+                work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
+        t0 = t1
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
     """Lead the gradient of the loss (sum over T, mean over B) back through streams of the window; return whether it is bounded.
 
-    p becomes the gradient by the logits, z the one by the states, dz the one by the sums before tanh: all that the gradients by the
-    weights are made of.
+    p becomes the gradient by the logits, dz first the one by the states, then the one by the sums before tanh: all that the gradients by
+    the weights are made of.
     """
     cdef Plan* plan = &work.plan
-    cdef Py_ssize_t t, b, above = 0
-    cdef int i, W = plan.Why
-    cdef bint bounded = True
-    for t in range(T):
-        if _stopped(watch, (b1 - b0) * plan.V):
-            return False
-        for b in range(b0, b1):
-            _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
-    for i in range(plan.n_layers - 1, -1, -1):
-        if i == plan.n_layers - 1:
-            _dense_backward(&plan.matrices[W], b0, b1, T, work.transposed, work.zeros, work.p, 0, work.z, plan.layers[i].column, watch)
-        else:
-            _dense_backward(&plan.matrices[W], b0, b1, T, work.transposed, work.zeros, work.dz, above, work.z, plan.layers[i].column, watch)
-        _cell_backward(work, &plan.layers[i], b0, b1, T, watch)
-        W, above = plan.layers[i].Wxh, plan.layers[i].column
-    for t in range(T):
-        if _stopped(watch, (b1 - b0) * plan.width):
-            return False
-        bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0])
+    cdef Py_ssize_t t0, t1 = T, t, b, column, above = 0
+    cdef int i, W
+    cdef bint bounded = True, in_panels = _in_panels(work.panels)
+    while t1 > 0:
+        t0 = max(0, t1 - _span(plan, b1 - b0))
+        for t in range(t0, t1):
+            if _stopped(watch, (b1 - b0) * (plan.V + plan.width)):
+                return False
+            for b in range(b0, b1):
+                _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
+        W = plan.Why
+        for i in range(plan.n_layers - 1, -1, -1):
+            column = plan.layers[i].column
+            if i == plan.n_layers - 1:
+                _dense_backward(
+                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, in_panels, work.zeros, work.p, 0, work.dz, column, watch,
+                )
+            else:
+                _dense_backward(
+                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, in_panels, work.zeros, work.dz, above, work.dz, column, watch,
+                )
+            _cell_backward(work, &plan.layers[i], b0, b1, t0, t1, T, watch)
+            W, above = plan.layers[i].Wxh, column
+        for t in range(t0, t1):
+            bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0])
+        t1 = t0
     return bounded
 
 
@@ -124,24 +144,27 @@ cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept 
 # ------------------------------------------------------------------------------------------------------------------ weights
 
 cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts, Watch* watch) noexcept nogil:
-    """One part of the gradient: some rows of each matrix, a bias is one row."""
+    """One part of the gradient: some rows of each matrix; the biases are in the first."""
     cdef Plan* plan = &work.plan
-    cdef Matrix* W
+    cdef LayerPlan* layer
+    cdef Matrix* matrices = plan.matrices
     cdef Py_ssize_t k = 0, below
     cdef int i
     for i in range(plan.n_layers):
-        below, k = k, plan.layers[i].column
-        W = &plan.matrices[plan.layers[i].Wxh]
+        layer = &plan.layers[i]
+        below, k = k, layer.column
         if i == 0:
-            _input_gradient(W, part, parts, T, work.inputs, work.dz, work.gradient, work.used, watch)
+            _input_gradient(&matrices[layer.Wxh], part, parts, T, work.inputs, work.dz, work.gradient, work.used, watch)
         else:
-            _dense_gradient(W, part, parts, T, work.hs, 1, below, work.dz, k, work.zeros, work.gradient, watch)
-        _dense_gradient(&plan.matrices[plan.layers[i].Whh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient, watch)
-        if part == 0:
-            _bias_gradient(&plan.matrices[plan.layers[i].bh], T, work.dz, k, work.gradient, watch)
-    _dense_gradient(&plan.matrices[plan.Why], part, parts, T, work.hs, 1, k, work.p, 0, work.zeros, work.gradient, watch)
-    if part == 0:
-        _bias_gradient(&plan.matrices[plan.by], T, work.p, 0, work.gradient, watch)
+            _dense_gradient(
+                &matrices[layer.Wxh], NULL, part, parts, T, work.hs, 1, below, work.dz, k, work.zeros, work.gradient, work.packs, watch,
+            )
+        _dense_gradient(
+            &matrices[layer.Whh], &matrices[layer.bh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient, work.packs, watch,
+        )
+    _dense_gradient(
+        &matrices[plan.Why], &matrices[plan.by], part, parts, T, work.hs, 1, k, work.p, 0, work.zeros, work.gradient, work.packs, watch,
+    )
 
 
 cdef void _learn(AnyWorkspace work, int part, int parts, double rate, double clip) noexcept nogil:
@@ -167,19 +190,23 @@ cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate
         _adagrad(n, &work.weights[start], &work.memory[start], &work.gradient[start], rate, clip)
 
 
-cdef void _transpose_weights(AnyWorkspace work, int part, int parts, Watch* watch) noexcept nogil:
-    """Make the transposed copies fit the weights, for one part of the rows."""
+cdef void _lay_out(AnyWorkspace work, int part, int parts, Watch* watch) noexcept nogil:
+    """Make the copies that products read fit the weights, for one part of the rows: transposed, and in panels."""
     cdef Matrix* W
     cdef Py_ssize_t j0, j1, rows
+    cdef bint in_panels = _in_panels(work.panels)
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
         j0, j1 = _share(W.rows, part, parts), _share(W.rows, part + 1, parts)
-        if not W.ldt:
-            continue
-        while j0 < j1 and not _stopped(watch, FEW_ROWS * W.ld):
+        while W.ldt and j0 < j1 and not _stopped(watch, FEW_ROWS * W.ld):
             rows = min(FEW_ROWS, j1 - j0)
-            _transpose(&work.weights[W.start + j0 * W.ld], W.ld, rows, W.columns, &work.transposed[W.transposed + j0], W.ldt)
+            if work.training:
+                _transpose(
+                    W.rows, W.columns, j0, rows, &work.weights[W.start], W.ld, &work.transposed[W.transposed], 0 if in_panels else W.ldt,
+                )
+            if in_panels:
+                _lay_in_panels(_lanes(W.columns), W.rows, j0, rows, &work.weights[W.start], W.ld, &work.panels[W.start])
             j0 += rows
 
 
@@ -193,7 +220,7 @@ cdef Py_ssize_t _train(
     """
     cdef Py_ssize_t step, start, i, size = work.plan.size
     work.used[:] = 0                     # a call that was stopped may have left it otherwise
-    _transpose_weights(work, 0, 1, &crew.members[0].watch)
+    _lay_out(work, 0, 1, &crew.members[0].watch)
     for step in range(losses.shape[0]):
         start = step * T
         crew.rows = min(T, inputs.shape[0] - start)
@@ -221,7 +248,7 @@ cdef Py_ssize_t _train(
                 return step
             _together(work, crew, UPDATE)
         else:
-            _together(work, crew, GRADIENT | UPDATE | TRANSPOSE)
+            _together(work, crew, GRADIENT | UPDATE | LAY_OUT)
         if crew.cautious and not (_is_finite(size, &work.weights[0]) and _is_finite(size, &work.memory[0])):
             _copy(size, &work.before[0], &work.weights[0])
             _copy(size, &work.before[size], &work.memory[0])
@@ -229,13 +256,7 @@ cdef Py_ssize_t _train(
             return step
         _carry(work, crew.rows)
         if crew.slow:
-            _together(work, crew, TRANSPOSE)
+            _together(work, crew, LAY_OUT)
             if charrnn_get(&crew.stopped):
                 return step + 1
     return losses.shape[0]
-
-
-cdef void _copy(Py_ssize_t n, const real* x, real* y) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        y[i] = x[i]

@@ -13,7 +13,7 @@ cdef enum:               # what there is to do: bits
     STREAMS = 1
     GRADIENT = 2
     UPDATE = 4
-    TRANSPOSE = 8
+    LAY_OUT = 8
 
 cdef enum:               # what has overflowed
     LOSS = 1
@@ -56,8 +56,8 @@ cdef void _work(AnyWorkspace work, Member* member) noexcept nogil:
         _gradient(work, crew.rows, member.part, crew.parts, watch)
     if crew.doing & UPDATE:
         _learn(work, member.part, crew.parts, crew.rate, crew.clip)
-    if crew.doing & TRANSPOSE:
-        _transpose_weights(work, member.part, crew.parts, watch)
+    if crew.doing & LAY_OUT:
+        _lay_out(work, member.part, crew.parts, watch)
 
 
 cdef void _serve(void* argument) noexcept nogil:
