@@ -1,8 +1,8 @@
 """All speed figures side by side, in one run on this machine: python benchmarks/run.py TEXT_FILE
 
 Writes results.md and results.png beside this file. Peers that are not installed are left out; README.md here has their install
-line. Every program does the same work on the same data; rounds are interleaved and medians are given. One core, but for the rows
-that say otherwise.
+line. Every program does the same work on the same data, each in a process of its own and pinned to one core, but for the rows that say
+otherwise; rounds are interleaved and medians are given.
 """
 
 import functools
@@ -22,9 +22,31 @@ from charrnn import _dispatch
 from charrnn.seeding import make_random
 
 HERE = Path(__file__).parent
-ROUNDS = 5
+ROUNDS = 7
 TARGET_SECONDS = 0.25  # one measurement takes about this long
 LEVELS = _dispatch.available()[::-1]
+NUMPY, NUMPY32 = "the tutorial's NumPy, float64", "the tutorial's NumPy, float32"
+PROGRAMS = {
+    **{f"charrnn {level}": functools.partial(peers.train_charrnn, level=level) for level in LEVELS},
+    NUMPY: peers.train_numpy,
+    NUMPY32: functools.partial(peers.train_numpy, dtype=np.float32),
+    "PyTorch eager": peers.train_torch,
+    "JAX, whole loop under jit": peers.train_jax,
+}
+WORKLOADS = {  # H, V (None: that of the text), T, B, windows
+    "the tutorial's": (100, None, 25, 1, 2000),
+    "H=128 T=50 B=32": (128, None, 50, 32, 40),
+    "H=512 T=64 B=32": (512, None, 64, 32, 10),
+    "H=1024 T=64 B=32": (1024, None, 64, 32, 4),
+    "H=256 V=5000": (256, 5000, 25, 4, 10),
+}
+
+
+def workload(path, name):
+    H, V, T, B, windows = WORKLOADS[name]
+    text = charrnn.reader.read_text(path)
+    ids = charrnn.Vocabulary.from_text(text).encode(text)
+    return peers.problem(H, V or int(ids.max()) + 1, T, B, windows=windows, text=None if V else ids)
 
 
 def timed(run, amount):
@@ -33,16 +55,52 @@ def timed(run, amount):
     return (time.perf_counter() - started) / amount
 
 
+class Process:
+    """A program in a process of its own, pinned to some cores: peers that share a process slow each other down."""
+
+    def __init__(self, cores, *arguments):
+        one = {} if len(cores) > 1 else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        command = [sys.executable, __file__, "--serve", *map(str, arguments)]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one)
+        os.sched_setaffinity(self.child.pid, cores)  # before JAX and PyTorch are imported: their thread pools take what they see then
+
+    def __call__(self, amount):
+        """Run so much of it; return the seconds for one."""
+        print(amount, file=self.child.stdin, flush=True)
+        return float(self.child.stdout.readline())
+
+    def end(self):
+        self.child.communicate()
+
+
+def serve(path, name, program, threads):
+    """The other end of a `Process`."""
+    factory = PROGRAMS[program]
+    run = factory(workload(path, name), **({"n_threads": int(threads)} if program.startswith("charrnn") else {}))
+    run(1)  # compiles, warms caches
+    for line in sys.stdin:
+        print(timed(run, int(line)), flush=True)
+
+
 def measure(programs):
-    """Median seconds a unit of work of each program, name -> run(amount), rounds interleaved."""
+    """Median seconds a unit of work of each program, name -> time of an amount, rounds interleaved."""
     amounts, times = {}, {name: [] for name in programs}
     for name, run in programs.items():
-        run(1)  # compiles, warms caches
-        amounts[name] = max(1, round(TARGET_SECONDS / timed(run, max(1, round(0.02 / max(timed(run, 1), 1e-6))))))
+        amounts[name] = max(1, round(TARGET_SECONDS / run(max(1, round(0.02 / max(run(1), 1e-6))))))
     for _ in range(ROUNDS):
         for name, run in programs.items():
-            times[name].append(timed(run, amounts[name]))
+            times[name].append(run(amounts[name]))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def side_by_side(path, name, programs, cores):
+    """`measure` of programs, key -> (program, threads), at one workload."""
+    processes = {key: Process(cores, path, name, *program) for key, program in programs.items()}
+    try:
+        return measure(processes)
+    finally:
+        for process in processes.values():
+            process.end()
 
 
 def peak(level):
@@ -57,38 +115,37 @@ def peak(level):
     return max(rates)
 
 
-def training_table(title, p, peaks, *, numpy_too=False):
-    programs = {f"charrnn {level}": peers.train_charrnn(p, level) for level in LEVELS}
-    if numpy_too:
-        programs["the tutorial's NumPy, float64"] = peers.train_numpy(p)
-        programs["the tutorial's NumPy, float32"] = peers.train_numpy(p, np.float32)
-    if peers.installed("torch"):
-        programs["PyTorch eager"] = peers.train_torch(p)
-    if peers.installed("jax"):
-        programs["JAX, whole loop under jit"] = peers.train_jax(p)
-    times = measure(programs)
+def training_table(path, name, peaks, core):
+    p = workload(path, name)
+    programs = [f"charrnn {level}" for level in LEVELS]
+    if name == "the tutorial's":
+        programs += [NUMPY, NUMPY32]
+    programs += [
+        program for program, package in (("PyTorch eager", "torch"), ("JAX, whole loop under jit", "jax")) if peers.installed(package)
+    ]
+    times = side_by_side(path, name, {program: (program, 1) for program in programs}, {core})
     best = times[f"charrnn {LEVELS[0]}"]
     lines = [
-        f"### {title}",
+        f"### Training: {name} (H={p.H} V={p.V} T={p.T} B={p.B})",
         "",
         "| program | a step | characters/s | charrnn is faster by | share of the core's FMA peak |",
         "|---|---|---|---|---|",
     ]
-    for name, seconds in times.items():
-        level = name.removeprefix("charrnn ")
+    for program, seconds in times.items():
+        level = program.removeprefix("charrnn ")
         share = f"{100 * p.flops / seconds / peaks[level]:.0f} %" if level in peaks else ""
-        lines.append(f"| {name} | {show(seconds)} | {p.T * p.B / seconds:,.0f} | {seconds / best:.2f} | {share} |")
-    return lines, {name: seconds / best for name, seconds in times.items()}
+        lines.append(f"| {program} | {show(seconds)} | {p.T * p.B / seconds:,.0f} | {seconds / best:.2f} | {share} |")
+    return lines, {program: seconds / best for program, seconds in times.items()}
 
 
 def show(seconds):
     return f"{1e6 * seconds:,.1f} µs" if seconds < 1e-3 else f"{1e3 * seconds:,.2f} ms"
 
 
-def threads_table(p):
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    times = measure({n: peers.train_charrnn(p, LEVELS[0], n) for n in range(1, cores + 1)})
-    lines = [f"### Threads: H={p.H} T={p.T} B={p.B}", "", "| threads | a step | speed-up |", "|---|---|---|"]
+def threads_table(path, name, cores):
+    program = f"charrnn {LEVELS[0]}"
+    times = side_by_side(path, name, {n: (program, n) for n in range(1, len(cores) + 1)}, cores)
+    lines = [f"### Threads: {name}", "", "| threads | a step | speed-up |", "|---|---|---|"]
     return lines + [f"| {n} | {show(seconds)} | {times[1] / seconds:.2f} |" for n, seconds in times.items()]
 
 
@@ -101,14 +158,13 @@ def text_table(text):
     def draw(streams, count):
         network.draw(network.workspace(1, streams), count, make_random(1, streams))
 
-    times = measure(
-        {
-            "sampling, one stream": functools.partial(draw, 1),
-            "sampling, 64 streams": lambda n: draw(64, n),
-            "sampling, the tutorial's NumPy": peers.sample_numpy(peers.problem(model.rnn.hidden_size, model.rnn.vocab_size, 25, 1)),
-            "scoring 10,000 words": lambda n: [model.score_many(names) for _ in range(n)],
-        }
-    )
+    programs = {
+        "sampling, one stream": functools.partial(draw, 1),
+        "sampling, 64 streams": lambda n: draw(64, n),
+        "sampling, the tutorial's NumPy": peers.sample_numpy(peers.problem(model.rnn.hidden_size, model.rnn.vocab_size, 25, 1)),
+        "scoring 10,000 words": lambda n: [model.score_many(names) for _ in range(n)],
+    }
+    times = measure({name: functools.partial(timed, run) for name, run in programs.items()})
     characters = {"sampling, 64 streams": 64, "scoring 10,000 words": letters}
     base = 1 / times["sampling, the tutorial's NumPy"]
     lines = ["### Sampling and scoring, H=100", "", "| what | characters/s | of the tutorial's NumPy |", "|---|---|---|"]
@@ -127,7 +183,7 @@ def growth_table():
     for name, values in grown.items():
         for value in values:
             p = peers.problem(**base | {name: value}, windows=8)
-            seconds = measure({"": peers.train_charrnn(p, LEVELS[0])})[""]
+            seconds = measure({"": functools.partial(timed, peers.train_charrnn(p, LEVELS[0]))})[""]
             lines.append(f"| {name}={value} | {show(seconds)} | {p.flops / seconds / 1e9:.1f} |")
             if name == "H":
                 curve[value] = (seconds, p.flops)
@@ -196,10 +252,8 @@ def picture(ratios, curve, path):
 
 def main(path):
     text = charrnn.reader.read_text(path)
-    ids = charrnn.Vocabulary.from_text(text).encode(text)
-    V = int(ids.max()) + 1
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})  # before JAX and PyTorch are imported: their thread pools take what they see then
+    os.sched_setaffinity(0, {max(cores)})
     peaks = {level: peak(level) for level in LEVELS}
     lines = [
         f"{processor()}, {len(cores)} cores, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
@@ -208,22 +262,15 @@ def main(path):
         "",
     ]
     ratios = {}
-    workloads = {
-        "the tutorial's": (peers.problem(100, V, 25, 1, windows=2000, text=ids), True),
-        "H=128 T=50 B=32": (peers.problem(128, V, 50, 32, text=ids), False),
-        "H=512 T=64 B=32": (peers.problem(512, V, 64, 32, windows=10, text=ids), False),
-        "H=1024 T=64 B=32": (peers.problem(1024, V, 64, 32, windows=4, text=ids), False),
-        "H=256 V=5000": (peers.problem(256, 5000, 25, 4, windows=10), False),
-    }
-    for name, (p, numpy_too) in workloads.items():
-        title = f"Training: {name} (H={p.H} V={p.V} T={p.T} B={p.B})"
-        table, ratios[name] = training_table(title, p, peaks, numpy_too=numpy_too)
+    for name in WORKLOADS:
+        table, ratios[name] = training_table(path, name, peaks, max(cores))
         lines += [*table, ""]
         print("\n".join(table), flush=True)
     table, curve = growth_table()
     lines += [*text_table(text), "", *table, "", *memory_table(text), ""]
     os.sched_setaffinity(0, cores)
-    lines += [*threads_table(workloads["H=512 T=64 B=32"][0]), ""]
+    for name in ("H=128 T=50 B=32", "H=512 T=64 B=32"):
+        lines += [*threads_table(path, name, cores), ""]
     (HERE / "results.md").write_text("\n".join(lines), encoding="utf-8")
     picture(ratios, curve, HERE / "results.png")
     print("\n".join(lines))
@@ -238,4 +285,4 @@ def processor():
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(*sys.argv[2:]) if sys.argv[1] == "--serve" else main(*sys.argv[1:])

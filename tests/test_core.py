@@ -279,7 +279,9 @@ def test_the_root_of_adagrad_is_accurate_over_all_exponents(kernels, dtype, ulps
         gradient.block[...] = -np.exp2(exponent // 2 - 30)
         kernels.update(training_workspace(rnn), gradient, 1.0)
         exact = np.exp2(exponent // 2 - 30) / np.sqrt(x.astype(np.longdouble))
-        np.testing.assert_array_less(np.abs(rnn.network.weights.block - exact), ulps * np.spacing(exact.astype(dtype)), err_msg=f"{exponent}")
+        np.testing.assert_array_less(
+            np.abs(rnn.network.weights.block - exact), ulps * np.spacing(exact.astype(dtype)), err_msg=f"{exponent}"
+        )
 
 
 def test_an_infinite_memory_moves_no_weight(kernels):

@@ -476,7 +476,8 @@ def test_a_training_of_version_0_1_0_goes_on():
     model = charrnn.train_text(TO_BE, epochs=5, resume=OLD / "checkpoint-0.1.0.safetensors", **options)
     assert model.history.steps == 85
     assert model.score("to be") == pytest.approx(3.439377011307116, rel=1e-6)
-    assert model.network.weights.block.tobytes() == charrnn.train_text(TO_BE, epochs=5, **options).network.weights.block.tobytes()
+    # Since then the root of Adagrad is rounded otherwise.
+    np.testing.assert_allclose(model.network.weights.block, charrnn.train_text(TO_BE, epochs=5, **options).network.weights.block, atol=1e-5)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

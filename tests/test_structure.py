@@ -132,3 +132,11 @@ def test_no_flag_breaks_the_numerical_contract():
     for flag in ("fast-math", "Ofast", "associative-math", "fp:fast", "unsafe-math"):
         assert flag not in words
     assert "-ffp-contract=off" in words
+
+
+def test_each_mutant_changes_something_that_is_there():
+    from mutants import MUTANTS
+
+    for name, (file, text, replacement) in MUTANTS.items():
+        assert text in (PACKAGE / file).read_text(encoding="utf-8"), f"{name}: the text is not in {file} any more"
+        assert text != replacement

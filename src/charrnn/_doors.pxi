@@ -311,34 +311,39 @@ def fma_chains(Py_ssize_t n):
     return 2 * n * CHAINS if total > 0 else 0
 
 
+PARTS = "states", "logits", "softmax", "streams", "gradient", "update", "layout"
+
+
 def repeat(AnyWorkspace work, part, Py_ssize_t n):
-    """Do one part of a training step n times, for benchmarks; the weights stay, if the gradient is 0 as in a new workspace."""
+    """Do one of the PARTS of a training step n times, on what is in the workspace: for benchmarks."""
     _check_whole(work, True)
-    cdef int number = ("states", "logits", "softmax", "streams", "gradient", "update", "layout").index(part)
-    cdef Plan* plan = &work.plan
-    cdef LayerPlan* top = &plan.layers[plan.n_layers - 1]
+    cdef int number = PARTS.index(part)
     cdef Py_ssize_t _i, t, b
-    cdef int column = top.column
+    cdef int stopped = 0
+    cdef Watch watch = _new_watch(work, &stopped)
     _make_packs(work, 1)
     with nogil:
         for _i in range(n):
+            if _stopped(&watch, UNWATCHED // 100):
+                break
             if number == 0:
-                _states(work, 0, work.B, 0, work.T, NULL)
+                _states(work, 0, work.B, 0, work.T, &watch)
             elif number == 1:
-                _logits(work, 0, work.B, 1, 0, work.T, NULL)
+                _logits(work, 0, work.B, 1, 0, work.T, &watch)
             elif number == 2:
                 for t in range(work.T):
                     for b in range(work.B):
-                        work.nll[t, b] = _softmax(plan.V, &work.p[t, b, 0], work.targets[t, b])
+                        work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
             elif number == 3:
-                _forward(work, 0, work.B, work.T, NULL)
-                _backward(work, 0, work.B, work.T, NULL)
+                _forward(work, 0, work.B, work.T, &watch)
+                _backward(work, 0, work.B, work.T, &watch)
             elif number == 4:
-                _gradient(work, work.T, 0, 1, NULL)
+                _gradient(work, work.T, 0, 1, &watch)
             elif number == 5:
                 _learn(work, 0, 1, 0.1, 5)
             else:
-                _lay_out(work, 0, 1, NULL)
+                _lay_out(work, 0, 1, &watch)
+    _raise_interruption(work)
 
 
 def cpu_level():
