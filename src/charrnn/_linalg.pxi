@@ -44,7 +44,7 @@ cdef enum:
     BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache; 24 KiB was 8 % slower at H = 512
     SPAN_NUMBERS = 131072    # of states: half a MiB of float32
     PACK_ROWS = 512          # rows and depth of a block of states in a gradient: half of a second-level cache of 1 MiB
-    PACK_DEPTH = 256
+    PACK_DEPTH = 192
     PACK_FROM = 64           # depth of a product from which packing is worth while
     PACK_NUMBERS = PACK_DEPTH * 48
 
