@@ -77,10 +77,11 @@ cdef inline real inverse_root(real x) noexcept nogil:
 
 
 cdef inline real quotient(real a, real b) noexcept nogil:
-    """a / b for a positive b, rounded to one of the two nearest numbers, where a, b, 1 / b and the result are far from overflow and underflow.
+    """a / b for a positive b, rounded to one of the two nearest numbers, where no overflow or underflow is near.
 
     Faster than a division by a vector of 512 bits. The sign of the exponent of b is changed as in `inverse_root`, which is 5.1 % off at
-    most; with e = 1 - b y, 1 / b = y / (1 - e), and each round takes that series as far as e^2. Last, what is missing is added (Markstein, 1990).
+    most; with e = 1 - b y, 1 / b = y / (1 - e), and each round takes that series as far as e^2. Last, what is missing is added
+    (Markstein, 1990).
     """
     cdef FloatBits f
     cdef DoubleBits d

@@ -115,7 +115,7 @@ cdef inline void _strip(
 ) noexcept nogil:
     """The tiles of one strip: of so many rows, of half as many, then single rows.
 
-    Where B is walked more than once, and lies apart, it is walked in blocks of rows that stay in the cache, the sums waiting in C meanwhile.
+    Where B is walked more than once, and not in panels, it is walked in blocks of rows that stay in the cache, the sums waiting in C.
     """
     cdef Py_ssize_t block = K if M <= rows or ldb == width else BLOCK_NUMBERS // width
     cdef Py_ssize_t half = rows // 2 if rows > 3 else 1
@@ -157,9 +157,9 @@ cdef void _product(
 ) noexcept nogil:
     """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
 
-    C may be init, but must not overlap what else is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
-    few rows that is made again and again with the same B is faster if every other one is made backwards: what of B was read last is then
-    read first, and still in the first-level cache.
+    C may be init, but must not overlap what else is read. How it is cut into strips and tiles, and in which order they come, does not
+    change a bit. A product of few rows that is made again and again with the same B is faster if every other one is made backwards: what of
+    B was read last is then read first, and still in the first-level cache.
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, j
     if N < 32 or (M < 4 and ldb):
@@ -188,7 +188,7 @@ cdef void _last_strip(
     const real* init, Py_ssize_t ldi,
     real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
-    """A strip that overlaps the one before: only so many of its columns, the last, are new; init may be C, and so the others hold no init."""
+    """A strip that overlaps the one before: only the last columns are new; where init is C, the others have no init any more."""
     cdef real some[64 * TILE_WIDTH]
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), i, k, count
     for i in range(0, M, 64):

@@ -85,8 +85,8 @@ cdef class Workspace:
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef Memory states                 # of hs
 
-# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t; on the
-# way there it is z, the sum before tanh. dz: the gradient by those sums; on the way there dh, the one by the states. p: logits, probabilities, then the gradient by the
+# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t; on the way there it is z, the sum before
+# tanh. dz: the gradient by those sums; on the way there dh, the one by the states. p: logits, probabilities, then the gradient by the
 # logits. panels: a copy of what is multiplied, laid out for products of many rows, or nothing. packs: what threads pack of a window, or
 # nothing. before: (2, size) in one row, weights and memory before a step that may overflow. The kernels' own arrays are never given out.
 cdef class Workspace32(Workspace):

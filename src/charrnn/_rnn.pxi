@@ -5,7 +5,7 @@
 cdef void _rnn_forward(
     const Matrix* Whh, Py_ssize_t k, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1,
     const real[::1] weights, const real[::1] panels,
-    real[:, :, ::1] hs,                  # (T + 1, B, width), the layer's from column k on: hs[t] is the state before, hs[t + 1] z_t at first
+    real[:, :, ::1] hs,                  # (T + 1, B, width), the layer's from column k on: the state before is in hs[t], z_t in hs[t + 1]
     Watch* watch,
 ) noexcept nogil:
     cdef Py_ssize_t width = hs.shape[2], H = Whh.rows, ld = 0 if _in_panels(panels) else Whh.ld, t, b

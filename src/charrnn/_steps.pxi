@@ -14,7 +14,8 @@ cdef void _cell_backward(
 ) noexcept nogil:
     if layer.cell == RNN:
         _rnn_backward(
-            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, _in_panels(work.panels), work.hs, work.dz, watch,
+            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, _in_panels(work.panels), work.hs, work.dz,
+            watch,
         )
 
 
@@ -53,7 +54,9 @@ cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0
         _cell_forward(work, layer, b0, b1, t0, t1, watch)
 
 
-cdef void _logits(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t t0, Py_ssize_t t1, Watch* watch) noexcept nogil:
+cdef void _logits(
+    AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t t0, Py_ssize_t t1, Watch* watch,
+) noexcept nogil:
     """p[t0:t1] = the logits of what follows the states from number first on."""
     cdef Plan* plan = &work.plan
     _dense_forward(
@@ -160,7 +163,8 @@ cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts, Watch*
                 &matrices[layer.Wxh], NULL, part, parts, T, work.hs, 1, below, work.dz, k, work.zeros, work.gradient, work.packs, watch,
             )
         _dense_gradient(
-            &matrices[layer.Whh], &matrices[layer.bh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient, work.packs, watch,
+            &matrices[layer.Whh], &matrices[layer.bh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient, work.packs,
+            watch,
         )
     _dense_gradient(
         &matrices[plan.Why], &matrices[plan.by], part, parts, T, work.hs, 1, k, work.p, 0, work.zeros, work.gradient, work.packs, watch,
