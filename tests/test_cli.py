@@ -82,15 +82,15 @@ def test_score_per_character_and_json(model_file):
     assert ran.stdout == " ".join(f"{number:.4f}" for number in [model.score("dog"), *bits]) + "\n"
     ran = run("score", model_file, "--json", "--per-char", "--skip-unknown", stdin="dog☃\n☃\n")
     first, second = map(json.loads, ran.stdout.splitlines())
-    assert first == {"text": "dog☃", "bits_per_character": model.score("dog"), "per_character": bits.tolist()}
-    assert second == {"text": "☃", "bits_per_character": None, "per_character": []}
+    assert first == {"text": "dog☃", "bits_per_character": model.score("dog"), "unknown": 1, "per_character": bits.tolist()}
+    assert second == {"text": "☃", "bits_per_character": None, "unknown": 1, "per_character": []}
 
 
 def test_score_prints_what_comes_before_a_mistake(model_file):
     ran = run("score", model_file, stdin="dog\nfox\nX\nthe\n", check=False)
     assert len(ran.stdout.splitlines()) == 2
     assert ran.returncode == 2
-    assert "line 3: text[0] = 'X' is not among" in ran.stderr
+    assert "line 3: text[0] = 'X' (U+0058) is not among" in ran.stderr
     ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
     assert b"line 2: not UTF-8 at byte 0" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1
@@ -151,7 +151,7 @@ def test_records_remembered_and_extended(tmp_path):
     options = ["-q", "--records", "--steps", 300]
     run("train", "-", "-o", tmp_path / "n", "--hidden-size", 9, "--remember", *options, stdin="anna\nbob\n" * 20)
     ran = run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", *options, stdin="zoé\n", check=False)
-    assert "does not know: 'zé'" in ran.stderr
+    assert "does not know: 'z' (U+007A), 'é' (U+00E9); --extend adds them" in ran.stderr
     run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", "--extend", *options, stdin="zoé\n" * 20)
     assert charrnn.load(tmp_path / "m").vocabulary.chars == "abnozé"
     names = run("generate", tmp_path / "n", "--count", 5, "--novel", "--unique", "-n", 9).stdout.splitlines()
@@ -191,15 +191,15 @@ def test_help(command):
     [
         (["train", "{folder}/no.txt"], "no.txt: No such file or directory"),
         (["train", "{folder}"], "Is a directory"),
-        (["train", "{folder}/fox.txt", "--hidden-size", "0"], "hidden_size must be from 1"),
-        (["train", "{folder}/fox.txt", "--learning-rate", "nan"], "learning_rate must be"),
+        (["train", "{folder}/fox.txt", "--hidden-size", "0"], "--hidden-size must be from 1"),
+        (["train", "{folder}/fox.txt", "--learning-rate", "nan"], "--learning-rate must be"),
         (["train", "{folder}/fox.txt", "--steps", "1", "-o", "{folder}/no/model"], "no/model: No such file"),
         (["train", "{folder}/fox.txt", "--epochs", "x"], "argument --epochs: invalid int value"),
         (["generate", "{folder}/fox.txt"], "not a safetensors file"),
-        (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' is not among"),
-        (["generate", "{folder}/fox.safetensors", "-n", "-1"], "length must be"),
-        (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "temperature must be"),
-        (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "top_p must be"),
+        (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' (U+0054) is not among the"),
+        (["generate", "{folder}/fox.safetensors", "-n", "-1"], "--length must be"),
+        (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "--temperature must be"),
+        (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "--top-p must be"),
         (["score", "{folder}/fox.safetensors"], "line 2: text[0] = 'X'"),
         (["train", "{folder}/fox.txt", "--extend"], "--extend needs --start"),
         (["train", "{folder}/fox.txt", "-o", ""], "the name of the file to write is empty"),
@@ -207,14 +207,20 @@ def test_help(command):
         (["train", "{folder}/fox.txt", "-o", "m", "--checkpoint", "./m"], "-o m is also --checkpoint"),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--bytes"], "fox.safetensors is a model of characters"),
         (["train", "{folder}/fox.txt", "--remember"], "--remember needs --records"),
-        (["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
-        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "hidden_size is fixed"),
+        (
+            ["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"],
+            "--patience 3 needs a held-out part, and --validation 0.0 of",
+        ),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "--hidden-size is fixed"),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "model of text: train_text goes on"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--top-k", "2"], "--top-k has no part in a search"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--count", "2"], "--count has no part in a search"),
-        (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "n_best must be"),
-        (["generate", "{folder}/fox.safetensors", "--novel"], "novel=True needs a model that remembers"),
-        (["generate", "{folder}/fox.safetensors", "--min-length", "900"], "min_length must be at most length=400"),
+        (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "--n-best must be"),
+        (
+            ["generate", "{folder}/fox.safetensors", "--novel"],
+            "--novel needs a model that remembers its records: charrnn train --records --remember",
+        ),
+        (["generate", "{folder}/fox.safetensors", "--min-length", "900"], "--min-length must be at most --length 400"),
         ([], "required: COMMAND"),
         (["paint"], "invalid choice"),
     ],

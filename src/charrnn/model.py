@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .files import StrPath
 from .history import History
-from .network import Learner, Network
+from .network import Learner, Network, Real
 from .novelty import RecordIndex
 from .persistence import Saved
 from .reader import read_bytes, read_text
@@ -20,7 +20,7 @@ from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
-from .vocabulary import AnyText, Vocabulary
+from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _LONGEST = 2**31 - 1  # characters of a text
 
@@ -184,6 +184,21 @@ class CharRNN:
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
+        return list(self._each(count, length, unique=unique, novel=novel, whole=whole, prime=prime, seed=seed, **controls))
+
+    def _each(
+        self,
+        count: int,
+        length: int,
+        *,
+        unique: bool,
+        novel: bool,
+        whole: bool,
+        prime: str | bytes,
+        seed: int | None,
+        **controls: Unpack[Controls],
+    ) -> Iterator[AnyText]:
+        """Yield the texts of `generate_many` as they are written."""
         count = check_integer("count", count, 0)
         now = self._now
         if novel and now.index is None:
@@ -195,16 +210,17 @@ class CharRNN:
             tries = 100 * count + 1000 if checked.temperature else count if not unique and not novel else 1
         known = now.index if novel and now.index is not None else ()
         primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
-        chosen: list[AnyText] = []
+        chosen = 0
         seen: set[AnyText] = set()
         for text, ended in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
             if (whole and not ended) or (unique and text in seen) or primed + text in known:
                 continue
-            seen.add(text)
-            chosen.append(text)
-            if len(chosen) == count:
+            if unique:
+                seen.add(text)
+            yield text
+            chosen += 1
+            if chosen == count:
                 break
-        return chosen
 
     def stream(
         self, length: int | None = None, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]
@@ -233,7 +249,7 @@ class CharRNN:
         allowed: str | bytes | None = None,
         forbidden: str | bytes | None = None,
         min_length: int = 0,
-        on_unknown: str = "error",
+        on_unknown: OnUnknown = "error",
     ) -> list[tuple[AnyText, float]]:
         """Search the most probable texts.
 
@@ -268,10 +284,15 @@ class CharRNN:
         start, checked = _begin(now, length, prime, controls)
         return sampling.beam_search(now.learner.network, now.vocabulary, checked, start, length, width)[:n_best]
 
-    def log_probs(self, text: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
+    def log_probs(self, text: str | bytes, *, context: str | bytes = "", on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
         A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
+
+        Parameters
+        ----------
+        text, context, on_unknown
+            See `score`; text may be empty.
 
         Raises
         ------
@@ -279,41 +300,120 @@ class CharRNN:
             If text has a character that the model does not know.
         """
         now = self._now
-        ids = now.vocabulary.encode(text, on_unknown=on_unknown)
-        pieces = scoring.nll(now.learner.network, now.vocabulary, ids, np.array([0]), np.array([len(ids)]))
-        return -np.concatenate([np.empty(0), *(losses[:, 0] for losses in pieces)])
+        encoded = scoring.Encoded.of(now.vocabulary, [text], "text", on_unknown)
+        state = _after(now, context, on_unknown)
+        return -scoring.symbol_nll(now.learner.network, now.vocabulary, encoded.ids, state, on_unknown)
 
-    def score(self, text: str | bytes, *, on_unknown: str = "error") -> float:
-        """Return the mean surprise of text in bits per character: low for text like the training text.
+    @overload
+    def score(
+        self, text: str | bytes, *, context: str | bytes = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[False] = ...
+    ) -> float: ...
+
+    @overload
+    def score(
+        self, text: str | bytes, *, context: str | bytes = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[True]
+    ) -> tuple[float, int]: ...
+
+    def score(
+        self,
+        text: str | bytes,
+        *,
+        context: str | bytes = "",
+        on_unknown: scoring.OnUnknown = "error",
+        return_unknown: bool = False,
+    ) -> float | tuple[float, int]:
+        r"""Return the mean surprise of text in bits per character: low for text like the training text.
 
         Parameters
         ----------
         text : str
             Not empty, unless the model is one of records: their score includes the end.
-        on_unknown : {"error", "skip"}
-            Whether a character that the model does not know is an error or left out; a text of which nothing is left scores NaN.
+        context : str
+            What comes before text: it is read first and not scored. Without it text is the beginning of a file, or of a record; to
+            score a line of a text, give the line before, or the line feed that ends it.
+        on_unknown : {"error", "skip", "surprise"}
+            What to do about a character that the model does not know: raise an error, leave it out, or count it as if it were the
+            least likely character there. In no case is it read. A text of which nothing is left scores NaN.
+        return_unknown : bool
+            Whether to return also how many characters of text the model does not know.
+
+        Returns
+        -------
+        float, or (float, int) with return_unknown
 
         Raises
         ------
         ValueError
-            If text is empty or has a character that the model does not know.
-        """
-        now = self._now
-        return float(scoring.bits_per_symbol(now.learner.network, now.vocabulary, [text], "text", on_unknown)[0])
+            If text is empty or has a character that the model does not know (the message says which, and where).
 
-    def score_many(self, texts: Iterable[str | bytes], *, on_unknown: str = "error") -> NDArray[np.float64]:
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> model.score("to be", context="\n") < model.score("to be")
+        True
+        >>> bits, unknown = model.score("to bé", on_unknown="surprise", return_unknown=True)
+        >>> unknown, bits > model.score("to be")
+        (1, True)
+        """
+        bits, unknown = self._score([text], "text", context, on_unknown)
+        return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
+
+    @overload
+    def score_many(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        context: str | bytes = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[False] = ...,
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def score_many(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        context: str | bytes = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[True],
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+
+    def score_many(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        context: str | bytes = "",
+        on_unknown: scoring.OnUnknown = "error",
+        return_unknown: bool = False,
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
         ----------
         texts : iterable of str
-        on_unknown : {"error", "skip"}
-            See `score`.
-        """
-        now, texts = self._now, check_sequence("texts", texts)
-        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, texts, "texts[{}]", on_unknown)
+        context, on_unknown, return_unknown
+            See `score`; the context is the same for all.
 
-    def next_probs(self, prefix: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
+        Returns
+        -------
+        ndarray, or (ndarray, ndarray of int64) with return_unknown
+        """
+        bits, unknown = self._score(check_sequence("texts", texts, "score"), "texts[{}]", context, on_unknown)
+        return (bits, unknown) if return_unknown else bits
+
+    def _score(
+        self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the bits of each text and its unknown characters."""
+        now = self._now
+        encoded = scoring.Encoded.of(now.vocabulary, texts, name, on_unknown)
+        if not (now.vocabulary.records or all(texts)):
+            raise ValueError(f"{name.format(texts.index(now.vocabulary.empty))} must have at least one character")
+        state = _after(now, context, on_unknown)
+        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, encoded, state, on_unknown), encoded.unknown
+
+    def next_probs(self, prefix: str | bytes, *, on_unknown: OnUnknown = "error") -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         now = self._now
         work = now.learner.network.workspace(1, 1)
@@ -441,6 +541,11 @@ def _begin(now: Saved, length: int, prime: str | bytes, controls: Controls) -> t
     return _prime(now, prime, "prime", on_unknown), checked
 
 
-def _prime(now: Saved, text: AnyText, name: str, on_unknown: str) -> sampling.Prime:
+def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if text == "" else text, name, on_unknown)
+
+
+def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:
+    """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
+    return _prime(now, context, "context", "skip" if on_unknown == "surprise" else on_unknown).state

@@ -153,6 +153,12 @@ class Network(OwnedNetwork):
         with held(work, self):
             return _dispatch.core.following(work, targets)[1]
 
+    def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
+        """Return the logits of what follows each of ids (at most work.T, B), read from the state of work, which stays: (rows, B, V)."""
+        with held(work, self):
+            logits: Real = _dispatch.core.window(work, ids)[1]
+            return logits
+
     def grow_from(self, other: "Network", places: list[int]) -> None:
         """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
         here, there = self.weights.views(), other.weights.views()

@@ -12,6 +12,7 @@ from .errors import check_integer, check_text
 from .history import History, Progress
 from .network import Learner, Real
 from .reader import DataReader, TextStream
+from .vocabulary import described
 
 
 def _letter(owner: str, name: str, doc: str) -> Any:
@@ -231,7 +232,7 @@ class RNN(Learner):
         n = check_integer("n", n, 0)
         for place, char in enumerate(check_text("start", start)):
             if char not in data_reader.char_to_ix:
-                raise ValueError(f"start[{place}] = {char!r} is not among the {data_reader.vocab_size} characters of the text")
+                raise ValueError(f"start[{place}] = {described(char)} is not among the {data_reader.vocab_size} characters of the text")
         if not start:
             raise ValueError("start must have at least one character")
         work = self.network.workspace(1, 1)

@@ -10,10 +10,12 @@ from ._network import LOOK_BACK, Workspace
 from .errors import check_integer, check_number, check_sequence
 from .network import Network, Real
 from .seeding import make_random, random_seed
-from .vocabulary import AnyText, Vocabulary, check_on_unknown
+from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _STREAMS = 64  # texts that are written together; more is no faster
 _PIECE = 64  # characters drawn between two looks for stop texts
+# Floating-point operations, and characters, of what a stream draws ahead: half a millisecond, beside which calling C costs little.
+_BURST, _LARGEST_BURST = 10_000_000, 1024
 
 
 class Controls(TypedDict, total=False):
@@ -28,7 +30,7 @@ class Controls(TypedDict, total=False):
     forbidden: str | bytes | None
     min_length: int
     stop: str | bytes | Sequence[str | bytes] | None
-    on_unknown: str
+    on_unknown: OnUnknown
 
 
 class Sampling(NamedTuple):
@@ -104,8 +106,9 @@ def _check_allowed(vocabulary: Vocabulary, allowed: str | bytes | None, forbidde
 class Prime:
     """The ids that all texts begin with, and the state (width,) that they lead to from zero."""
 
-    def __init__(self, network: Network, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
-        check_on_unknown(on_unknown)
+    def __init__(
+        self, network: Network, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: OnUnknown = "error"
+    ) -> None:
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         self.ids: NDArray[np.int32] = ids[:, None]
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
@@ -184,8 +187,9 @@ def texts(
 
 def stream(writer: Writer, length: float) -> Iterator[AnyText]:
     """Yield the characters of the text of a writer of one stream one by one, as soon as they are known to be part of it."""
+    at_once = max(1, min(_LARGEST_BURST, _BURST // writer.network.description.operations))
     while not writer.done[0] and writer.written < length:
-        writer.write(1)
+        writer.write(int(min(at_once, length - writer.written)))
         ready = writer.take(0 if any(writer.done) or writer.written == length else writer.sampling.held)
         for place in range(len(ready)):
             yield ready[place : place + 1]

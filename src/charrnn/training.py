@@ -20,7 +20,7 @@ from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .reader import RecordStream, TextStream, check_length
 from .seeding import permutation, random_seed
-from .vocabulary import AnyText, Vocabulary
+from .vocabulary import AnyText, Vocabulary, described
 
 _log = logging.getLogger("charrnn")
 
@@ -75,8 +75,7 @@ def _grown_vocabulary(vocabulary: Vocabulary, text: AnyText, extend: bool) -> Vo
     """Return a vocabulary that knows text, the characters of the given one in front; or raise if that needs more than extend allows."""
     missing = vocabulary.missing(text)
     if missing and not extend:
-        shown = f"{missing[:40]!r}" + (f" and {len(missing) - 40} more" if len(missing) > 40 else "")
-        raise ValueError(f"the text has characters that the model does not know: {shown}; extend=True adds them")
+        raise ValueError(f"the text has characters that the model does not know: {described(missing)}; extend=True adds them")
     return vocabulary.extended(text) if missing else vocabulary
 
 
