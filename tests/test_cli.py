@@ -2,6 +2,8 @@ import json
 import math
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,7 +214,7 @@ def test_help(command):
             "--patience 3 needs a held-out part, and --validation 0.0 of",
         ),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "--hidden-size is fixed"),
-        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "model of text: train_text goes on"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "of text: train without --records goes on"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--top-k", "2"], "--top-k has no part in a search"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--count", "2"], "--count has no part in a search"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "--n-best must be"),
@@ -292,3 +294,115 @@ def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
     model = charrnn.load(tmp_path / "m")
     assert model.history.stop_reason == "interrupted"
     assert charrnn.load(tmp_path / "c").history.steps == model.history.steps
+
+
+def test_generate_writes_as_it_draws(model_file):
+    """The first characters of five million, which take seconds, are there as soon as the program is; beside whatever else runs here."""
+
+    def first(*command):
+        began = time.perf_counter()
+        with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout.read(1)
+            took = time.perf_counter() - began
+            process.kill()
+        return took
+
+    load = f"import charrnn, sys; charrnn.load({str(model_file)!r}); print(1, flush=True)"
+    least = min(first("-c", load) for _ in range(3))
+    assert min(first("-m", "charrnn", "generate", model_file, "-n", 5_000_000) for _ in range(3)) < least + 0.2
+    began = time.perf_counter()
+    many = run("generate", model_file, "-n", 300_000, "--seed", 1).stdout
+    assert time.perf_counter() - began > 2 * least
+    assert many == charrnn.load(model_file).generate(300_000, seed=1) + "\n"
+
+
+def test_texts_come_one_by_one(model_file):
+    command = [sys.executable, "-m", "charrnn", "generate", str(model_file), "-n", "20", "--count", "10000000", "--seed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        lines = [process.stdout.readline().decode() for _ in range(3)]
+        process.kill()
+    assert "".join(lines) == "".join(text + "\n" for text in charrnn.load(model_file).generate_many(3, 20, seed=1))[: len("".join(lines))]
+
+
+def test_score_reads_a_file(model_file, tmp_path):
+    (tmp_path / "lines.txt").write_text("dog\nfox\n", encoding="utf-8")
+    model = charrnn.load(model_file)
+    assert run("score", model_file, tmp_path / "lines.txt").stdout == f"{model.score('dog'):.4f}\n{model.score('fox'):.4f}\n"
+    assert run("score", model_file, "-", stdin="dog\n").stdout == f"{model.score('dog'):.4f}\n"
+    ran = run("score", model_file, tmp_path / "no.txt", check=False)
+    assert (ran.returncode, ran.stderr) == (2, f"charrnn: error: {tmp_path / 'no.txt'}: No such file or directory\n")
+
+
+def test_score_after_a_context_and_of_unknown_characters(model_file):
+    model = charrnn.load(model_file)
+    ran = run("score", model_file, "--context", r"\n", "--json", "--on-unknown", "surprise", stdin="the dog\nthe ☃\n\n")
+    first, second, third = map(json.loads, ran.stdout.splitlines())
+    assert first == {"text": "the dog", "bits_per_character": model.score("the dog", context="\n"), "unknown": 0}
+    assert second["bits_per_character"] == model.score("the ☃", context="\n", on_unknown="surprise")
+    assert second["unknown"] == 1
+    assert third == {"text": "", "bits_per_character": None, "unknown": 0}
+    assert ran.stderr == "charrnn: 1 unknown characters in 1 of 3 lines cost as the least likely\n"
+    ran = run("score", model_file, "--skip-unknown", stdin="☃☃dog\n☃\n")
+    assert ran.stdout == f"{model.score('dog'):.4f}\nnan\n"
+    assert ran.stderr == "charrnn: 3 unknown characters in 2 of 2 lines were left out\n"
+
+
+def test_escapes_in_texts(model_file, tmp_path):
+    model = charrnn.load(model_file)
+    for options, expected in {
+        ("--stop", r"\n"): {"stop": "\n"},
+        ("--stop", r"\u0064"): {"stop": "d"},
+        ("--allowed", r"\x61\n"): {"allowed": "a\n"},
+        ("--prime", r"dog\n"): {"prime": "dog\n"},
+        ("--forbidden", r"\\ \q"): {"forbidden": "\\q "},
+    }.items():
+        ran = run("generate", model_file, "-n", 200, "--seed", 3, *options)
+        assert ran.stdout == expected.get("prime", "") + model.generate(200, seed=3, **expected) + "\n"
+    for given, meant in {r"a\tb\r\\n": "a\tb\r\\n", r"\xc3\xa9\u00e9": "éé", r"\s\x4\u12": r"\s\x4\u12", r"\xff": "\udcff"}.items():
+        assert cli._text_argument(given) == meant
+    run("train", "-", "--bytes", "-o", tmp_path / "b", "-q", "--steps", 9, stdin=bytes(range(256)) * 2, text=False, encoding=None)
+    ran = run("generate", tmp_path / "b", "-n", 0, "--prime", r"\xff\x00", stdin=b"", text=False, encoding=None)
+    assert ran.stdout == b"\xff\0\n"
+    for command in ("generate", "score"):
+        assert r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte" in run(command, "--help", env=os.environ | {"COLUMNS": "200"}).stdout
+
+
+def test_the_default_text_is_announced():
+    assert re.search(
+        "no file is given: training on the documentation of Python, [0-9]{3},[0-9]{3} characters", run("train", "--steps", 9).stderr
+    )
+    assert run("train", "--steps", 9, "-q").stderr == ""
+
+
+def test_progress_where_there_is_no_terminal(tmp_path):
+    """The lines come after five seconds: the test makes them come sooner."""
+    program = "import sys; from charrnn import cli, display; display._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "train", "--seconds", "0.7"]
+    for more, shown in {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}.items():
+        ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        assert bool(re.search("^charrnn: [0-9]+ %, 00:00 gone, 00:0[01] left, epoch", ran.stderr, re.MULTILINE)) is shown
+    ran = run("train", "-q", "--steps", 4, "--sample-every", 2)
+    assert "--- after 2 steps" in ran.stdout
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="iconv")
+@pytest.mark.parametrize(("encoding", "text"), [("cp1252", "naïve café – “quoted”\n"), ("utf-16", "naïve\n"), ("latin-1", "\x81 naïve\n")])
+def test_a_text_of_another_encoding_is_converted_as_the_error_says(encoding, text, tmp_path):
+    path = tmp_path / "it's old.txt"
+    path.write_bytes((text * 20).encode(encoding))
+    ran = run("train", path, "--steps", 2, check=False)
+    assert ran.returncode == 2
+    advice = re.search("convert it: (iconv .*); --bytes takes any bytes as they are", ran.stderr)[1]
+    subprocess.run(advice, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "utf8.txt").read_text(encoding="utf-8") == text * 20
+    run("train", path, "--bytes", "--steps", 2, "-q", text=False, encoding=None, stdin=b"")
+    ran = run("train", "-", "--steps", 2, check=False, stdin=path.read_bytes(), text=False, encoding=None)
+    assert b"standard input is not UTF-8 at byte" in ran.stderr
+    assert b" -t UTF-8; --bytes" in ran.stderr
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + bytes(range(256)), bytes(range(256)), b"\xff\xfb\x90\x44\0\0\1\2\3"])
+def test_a_binary_file_is_told_from_text(data, tmp_path):
+    (tmp_path / "file").write_bytes(data * 3)
+    ran = run("train", tmp_path / "file", check=False)
+    assert "it looks like a binary file: --bytes takes any bytes as they are" in ran.stderr

@@ -248,13 +248,6 @@ def test_powers_are_products():
     assert loop._power(1.0, 2**62) == 1
 
 
-def test_bar_on_request_only(capfd):
-    fit(network(), steps=10, progress=True)
-    assert "nats/char" in capfd.readouterr().err
-    fit(network(), steps=10, progress=None)
-    assert capfd.readouterr() == ("", "")
-
-
 def overfitting():
     """A network, a stream, and a held-out stream whose loss rises again soon."""
     ids = np.random.default_rng(0).integers(0, 11, 120).astype(np.uint8)

@@ -156,7 +156,8 @@ def test_stream_yields_what_generate_writes(model):
         ({"temperature": math.nan}, ValueError, "temperature must be"),
         ({"temperature": 10**400}, ValueError, "temperature must be"),
         ({"stop": 5}, TypeError, "stop must be a sequence of texts, not int"),
-        ({"temprature": 1}, TypeError, "there is no option 'temprature'; the options are length, prime, seed, temperature"),
+        ({"temprature": 1}, TypeError, r"there is no option 'temprature'; did you mean temperature\?"),
+        ({"colour": 1}, TypeError, "there is no option 'colour'; the options are length, prime, seed, unique, .*temperature"),
     ],
 )
 def test_wrong_control_is_named(model, controls, error, message):

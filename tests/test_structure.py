@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Each module may import those to its left.
 ORDER = [
     "errors",
+    "options",
     "seeding",
     "files",
     "_network",
@@ -25,6 +26,7 @@ ORDER = [
     "reader",
     "network",
     "history",
+    "display",
     "loop",
     "rnn",
     "sampling",

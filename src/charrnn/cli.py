@@ -25,9 +25,10 @@ from .errors import CharRNNError, TrainingInterrupted, TrainingWarning
 from .files import check_target
 from .history import History
 from .model import CharRNN
+from .options import defaults
 from .reader import decode_text, read_bytes
 from .scoring import OnUnknown
-from .training import DEFAULTS
+from .training import NewOptions
 from .vocabulary import AnyText
 
 Arguments: TypeAlias = argparse.Namespace
@@ -73,7 +74,7 @@ def _speak_utf8() -> None:
             stream.reconfigure(encoding="utf-8", newline="\n")
 
 
-_ESCAPE = re.compile(rb"\\\\(?:([ntr\\\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
+_ESCAPE = re.compile(rb"\\(?:([ntr\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
 
 def _text_argument(value: str) -> str:
@@ -109,7 +110,8 @@ _PHRASES = {
     r"train_records\(\.\.\., remember=True\)": "charrnn train --records --remember",
     r"on_unknown='(\w+)'": r"--on-unknown \1",
     r"alphabet='bytes'": "--bytes",
-    r"the train_\w+ function": "charrnn train",
+    "train_text goes on": "train without --records goes on",
+    "train_records goes on": "train --records goes on",
     r"(extend|novel|unique|whole|remember)=True": r"--\1",
     r"validation_fraction(?:=(\S+))?": r"--validation \1",
     r"n_threads(?:=(\S+))?": r"--threads \1",
@@ -175,7 +177,7 @@ def _add_train(commands: Any) -> None:
     add("--hidden-size", type=int, metavar="H", help="units in the hidden layer (100)")
     add("--seq-length", type=int, metavar="T", help="characters in a training window (25)")
     add("--batch-size", type=int, metavar="B", help="parallel streams of the text, or records a step (1)")
-    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({DEFAULTS['learning_rate']})")
+    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({defaults(NewOptions)['learning_rate']})")
     add("--clip-value", type=float, metavar="X", help="clip each element of a gradient to X (5)")
     add("--learning-rate-decay", type=float, default=1.0, metavar="F", help="multiply the learning rate by F after each pass")
     add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
@@ -193,6 +195,7 @@ def _add_train(commands: Any) -> None:
     add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE, now and then and at the end")
     add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
     add("--plot", metavar="PICTURE", help="draw the losses to this file (.png, .svg, .pdf); needs matplotlib")
+    add("--sample-every", type=int, metavar="N", help="print what the model writes after every N steps")
     add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show how far it is")
     add("-q", "--quiet", action="store_false", dest="progress", help="the same as --no-progress")
     train.set_defaults(run=_train)
@@ -255,8 +258,8 @@ def _add_score(commands: Any) -> None:
     add = score.add_argument
     add("model", help="a file that charrnn train saved")
     add("file", nargs="?", default="-", help="the lines, - for standard input")
-    context = "what comes before each line, read and not scored: \\\\n for the lines of a text; of one line the first has no other"
-    add("--context", type=_text_argument, default="", metavar="TEXT", help=context)
+    help = r"what comes before each line, read and not scored: \n for lines of a text, which do not stand at the beginning of a file"
+    add("--context", type=_text_argument, default="", metavar="TEXT", help=help)
     add("--per-char", action="store_true", help="the surprise of each character too, for records of the end, in bits")
     add("--json", action="store_true", help="a JSON object a line, with the text and how many of its characters are unknown")
     choices = get_args(OnUnknown)
@@ -287,6 +290,7 @@ def _train(arguments: Arguments) -> None:
         "seed": arguments.seed,
         "checkpoint": arguments.checkpoint,
         "resume": arguments.resume,
+        "sample_every": arguments.sample_every,
         "progress": arguments.progress,
     }
     _check_targets(arguments)

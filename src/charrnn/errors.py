@@ -27,7 +27,7 @@ class DivergedError(CharRNNError, ArithmeticError):
         The model with the last good weights, where a function that makes a model raised the error.
     """
 
-    model: "CharRNN | None" = None
+    model: "CharRNN[Any] | None" = None
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -39,7 +39,7 @@ class TrainingInterrupted(KeyboardInterrupt):
         The model, with the weights that `keep` says.
     """
 
-    model: "CharRNN | None" = None
+    model: "CharRNN[Any] | None" = None
 
 
 class TrainingWarning(UserWarning):

@@ -11,6 +11,8 @@ from .errors import check_integer, check_number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .model import CharRNN
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -33,6 +35,8 @@ class Progress:
     validation_nll : float or None
         Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
         text (what an exception ends has none).
+    model : CharRNN
+        In a callback of a train function the model as it is now, to write a sample, score or save it; elsewhere None.
     """
 
     step: int
@@ -42,6 +46,7 @@ class Progress:
     nll: float
     smooth_loss: float
     validation_nll: float | None = None
+    model: "CharRNN[Any]" = field(default=None, repr=False, compare=False)  # type: ignore[arg-type]  # so that a callback need not ask
 
     @property
     def bpc(self) -> float:
@@ -54,6 +59,7 @@ class Progress:
         return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
 
 
+_NUMBERS = tuple(item.name for item in fields(Progress) if item.name != "model")
 _MOST_REPORTS = 2048  # a history's: then they are merged two by two, so that it and its file stay small
 _REASONS = ("epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted", "diverged")
 
@@ -137,7 +143,8 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [vars(report) for report in self.reports]}
+        reports = [{name: getattr(report, name) for name in _NUMBERS} for report in self.reports]
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": reports}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
@@ -158,7 +165,7 @@ class History:
 
 def _checked(values: dict[str, Any]) -> Progress:
     """Return the report of these values; or raise."""
-    if type(values) is not dict or values.keys() != {item.name for item in fields(Progress)}:
+    if type(values) is not dict or values.keys() != set(_NUMBERS):
         raise ValueError(f"a report is {values!r:.60}")
     report = Progress(**values)
     check_integer("step", report.step, 1, 2**63 - 1)

@@ -52,7 +52,7 @@ _LARGEST_HEADER = 1 << 23  # bytes: all characters of Unicode, and a history
 _LARGEST_SKELETON = 1 << 16  # bytes of a header that are not in a string: some hundred tensors
 _LARGEST_WORD = {"config": 1 << 12, "training": 1 << 14, "history": 1 << 21}  # characters of JSON
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U32": np.dtype("<u4")}
-_CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
+CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 _HASHED = 1 << 23  # bytes at a time, between two looks at Ctrl-C
 _WORDS = {"format", "version", "kind", "alphabet", "vocabulary", "config", "history", "sha256"}
 
@@ -80,7 +80,7 @@ class Saved:
 
 def config(learner: Learner) -> dict[str, Any]:
     """Return the options of a learner that a file keeps."""
-    return {name: getattr(learner, name) for name in _CONFIG}
+    return {name: getattr(learner, name) for name in CONFIG}
 
 
 # -------------------------------------------------------------------------------------------------------------------- writing
@@ -282,7 +282,7 @@ class _Words(NamedTuple):
         _check_names("the metadata", metadata, _WORDS | {"training"}, optional={"training", "sha256"})
         vocabulary = _vocabulary(metadata)
         options = _named("config", metadata, dict)
-        _check_names("config", options, _CONFIG)
+        _check_names("config", options, CONFIG)
         description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
         streams = check_integer("batch_size", options["batch_size"], 1)
         _check_forms(forms, checkpoint, description, streams, vocabulary.records)

@@ -1,7 +1,7 @@
 """How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ._network import LOOK_BACK, Workspace
 from .errors import check_integer, check_number, check_sequence
 from .network import Network, Real
+from .options import defaults
 from .seeding import make_random, random_seed
 from .vocabulary import AnyText, OnUnknown, Vocabulary
 
@@ -21,16 +22,19 @@ _BURST, _LARGEST_BURST = 10_000_000, 1024
 class Controls(TypedDict, total=False):
     """The options of `CharRNN.generate` but length, prime and seed."""
 
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    no_repeat: int | None
-    allowed: str | bytes | None
-    forbidden: str | bytes | None
-    min_length: int
-    stop: str | bytes | Sequence[str | bytes] | None
-    on_unknown: OnUnknown
+    temperature: Annotated[float, 1.0]
+    top_k: Annotated[int | None, None]
+    top_p: Annotated[float | None, None]
+    min_p: Annotated[float | None, None]
+    no_repeat: Annotated[int | None, None]
+    allowed: Annotated[str | bytes | None, None]
+    forbidden: Annotated[str | bytes | None, None]
+    min_length: Annotated[int, 0]
+    stop: Annotated[str | bytes | Sequence[str | bytes] | None, None]
+    on_unknown: Annotated[OnUnknown, "error"]
+
+
+_DEFAULTS = defaults(Controls)
 
 
 class Sampling(NamedTuple):
@@ -47,35 +51,24 @@ class Sampling(NamedTuple):
     stop: tuple[AnyText, ...]
 
     @classmethod
-    def check(
-        cls,
-        vocabulary: Vocabulary,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        no_repeat: int | None = None,
-        allowed: str | bytes | None = None,
-        forbidden: str | bytes | None = None,
-        min_length: int = 0,
-        stop: str | bytes | Sequence[str | bytes] | None = None,
-    ) -> "Sampling":
+    def check(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> "Sampling":
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
+        given: Any = {**_DEFAULTS, **controls}
+        stop, top_k, top_p, min_p, no_repeat = (given[name] for name in ("stop", "top_k", "top_p", "min_p", "no_repeat"))
         stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop, ordered=False))
         for text in stop:
             if not vocabulary.check("stop", text):
                 raise ValueError("stop must not have an empty text")
-        mask = _check_allowed(vocabulary, allowed, forbidden)
+        mask = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
         return cls(
-            temperature=check_number("temperature", temperature, minimum=0),
+            temperature=check_number("temperature", given["temperature"], minimum=0),
             top_k=vocabulary.symbols if top_k is None else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
             top_p=1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
             min_p=0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
             no_repeat=0 if no_repeat is None else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
             allowed=mask,
             endless=np.where(np.arange(vocabulary.symbols) < len(vocabulary), mask, np.int8(0)),
-            min_length=check_integer("min_length", min_length, 0),
+            min_length=check_integer("min_length", given["min_length"], 0),
             stop=stop,
         )
 
