@@ -110,6 +110,7 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     >>> model.score("to be") < model.score("eb ot")
     True
     """
+    check_names(options, NewOptions, ("alphabet",))
     source = training.Text(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
@@ -196,12 +197,12 @@ def train_records(
     >>> model.generate(20, temperature=0, prime="su")
     'sanna'
     """
+    check_names(options, NewOptions, ("alphabet", "remember"))
     return _new(training.Records(strings, alphabet, remember=remember), options)
 
 
 def _new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    check_names(options, NewOptions, ("alphabet", "remember"))
     network, rest = training.split(options)
     learner = RNN(vocab_size=source.vocabulary.symbols, **network)
     model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
