@@ -243,6 +243,7 @@ def test_an_unwritable_output_is_found_before_training(model_file):
 
 
 def test_plot_without_matplotlib_is_found_before_training(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "charrnn.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["train", "--plot", "loss.png"]) == 2
     assert 'pip install "charrnn-cython[plot]"' in capsys.readouterr().err

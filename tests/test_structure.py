@@ -25,6 +25,7 @@ ORDER = [
     "vocabulary",
     "reader",
     "network",
+    "plotting",
     "history",
     "display",
     "loop",

@@ -319,8 +319,7 @@ def _check_targets(arguments: Arguments) -> None:
             if taken not in (None, "-") and os.path.realpath(taken) == os.path.realpath(path):
                 raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
     if arguments.plot is not None:
-        figure: Any = History().plot().figure  # or matplotlib is missing
-        formats = figure.canvas.get_supported_filetypes()
+        formats = History().plot().canvas.get_supported_filetypes()
         if os.path.splitext(arguments.plot)[1][1:].lower() not in formats:
             raise ValueError(f"--plot {arguments.plot} must end in one of .{', .'.join(sorted(formats))}")
 
@@ -370,8 +369,7 @@ def _report(model: CharRNN, arguments: Arguments) -> None:
     if arguments.output is not None:
         model.save(arguments.output)
     if arguments.plot is not None and model.history.reports:
-        figure: Any = model.history.plot().figure
-        figure.savefig(arguments.plot, dpi=150)
+        model.history.plot().savefig(arguments.plot, dpi=150)
     for text in model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7):
         _print(text)
     sys.stdout.buffer.flush()

@@ -223,6 +223,7 @@ class DataReader:
     """
 
     def __init__(self, path: StrPath, seq_length: int) -> None:
+        self.path: StrPath = path
         self.seq_length: int = check_integer("seq_length", seq_length, 1)
         self.data: str = read_text(path)
         self.vocabulary: Vocabulary = Vocabulary.from_text(self.data)
@@ -246,6 +247,10 @@ class DataReader:
 
     def close(self) -> None:
         """Do nothing: the file was closed once read. Kept because the tutorial's reader has it."""
+
+    def __repr__(self) -> str:
+        sizes = f"{self.data_size:,} characters, {self.vocab_size} different ones, seq_length={self.seq_length}"
+        return f"DataReader({os.fspath(self.path)!r}, {sizes})"
 
     def __enter__(self) -> "DataReader":
         return self

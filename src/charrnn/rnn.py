@@ -136,6 +136,10 @@ class RNN(Learner):
         """Of the weights and all that is computed."""
         return self.network.dtype
 
+    def __repr__(self) -> str:
+        names = ("hidden_size", "vocab_size", "seq_length", "batch_size", "learning_rate")
+        return f"RNN({', '.join(f'{name}={getattr(self, name):g}' for name in names)}, dtype={str(self.dtype)!r})"
+
     def forward(self, inputs: ArrayLike, hprev: ArrayLike) -> tuple[dict[int, Real], dict[int, Real], Predictions]:
         """Run one window.
 

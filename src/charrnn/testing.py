@@ -207,7 +207,7 @@ def _bits(model: CharRNN) -> tuple[str, ...]:
     index, vocabulary = model.index, model.vocabulary
     known = b"" if index is None else index.fingerprints.tobytes()
     hashes = [hashlib.sha256(data).hexdigest() for data in (_weights(model), _weights(model, "memory"), known, vocabulary.chars.encode())]
-    return *hashes, repr(model.network), repr(model.history), f"{vocabulary.records} {vocabulary.of_bytes}"
+    return *hashes, repr(model.network), str(model.history.to_dict()), f"{vocabulary.records} {vocabulary.of_bytes}"
 
 
 def _train(model: CharRNN, text: AnyText = None, **options: Any) -> CharRNN:
@@ -609,7 +609,11 @@ def _check_a_saved_model_is_the_same(model: CharRNN) -> None:
     with _saved(model) as path:
         content, loaded = path.read_bytes(), load(path)
         _same((_weights(loaded), loaded.vocabulary), (_weights(model), model.vocabulary), "what was loaded")
-        _same((repr(loaded.history), loaded.index is None), (repr(model.history), model.index is None), "its history and index")
+        _same(
+            (str(loaded.history.to_dict()), loaded.index is None),
+            (str(model.history.to_dict()), model.index is None),
+            "its history and index",
+        )
         _same(_outcome(loaded), _outcome(model), "what it gives")
         loaded.save(path)
         _require(path.read_bytes() == content, "saved again it is another file")
