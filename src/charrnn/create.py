@@ -147,9 +147,14 @@ def train_file(path: StrPath, *, alphabet: Alphabet = "characters", **options: U
     ValueError
         If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
     """
-    if alphabet == "bytes":
-        return train_text(read_bytes(path), alphabet=alphabet, **options)
-    return train_text(read_text(path), alphabet=alphabet, **options)
+    try:
+        if alphabet == "bytes":
+            return train_text(read_bytes(path), alphabet=alphabet, **options)
+        return train_text(read_text(path), alphabet=alphabet, **options)
+    except FileNotFoundError as error:
+        if "\n" in str(path):
+            error.add_note("This looks like a text, not the name of a file: train_text trains on a text.")
+        raise
 
 
 @overload

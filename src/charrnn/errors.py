@@ -116,13 +116,13 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def check_sequence(name: str, value: Any, single: str = "", ordered: bool = True) -> list[Any]:
+def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = True) -> list[Any]:
     """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else or, if ordered, in no order.
 
-    single is what takes one text.
+    instead is what to do with a single text.
     """
     if isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {single} takes one" if single else ""))
+        raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {instead}" if instead else ""))
     if isinstance(value, Mapping) or (ordered and isinstance(value, Set)) or hasattr(value, "columns"):
         raise TypeError(
             f"{name} must be a sequence of texts, not {type(value).__name__}: give one of its columns, its values, or them sorted"

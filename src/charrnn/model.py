@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -436,7 +436,7 @@ class CharRNN(Generic[TextT]):
         -------
         ndarray, or (ndarray, ndarray of int64) with return_unknown
         """
-        bits, unknown = self._score(check_sequence("texts", texts, "score"), "texts[{}]", context, on_unknown)
+        bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
         return (bits, unknown) if return_unknown else bits
 
     def _score(
@@ -558,9 +558,24 @@ class CharRNN(Generic[TextT]):
         self._now = trained
         return self
 
-    def save(self, path: StrPath) -> None:
-        """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
-        persistence.save(path, self._now)
+    def save(self, target: StrPath | IO[bytes]) -> None:
+        """Write the model to one `.safetensors` file; a crash leaves the old file or the new one.
+
+        Parameters
+        ----------
+        target : path, or file open for writing in binary
+            What is open (an `io.BytesIO`, a member of an archive) is written to where it stands, and left open.
+
+        Examples
+        --------
+        >>> import charrnn, io
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, steps=20, progress=False)
+        >>> file = io.BytesIO()
+        >>> model.save(file)
+        >>> charrnn.load(file.getvalue())
+        CharRNN(hidden_size=16, 5 characters, 20 steps)
+        """
+        persistence.save(target, self._now)
 
     def __repr__(self) -> str:
         now = self._now
@@ -569,10 +584,12 @@ class CharRNN(Generic[TextT]):
         return f"CharRNN(hidden_size={units}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
 
 
-def _begin(now: Saved, length: int, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
     """Return the state after prime and the checked controls of texts of a length."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
+    if isinstance(length, (str, bytes)):
+        raise TypeError(f"length must be an integer, not {length!r:.80}: the text to continue is prime")
     check_integer("length", length, 0, _LONGEST)
     check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
     checked = sampling.Sampling.check(now.vocabulary, **options)

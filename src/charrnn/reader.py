@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer
-from .files import StrPath, named, open_regular, read_pieces
+from .files import StrPath, check_path, named, open_regular, read_pieces
 from .seeding import permutation
 from .vocabulary import Vocabulary
 
@@ -24,6 +24,7 @@ IGNORED = -1  # as a target: no character, counts nothing (the kernels know the 
 
 def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
+    path = check_path("path", path, "train_text trains on what it holds")
     try:
         file = open_regular(path)
     except ValueError as error:
@@ -38,7 +39,8 @@ def read_text(path: StrPath) -> str:
     Or raise OSError if it cannot be read, ValueError if it is not a regular file, not UTF-8 (the message gives the byte), or has fewer
     than two characters.
     """
-    return check_length(os.fspath(path), decode_text(read_bytes(path), os.fspath(path)))
+    data, name = read_bytes(path), os.fspath(path)
+    return check_length(name, decode_text(data, name))
 
 
 def decode_text(data: bytes, name: str) -> str:

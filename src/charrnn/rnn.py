@@ -1,7 +1,8 @@
 """The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from os import PathLike
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -215,6 +216,8 @@ class RNN(Learner):
     def sample(self, h: ArrayLike, seed_ix: int, n: int) -> list[int]:
         """Return a list of n ids drawn one after the other, from the state h (H, 1) and the symbol seed_ix."""
         n = check_integer("n", n, 0)
+        if isinstance(cast(Any, seed_ix), str):
+            raise TypeError(f"seed_ix must be an integer, not {seed_ix!r}: data_reader.char_to_ix has the id of each character")
         work = self.network.workspace(1, 1)
         work.set_state(self._check_state("h", h))
         self.network.feed(work, self._check_ids("seed_ix", [seed_ix]))
@@ -233,6 +236,7 @@ class RNN(Learner):
         n : int
             Characters to add, 0 or more.
         """
+        _check_reader(data_reader, "RNN.predict")
         n = check_integer("n", n, 0)
         for place, char in enumerate(check_text("start", start)):
             if char not in data_reader.char_to_ix:
@@ -277,6 +281,7 @@ class RNN(Learner):
         DivergedError
             If a loss is not finite; the weights are those of the last good step.
         """
+        _check_reader(data_reader, "RNN.train")
         if callback == "print":
             callback = self._printer(data_reader)
         if data_reader.vocab_size > self.vocab_size:
@@ -313,3 +318,11 @@ class RNN(Learner):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
+
+
+def _check_reader(reader: Any, name: str) -> None:
+    """Raise TypeError if this is no reader."""
+    if not isinstance(reader, DataReader):
+        shown = f"{reader!r:.80}" if isinstance(reader, (str, PathLike)) else type(reader).__name__
+        what = "DataReader(path, seq_length) reads a file, and charrnn.train_file(path) trains on one at once"
+        raise TypeError(f"{name} needs a DataReader, not {shown}: {what}")

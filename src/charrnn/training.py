@@ -2,9 +2,11 @@
 
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -117,7 +119,10 @@ class Records:
         remember: bool = False,
     ) -> None:
         self.called: float = time.perf_counter()
-        strings = check_sequence("strings", strings)
+        if isinstance(strings, (str, PathLike)) and os.path.isfile(strings):
+            how = "pathlib.Path(name).read_text(encoding='utf-8').splitlines() has its lines"
+            raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
+        strings = check_sequence("strings", strings, "text.splitlines() has the lines of a text")
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
         if not any(strings):
@@ -149,11 +154,18 @@ class Records:
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
-    wanted = bytes if of_bytes else str
-    if not isinstance(text, wanted):
-        hint = "; alphabet='bytes' trains on bytes" if isinstance(text, bytes) else ""
-        raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{hint}")
-    return text
+    if isinstance(text, bytes if of_bytes else str):
+        return text
+    instead = ""
+    if isinstance(text, bytes):
+        instead = ": alphabet='bytes' trains on bytes"
+    elif isinstance(text, PathLike):
+        instead = ": train_file trains on a file"
+    elif hasattr(text, "read"):
+        instead = ": give what is read of it, or train_file its name"
+    elif name == "text" and isinstance(text, (list, tuple)):
+        instead = ": train_records trains on records, one by one"
+    raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{instead}")
 
 
 def train(

@@ -91,7 +91,7 @@ class Vocabulary:
         if not len(codes):
             raise ValueError("a vocabulary needs at least one character")
         if len(np.unique(codes)) < len(codes):
-            raise ValueError("the characters of a vocabulary must be distinct")
+            raise ValueError("the characters of a vocabulary must be distinct; Vocabulary.from_text takes any text")
         surrogates = (codes >= 0xD800) & (codes <= 0xDFFF)
         if surrogates.any():
             raise ValueError(f"U+{codes[surrogates][0]:04X} is a surrogate, which is not a character")
