@@ -105,7 +105,7 @@ def aarch64(folder, _):
 
 
 def frozen(folder, wheel):
-    """Make one file of a program with PyInstaller, on each Python of this machine; it must run the best kernels, without a word on stderr."""
+    """Make one file of a program with PyInstaller, on each Python here; it must run the best kernels, and say nothing on stderr."""
     (folder / "app.py").write_text(FROZEN, encoding="utf-8")
     for version, python in interpreters():
         if version not in NEWER:  # what freezes is later than a Python
