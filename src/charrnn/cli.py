@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from . import __version__, isa
 from .create import load, train_records, train_text
-from .errors import CharRNNError, TrainingInterrupted, TrainingWarning
+from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
@@ -43,8 +43,9 @@ _ESCAPES = r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a c
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     _speak_utf8()
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        _refuse(arguments.command, unknown)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TrainingWarning)
@@ -62,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, CharRNNError, MemoryError, ImportError) as error:
         print(f"charrnn: error: {_in_options(_explain(error), arguments)}", file=sys.stderr)
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
+
+
+def _refuse(command: argparse.ArgumentParser, unknown: list[str]) -> None:
+    """End with the usage of a command that does not know these arguments."""
+    known = [option for action in command._actions for option in action.option_strings]
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{hint(unknown[0].partition('=')[0], known)}")
 
 
 def _speak_utf8() -> None:
@@ -108,7 +115,7 @@ def _explain(error: BaseException) -> str:
 # What the library calls a thing, where the command has another word for it than its name with hyphens.
 _PHRASES = {
     r"train_records\(\.\.\., remember=True\)": "charrnn train --records --remember",
-    r"on_unknown='(\w+)'": r"--on-unknown \1",
+    "on_unknown='skip'": "--skip-unknown",
     r"alphabet='bytes'": "--bytes",
     "train_text goes on": "train without --records goes on",
     "train_records goes on": "train --records goes on",
@@ -122,7 +129,7 @@ def _in_options(message: str, arguments: Arguments) -> str:
     """Return a message of the library in words of the command: hidden_size=0 as --hidden-size 0."""
     for phrase, words in _PHRASES.items():
         message = re.sub(rf"(?<![\w-]){phrase}", words, message)
-    names = [name for name in vars(arguments) if name not in ("file", "model", "run")]
+    names = [name for name in vars(arguments) if name not in ("file", "model", "run", "command")]
     # A name that is an ordinary word, too, only where something is said of its value.
     options = "|".join(name if "_" in name else f"{name}(?==| must )" for name in names)
     return re.sub(rf"(?<![\w-])({options})\b(=?)", lambda found: _option(found[1]) + found[2].replace("=", " "), message)
@@ -154,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="describe a model file", description="Describe a model file.")
     info.add_argument("model", help="a file that charrnn train saved")
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_info, command=info)
     return parser
 
 
@@ -198,7 +205,7 @@ def _add_train(commands: Any) -> None:
     add("--sample-every", type=int, metavar="N", help="print what the model writes after every N steps")
     add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show how far it is")
     add("-q", "--quiet", action="store_false", dest="progress", help="the same as --no-progress")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, command=train)
 
 
 def _add_controls(add: Callable[..., argparse.Action]) -> None:
@@ -244,7 +251,7 @@ def _add_generate(commands: Any) -> None:
     add("--n-best", type=int, metavar="N", help="search the N most probable texts instead of drawing")
     add("--seed", type=int, metavar="N", help="the same seed writes the same text")
     _add_controls(add)
-    generate.set_defaults(run=_generate)
+    generate.set_defaults(run=_generate, command=generate)
 
 
 def _add_score(commands: Any) -> None:
@@ -266,7 +273,7 @@ def _add_score(commands: Any) -> None:
     help = "what to do about characters that the model does not know: let them cost as the least likely there, or leave them out"
     add("--on-unknown", choices=choices, default="error", help=help)
     add("--skip-unknown", action="store_const", const="skip", dest="on_unknown", help="the same as --on-unknown skip")
-    score.set_defaults(run=_score)
+    score.set_defaults(run=_score, command=score)
 
 
 _NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value")  # a model's own, or the default, if not given
