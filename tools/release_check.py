@@ -112,7 +112,7 @@ def frozen(folder, wheel):
             bin = fresh(python, folder / version, wheel, "pyinstaller")
             place = folder / f"frozen-{version}"
             place.mkdir()
-            options = ("--onefile", "--log-level", "ERROR", "--distpath", place, "--workpath", place, "--specpath", place)
+            options = ("--onefile", "--log-level", "ERROR", "--distpath", place, "--workpath", place / "work", "--specpath", place)
             run(
                 bin / "python",
                 "-m",
