@@ -97,7 +97,7 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(INSTALL) --group test
+	$(INSTALL) --group test --group people
 	touch $@
 
 .venv/fuzzing: .venv/tested

@@ -20,7 +20,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # share a file or a network.
 ALONE = {
     f"test_{name}"
-    for name in ("checkpoint", "cli", "dispatch", "documents", "examples", "hostile", "loop", "persistence", "structure", "testing")
+    for name in (
+        "checkpoint",
+        "cli",
+        "dispatch",
+        "display",
+        "documents",
+        "examples",
+        "hostile",
+        "kernel",
+        "loop",
+        "persistence",
+        "structure",
+        "testing",
+        "types",
+    )
 }
 SHARED = {"path", "rnn", "text_file"}
 
