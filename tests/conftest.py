@@ -20,7 +20,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # share a file or a network.
 ALONE = {
     f"test_{name}"
-    for name in ("checkpoint", "cli", "dispatch", "documents", "examples", "hostile", "loop", "persistence", "structure", "testing")
+    for name in (
+        "checkpoint",
+        "cli",
+        "datasets",
+        "dispatch",
+        "documents",
+        "examples",
+        "hostile",
+        "loop",
+        "persistence",
+        "structure",
+        "testing",
+    )
 }
 SHARED = {"path", "rnn", "text_file"}
 
