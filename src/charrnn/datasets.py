@@ -6,7 +6,7 @@
 import hashlib
 
 from .files import StrPath
-from .reader import decode_text, read_bytes
+from .reader import read_bytes
 
 _SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -64,7 +64,7 @@ def tiny_shakespeare(path: StrPath | None = None) -> str:
     found = hashlib.sha256(data).hexdigest()
     if found != _SHA256:
         raise ValueError(f"{path} is not Tiny Shakespeare: its SHA-256 is {found}, not {_SHA256}; train_file reads any text")
-    return decode_text(data, path)
+    return data.decode()
 
 
 def _download() -> str:
