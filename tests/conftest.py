@@ -29,6 +29,7 @@ ALONE = {
         "examples",
         "hostile",
         "loop",
+        "notebooks",
         "persistence",
         "structure",
         "testing",
