@@ -10,8 +10,10 @@ import io
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -146,5 +148,19 @@ def test_lines_are_short(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_links_lead_somewhere(path):
     prose = BLOCK.sub("", path.read_text(encoding="utf-8"))
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
+    targets = map("".join, re.findall(r"""\]\(([^)#:]+)(?:#[^)]*)?\)|<img src="([^"]*)""", prose))
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_links_of_a_release_are_absolute(tmp_path):
+    for name in ("README.md", "pyproject.toml", "tools/address.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run([sys.executable, tmp_path / "tools/address.py", "https://example.org/owner/name"], check=True)
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"""\]\(([^)]*)\)|<img src="([^"]*)""", readme)
+    files = [link.removeprefix("https://example.org/owner/name/").split("/", 2)[2] for link in map("".join, links)]
+    assert len(files) > 15
+    assert all((ROOT / file).exists() for file in files)
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Changelog"] == "https://example.org/owner/name/blob/HEAD/CHANGELOG.md"
