@@ -26,6 +26,7 @@ lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # cython-lint looks for pycodesty
 lint: .venv/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check --line-length 75 *.md docs/*.md docs/howto/*.md
 	$(BIN)/cython-lint src examples
 	$(BIN)/codespell
 	$(BIN)/mypy
