@@ -96,7 +96,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "no decay": ("loop.py", "learner.learning_rate * _power(self.decay, at.epoch)", "learner.learning_rate"),
     "the boundary does not move": ("model.py", "[len(source.vocabulary)] * now", "[len(now.vocabulary)] * now"),
     "new characters are likely": ("network.py", 'there["by"].min()', 'there["by"].max()'),
-    "skipped characters count": ("scoring.py", "lengths - (np.searchsorted(unknown, ends) - np.searchsorted(unknown, ends - lengths))", "lengths"),
+    "skipped characters count": ("scoring.py", "return cls(ids, lengths - unknown, unknown)", "return cls(ids, lengths, unknown)"),
     "unique counts nothing": ("model.py", "            seen.add(text)\n", "            pass\n"),
     "novel without the prime": ("model.py", "primed + text in known", "text in known"),
     "a stop text before min_length": ("sampling.py", "max(0, self.sampling.min_length - taken, ", "max(0, "),
