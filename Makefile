@@ -26,6 +26,7 @@ lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # cython-lint looks for pycodesty
 lint: .venv/linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check --line-length 75 *.md docs/*.md docs/howto/*.md
 	$(BIN)/cython-lint src examples
 	$(BIN)/codespell
 	$(BIN)/mypy
@@ -97,7 +98,7 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(INSTALL) --group test --group people
+	$(INSTALL) --group test --group people --group documents
 	touch $@
 
 .venv/fuzzing: .venv/tested

@@ -23,6 +23,7 @@ ALONE = {
     for name in (
         "checkpoint",
         "cli",
+        "datasets",
         "dispatch",
         "display",
         "documents",
@@ -30,6 +31,7 @@ ALONE = {
         "hostile",
         "kernel",
         "loop",
+        "notebooks",
         "persistence",
         "structure",
         "testing",

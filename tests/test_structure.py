@@ -37,6 +37,7 @@ ORDER = [
     "training",
     "model",
     "create",
+    "datasets",
     "testing",
     "cli",
     "__main__",
@@ -82,7 +83,7 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "charrnn.testing"):
+        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "charrnn.testing", "charrnn.datasets"):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)

@@ -8,6 +8,8 @@ Learn a text, then write, score and rank text:
 'hello'
 """
 
+from typing import TYPE_CHECKING
+
 from ._dispatch import isa
 from .create import load, train_file, train_records, train_text
 from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted, TrainingWarning
@@ -16,6 +18,23 @@ from .model import CharRNN
 from .reader import DataReader
 from .rnn import RNN
 from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from . import datasets as datasets
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import charrnn.datasets when it is first asked for."""
+        if name == "datasets":
+            from importlib import import_module
+
+            return import_module(".datasets", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """Return what completion offers."""
+        return sorted({*globals(), "datasets"})
+
 
 __version__ = "0.1.0"
 

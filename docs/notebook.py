@@ -1,0 +1,58 @@
+"""Make the tutorial a notebook, with its outputs: python docs/notebook.py. Needs nbclient, ipykernel and matplotlib."""
+
+import doctest
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+DOCS = Path(__file__).resolve().parent
+BLOCK = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def make(page: str) -> Any:
+    """Return a page of Markdown as a notebook that has not run: what it shows as output is left out, for the kernel to say."""
+    cells, start = [], 0
+    for block in BLOCK.finditer(page):
+        cells += prose(page[start : block.start()])
+        if block[1] in ("python", "pycon"):
+            cells += [nbformat.v4.new_code_cell(code.rstrip("\n")) for code in (typed(block[2]) if block[1] == "pycon" else [block[2]])]
+        start = block.end()
+    cells += prose(page[start:])
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # or it would be another each time
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def prose(text: str) -> list[Any]:
+    """Return a cell of Markdown, or none where there is nothing to say."""
+    text = re.sub(r"\{py:\w+\}", "", text).replace("[This page as a notebook](tutorial.ipynb).", "").strip()
+    return [nbformat.v4.new_markdown_cell(text)] if text else []
+
+
+def typed(session: str) -> list[str]:
+    """Return what was typed at Python's prompt, a cell for each answer."""
+    cells = [""]
+    for example in doctest.DocTestParser().get_examples(session):
+        cells[-1] += example.source
+        if example.want:
+            cells.append("")
+    return [code for code in cells if code]
+
+
+def execute(notebook: Any) -> Any:
+    """Run a notebook in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(
+            notebook, timeout=120, resources={"metadata": {"path": folder}}, record_timing=False, coalesce_streams=True
+        ).execute()
+    notebook.metadata.pop("language_info", None)  # has the version of Python
+    return notebook
+
+
+if __name__ == "__main__":
+    nbformat.write(execute(make((DOCS / "tutorial.md").read_text(encoding="utf-8"))), DOCS / "tutorial.ipynb")
