@@ -10,6 +10,7 @@ from matplotlib.figure import Figure  # not pyplot, which would choose a backend
 if TYPE_CHECKING:
     from .history import History
 
+_FOR_FILES = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # backends, which know no screen
 _LOOK: dict[str, Any] = {"figsize": (7, 4.5), "layout": "constrained"}
 
 
@@ -27,10 +28,15 @@ class LossFigure(Figure):
         draw(history, self.add_subplot())
 
     def show(self, warn: bool = True) -> None:
-        """Show the figure in a window, which needs a screen."""
+        """Show the figure in a window, or raise RuntimeError where there is no screen."""
         from matplotlib import pyplot
 
-        figure = pyplot.figure(**_LOOK)
+        figure = pyplot.figure(**_LOOK)  # which chooses the backend
+        if pyplot.get_backend().lower() in _FOR_FILES:
+            pyplot.close(figure)
+            raise RuntimeError(
+                f"there is no window to be had (matplotlib's backend is {pyplot.get_backend()}): savefig(path) writes the figure"
+            )
         draw(self.history, figure.add_subplot())
         pyplot.show()
         if not pyplot.isinteractive():  # then the window was closed
