@@ -17,7 +17,7 @@ from .vocabulary import AnyText, Vocabulary
 
 OnUnknown: TypeAlias = Literal["error", "skip", "surprise"]  # what to do about characters that are not in the vocabulary
 
-_STREAMS = 64  # texts that are scored together; more is no faster
+_STREAMS, _UNITS = 256, 1 << 18  # texts that are scored together, at most, and their units
 _PIECE = 1 << 16  # characters of them at a time: what is needed beside the ids does not grow with the texts
 
 
@@ -56,10 +56,10 @@ def bits_per_symbol(network: Network, vocabulary: Vocabulary, texts: Encoded, st
     sums = np.zeros(n)
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
-    start = 0
+    start, streams = 0, max(1, min(_STREAMS, _UNITS // len(network.description.units)))
     while start < n:
         # Texts of like length, so that a batch ignores few targets.
-        end = min(start + _STREAMS, int(np.searchsorted(ascending, 2 * ascending[start] + 16, "right")))
+        end = min(start + streams, int(np.searchsorted(ascending, 2 * ascending[start] + 16, "right")))
         batch = order[start:end]
         start = end
         for losses in nll(network, vocabulary, ids, starts[batch], lengths[batch], state):
