@@ -5,10 +5,11 @@
 
 cdef void _dense_forward(
     const Matrix* W, const Matrix* b, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, const real[::1] weights, const real[::1] panels,
+    bint in_panels,
     const real[:, :, ::1] x, Py_ssize_t x_first, Py_ssize_t x_column,    # x_t is in row x_first + t, from x_column on, y_t likewise
     real[:, :, ::1] y, Py_ssize_t y_first, Py_ssize_t y_column, Watch* watch,
 ) noexcept nogil:
-    cdef Py_ssize_t ld = 0 if _in_panels(panels) else W.ld
+    cdef Py_ssize_t ld = 0 if in_panels else W.ld
     _products(
         b0, b1, x.shape[1], T, _lanes(W.columns), W.rows, &x[x_first, 0, x_column], x.shape[2],
         &weights[W.start] if ld else &panels[W.start], ld, &weights[b.start], &y[y_first, 0, y_column], y.shape[2], watch,

@@ -35,7 +35,7 @@ def evaluate(AnyWorkspace work, inputs, targets):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, x.shape[0], &watch)
         for window in range((x.shape[0] + work.T - 1) // work.T):
             start = window * work.T
             rows = min(work.T, x.shape[0] - start)
@@ -59,7 +59,7 @@ def feed(AnyWorkspace work, inputs):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, x.shape[0], &watch)
         while start < x.shape[0] and not charrnn_get(&stopped):
             rows = min(work.T, x.shape[0] - start)
             _load(work, x, x, start, rows)
@@ -79,7 +79,7 @@ def following(AnyWorkspace work, targets):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, 1, &watch)
         _logits(work, 0, work.B, 0, 0, 1, &watch)
         for b in range(work.B):
             if _stopped(&watch, 10 * work.plan.V):
@@ -99,7 +99,7 @@ def window(AnyWorkspace work, inputs):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, rows, &watch)
         _load(work, x, x, 0, rows)
         _states(work, 0, work.B, 0, rows, &watch)
         _logits(work, 0, work.B, 1, 0, rows, &watch)
@@ -145,7 +145,7 @@ def backward(AnyWorkspace work, inputs, targets, states, probabilities):
         for i in range(work.plan.size):
             work.gradient[i] = 0
         work.used[:] = 0
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, rows, &watch)
         _backward(work, 0, work.B, rows, &watch)
         _gradient(work, rows, 0, 1, &watch)
     _raise_interruption(work)
@@ -220,7 +220,7 @@ def sample(
     cdef Watch watch = _new_watch(work, &stopped)
     ids[:first] = before
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, ids.shape[0] - first, &watch)
         possible = _sample(work, ids, first, states, mask, left, &controls, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
@@ -248,7 +248,7 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _lay_out(work, 0, 1, &watch)
+        _begin(work, ids.shape[0], &watch)
         possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)

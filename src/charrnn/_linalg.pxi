@@ -39,6 +39,7 @@ cdef enum:
     MAX_WIDTH = 128
     AHEAD = 16               # rows of B that a tile asks for before it needs them: a page ends all that the processor foresees
     MANY_ROWS = 4096         # of a product: more are cut, to look at Ctrl-C between
+    PANEL_STEPS = 8          # of a call: for fewer time steps it would take longer to lay weights in panels than panels save
     PANEL_ROWS = 32          # of a product with panels: so few that what they write comes near to lying together
     FEW_ROWS = 64            # of a matrix: by so many it is laid out, for the same reason
     BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache; 24 KiB was 8 % slower at H = 512
@@ -402,11 +403,6 @@ cdef void _lay_in_panels(
         for k in range(first, first + rows):
             _copy(width, A + k * lda + start, B + start * K + k * width)
         start += width
-
-
-cdef inline bint _in_panels(const real[::1] panels) noexcept nogil:
-    """Whether what weights are multiplied with lies in panels: where there are streams enough."""
-    return SPARE_ROWS > 0 and panels.shape[0] > 0
 
 
 cdef void _products(

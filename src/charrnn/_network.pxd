@@ -74,6 +74,7 @@ cdef class Workspace:
     cdef readonly Py_ssize_t B
     cdef readonly bint training
     cdef bint whole                    # set last, when all that follows is there
+    cdef bint in_panels                # whether what is multiplied is read in panels, in this call
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call, and
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing

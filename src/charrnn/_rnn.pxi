@@ -4,11 +4,11 @@
 
 cdef void _rnn_forward(
     const Matrix* Whh, Py_ssize_t k, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1,
-    const real[::1] weights, const real[::1] panels,
+    const real[::1] weights, const real[::1] panels, bint in_panels,
     real[:, :, ::1] hs,                  # (T + 1, B, width), the layer's from column k on: the state before is in hs[t], z_t in hs[t + 1]
     Watch* watch,
 ) noexcept nogil:
-    cdef Py_ssize_t width = hs.shape[2], H = Whh.rows, ld = 0 if _in_panels(panels) else Whh.ld, t, b
+    cdef Py_ssize_t width = hs.shape[2], H = Whh.rows, ld = 0 if in_panels else Whh.ld, t, b
     cdef const real* W = &weights[Whh.start] if ld else &panels[Whh.start]
     cdef real* h
     for t in range(t0, t1):

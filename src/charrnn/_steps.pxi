@@ -6,7 +6,9 @@ cdef void _cell_forward(
     AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Watch* watch,
 ) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_forward(&work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, work.weights, work.panels, work.hs, watch)
+        _rnn_forward(
+            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, work.weights, work.panels, work.in_panels, work.hs, watch,
+        )
 
 
 cdef void _cell_backward(
@@ -14,8 +16,7 @@ cdef void _cell_backward(
 ) noexcept nogil:
     if layer.cell == RNN:
         _rnn_backward(
-            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, _in_panels(work.panels), work.hs, work.dz,
-            watch,
+            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, work.in_panels, work.hs, work.dz, watch,
         )
 
 
@@ -48,8 +49,8 @@ cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0
             _input_forward(Wxh, bh, b0, b1, t0, t1, work.inputs, work.weights, work.hs, watch)
         else:
             _dense_forward(
-                Wxh, bh, b0, b1, t1 - t0, work.weights, work.panels, work.hs, t0 + 1, plan.layers[i - 1].column,
-                work.hs, t0 + 1, layer.column, watch,
+                Wxh, bh, b0, b1, t1 - t0, work.weights, work.panels, work.in_panels, work.hs, t0 + 1,
+                plan.layers[i - 1].column, work.hs, t0 + 1, layer.column, watch,
             )
         _cell_forward(work, layer, b0, b1, t0, t1, watch)
 
@@ -60,7 +61,7 @@ cdef void _logits(
     """p[t0:t1] = the logits of what follows the states from number first on."""
     cdef Plan* plan = &work.plan
     _dense_forward(
-        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, t1 - t0, work.weights, work.panels, work.hs, first,
+        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, t1 - t0, work.weights, work.panels, work.in_panels, work.hs, first,
         plan.layers[plan.n_layers - 1].column, work.p, t0, 0, watch,
     )
 
@@ -89,7 +90,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
     cdef Plan* plan = &work.plan
     cdef Py_ssize_t t0, t1 = T, t, b, column, above = 0
     cdef int i, W
-    cdef bint bounded = True, in_panels = _in_panels(work.panels)
+    cdef bint bounded = True
     while t1 > 0:
         t0 = max(0, t1 - _span(plan, b1 - b0))
         for t in range(t0, t1):
@@ -102,11 +103,12 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
             column = plan.layers[i].column
             if i == plan.n_layers - 1:
                 _dense_backward(
-                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, in_panels, work.zeros, work.p, 0, work.dz, column, watch,
+                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.p, 0, work.dz, column, watch,
                 )
             else:
                 _dense_backward(
-                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, in_panels, work.zeros, work.dz, above, work.dz, column, watch,
+                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.dz, above, work.dz, column,
+                    watch,
                 )
             _cell_backward(work, &plan.layers[i], b0, b1, t0, t1, T, watch)
             W, above = plan.layers[i].Wxh, column
@@ -194,11 +196,16 @@ cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate
         _adagrad(n, &work.weights[start], &work.memory[start], &work.gradient[start], rate, clip)
 
 
+cdef void _begin(AnyWorkspace work, Py_ssize_t steps, Watch* watch) noexcept nogil:
+    """Get a workspace ready for a call of so many time steps."""
+    work.in_panels = SPARE_ROWS > 0 and work.panels.shape[0] > 0 and steps >= PANEL_STEPS
+    _lay_out(work, 0, 1, watch)
+
+
 cdef void _lay_out(AnyWorkspace work, int part, int parts, Watch* watch) noexcept nogil:
     """Make the copies that products read fit the weights, for one part of the rows: transposed, and in panels."""
     cdef Matrix* W
     cdef Py_ssize_t j0, j1, rows
-    cdef bint in_panels = _in_panels(work.panels)
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
@@ -207,9 +214,10 @@ cdef void _lay_out(AnyWorkspace work, int part, int parts, Watch* watch) noexcep
             rows = min(FEW_ROWS, j1 - j0)
             if work.training:
                 _transpose(
-                    W.rows, W.columns, j0, rows, &work.weights[W.start], W.ld, &work.transposed[W.transposed], 0 if in_panels else W.ldt,
+                    W.rows, W.columns, j0, rows, &work.weights[W.start], W.ld, &work.transposed[W.transposed],
+                    0 if work.in_panels else W.ldt,
                 )
-            if in_panels:
+            if work.in_panels:
                 _lay_in_panels(_lanes(W.columns), W.rows, j0, rows, &work.weights[W.start], W.ld, &work.panels[W.start])
             j0 += rows
 
@@ -224,7 +232,7 @@ cdef Py_ssize_t _train(
     """
     cdef Py_ssize_t step, start, i, size = work.plan.size
     work.used[:] = 0                     # a call that was stopped may have left it otherwise
-    _lay_out(work, 0, 1, &crew.members[0].watch)
+    _begin(work, inputs.shape[0], &crew.members[0].watch)
     for step in range(losses.shape[0]):
         start = step * T
         crew.rows = min(T, inputs.shape[0] - start)
