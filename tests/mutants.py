@@ -62,7 +62,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "beams keep their own states": (SAMPLING, "work.hs[0, parents[t, w], j]", "work.hs[0, w, j]"),
     "ended texts go on": (SAMPLING, "            if ended[w]:\n", "            if False:\n"),
     "scores of beams without their past": (SAMPLING, "base = scores[w] - _softmax", "base = -_softmax"),
-    "a layer reads its own states": (STEPS, "plan.layers[i - 1].column,\n", "layer.column,\n"),
+    "a layer reads its own states": (STEPS, "plan.layers[i - 1].column, work.hs", "layer.column, work.hs"),
     "the layer below gets the output's gradient": (STEPS, "            W, above = plan.layers[i].Wxh", "            W, above = plan.Why"),
     "a workspace of another network is taken": (NETWORK, "network is not network:", "network is None:"),
     "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(blocking=False):", "if False:"),
