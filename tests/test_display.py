@@ -19,16 +19,14 @@ OPTIONS = {"hidden_size": 8, "keep": "last"}
 def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
     charrnn.train_text(TEXT, epochs=2, **OPTIONS)
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(display, "_EVERY", 0.05)
-    charrnn.train_text(TEXT, seconds=0.6, progress=True, **OPTIONS)
+    monkeypatch.setattr(display, "_EVERY", 0.1)
+    charrnn.train_text(TEXT, seconds=1.5, progress=True, **OPTIONS)
     out, err = capfd.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert 4 <= len(lines) <= 14
+    assert 4 <= len(lines) <= 17
     for line in lines:
-        assert re.fullmatch(
-            r"charrnn: \d+ %, 00:00 gone, 00:0\d left, epoch \d+\.\d\d, \d\.\d{3} nats/char, .* bits/char, [\d,]+ chars/s", line
-        )
+        assert re.fullmatch(r"charrnn: \d+ %, 00:0\d gone, 00:0\d left, epoch \d+\.\d\d, \d\.\d{3} nats/char, [\d,]+k chars/s", line)
     shares = [int(line.split()[1]) for line in lines]
     assert shares == sorted(shares)
     assert shares[0] < 50
@@ -48,7 +46,7 @@ def test_no_stderr_is_no_error(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
-@pytest.mark.parametrize(("budget", "shown"), [({"epochs": 3}, r"epoch 3\.00 of 3, "), ({"seconds": 0.5}, r"epoch \d+\.\d\d, ")])
+@pytest.mark.parametrize(("budget", "shown"), [({"epochs": 3}, r"epoch 3\.00 of 3, "), ({"seconds": 2}, r"epoch \d+\.\d\d, ")])
 def test_a_terminal_gets_a_bar_with_the_epoch_and_the_time_left(budget, shown):
     import fcntl
     import pty
@@ -56,7 +54,7 @@ def test_a_terminal_gets_a_bar_with_the_epoch_and_the_time_left(budget, shown):
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     program = f"import charrnn; charrnn.train_text({TEXT!r}, **{OPTIONS | budget})"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs)
     os.close(theirs)

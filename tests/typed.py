@@ -152,6 +152,11 @@ def mistakes(model: CharRNN) -> list[str]:
     return found
 
 
+def texts(folder: Path) -> int:
+    names: list[str] = charrnn.datasets.names()
+    return len(names) + len(charrnn.datasets.python_docs())
+
+
 def main(folder: Path) -> None:
     model = train(folder)
     assert records()
@@ -162,3 +167,4 @@ def main(folder: Path) -> None:
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")
     assert len(mistakes(model)) == 2
+    assert texts(folder) > 100_000

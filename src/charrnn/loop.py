@@ -277,7 +277,7 @@ class _Run:
     def words(self, nll: float, rate: float) -> str:
         """Say where it stands."""
         epochs = "" if math.isinf(self.budget.epochs) else f" of {self.budget.epochs:g}"
-        return f"epoch {self.epoch():.2f}{epochs}, {nll:.3f} nats/char, {nll / math.log(2):.3f} bits/char, {rate:,.0f} chars/s"
+        return f"epoch {self.epoch():.2f}{epochs}, {nll:.3f} nats/char, {rate / 1000:,.0f}k chars/s"
 
     def settle(self) -> None:
         """Take account of the steps that C has done since: of all at once, or not yet, as Ctrl-C may come between any two lines."""
