@@ -5,7 +5,6 @@ loss.png is what the first lines of README.md write; speed.png shows tables of b
 
 import contextlib
 import json
-import os
 import re
 import tempfile
 from pathlib import Path
