@@ -98,7 +98,7 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(INSTALL) --group test --group documents
+	$(INSTALL) --group test --group people --group documents
 	touch $@
 
 .venv/fuzzing: .venv/tested

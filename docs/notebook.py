@@ -54,5 +54,15 @@ def execute(notebook: Any) -> Any:
     return notebook
 
 
+def without_widgets(notebook: Any) -> Any:
+    """Leave of the bars the text only: their state has another name each time."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
+
+
 if __name__ == "__main__":
-    nbformat.write(execute(make((DOCS / "tutorial.md").read_text(encoding="utf-8"))), DOCS / "tutorial.ipynb")
+    tutorial = execute(make((DOCS / "tutorial.md").read_text(encoding="utf-8")))
+    nbformat.write(without_widgets(tutorial), DOCS / "tutorial.ipynb")

@@ -25,14 +25,17 @@ ALONE = {
         "cli",
         "datasets",
         "dispatch",
+        "display",
         "documents",
         "examples",
         "hostile",
+        "kernel",
         "loop",
         "notebooks",
         "persistence",
         "structure",
         "testing",
+        "types",
     )
 }
 SHARED = {"path", "rnn", "text_file"}

@@ -2,6 +2,8 @@ import json
 import math
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,15 +84,15 @@ def test_score_per_character_and_json(model_file):
     assert ran.stdout == " ".join(f"{number:.4f}" for number in [model.score("dog"), *bits]) + "\n"
     ran = run("score", model_file, "--json", "--per-char", "--skip-unknown", stdin="dog☃\n☃\n")
     first, second = map(json.loads, ran.stdout.splitlines())
-    assert first == {"text": "dog☃", "bits_per_character": model.score("dog"), "per_character": bits.tolist()}
-    assert second == {"text": "☃", "bits_per_character": None, "per_character": []}
+    assert first == {"text": "dog☃", "bits_per_character": model.score("dog"), "unknown": 1, "per_character": bits.tolist()}
+    assert second == {"text": "☃", "bits_per_character": None, "unknown": 1, "per_character": []}
 
 
 def test_score_prints_what_comes_before_a_mistake(model_file):
     ran = run("score", model_file, stdin="dog\nfox\nX\nthe\n", check=False)
     assert len(ran.stdout.splitlines()) == 2
     assert ran.returncode == 2
-    assert "line 3: text[0] = 'X' is not among" in ran.stderr
+    assert "line 3: text[0] = 'X' (U+0058) is not among" in ran.stderr
     ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
     assert b"line 2: not UTF-8 at byte 0" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1
@@ -151,7 +153,7 @@ def test_records_remembered_and_extended(tmp_path):
     options = ["-q", "--records", "--steps", 300]
     run("train", "-", "-o", tmp_path / "n", "--hidden-size", 9, "--remember", *options, stdin="anna\nbob\n" * 20)
     ran = run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", *options, stdin="zoé\n", check=False)
-    assert "does not know: 'zé'" in ran.stderr
+    assert "does not know: 'z' (U+007A), 'é' (U+00E9); --extend adds them" in ran.stderr
     run("train", "-", "-o", tmp_path / "m", "--start", tmp_path / "n", "--extend", *options, stdin="zoé\n" * 20)
     assert charrnn.load(tmp_path / "m").vocabulary.chars == "abnozé"
     names = run("generate", tmp_path / "n", "--count", 5, "--novel", "--unique", "-n", 9).stdout.splitlines()
@@ -191,15 +193,15 @@ def test_help(command):
     [
         (["train", "{folder}/no.txt"], "no.txt: No such file or directory"),
         (["train", "{folder}"], "Is a directory"),
-        (["train", "{folder}/fox.txt", "--hidden-size", "0"], "hidden_size must be from 1"),
-        (["train", "{folder}/fox.txt", "--learning-rate", "nan"], "learning_rate must be"),
+        (["train", "{folder}/fox.txt", "--hidden-size", "0"], "--hidden-size must be from 1"),
+        (["train", "{folder}/fox.txt", "--learning-rate", "nan"], "--learning-rate must be"),
         (["train", "{folder}/fox.txt", "--steps", "1", "-o", "{folder}/no/model"], "no/model: No such file"),
         (["train", "{folder}/fox.txt", "--epochs", "x"], "argument --epochs: invalid int value"),
         (["generate", "{folder}/fox.txt"], "not a safetensors file"),
-        (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' is not among"),
-        (["generate", "{folder}/fox.safetensors", "-n", "-1"], "length must be"),
-        (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "temperature must be"),
-        (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "top_p must be"),
+        (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' (U+0054) is not among the"),
+        (["generate", "{folder}/fox.safetensors", "-n", "-1"], "--length must be"),
+        (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "--temperature must be"),
+        (["generate", "{folder}/fox.safetensors", "--top-p", "0"], "--top-p must be"),
         (["score", "{folder}/fox.safetensors"], "line 2: text[0] = 'X'"),
         (["train", "{folder}/fox.txt", "--extend"], "--extend needs --start"),
         (["train", "{folder}/fox.txt", "-o", ""], "the name of the file to write is empty"),
@@ -207,14 +209,28 @@ def test_help(command):
         (["train", "{folder}/fox.txt", "-o", "m", "--checkpoint", "./m"], "-o m is also --checkpoint"),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--bytes"], "fox.safetensors is a model of characters"),
         (["train", "{folder}/fox.txt", "--remember"], "--remember needs --records"),
-        (["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
-        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "hidden_size is fixed"),
-        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "model of text: train_text goes on"),
+        (
+            ["train", "{folder}/fox.txt", "--patience", "3", "--validation", "0"],
+            "--patience 3 needs a held-out part, and --validation 0.0 of",
+        ),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--hidden-size", "9"], "--hidden-size is fixed"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--records"], "of text: train without --records goes on"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--top-k", "2"], "--top-k has no part in a search"),
         (["generate", "{folder}/fox.safetensors", "--n-best", "3", "--count", "2"], "--count has no part in a search"),
-        (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "n_best must be"),
-        (["generate", "{folder}/fox.safetensors", "--novel"], "novel=True needs a model that remembers"),
-        (["generate", "{folder}/fox.safetensors", "--min-length", "900"], "min_length must be at most length=400"),
+        (["generate", "{folder}/fox.safetensors", "--n-best", "0"], "--n-best must be"),
+        (
+            ["generate", "{folder}/fox.safetensors", "--novel"],
+            "--novel needs a model that remembers its records: charrnn train --records --remember",
+        ),
+        (["generate", "{folder}/fox.safetensors", "--min-length", "900"], "--min-length must be at most --length 400"),
+        (["generate", "{folder}/fox.safetensors", "--prime", "the☃"], "; --skip-unknown leaves out what is not"),
+        (
+            ["generate", "{folder}/fox.safetensors", "--tempature", "3"],
+            "generate: error: unrecognized arguments: --tempature 3; did you mean --temp",
+        ),
+        (["train", "--hiden-size=3"], "charrnn train: error: unrecognized arguments: --hiden-size=3; did you mean --hidden-size?"),
+        (["score", "{folder}/fox.safetensors", "a", "b"], "usage: charrnn score"),
+        (["train", "{folder}/fox.txt", "--sample-every", "0"], "--sample-every must be from 1"),
         ([], "required: COMMAND"),
         (["paint"], "invalid choice"),
     ],
@@ -235,6 +251,7 @@ def test_an_unwritable_output_is_found_before_training(model_file):
 
 
 def test_plot_without_matplotlib_is_found_before_training(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "charrnn.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["train", "--plot", "loss.png"]) == 2
     assert 'pip install "charrnn-cython[plot]"' in capsys.readouterr().err
@@ -286,3 +303,115 @@ def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
     model = charrnn.load(tmp_path / "m")
     assert model.history.stop_reason == "interrupted"
     assert charrnn.load(tmp_path / "c").history.steps == model.history.steps
+
+
+def test_generate_writes_as_it_draws(model_file):
+    """The first characters of five million, which take seconds, are there as soon as the program is; beside whatever else runs here."""
+
+    def first(*command):
+        began = time.perf_counter()
+        with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout.read(1)
+            took = time.perf_counter() - began
+            process.kill()
+        return took
+
+    load = f"import charrnn, sys; charrnn.load({str(model_file)!r}); print(1, flush=True)"
+    least = min(first("-c", load) for _ in range(3))
+    assert min(first("-m", "charrnn", "generate", model_file, "-n", 5_000_000) for _ in range(3)) < 1.5 * least + 0.2
+    began = time.perf_counter()
+    many = run("generate", model_file, "-n", 300_000, "--seed", 1).stdout
+    assert time.perf_counter() - began > 2 * least
+    assert many == charrnn.load(model_file).generate(300_000, seed=1) + "\n"
+
+
+def test_texts_come_one_by_one(model_file):
+    command = [sys.executable, "-m", "charrnn", "generate", str(model_file), "-n", "20", "--count", "10000000", "--seed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        lines = [process.stdout.readline().decode() for _ in range(3)]
+        process.kill()
+    assert "".join(lines) == "".join(text + "\n" for text in charrnn.load(model_file).generate_many(3, 20, seed=1))[: len("".join(lines))]
+
+
+def test_score_reads_a_file(model_file, tmp_path):
+    (tmp_path / "lines.txt").write_text("dog\nfox\n", encoding="utf-8")
+    model = charrnn.load(model_file)
+    assert run("score", model_file, tmp_path / "lines.txt").stdout == f"{model.score('dog'):.4f}\n{model.score('fox'):.4f}\n"
+    assert run("score", model_file, "-", stdin="dog\n").stdout == f"{model.score('dog'):.4f}\n"
+    ran = run("score", model_file, tmp_path / "no.txt", check=False)
+    assert (ran.returncode, ran.stderr) == (2, f"charrnn: error: {tmp_path / 'no.txt'}: No such file or directory\n")
+
+
+def test_score_after_a_context_and_of_unknown_characters(model_file):
+    model = charrnn.load(model_file)
+    ran = run("score", model_file, "--context", r"\n", "--json", "--on-unknown", "surprise", stdin="the dog\nthe ☃\n\n")
+    first, second, third = map(json.loads, ran.stdout.splitlines())
+    assert first == {"text": "the dog", "bits_per_character": model.score("the dog", context="\n"), "unknown": 0}
+    assert second["bits_per_character"] == model.score("the ☃", context="\n", on_unknown="surprise")
+    assert second["unknown"] == 1
+    assert third == {"text": "", "bits_per_character": None, "unknown": 0}
+    assert ran.stderr == "charrnn: 1 unknown characters in 1 of 3 lines cost as the least likely\n"
+    ran = run("score", model_file, "--skip-unknown", stdin="☃☃dog\n☃\n")
+    assert ran.stdout == f"{model.score('dog'):.4f}\nnan\n"
+    assert ran.stderr == "charrnn: 3 unknown characters in 2 of 2 lines were left out\n"
+
+
+def test_escapes_in_texts(model_file, tmp_path):
+    model = charrnn.load(model_file)
+    for options, expected in {
+        ("--stop", r"\n"): {"stop": "\n"},
+        ("--stop", r"\u0064"): {"stop": "d"},
+        ("--allowed", r"\x61\n"): {"allowed": "a\n"},
+        ("--prime", r"dog\n"): {"prime": "dog\n"},
+        ("--forbidden", r"\\ \q"): {"forbidden": "\\q "},
+    }.items():
+        ran = run("generate", model_file, "-n", 200, "--seed", 3, *options)
+        assert ran.stdout == expected.get("prime", "") + model.generate(200, seed=3, **expected) + "\n"
+    for given, meant in {r"a\tb\r\\n": "a\tb\r\\n", r"\xc3\xa9\u00e9": "éé", r"\s\x4\u12": r"\s\x4\u12", r"\xff": "\udcff"}.items():
+        assert cli._text_argument(given) == meant
+    run("train", "-", "--bytes", "-o", tmp_path / "b", "-q", "--steps", 9, stdin=bytes(range(256)) * 2, text=False, encoding=None)
+    ran = run("generate", tmp_path / "b", "-n", 0, "--prime", r"\xff\x00", stdin=b"", text=False, encoding=None)
+    assert ran.stdout == b"\xff\0\n"
+    for command in ("generate", "score"):
+        assert r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte" in run(command, "--help", env=os.environ | {"COLUMNS": "200"}).stdout
+
+
+def test_the_default_text_is_announced():
+    assert re.search(
+        "no file is given: training on the documentation of Python, [0-9]{3},[0-9]{3} characters", run("train", "--steps", 9).stderr
+    )
+    assert run("train", "--steps", 9, "-q").stderr == ""
+
+
+def test_progress_where_there_is_no_terminal(tmp_path):
+    """The lines come after five seconds: the test makes them come sooner."""
+    program = "import sys; from charrnn import cli, display; display._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "train", "--seconds", "0.7"]
+    for more, shown in {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}.items():
+        ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        assert bool(re.search("^charrnn: [0-9]+ %, 00:00 gone, 00:0[01] left, epoch", ran.stderr, re.MULTILINE)) is shown
+    ran = run("train", "-q", "--steps", 4, "--sample-every", 2)
+    assert "--- after 2 steps" in ran.stdout
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="iconv")
+@pytest.mark.parametrize(("encoding", "text"), [("cp1252", "naïve café – “quoted”\n"), ("utf-16", "naïve\n"), ("latin-1", "\x81 naïve\n")])
+def test_a_text_of_another_encoding_is_converted_as_the_error_says(encoding, text, tmp_path):
+    path = tmp_path / "it's old.txt"
+    path.write_bytes((text * 20).encode(encoding))
+    ran = run("train", path, "--steps", 2, check=False)
+    assert ran.returncode == 2
+    advice = re.search("convert it: (iconv .*); --bytes takes any bytes as they are", ran.stderr)[1]
+    subprocess.run(advice, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "utf8.txt").read_text(encoding="utf-8") == text * 20
+    run("train", path, "--bytes", "--steps", 2, "-q", text=False, encoding=None, stdin=b"")
+    ran = run("train", "-", "--steps", 2, check=False, stdin=path.read_bytes(), text=False, encoding=None)
+    assert b"standard input is not UTF-8 at byte" in ran.stderr
+    assert b" -t UTF-8; --bytes" in ran.stderr
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + bytes(range(256)), bytes(range(256)), b"\xff\xfb\x90\x44\0\0\1\2\3"])
+def test_a_binary_file_is_told_from_text(data, tmp_path):
+    (tmp_path / "file").write_bytes(data * 3)
+    ran = run("train", tmp_path / "file", check=False)
+    assert "it looks like a binary file: --bytes takes any bytes as they are" in ran.stderr

@@ -1,6 +1,11 @@
+import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
+import sys
+import zipapp
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +35,7 @@ def test_an_unknown_variant_is_an_import_error_that_names_the_choice(python):
     assert f"CHARRNN_ISA='v9': expected one of {', '.join(_dispatch.available())}" in ran.stderr
     with pytest.raises(ImportError, match="v4"):
         _dispatch.choose("v4", ["baseline", "v3"])
-    assert _dispatch.choose("", ["baseline", "v3"]) == "v3"
+    assert _dispatch.choose("baseline", ["baseline", "v3"]) == "baseline"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/cpuinfo") or platform.machine() != "x86_64", reason="reads the flags that Linux reports")
@@ -40,3 +45,49 @@ def test_cpu_level_agrees_with_the_operating_system():
     v3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"} <= flags
     v4 = v3 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
     assert _core.cpu_level() == ("v4" if v4 else "v3" if v3 else "baseline")
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """The package, copied to a folder of its own."""
+    package = Path(charrnn.__file__).parent
+    return shutil.copytree(package, tmp_path / "place" / "charrnn", ignore=shutil.ignore_patterns("__pycache__", "*.c"))
+
+
+@pytest.mark.skipif(_core.cpu_level() == "baseline" or sys.platform == "darwin", reason="no better kernels to miss")
+def test_missing_kernels_are_told_once(python, copied):
+    best = _core.cpu_level()
+    for path in copied.glob(f"_core_{best}.*"):
+        path.unlink()
+    environment = os.environ | {"PYTHONPATH": str(copied.parent), "CHARRNN_ISA": ""}
+    program = "import charrnn, charrnn.cli, importlib; importlib.import_module('charrnn'); print(charrnn.isa, charrnn.__file__)"
+    ran = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    isa, path = ran.stdout.split()
+    assert Path(path).parent == copied
+    assert isa == {"v3": "baseline", "v4": "v3"}[best]
+    (warning,) = (line for line in ran.stderr.splitlines() if "Warning" in line)
+    assert (
+        f"RuntimeWarning: charrnn runs its {isa} kernels: the faster module charrnn._core_{best}, for this processor, is missing" in warning
+    )
+    ran = subprocess.run([python, "-W", "error", "-c", program], env=environment | {"CHARRNN_ISA": isa}, capture_output=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, b"")  # who asks for it knows
+
+
+def test_a_zip_file_says_why_it_does_not_work(python, copied):
+    (copied.parent / "__main__.py").write_text("import charrnn", encoding="utf-8")
+    zipapp.create_archive(copied.parent, copied.parents[1] / "app.pyz")
+    shutil.rmtree(copied.parent)
+    ran = subprocess.run([python, copied.parents[1] / "app.pyz"], capture_output=True, text=True, timeout=60)
+    assert (
+        "ImportError: charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, an egg): unpack it" in ran.stderr
+    )
+
+
+def test_the_hook_of_pyinstaller_names_what_is_compiled():
+    (entry,) = (one for one in importlib.metadata.distribution("charrnn-cython").entry_points if one.group == "pyinstaller40")
+    (folder,) = entry.load()()
+    hook = {}
+    exec((Path(folder) / "hook-charrnn.py").read_text(encoding="utf-8"), hook)
+    compiled = {path.name.partition(".")[0] for path in Path(charrnn.__file__).parent.iterdir() if path.suffix in (".so", ".pyd")}
+    seen = {"charrnn._core", "charrnn._network"}  # other modules import these
+    assert {f"charrnn.{name}" for name in compiled} | {"charrnn.datasets"} == {*hook["hiddenimports"], *seen}

@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def run(name):
     ran = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=30, check=True)
-    assert ran.stderr == ""
+    assert [line for line in ran.stderr.splitlines() if not line.startswith("charrnn: ")] == []  # but progress, on a slow machine
     return ran.stdout
 
 

@@ -12,7 +12,7 @@ import pytest
 import reference
 from reference import Weights, train_steps, training_workspace
 
-from charrnn import RNN, DivergedError, loop
+from charrnn import RNN, DataReader, DivergedError, loop
 from charrnn._network import Parameters
 from charrnn.network import Network
 from charrnn.reader import TextStream
@@ -248,13 +248,6 @@ def test_powers_are_products():
     assert loop._power(1.0, 2**62) == 1
 
 
-def test_bar_on_request_only(capfd):
-    fit(network(), steps=10, progress=True)
-    assert "nats/char" in capfd.readouterr().err
-    fit(network(), steps=10, progress=None)
-    assert capfd.readouterr() == ("", "")
-
-
 def overfitting():
     """A network, a stream, and a held-out stream whose loss rises again soon."""
     ids = np.random.default_rng(0).integers(0, 11, 120).astype(np.uint8)
@@ -304,18 +297,79 @@ def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):
 
 def test_plot(tmp_path):
     pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
     history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
-    ax = history.plot()
-    training, validation = (line.get_xydata() for line in ax.lines)
+    figure = history.plot()
+    training, validation = (line.get_xydata() for line in figure.axes[0].lines)
     np.testing.assert_array_equal(training[:, 1], history.losses)
     np.testing.assert_array_equal(validation, np.column_stack([[1, 2, 3], history.validation_losses]))
-    ax.figure.savefig(tmp_path / "loss.png")
+    figure.savefig(tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    ax = Figure().add_subplot()
     assert history.plot(ax) is ax
+    assert len(ax.lines) == 2
     loop.History().plot()
 
 
+def test_a_figure_shows_itself_in_a_notebook_and_in_a_window(monkeypatch):
+    pytest.importorskip("matplotlib")
+    from matplotlib import pyplot
+
+    history = fit(network(), epochs=2)
+    figure = history.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert repr(figure) == f"<figure of {history!r}; show() opens it, savefig(path) writes it>"
+    shown = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
+    assert not pyplot.get_fignums()  # pyplot has nothing to do with it before it is shown
+    monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
+    with pytest.raises(RuntimeError, match=r"no window to be had \(matplotlib's backend is agg\): savefig\(path\) writes the figure"):
+        figure.show()
+    monkeypatch.setattr(pyplot, "get_backend", lambda: "QtAgg")
+    figure.show()
+    assert len(shown) == 1
+    assert not pyplot.get_fignums()
+
+
+def test_a_path_is_no_axes(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = fit(network(), epochs=1)
+    with pytest.raises(TypeError, match=r"ax must be Axes of matplotlib, not 'loss.png': history.plot\(\).savefig\('loss.png'\) writes"):
+        history.plot("loss.png")
+    with pytest.raises(TypeError, match="ax must be Axes of matplotlib, not 3"):
+        history.plot(3)
+
+
+def test_reports_as_a_table(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    history = fit(network(), epochs=2, validation=TextStream(IDS, 256))
+    frame = history.to_frame()
+    assert list(frame.columns) == ["step", "epoch", "characters", "seconds", "nll", "smooth_loss", "validation_nll"]
+    assert frame["nll"].tolist() == history.losses
+    assert frame["validation_nll"].dropna().tolist() == history.validation_losses
+    assert frame.dtypes["step"] == "int64"
+    assert isinstance(loop.History().to_frame(), pandas.DataFrame)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match=r"history\.to_frame needs pandas: pip install pandas"):
+        history.to_frame()
+
+
+def test_reprs_take_one_line(tmp_path):
+    history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
+    kept = history.kept
+    assert repr(history) == f"History(240 steps, 3 epochs, training {kept.nll:.3f}, validation {kept.validation_nll:.3f}, ended by epochs)"
+    assert repr(loop.History()) == "History(no steps)"
+    assert "\n" not in repr(history.reports)[:100]
+    wanted = "RNN(hidden_size=8, vocab_size=11, seq_length=5, batch_size=1, learning_rate=0.1, dtype='float32')"
+    assert repr(RNN(8, 11, 5, 0.1)) == wanted
+    path = tmp_path / "input.txt"
+    path.write_text("hello\n", encoding="utf-8", newline="")
+    assert repr(DataReader(path, 3)) == f"DataReader({str(path)!r}, 6 characters, 5 different ones, seq_length=3)"
+
+
 def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "charrnn.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install \"charrnn-cython\[plot\]\""):
         loop.History().plot()

@@ -43,6 +43,16 @@ def test_notebook_runs(path, maker):
             assert said(now) == said(before)
 
 
+def test_the_tutorial_shows_a_bar_and_a_figure(maker):
+    ran = maker.execute(maker.nbformat.read(DOCS / "tutorial.ipynb", as_version=4))
+    shown = {
+        cell.source.split("\n")[0]: [set(output.get("data", {})) for output in cell.outputs] for cell in ran.cells if "outputs" in cell
+    }
+    assert {"text/plain", "image/png"} in shown["history.plot()"]
+    bar = shown['model = charrnn.train_file("names.txt", epochs=10)'][0]
+    assert importlib.util.find_spec("ipywidgets") is None or "application/vnd.jupyter.widget-view+json" in bar
+
+
 def test_tutorial_is_the_page(maker):
     page = maker.make((DOCS / "tutorial.md").read_text(encoding="utf-8"))
     kept = maker.nbformat.read(DOCS / "tutorial.ipynb", as_version=4)

@@ -23,7 +23,7 @@ def test_byte_order_mark_is_dropped_once(text_file):
         (b"\xef\xbb\xbfa", "input.txt has 1 character"),
         (b"ab\xffcd", r"input.txt is not UTF-8 at byte 2 \(0xff\): invalid start byte"),
         ("héllo".encode("latin-1"), r"not UTF-8 at byte 1 \(0xe9\)"),
-        ("hello".encode("utf-16"), "looks like UTF-16"),
+        ("hello".encode("utf-16"), "if it is UTF-16, convert it"),
         (b"ab\xed\xa0\x80", "not UTF-8 at byte 2"),  # a surrogate
     ],
 )

@@ -1,9 +1,12 @@
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 import reference
 
+import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn._network import LOOK_BACK
 from charrnn.novelty import RecordIndex
@@ -156,7 +159,8 @@ def test_stream_yields_what_generate_writes(model):
         ({"temperature": math.nan}, ValueError, "temperature must be"),
         ({"temperature": 10**400}, ValueError, "temperature must be"),
         ({"stop": 5}, TypeError, "stop must be a sequence of texts, not int"),
-        ({"temprature": 1}, TypeError, "there is no option 'temprature'; the options are length, prime, seed, temperature"),
+        ({"temprature": 1}, TypeError, r"there is no option 'temprature'; did you mean temperature\?"),
+        ({"colour": 1}, TypeError, "there is no option 'colour'; the options are length, prime, seed, unique, .*temperature"),
     ],
 )
 def test_wrong_control_is_named(model, controls, error, message):
@@ -358,3 +362,38 @@ def test_a_model_of_bytes_writes_bytes():
     assert model.generate(60, seed=1, stop=text[20:22]) == text[:20]
     assert set(model.generate(60, allowed=b"\x00\x01", seed=1)) == {0, 1}
     assert isinstance(model.beam_search(4, prime=b"x")[0][0], bytes)
+
+
+def test_a_stream_costs_at_most_three_times_as_much_a_character():
+    model = charrnn.train_text("to be, or not to be, that is the question\n" * 9, steps=1, progress=False)
+
+    def seconds(write):
+        began = time.perf_counter()
+        text = write()
+        assert len(text) == 20_000
+        return time.perf_counter() - began, text
+
+    pairs = [(seconds(lambda: model.generate(20_000, seed=1)), seconds(lambda: "".join(model.stream(20_000, seed=1)))) for _ in range(5)]
+    assert all(whole == streamed for (_, whole), (_, streamed) in pairs)
+    assert min(took for _, (took, _) in pairs) < 3 * min(took for (took, _), _ in pairs)
+
+
+@pytest.mark.parametrize(
+    "controls", [{}, {"stop": "e "}, {"stop": ["t t", "q"], "min_length": 300}, {"no_repeat": 6}, {"top_p": 0.5}], ids=str
+)
+@pytest.mark.parametrize("length", [0, 1, 999, 3000])
+def test_a_stream_in_bursts_has_the_characters_of_generate(controls, length):
+    model = charrnn.train_text("to be, or not to be, that is the question\n" * 9, hidden_size=4, epochs=3, progress=False)
+    if controls.get("min_length", 0) <= length:
+        characters = list(model.stream(length, seed=3, **controls))
+        assert set(map(len, characters)) <= {1}
+        assert "".join(characters) == model.generate(length, seed=3, **controls)
+
+
+def test_an_endless_stream_draws_little_ahead():
+    model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False)
+    characters = model.stream(seed=1)
+    began = time.perf_counter()
+    first = next(characters)
+    assert time.perf_counter() - began < 0.1
+    assert first + "".join(itertools.islice(characters, 50)) == model.generate(51, seed=1)

@@ -8,7 +8,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary
+from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_text
 from charrnn.network import Network
 
 
@@ -51,7 +51,7 @@ def test_skipped_characters_are_as_if_they_were_not_there(model, texts):
     ],
 )
 def test_an_unknown_character_is_named_by_default(call):
-    with pytest.raises(ValueError, match=r"\[2\] = 'é' is not among the 4 characters"):
+    with pytest.raises(ValueError, match=r"\[2\] = 'é' \(U\+00E9\) is not among the 4 characters"):
         call()
 
 
@@ -71,9 +71,11 @@ def test_a_single_text_is_not_a_list_of_characters():
 
 
 def test_wrong_on_unknown_is_named():
-    for call in (TEXT.score, TEXT.log_probs, TEXT.next_probs, lambda text, **o: TEXT.score_many([text], **o)):
-        with pytest.raises(ValueError, match="on_unknown must be 'error' or 'skip', not 'ignore'"):
-            call("ab", on_unknown="ignore")
+    for call in (TEXT.score, TEXT.log_probs, lambda text, **o: TEXT.score_many([text], **o)):
+        with pytest.raises(ValueError, match=r"on_unknown must be 'error', 'skip' or 'surprise', not 'skp'; did you mean skip\?"):
+            call("ab", on_unknown="skp")
+    with pytest.raises(ValueError, match="on_unknown must be 'error' or 'skip', not 'surprise'"):
+        TEXT.next_probs("ab", on_unknown="surprise")
     with pytest.raises(ValueError, match="on_unknown must be"):
         TEXT.generate(3, on_unknown=None)
 
@@ -109,3 +111,88 @@ def test_a_text_does_not_depend_on_the_weights_of_characters_that_others_have(re
     assert model.score_many(texts).tolist() == [model.score(text) for text in texts]
     with pytest.raises(DivergedError):
         model.score_many([*texts, "ab"])
+
+
+def letters(model, ids):
+    """The log-probabilities of all symbols after each of ids, and after nothing, by the reference in float64: a row each."""
+    weights = reference.Weights.of(model.rnn)
+    ids = [len(model.vocabulary), *ids] if model.vocabulary.records else list(ids)
+    h, rows = np.zeros((6, 1)), []
+    for ix in ids:
+        hs, log_p = reference.forward(weights, [ix], h)
+        h = hs[0]
+        rows.append(log_p[0][:, 0])
+    if not model.vocabulary.records:  # what follows nothing comes from the bias alone
+        first = weights.c[:, 0] - np.log(np.exp(weights.c[:, 0]).sum())
+        rows.insert(0, first)
+    return rows
+
+
+@pytest.mark.parametrize("model", [TEXT, RECORDS], ids=["text", "records"])
+@given(st.text("abcdéx🙂", min_size=1, max_size=150), st.text("abcdé", max_size=9))
+def test_unknown_characters_cost_as_the_least_likely_and_context_is_read_and_not_scored(model, text, context):
+    known = [model.vocabulary.chars.index(char) for char in context + text if char in "abcd"]
+    rows = letters(model, known)
+    expected, read = [], sum(char in "abcd" for char in context)
+    for char in text:
+        if char in "abcd":
+            expected.append(rows[read][known[read]])
+            read += 1
+        else:
+            expected.append(rows[read][:4].min())
+    expected += [rows[read][4]] if model.vocabulary.records else []
+    options = {"context": context, "on_unknown": "surprise"}
+    log_p = model.log_probs(text, **options)
+    np.testing.assert_allclose(log_p, expected, rtol=1e-10)
+    unknown = sum(char not in "abcd" for char in text)
+    score, counted = model.score(text, return_unknown=True, **options)
+    assert counted == unknown
+    assert score == pytest.approx(-np.mean(expected) / math.log(2), rel=1e-10)
+    scores, counts = model.score_many(["abc", text, "éa", text], return_unknown=True, **options)
+    assert scores[1] == scores[3] == score
+    assert counts.tolist() == [0, unknown, 1, unknown]
+    assert model.score(text, on_unknown="skip", return_unknown=True)[1] == unknown
+
+
+def test_a_line_of_a_text_is_scored_as_a_line():
+    model = train_text("The fox.\nThe dog.\n" * 60, hidden_size=20, epochs=20, progress=False)
+    line = "The dog."
+    np.testing.assert_array_equal(model.log_probs(line, context="The fox.\n"), model.log_probs("The fox.\n" + line)[9:])
+    assert model.log_probs(line, context="\n")[0] > model.log_probs(line)[0]
+    assert model.score_many([line, "The"], context="\n").tolist() == [model.score(text, context="\n") for text in (line, "The")]
+
+
+@pytest.mark.parametrize("call", [TEXT.score, TEXT.log_probs, lambda text, **options: TEXT.score_many([text], **options)])
+def test_what_is_unknown_in_a_context_is_named_or_not_read(call):
+    with pytest.raises(ValueError, match=r"context\[1\] = 'x' \(U\+0078\) is not among"):
+        call("ab", context="axé")
+    for how in ("skip", "surprise"):
+        np.testing.assert_array_equal(call("ab", context="axb", on_unknown=how), call("ab", context="ab"))
+    with pytest.raises(TypeError, match="context must be a str, not bytes"):
+        call("ab", context=b"a")
+
+
+def test_all_unknown_characters_are_named_with_the_way_out():
+    with pytest.raises(ValueError, match="is not among") as caught:
+        TEXT.generate(5, prime="cafe\u0301 \ud800")
+    assert str(caught.value) == (
+        "prime[2] = 'f' (U+0066) is not among the 4 characters of this vocabulary, nor are SPACE (U+0020), 'e' (U+0065), "
+        "COMBINING ACUTE ACCENT (U+0301), '\\ud800' (U+D800); on_unknown='skip' leaves out what is not"
+    )
+    with pytest.raises(ValueError, match=r"nor are .* and 22 more; on_unknown"):
+        TEXT.score("".join(map(chr, range(0x4E00, 0x4E1F))))
+    with pytest.raises(ValueError, match=r"context\[0\] = 'é' \(U\+00E9\) is not among the 4 characters of this vocabulary; on_unknown"):
+        TEXT.log_probs("", context="éé")
+
+
+def test_empty_texts_and_wrong_ones_after_the_check_of_all():
+    assert len(TEXT.log_probs("")) == 0
+    assert len(RECORDS.log_probs("", context="ab")) == 1
+    assert RECORDS.score("", context="ab") == pytest.approx(-RECORDS.log_probs("", context="ab")[0] / math.log(2))
+    with pytest.raises(ValueError, match=r"texts\[1\] must have at least one character"):
+        TEXT.score_many(["a", ""])
+    with pytest.raises(TypeError, match="text must be a str, not NoneType"):
+        TEXT.log_probs(None)
+    assert math.isnan(TEXT.score("é", on_unknown="skip"))
+    assert TEXT.score("é", on_unknown="surprise") == pytest.approx(-math.log2(TEXT.next_probs("").min()))
+    assert TEXT.score_many([], return_unknown=True)[1].shape == (0,)

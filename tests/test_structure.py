@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Each module may import those to its left.
 ORDER = [
     "errors",
+    "options",
     "seeding",
     "files",
     "_network",
@@ -24,7 +25,9 @@ ORDER = [
     "vocabulary",
     "reader",
     "network",
+    "plotting",
     "history",
+    "display",
     "loop",
     "rnn",
     "sampling",

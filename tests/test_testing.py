@@ -175,6 +175,12 @@ SABOTAGE = {
         (CharRNN, "score", without("on_unknown")),
         (CharRNN, "score", lambda real: lambda self, text, **named: real(self, text, **named) + 1e-9 * len(named)),
     ],
+    "unknown_characters_can_cost": [
+        (CharRNN, "log_probs", after(lambda x: x * 1.01)),
+        (CharRNN, "score", after(lambda pair: (pair[0], 0))),
+        (CharRNN, "score", after(lambda pair: (pair[0] * 1.01, pair[1]))),
+    ],
+    "a_context_is_read_and_not_scored": [(CharRNN, "log_probs", without("context")), (CharRNN, "score", without("context"))],
     "wrong_texts_are_refused": [(CharRNN, "score", given(lambda named: {"text": "to"}))],
     "wrong_controls_are_refused": [(CharRNN, "generate", without("spelling")), (CharRNN, "stream", without("top_k"))],
     "wrong_training_changes_nothing": [(CharRNN, "train_text", without("keep")), (CharRNN, "train_text", doing(shift_a_weight))],

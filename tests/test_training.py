@@ -108,7 +108,7 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"validation_fraction": -0.1}, ValueError, "validation_fraction must be"),
         ("ab", {"validation_fraction": math.nan}, ValueError, "validation_fraction must be"),
         ("ab", {"epochs": -1}, ValueError, "epochs must be"),
-        ("ab", {"hiden_size": 3}, TypeError, "there is no option 'hiden_size'; the options are .*hidden_size, "),
+        ("ab", {"hiden_size": 3}, TypeError, r"there is no option 'hiden_size'; did you mean hidden_size\?"),
         ("ab", {"learning_rate": 10**400}, ValueError, "learning_rate must be"),
         ("ab", {"initial_accumulator_value": 1e300}, ValueError, "initial_accumulator_value must be"),
         ("ab", {"checkpoint": "no/such/folder"}, OSError, "No such file"),

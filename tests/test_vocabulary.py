@@ -25,7 +25,7 @@ def test_text_longer_than_a_piece(monkeypatch):
 
 def test_unknown_character_is_named_with_its_place():
     v = Vocabulary("abc")
-    with pytest.raises(ValueError, match=r"prime\[2\] = '☃' is not among the 3 characters"):
+    with pytest.raises(ValueError, match=r"prime\[2\] = '☃' \(U\+2603\) is not among the 3 characters"):
         v.encode("ab☃", name="prime")
     with pytest.raises(ValueError, match=r"text\[0\] = 'A'"):
         v.encode("A")

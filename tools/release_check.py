@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wheel_check import BIN, ROOT, build, environment, fresh, run, try_wheel
+from wheel_check import BIN, ROOT, build, environment, fresh, interpreters, run, try_wheel
 
 FREE_THREADED = "python3.14t"
 NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
@@ -20,6 +20,12 @@ NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's 
 MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'
 PLUGIN = "no_processes"
 # Its tests ask the operating system about the processor, or are about processes only.
+FROZEN = """
+import sys
+import charrnn
+charrnn.train_text("to be, or not to be\\n" * 50, hidden_size=16, epochs=20, progress=False).save(sys.argv[1])
+print(charrnn.isa, len(charrnn.load(sys.argv[1]).generate(20)), len(charrnn.datasets.names()) > 100)
+"""
 UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
 
 
@@ -98,6 +104,32 @@ def aarch64(folder, _):
     emulated_tests(("qemu-aarch64-static", "-L", folder / "arm64", folder / "arm64/usr/bin/python3.11"), folder, folder / "site")
 
 
+def frozen(folder, wheel):
+    """Make one file of a program with PyInstaller, on each Python here; it must run the best kernels, and say nothing on stderr."""
+    (folder / "app.py").write_text(FROZEN, encoding="utf-8")
+    for version, python in interpreters():
+        if version not in NEWER:  # what freezes is later than a Python
+            bin = fresh(python, folder / version, wheel, "pyinstaller")
+            place = folder / f"frozen-{version}"
+            place.mkdir()
+            options = ("--onefile", "--log-level", "ERROR", "--distpath", place, "--workpath", place / "work", "--specpath", place)
+            run(
+                bin / "python",
+                "-m",
+                "PyInstaller",
+                *options,
+                folder / "app.py",
+                env={**os.environ, **environment(bin), "PATH": os.environ["PATH"]},
+            )
+            ran = run(place / "app", place / "model", env={"HOME": str(place)}, capture_output=True, text=True)
+            best = run(
+                bin / "python", "-c", "import charrnn; print(charrnn.isa)", env=environment(bin), capture_output=True, text=True
+            ).stdout
+            print(f"{version}: {ran.stdout.strip()}, {(place / 'app').stat().st_size:,} bytes")
+            assert ran.stdout == f"{best.strip()} 20 True\n"
+            assert ran.stderr == ""
+
+
 def reproducible(folder, _):
     """Build in two folders and compare the bytes."""
     hashes = set()
@@ -117,7 +149,7 @@ def identifiers(_, __):
         run(BIN / "cibuildwheel", "--platform", platform, "--print-build-identifiers", ROOT)
 
 
-STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, newer, free_threaded, old, aarch64)}
+STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, frozen, newer, free_threaded, old, aarch64)}
 
 
 def main(names):

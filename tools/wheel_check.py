@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
-LARGEST = 700_000  # bytes of a wheel
+LARGEST = 750_000  # bytes of a wheel
 SLOWEST_IMPORT = 30  # milliseconds beyond NumPy's own
 
 
@@ -98,9 +98,9 @@ def check_cimport(bin, folder):
 
 def check_types(bin):
     """Compare the stubs with the installed modules, and measure how much of the public API has types."""
-    tools = ("mypy", "types-tqdm", "matplotlib", "basedpyright")
+    tools = ("mypy", "types-tqdm", "matplotlib", "pandas", "basedpyright")
     run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
-    run(bin / "python", "-m", "mypy.stubtest", "charrnn", cwd=bin, env=environment(bin))
+    run(bin / "python", "-m", "mypy.stubtest", "charrnn._network", cwd=bin, env=environment(bin))
     run(bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", cwd=bin, env=environment(bin))  # fails below 100 %
 
 

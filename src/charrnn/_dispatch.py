@@ -2,11 +2,20 @@
 
 import importlib.util
 import os
+import sys
+import warnings
+import zipimport
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from . import _core as _baseline  # type: ignore[attr-defined]
+try:
+    from . import _core as _baseline  # type: ignore[attr-defined]
+except ImportError as error:
+    if isinstance(getattr(__spec__, "loader", None), zipimport.zipimporter):
+        what = "charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, an egg)"
+        raise ImportError(f"{what}: unpack it, or let shiv or pex make the archive, which unpack it by themselves") from error
+    raise
 
 LEVELS: tuple[str, ...] = ("baseline", "v3", "v4")  # each includes the ones before it
 
@@ -27,6 +36,10 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
     """Return the wanted level, or the best of levels if none is wanted."""
     if wanted and wanted not in levels:
         raise ImportError(f"CHARRNN_ISA={wanted!r}: expected one of {', '.join(levels)} (what is built and runs on this processor)")
+    best = _baseline.cpu_level()
+    if not wanted and best not in levels and sys.platform != "darwin":  # where setup.py builds one only
+        what = f"charrnn runs its {levels[-1]} kernels: the faster module charrnn._core_{best}, for this processor, is missing"
+        warnings.warn(f"{what}; a program frozen by other tools than PyInstaller must be told to include it", RuntimeWarning, stacklevel=2)
     return wanted or levels[-1]
 
 

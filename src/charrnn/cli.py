@@ -1,25 +1,34 @@
 """The `charrnn` command: train, generate, score, info."""
 
 import argparse
+import contextlib
 import io
+import itertools
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import __version__, isa
 from .create import load, train_records, train_text
-from .errors import CharRNNError, TrainingInterrupted, TrainingWarning
+from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
+from .options import defaults
 from .reader import decode_text, read_bytes
-from .training import DEFAULTS
+from .scoring import OnUnknown
+from .training import NewOptions
 from .vocabulary import AnyText
 
 Arguments: TypeAlias = argparse.Namespace
@@ -27,19 +36,23 @@ Arguments: TypeAlias = argparse.Namespace
 # Exit codes; 2 is also argparse's own for a wrong command line.
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _SAMPLE_LENGTH = 300
+_FLUSH = 0.02  # seconds between two looks of a reader at what is written
+_ESCAPES = r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a character, of hexadecimal digits"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     _speak_utf8()
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        _refuse(arguments.command, unknown)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TrainingWarning)
             arguments.run(arguments)
         sys.stdout.flush()
         for warning in caught:
-            print(f"charrnn: warning: {warning.message}", file=sys.stderr)
+            print(f"charrnn: warning: {_in_options(str(warning.message), arguments)}", file=sys.stderr)
         return FAILED if any(issubclass(warning.category, TrainingWarning) for warning in caught) else OK
     except BrokenPipeError:
         # The reader of our output has left, as `head` does. Python would complain once more while it closes stdout: give it another.
@@ -48,8 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (OSError, ValueError, TypeError, CharRNNError, MemoryError, ImportError) as error:
-        print(f"charrnn: error: {_explain(error)}", file=sys.stderr)
+        print(f"charrnn: error: {_in_options(_explain(error), arguments)}", file=sys.stderr)
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
+
+
+def _refuse(command: argparse.ArgumentParser, unknown: list[str]) -> None:
+    """End with the usage of a command that does not know these arguments."""
+    known = [option for action in command._actions for option in action.option_strings]
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{hint(unknown[0].partition('=')[0], known)}")
 
 
 def _speak_utf8() -> None:
@@ -62,9 +81,19 @@ def _speak_utf8() -> None:
             stream.reconfigure(encoding="utf-8", newline="\n")
 
 
-def _utf8_argument(value: str) -> str:
-    """Return a command-line argument as the UTF-8 it was typed in, whatever the locale made of it."""
-    return os.fsencode(value).decode("utf-8", "surrogateescape")
+_ESCAPE = re.compile(rb"\\(?:([ntr\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
+
+
+def _text_argument(value: str) -> str:
+    """Return a command-line argument as the UTF-8 it was typed in, whatever the locale made of it, its escapes as what they stand for."""
+
+    def meant(escape: re.Match[bytes]) -> bytes:
+        letter, byte, code = escape.groups()
+        if letter:
+            return {b"n": b"\n", b"t": b"\t", b"r": b"\r"}.get(letter, letter)
+        return bytes([int(byte, 16)]) if byte else chr(int(code, 16)).encode("utf-8", "surrogatepass")
+
+    return _ESCAPE.sub(meant, os.fsencode(value)).decode("utf-8", "surrogateescape")
 
 
 def _text(model: CharRNN, value: str | None) -> AnyText:
@@ -81,6 +110,33 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+# What the library calls a thing, where the command has another word for it than its name with hyphens.
+_PHRASES = {
+    r"train_records\(\.\.\., remember=True\)": "charrnn train --records --remember",
+    "on_unknown='skip'": "--skip-unknown",
+    r"alphabet='bytes'": "--bytes",
+    "train_text goes on": "train without --records goes on",
+    "train_records goes on": "train --records goes on",
+    r"(extend|novel|unique|whole|remember)=True": r"--\1",
+    r"validation_fraction(?:=(\S+))?": r"--validation \1",
+    r"n_threads(?:=(\S+))?": r"--threads \1",
+}
+
+
+def _in_options(message: str, arguments: Arguments) -> str:
+    """Return a message of the library in words of the command: hidden_size=0 as --hidden-size 0."""
+    for phrase, words in _PHRASES.items():
+        message = re.sub(rf"(?<![\w-]){phrase}", words, message)
+    names = [name for name in vars(arguments) if name not in ("file", "model", "run", "command")]
+    # A name that is an ordinary word, too, only where something is said of its value.
+    options = "|".join(name if "_" in name else f"{name}(?==| must )" for name in names)
+    return re.sub(rf"(?<![\w-])({options})\b(=?)", lambda found: _option(found[1]) + found[2].replace("=", " "), message)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -105,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="describe a model file", description="Describe a model file.")
     info.add_argument("model", help="a file that charrnn train saved")
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_info, command=info)
     return parser
 
 
@@ -113,7 +169,8 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a text file",
-        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model.",
+        description="Train a model on a UTF-8 text file, then print a sample and the loss. Ctrl-C ends it early and keeps the model. "
+        "Progress goes to stderr: a bar on a terminal, elsewhere a line every few seconds.",
         formatter_class=_Help,
     )
     add = train.add_argument
@@ -127,7 +184,8 @@ def _add_train(commands: Any) -> None:
     add("--hidden-size", type=int, metavar="H", help="units in the hidden layer (100)")
     add("--seq-length", type=int, metavar="T", help="characters in a training window (25)")
     add("--batch-size", type=int, metavar="B", help="parallel streams of the text, or records a step (1)")
-    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({DEFAULTS['learning_rate']})")
+    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({defaults(NewOptions)['learning_rate']})")
+    add("--clip-value", type=float, metavar="X", help="clip each element of a gradient to X (5)")
     add("--learning-rate-decay", type=float, default=1.0, metavar="F", help="multiply the learning rate by F after each pass")
     add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
     add("--steps", type=int, metavar="N", help="end after N windows")
@@ -144,14 +202,16 @@ def _add_train(commands: Any) -> None:
     add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE, now and then and at the end")
     add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
     add("--plot", metavar="PICTURE", help="draw the losses to this file (.png, .svg, .pdf); needs matplotlib")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
-    train.set_defaults(run=_train)
+    add("--sample-every", type=int, metavar="N", help="print what the model writes after every N steps")
+    add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show how far it is")
+    add("-q", "--quiet", action="store_false", dest="progress", help="the same as --no-progress")
+    train.set_defaults(run=_train, command=train)
 
 
 def _add_controls(add: Callable[..., argparse.Action]) -> None:
     add(
         "--prime",
-        type=_utf8_argument,
+        type=_text_argument,
         default="",
         metavar="TEXT",
         help="text to continue; - reads it from standard input, less a line feed at its end",
@@ -161,18 +221,24 @@ def _add_controls(add: Callable[..., argparse.Action]) -> None:
     add("--top-p", type=float, metavar="P", help="draw among the most likely that together have probability P")
     add("--min-p", type=float, metavar="P", help="draw among those at least P times as likely as the most likely")
     add("--no-repeat", type=int, metavar="N", help="write no run of N characters twice")
-    add("--allowed", type=_utf8_argument, metavar="CHARS", help="draw only these characters")
-    add("--forbidden", type=_utf8_argument, metavar="CHARS", help="do not draw these")
+    add("--allowed", type=_text_argument, metavar="CHARS", help="draw only these characters")
+    add("--forbidden", type=_text_argument, metavar="CHARS", help="do not draw these")
     add("--min-length", type=int, default=0, metavar="N", help="do not end before N characters")
-    add("--stop", type=_utf8_argument, action="append", metavar="TEXT", help="end before this text; may be repeated")
-    add("--skip-unknown", action="store_true", help="leave out characters of the prime that the model does not know")
+    add("--stop", type=_text_argument, action="append", metavar="TEXT", help="end before this text; may be repeated")
+    _add_skip_unknown(add)
+
+
+def _add_skip_unknown(add: Callable[..., argparse.Action]) -> None:
+    help = "leave out characters that the model does not know"
+    add("--skip-unknown", action="store_const", const="skip", default="error", dest="on_unknown", help=help)
 
 
 def _add_generate(commands: Any) -> None:
     generate = commands.add_parser(
         "generate",
         help="write text with a model",
-        description="Write text with a trained model. The prime is printed first.",
+        description="Write text with a trained model, as it is drawn. The prime is printed first.",
+        epilog=_ESCAPES,
         formatter_class=_Help,
     )
     add = generate.add_argument
@@ -185,23 +251,32 @@ def _add_generate(commands: Any) -> None:
     add("--n-best", type=int, metavar="N", help="search the N most probable texts instead of drawing")
     add("--seed", type=int, metavar="N", help="the same seed writes the same text")
     _add_controls(add)
-    generate.set_defaults(run=_generate)
+    generate.set_defaults(run=_generate, command=generate)
 
 
 def _add_score(commands: Any) -> None:
     score = commands.add_parser(
         "score",
         help="tell how much lines of text surprise a model",
-        description="Read lines from standard input; print each one's surprise in bits per character: low for text like the training text.",
+        description="Print the surprise of each line in bits per character: low for text like the training text.",
+        epilog=_ESCAPES,
+        formatter_class=_Help,
     )
-    score.add_argument("model", help="a file that charrnn train saved")
-    score.add_argument("--per-char", action="store_true", help="the surprise of each character too, for records of the end, in bits")
-    score.add_argument("--json", action="store_true", help="a JSON object a line, with the text")
-    score.add_argument("--skip-unknown", action="store_true", help="leave out characters that the model does not know")
-    score.set_defaults(run=_score)
+    add = score.add_argument
+    add("model", help="a file that charrnn train saved")
+    add("file", nargs="?", default="-", help="the lines, - for standard input")
+    help = r"what comes before each line, read and not scored: \n for lines of a text, which do not stand at the beginning of a file"
+    add("--context", type=_text_argument, default="", metavar="TEXT", help=help)
+    add("--per-char", action="store_true", help="the surprise of each character too, for records of the end, in bits")
+    add("--json", action="store_true", help="a JSON object a line, with the text and how many of its characters are unknown")
+    choices = get_args(OnUnknown)
+    help = "what to do about characters that the model does not know: let them cost as the least likely there, or leave them out"
+    add("--on-unknown", choices=choices, default="error", help=help)
+    add("--skip-unknown", action="store_const", const="skip", dest="on_unknown", help="the same as --on-unknown skip")
+    score.set_defaults(run=_score, command=score)
 
 
-_NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate")  # a model's own, or the default, if not given
+_NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value")  # a model's own, or the default, if not given
 
 
 def _train(arguments: Arguments) -> None:
@@ -222,7 +297,8 @@ def _train(arguments: Arguments) -> None:
         "seed": arguments.seed,
         "checkpoint": arguments.checkpoint,
         "resume": arguments.resume,
-        "progress": False if arguments.quiet else None,
+        "sample_every": arguments.sample_every,
+        "progress": arguments.progress,
     }
     _check_targets(arguments)
     if threading.current_thread() is threading.main_thread():  # which alone may
@@ -250,8 +326,7 @@ def _check_targets(arguments: Arguments) -> None:
             if taken not in (None, "-") and os.path.realpath(taken) == os.path.realpath(path):
                 raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
     if arguments.plot is not None:
-        figure: Any = History().plot().figure  # or matplotlib is missing
-        formats = figure.canvas.get_supported_filetypes()
+        formats = History().plot().canvas.get_supported_filetypes()
         if os.path.splitext(arguments.plot)[1][1:].lower() not in formats:
             raise ValueError(f"--plot {arguments.plot} must end in one of .{', .'.join(sorted(formats))}")
 
@@ -261,7 +336,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     of_bytes = arguments.bytes if start is None else start.vocabulary.of_bytes
     if arguments.bytes and not of_bytes:
         raise ValueError(f"--bytes: {arguments.start} is a model of characters")
-    text = _read(arguments.file, of_bytes)
+    text = _read(arguments.file, of_bytes, arguments.progress)
     if start is not None:
         options["extend"] = arguments.extend
     else:
@@ -272,10 +347,12 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     return (train_text if start is None else start.train_text)(text, **options)
 
 
-def _read(path: str | None, of_bytes: bool) -> AnyText:
-    """Return the text to train on, as bytes or str."""
+def _read(path: str | None, of_bytes: bool, announced: bool) -> AnyText:
+    """Return the text to train on, as bytes or str; announced tells whether to say what it is, where nobody has chosen it."""
     if path is None:
         text = _python_documentation()
+        if announced:
+            print(f"charrnn: no file is given: training on the documentation of Python, {len(text):,} characters", file=sys.stderr)
         return text.encode() if of_bytes else text
     data = sys.stdin.buffer.read() if path == "-" else read_bytes(path)
     return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
@@ -299,8 +376,7 @@ def _report(model: CharRNN, arguments: Arguments) -> None:
     if arguments.output is not None:
         model.save(arguments.output)
     if arguments.plot is not None and model.history.reports:
-        figure: Any = model.history.plot().figure
-        figure.savefig(arguments.plot, dpi=150)
+        model.history.plot().savefig(arguments.plot, dpi=150)
     for text in model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7):
         _print(text)
     sys.stdout.buffer.flush()
@@ -336,18 +412,31 @@ def _generate(arguments: Arguments) -> None:
         "allowed": _text(model, arguments.allowed),
         "forbidden": _text(model, arguments.forbidden),
         "min_length": arguments.min_length,
-        "on_unknown": "skip" if arguments.skip_unknown else "error",
+        "on_unknown": arguments.on_unknown,
     }
     if arguments.n_best is not None:
         _check_no_drawing(arguments)
-        texts = [text for text, _ in model.beam_search(arguments.length, n_best=arguments.n_best, **options)]
+        for text, _ in model.beam_search(arguments.length, n_best=arguments.n_best, **options):
+            _print(prime + text)
+        return
+    options |= {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat", "seed")}
+    options["stop"] = None if arguments.stop is None else [_text(model, text) for text in arguments.stop]
+    chosen = {name: getattr(arguments, name) for name in ("unique", "novel", "whole")}
+    if arguments.count == 1 and not any(chosen.values()):
+        characters = model.stream(arguments.length, **options)
+        _print_at_once(itertools.chain([prime], characters, [_text(model, "\n")]))
     else:
-        options |= {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat", "seed")}
-        options |= {"unique": arguments.unique, "novel": arguments.novel, "whole": arguments.whole}
-        stop = None if arguments.stop is None else [_text(model, text) for text in arguments.stop]
-        texts = model.generate_many(arguments.count, arguments.length, stop=stop, **options)
+        _print_at_once(prime + text + _text(model, "\n") for text in model._each(arguments.count, arguments.length, **chosen, **options))
+
+
+def _print_at_once(texts: Iterable[AnyText]) -> None:
+    """Print texts as they come, so that who reads them sees each at once."""
+    seen = -math.inf
     for text in texts:
-        _print(prime + text)
+        _print(text, end="")
+        if (now := time.monotonic()) >= seen + _FLUSH:
+            sys.stdout.buffer.flush()
+            seen = now
 
 
 def _read_prime(model: CharRNN) -> str:
@@ -368,26 +457,39 @@ def _check_no_drawing(arguments: Arguments) -> None:
 
 def _score(arguments: Arguments) -> None:
     model = load(arguments.model)
-    number = 0
-    for lines in _arriving_lines():
-        try:
-            texts = [_line_text(model, line, number + i) for i, line in enumerate(lines)]
-            _score_lines(model, texts, arguments)
-        except ValueError:
-            for i, line in enumerate(lines, number):  # once more, to print what comes before the mistake, and its line
-                try:
-                    _score_lines(model, [_line_text(model, line, i)], arguments)
-                except ValueError as error:
-                    raise ValueError(f"line {i + 1}: {error}") from error
-            raise
-        number += len(lines)
+    context = _text(model, arguments.context)
+    number, unknown = 0, np.zeros(0, np.int64)
+    with _opened(arguments.file) as file:
+        for lines in _arriving_lines(file):
+            try:
+                texts = [_line_text(model, line, number + i) for i, line in enumerate(lines)]
+                unknown = np.append(unknown, _score_lines(model, texts, context, arguments))
+            except ValueError:
+                for i, line in enumerate(lines, number):  # once more, to print what comes before the mistake, and its line
+                    try:
+                        _score_lines(model, [_line_text(model, line, i)], context, arguments)
+                    except ValueError as error:
+                        raise ValueError(f"line {i + 1}: {error}") from error
+                raise
+            number += len(lines)
+    if unknown.any():
+        done = "were left out" if arguments.on_unknown == "skip" else "cost as the least likely"
+        print(f"charrnn: {unknown.sum():,} unknown characters in {(unknown > 0).sum():,} of {number:,} lines {done}", file=sys.stderr)
 
 
-def _arriving_lines() -> Iterator[list[bytes]]:
-    """Yield lists of whole lines (bytes) from standard input as they arrive: many at once from a file, one by one from a person."""
-    pieces, stdin = [b""], sys.stdin.buffer
+def _opened(path: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
+    """Open a file to read bytes as they arrive; - is standard input."""
+    if path != "-":
+        return open(path, "rb")
+    stdin = sys.stdin.buffer
     assert isinstance(stdin, io.BufferedReader)
-    while data := stdin.read1(1 << 20):
+    return contextlib.nullcontext(stdin)
+
+
+def _arriving_lines(file: io.BufferedReader) -> Iterator[list[bytes]]:
+    """Yield lists of whole lines (bytes) as they arrive: many at once from a file, one by one from a person."""
+    pieces = [b""]
+    while data := file.read1(1 << 20):
         first, *others = data.split(b"\n")
         pieces.append(first)
         if others:
@@ -410,28 +512,27 @@ def _line_text(model: CharRNN, line: bytes, number: int) -> AnyText:
     return text.removeprefix("\ufeff") if number == 0 else text
 
 
-def _score_lines(model: CharRNN, texts: list[AnyText], arguments: Arguments) -> None:
-    """Print the scores of texts; a model of text has none for an empty one."""
-    on_unknown = "skip" if arguments.skip_unknown else "error"
-    scored = [text for text in texts if len(text) or model.vocabulary.records]
+def _score_lines(model: CharRNN, texts: list[AnyText], context: AnyText, arguments: Arguments) -> NDArray[np.int64]:
+    """Print the scores of texts and return how many characters of each are unknown; a model of text has no score of an empty one."""
+    options: dict[str, Any] = {"context": context, "on_unknown": arguments.on_unknown}
+    scorable = np.array([len(text) > 0 or model.vocabulary.records for text in texts], np.bool_)
+    scored = list(itertools.compress(texts, scorable))
+    bits, unknown = np.full(len(texts), np.nan), np.zeros(len(texts), np.int64)
     if len(scored) == 1:  # an error then speaks of the text, not of a list
-        scores = iter([model.score(scored[0], on_unknown=on_unknown)])
+        bits[scorable], unknown[scorable] = model.score(scored[0], return_unknown=True, **options)
     else:
-        scores = iter(model.score_many(scored, on_unknown=on_unknown).tolist())
-    for text in texts:
-        score = next(scores) if len(text) or model.vocabulary.records else math.nan
-        _print_score(model, text, score, on_unknown, arguments)
+        bits[scorable], unknown[scorable] = model.score_many(scored, return_unknown=True, **options)
+    for text, score, count in zip(texts, bits.tolist(), unknown.tolist(), strict=True):
+        each = (-model.log_probs(text, **options) / math.log(2)).tolist() if arguments.per_char else []
+        print(_score_as_json(text, score, count, each, arguments) if arguments.json else " ".join(f"{n:.4f}" for n in [score, *each]))
     sys.stdout.flush()
+    return unknown
 
 
-def _print_score(model: CharRNN, text: AnyText, score: float, on_unknown: str, arguments: Arguments) -> None:
-    bits = (-model.log_probs(text, on_unknown=on_unknown) / math.log(2)).tolist() if arguments.per_char else []
-    if not arguments.json:
-        print(" ".join(f"{number:.4f}" for number in [score, *bits]))
-        return
+def _score_as_json(text: AnyText, score: float, unknown: int, each: list[float], arguments: Arguments) -> str:
     shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-    line = {"text": shown, "bits_per_character": None if math.isnan(score) else score}
-    print(json.dumps(line | ({"per_character": bits} if arguments.per_char else {}), ensure_ascii=False))
+    line = {"text": shown, "bits_per_character": None if math.isnan(score) else score, "unknown": unknown}
+    return json.dumps(line | ({"per_character": each} if arguments.per_char else {}), ensure_ascii=False)
 
 
 def _info(arguments: Arguments) -> None:

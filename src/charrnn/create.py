@@ -3,21 +3,32 @@
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Unpack
+from typing import Any, Literal, Unpack, get_args, overload
 
 from . import persistence, training
+from .errors import ModelFormatError, check_choice
 from .files import StrPath
 from .history import History
 from .model import CharRNN
+from .options import check_names, shows
 from .persistence import ModelSource
 from .reader import read_bytes, read_text
 from .rnn import RNN
-from .training import DEFAULTS, Options
+from .training import Alphabet, NewOptions
 
 _LONGEST_NAME = 256  # of a file, more or less
 
 
-def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
+@overload
+def train_text(text: str, *, alphabet: Literal["characters"] = ..., **options: Unpack[NewOptions]) -> CharRNN[str]: ...
+
+
+@overload
+def train_text(text: bytes, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]) -> CharRNN[bytes]: ...
+
+
+@shows(NewOptions)
+def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]) -> CharRNN[Any]:
     """Train a model on a text.
 
     Parameters
@@ -59,9 +70,11 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     learning_rate_decay : float, default 1.0
         The learning rate is multiplied by it after each epoch; above 0, at most 1.
     callback : callable, optional
-        Called with a `Progress` a few times an epoch; returns True to stop.
+        Called with a `Progress` a few times an epoch, whose ``model`` is the model as it is then; returns True to stop.
+    sample_every : int, optional
+        Print what the model writes after so many steps, again and again: 200 characters, or 5 records.
     progress : bool, optional
-        Whether to show a bar on stderr; by default if stderr is a terminal.
+        Whether to show on stderr how far it is, by default yes: a bar on a terminal or in a notebook, elsewhere a line every 5 seconds.
     checkpoint : path, optional
         Write all that is needed to go on to this file, at the end and before (a few times an epoch, at most once a second and at
         least every half minute); a crash leaves the last whole one.
@@ -97,13 +110,23 @@ def train_text(text: str | bytes, *, alphabet: str = "characters", **options: Un
     >>> model.score("to be") < model.score("eb ot")
     True
     """
+    check_names(options, NewOptions, ("alphabet",))
     source = training.Text(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
     return _new(source, options)
 
 
-def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack[Options]) -> CharRNN:
+@overload
+def train_file(path: StrPath, *, alphabet: Literal["characters"] = ..., **options: Unpack[NewOptions]) -> CharRNN[str]: ...
+
+
+@overload
+def train_file(path: StrPath, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]) -> CharRNN[bytes]: ...
+
+
+@shows(NewOptions)
+def train_file(path: StrPath, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]) -> CharRNN[Any]:
     """Train a model on a UTF-8 text file.
 
     Parameters
@@ -124,12 +147,36 @@ def train_file(path: StrPath, *, alphabet: str = "characters", **options: Unpack
     ValueError
         If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
     """
-    return train_text(read_bytes(path) if alphabet == "bytes" else read_text(path), alphabet=alphabet, **options)
+    try:
+        if alphabet == "bytes":
+            return train_text(read_bytes(path), alphabet=alphabet, **options)
+        return train_text(read_text(path), alphabet=alphabet, **options)
+    except FileNotFoundError as error:
+        if "\n" in str(path):
+            error.add_note("This looks like a text, not the name of a file: train_text trains on a text.")
+        raise
 
 
+@overload
 def train_records(
-    strings: Iterable[str | bytes], *, alphabet: str = "characters", remember: bool = False, **options: Unpack[Options]
-) -> CharRNN:
+    strings: Iterable[str], *, alphabet: Literal["characters"] = ..., remember: bool = ..., **options: Unpack[NewOptions]
+) -> CharRNN[str]: ...
+
+
+@overload
+def train_records(
+    strings: Iterable[bytes], *, alphabet: Literal["bytes"], remember: bool = ..., **options: Unpack[NewOptions]
+) -> CharRNN[bytes]: ...
+
+
+@shows(NewOptions)
+def train_records(
+    strings: Iterable[str] | Iterable[bytes],
+    *,
+    alphabet: Alphabet = "characters",
+    remember: bool = False,
+    **options: Unpack[NewOptions],
+) -> CharRNN[Any]:
     """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
 
     Parameters
@@ -155,31 +202,50 @@ def train_records(
     >>> model.generate(20, temperature=0, prime="su")
     'sanna'
     """
+    check_names(options, NewOptions, ("alphabet", "remember"))
     return _new(training.Records(strings, alphabet, remember=remember), options)
 
 
-def _new(source: training.Text | training.Records, options: Options) -> CharRNN:
+def _new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    network, rest = training.split({"hidden_size": 100, **DEFAULTS, **options})
+    network, rest = training.split(options)
     learner = RNN(vocab_size=source.vocabulary.symbols, **network)
-    model = CharRNN(learner, source.vocabulary, History(), source.index)
+    model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
     return model._train(learner, source, source.index, model.history, rest)
 
 
-def load(source: ModelSource) -> CharRNN:
+@overload
+def load(source: ModelSource, *, alphabet: None = ...) -> CharRNN[str | Any]: ...
+
+
+@overload
+def load(source: ModelSource, *, alphabet: Literal["characters"]) -> CharRNN[str]: ...
+
+
+@overload
+def load(source: ModelSource, *, alphabet: Literal["bytes"]) -> CharRNN[bytes]: ...
+
+
+def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[Any]:
     """Return the CharRNN that `CharRNN.save` wrote.
 
     Parameters
     ----------
     source : path, bytes, or file open for reading in binary
         The file, or its content: that gives the same model under the same checks. A file object is read from where it stands to its end.
+    alphabet : {"characters", "bytes"}, optional
+        Of what its texts must be made; by default either will do. Type checkers then know whether it writes str or bytes.
 
     Raises
     ------
     OSError
         If the file cannot be opened or read.
     ModelFormatError
-        If it is not a charrnn model that this version reads. No code in a file is ever run.
+        If it is not a charrnn model that this version reads, or one of another alphabet. No code in a file is ever run.
     """
     saved = persistence.load(source)
-    return CharRNN(saved.learner, saved.vocabulary, saved.history, saved.index)
+    model = CharRNN[Any](saved.learner, saved.vocabulary, saved.history, saved.index)
+    found = "bytes" if saved.vocabulary.of_bytes else "characters"
+    if alphabet is not None and check_choice("alphabet", alphabet, get_args(Alphabet)) != found:
+        raise ModelFormatError(f"this is a model of {found}, not of {alphabet}")
+    return model

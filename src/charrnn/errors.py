@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from io import IOBase
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ class DivergedError(CharRNNError, ArithmeticError):
         The model with the last good weights, where a function that makes a model raised the error.
     """
 
-    model: "CharRNN | None" = None
+    model: "CharRNN[Any] | None" = None
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -39,7 +39,7 @@ class TrainingInterrupted(KeyboardInterrupt):
         The model, with the weights that `keep` says.
     """
 
-    model: "CharRNN | None" = None
+    model: "CharRNN[Any] | None" = None
 
 
 class TrainingWarning(UserWarning):
@@ -91,6 +91,24 @@ def check_number(
     return number
 
 
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return value if it is one of choices, or raise ValueError."""
+    if value in choices:
+        return str(value)
+    raise ValueError(f"{name} must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, not {value!r}{hint(value, choices)}")
+
+
+def hint(word: Any, known: Iterable[str]) -> str:
+    """Return what who wrote word may have meant, for the end of an error's message: the most alike, or what it begins or abbreviates."""
+    import difflib  # here: importing charrnn should cost little
+
+    known, word = list(known), str(word).lower()
+    alike = difflib.get_close_matches(word, known, n=1) or [
+        name for name in known if word in ("".join(part[0] for part in name.split("_")), name[: max(3, len(word))])
+    ]
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
 def check_text(name: str, value: Any) -> str:
     """Return value if it is a str, or raise TypeError."""
     if not isinstance(value, str):
@@ -98,10 +116,13 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def check_sequence(name: str, value: Any, ordered: bool = True) -> list[Any]:
-    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else or, if ordered, in no order."""
+def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = True) -> list[Any]:
+    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else or, if ordered, in no order.
+
+    instead is what to do with a single text.
+    """
     if isinstance(value, (str, bytes)):
-        raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one")
+        raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {instead}" if instead else ""))
     if isinstance(value, Mapping) or (ordered and isinstance(value, Set)) or hasattr(value, "columns"):
         raise TypeError(
             f"{name} must be a sequence of texts, not {type(value).__name__}: give one of its columns, its values, or them sorted"

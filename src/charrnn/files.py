@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 try:
     import fcntl
@@ -18,6 +18,14 @@ except ModuleNotFoundError:  # Windows, where a file that is open cannot be rena
 StrPath: TypeAlias = str | os.PathLike[str]
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
+
+
+def check_path(name: str, value: Any, instead: str = "") -> str:
+    """Return a path, str or path-like, as a str; or raise TypeError, which says what to do instead with what is open, or bytes."""
+    if isinstance(value, (str, os.PathLike)) and isinstance(path := os.fspath(value), str):
+        return path
+    other = f": {instead}" if instead and (isinstance(value, (bytes, bytearray)) or hasattr(value, "read")) else ""
+    raise TypeError(f"{name} must be a str or path-like, not {type(value).__name__}{other}")
 
 
 @contextlib.contextmanager
@@ -64,7 +72,7 @@ def check_target(path: StrPath) -> None:
 
 def _look_at_target(path: StrPath) -> tuple[str, int | None]:
     """Return the file that path leads to, links followed, and its permissions, None if there is none; raise as `check_target`."""
-    path = os.fspath(path)
+    path = check_path("the path to write to", path)
     if not path:
         raise ValueError("the name of the file to write is empty")
     with named(path):

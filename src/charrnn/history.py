@@ -4,12 +4,17 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from .errors import check_integer, check_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+    from .model import CharRNN
+    from .plotting import LossFigure
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Progress:
     validation_nll : float or None
         Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
         text (what an exception ends has none).
+    model : CharRNN
+        In a callback of a train function the model as it is now, to write a sample, score or save it; elsewhere None.
     """
 
     step: int
@@ -42,6 +49,7 @@ class Progress:
     nll: float
     smooth_loss: float
     validation_nll: float | None = None
+    model: "CharRNN[Any]" = field(default=None, repr=False, compare=False)  # type: ignore[arg-type]  # so that a callback need not ask
 
     @property
     def bpc(self) -> float:
@@ -54,13 +62,14 @@ class Progress:
         return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
 
 
+_NUMBERS = tuple(item.name for item in fields(Progress) if item.name != "model")
 _MOST_REPORTS = 2048  # a history's: then they are merged two by two, so that it and its file stay small
 _REASONS = ("epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted", "diverged")
 
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What training did: the reports, and why it stopped.
 
@@ -102,42 +111,69 @@ class History:
             pairs = zip(first, self.reports[::2], self.reports[1::2], strict=False)
             self.reports[:] = [*(_merged(*pair) for pair in pairs), *self.reports[len(self.reports) // 2 * 2 :]]
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the losses over the epochs and return the matplotlib Axes; needs matplotlib (``pip install "charrnn-cython[plot]"``).
+    @overload
+    def plot(self, ax: None = ...) -> "LossFigure": ...
+
+    @overload
+    def plot(self, ax: "Axes") -> "Axes": ...
+
+    def plot(self, ax: "Axes | None" = None) -> "LossFigure | Axes":
+        """Draw the losses over the epochs; needs matplotlib (``pip install "charrnn-cython[plot]"``).
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; by default in a new figure, which ``history.plot().figure.savefig(path)`` writes.
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        matplotlib Figure, or ax if it is given
+            As the last value of a notebook's cell the figure shows itself; elsewhere ``history.plot().show()`` opens a window with it and
+            ``history.plot().savefig("loss.png")`` writes a file.
 
         Raises
         ------
         ModuleNotFoundError
             If matplotlib is not installed.
         """
+        try:
+            from .plotting import LossFigure, draw
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
         if ax is None:
-            try:
-                from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
-            ax = Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
-        measured = [report for report in self.reports if report.validation_nll is not None]
-        ax.plot([report.epoch for report in self.reports], self.losses, label="training", color="#3b6ea5", linewidth=1.5)
-        if measured:
-            label = f"validation, at best {min(self.validation_losses):.3f}"
-            epochs = [report.epoch for report in measured]
-            ax.plot(epochs, self.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel("loss (nats per character)")
-        bits = ax.secondary_yaxis("right", functions=(_bits, _nats))
-        bits.set_ylabel("bits per character")
-        ax.grid(alpha=0.25)
-        ax.legend(frameon=False)
-        return ax
+            return LossFigure(self)
+        if not hasattr(ax, "secondary_yaxis"):
+            hint = f": history.plot().savefig({ax!r}) writes a picture" if isinstance(ax, (str, PathLike)) else ""
+            raise TypeError(f"ax must be Axes of matplotlib, not {ax!r:.80}{hint}")
+        return draw(self, ax)
+
+    def to_frame(self) -> "DataFrame":
+        """Return the reports as a pandas DataFrame, a row each; needs pandas.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("history.to_frame needs pandas: pip install pandas", name=error.name) from error
+        frame = DataFrame({name: [getattr(report, name) for report in self.reports] for name in _NUMBERS})
+        return frame.astype({"validation_nll": float})
+
+    def __repr__(self) -> str:
+        last, measured = self.kept, self.validation_losses
+        if last is None:
+            return "History(no steps)"
+        best = f", validation {min(measured):.3f}" if measured else ""
+        done = f"{self.steps:,} steps, {self.reports[-1].epoch:.3g} epochs"
+        return f"History({done}, training {last.nll:.3f}{best}, ended by {self.stop_reason})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
-        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": [vars(report) for report in self.reports]}
+        reports = [{name: getattr(report, name) for name in _NUMBERS} for report in self.reports]
+        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": reports}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
@@ -158,7 +194,7 @@ class History:
 
 def _checked(values: dict[str, Any]) -> Progress:
     """Return the report of these values; or raise."""
-    if type(values) is not dict or values.keys() != {item.name for item in fields(Progress)}:
+    if type(values) is not dict or values.keys() != set(_NUMBERS):
         raise ValueError(f"a report is {values!r:.60}")
     report = Progress(**values)
     check_integer("step", report.step, 1, 2**63 - 1)
@@ -177,11 +213,3 @@ def _merged(before: Progress | None, first: Progress, second: Progress) -> Progr
     nll = (first.nll * (first.characters - start) + second.nll * (second.characters - first.characters)) / whole if whole else second.nll
     measured = first.validation_nll if second.validation_nll is None else second.validation_nll
     return replace(second, nll=nll, validation_nll=measured)
-
-
-def _bits(nats: Any) -> Any:
-    return nats / math.log(2)
-
-
-def _nats(bits: Any) -> Any:
-    return bits * math.log(2)

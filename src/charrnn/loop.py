@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._network import Parameters
+from .display import Display, check_progress
 from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
 from .network import Learner, Network, Real
@@ -24,6 +24,7 @@ _log = logging.getLogger("charrnn")
 _CROSSING = 0.03  # seconds in C at a time: Ctrl-C and the progress bar wait that long
 _LARGEST_CROSSING = 1 << 20  # characters handed to C at a time: bounds the memory of a crossing
 _REPORTS_PER_EPOCH = 4
+_SAMPLE, _RECORDS = 200, 5  # characters of a sample, at most; records in one
 _SAVE_AT_REPORTS, _SAVE_BETWEEN_REPORTS = 1.0, 30.0  # seconds between two checkpoints, at least
 _SMOOTHING = 0.999  # of the tutorial's smoothed loss, per step
 
@@ -67,6 +68,11 @@ class Budget(NamedTuple):
             math.inf if patience is None else check_integer("patience", patience, 1),
         )
 
+    def used(self, epoch: float, step: int, seconds: float) -> float:
+        """Return how much of the limit that is nearest is used up, from 0 to 1."""
+        done = (epoch, self.epochs), (step, self.steps), (seconds, self.seconds)
+        return min(1.0, max(amount / limit if limit else 1.0 for amount, limit in done))
+
     def reached(self, at: Position, seconds: float) -> str | None:
         """Return the name of the limit reached at a Position, or None."""
         done = {
@@ -97,42 +103,20 @@ def validate(network: Network, stream: Stream) -> float:
     return float(total / stream.targets)
 
 
-class _Bar:
-    """A tqdm bar of characters, or nothing."""
-
-    def __init__(self, show: bool, total: float | None) -> None:
-        self.bar: Any = None
-        if show:
-            from tqdm import tqdm  # here, because a host that trains nothing should not pay for its import
-
-            self.bar = tqdm(total=total, unit=" chars", unit_scale=True, dynamic_ncols=True, leave=True)
-
-    def update(self, characters: int, nll: float) -> None:
-        if self.bar is not None and characters:
-            self.bar.set_postfix_str(f"{nll:.3f} nats/char, {nll / math.log(2):.3f} bits/char", refresh=False)
-            self.bar.update(characters)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def fit(learner: Learner, stream: Stream, *, history: History | None = None, progress: bool | None = False, **options: Any) -> History:
     """Train the network of a learner on stream until a budget is used up; return a History.
 
     It is filled as training goes on, so that it is there when an exception ends it: DivergedError if the loss or a gradient of a step
-    is not finite; that step is not applied. progress is whether to show a bar on stderr; None: if stderr is a terminal. The options
-    are those of `Budget.check` and the fields of `_Run`.
+    is not finite; that step is not applied. progress is whether to show on stderr how far it is. The options are those of
+    `Budget.check` and the fields of `_Run`.
     """
     budget = Budget.check(**{name: options.pop(name, None) for name in ("epochs", "steps", "seconds", "patience")})
     history = History() if history is None else history
-    if progress is None:
-        progress = getattr(sys.stderr, "isatty", bool)()
-    whole = min(budget.epochs * stream.targets, budget.steps * stream.seq_length * stream.batch_size)
-    bar = _Bar(progress, None if math.isinf(whole) else whole)
-    run = _Run(learner, stream, history, bar, **options)
+    show = check_progress(progress)
+    run = _Run(learner, stream, history, budget, **options)
+    run.display = display = Display(show, run.used())
     try:
-        history.stop_reason = run.until_stopped(budget)
+        history.stop_reason = run.until_stopped()
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
@@ -141,7 +125,7 @@ def fit(learner: Learner, stream: Stream, *, history: History | None = None, pro
         raise
     finally:
         run.conclude()
-        bar.close()
+        display.close()
         _log.info("ended by %s after step %d, %.1f s", history.stop_reason, run.at.step, run.at.seconds)
     return history
 
@@ -153,7 +137,7 @@ class _Run:
     learner: Learner
     stream: Stream
     history: History
-    bar: _Bar
+    budget: Budget
     decay: float = 1.0  # the learning rate is multiplied by it after each epoch
     threshold: float | None = None  # stop when the smoothed loss of a window falls to it (looked at with each report)
     validation: Stream | None = None  # what is held out, to be measured after each epoch
@@ -162,6 +146,8 @@ class _Run:
     position: Position | None = None  # where to go on, None from the start; with it
     state: Real | None = None  # the hidden state there, (batch_size, units)
     save: Callable[[Position, Real], None] | None = None  # called with a Position and the state: at the end, and now and then before
+    model: Any = None  # the CharRNN of the learner, for the callback and the samples
+    sample_every: int | None = None  # steps after which it writes a sample, again and again
     called: float | None = None  # when the clock of the budget began to run, by time.perf_counter; None: now
 
     def __post_init__(self) -> None:
@@ -183,10 +169,18 @@ class _Run:
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
             at.smooth_loss = math.log(network.description.vocab_size) * stream.seq_length
-        self.bar.update(at.characters, math.nan)
+        self.display: Display = Display(False, 0)
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
+
+    def epoch(self) -> float:
+        """Return how many passes are done."""
+        return self.at.epoch + self.at.window / self.stream.windows
+
+    def used(self) -> float:
+        """How much of the budget is used up."""
+        return self.budget.used(self.epoch(), self.at.step, self.seconds())
 
     def committed(self) -> float:
         """Seconds since the start, and those that measuring the held-out part will still take: a budget is for both."""
@@ -207,15 +201,18 @@ class _Run:
         self.measuring = time.perf_counter() - began
         return measured
 
-    def until_stopped(self, budget: Budget) -> str:
+    def until_stopped(self) -> str:
         """Train until something ends it; return what."""
-        at, stream = self.at, self.stream
+        at, stream, budget = self.at, self.stream, self.budget
         while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
             report_every = -(-stream.windows // _REPORTS_PER_EPOCH)
             to_report = report_every - at.window % report_every
-            self.advance(int(min(self.crossing, stream.windows - at.window, to_report, budget.steps - at.step)))
+            to_sample = math.inf if self.sample_every is None else self.sample_every - at.step % self.sample_every
+            self.advance(int(min(self.crossing, stream.windows - at.window, to_report, to_sample, budget.steps - at.step)))
+            if self.sample_every is not None and at.step % self.sample_every == 0:
+                self.write_sample()
             epoch_ended = at.window == 0
             if not (epoch_ended or at.window % report_every == 0 or budget.reached(at, self.committed())):
                 self.save_after(_SAVE_BETWEEN_REPORTS)
@@ -227,7 +224,7 @@ class _Run:
             report = self.report(measured)
             # Before the callback, which may raise; and whenever this is the end.
             self.save_after(0 if budget.reached(at, self.committed()) else _SAVE_AT_REPORTS)
-            if self.callback is not None and isinstance(answer := self.callback(report), (bool, np.bool_)) and answer:
+            if self.answer(report):
                 reason = "callback"
                 break
             if self.threshold is not None and report.smooth_loss <= self.threshold:
@@ -237,6 +234,20 @@ class _Run:
         if self.validation is not None and reports and reports[-1].validation_nll is None:
             reports[-1] = replace(reports[-1], validation_nll=self.measure())
         return reason
+
+    def answer(self, report: Progress) -> bool:
+        """Return whether the callback asks to stop."""
+        if self.callback is None:
+            return False
+        answer = self.callback(replace(report, model=self.model))
+        return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+    def write_sample(self) -> None:
+        """Print what the model writes, and the step."""
+        step, records = self.at.step, self.model.vocabulary.records
+        texts = self.model.generate_many(_RECORDS if records else 1, _SAMPLE, seed=step)
+        shown = "\n".join(text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text for text in texts)
+        self.display.write(f"--- after {step:,} steps, epoch {self.epoch():.2f}:\n{shown}")
 
     def advance(self, count: int) -> None:
         """Train on the next windows, at most count."""
@@ -260,8 +271,13 @@ class _Run:
                 f"Lower learning_rate ({learner.learning_rate:g}) or clip_value ({learner.clip_value:g})"
             )
         done = at.characters - characters
-        self.bar.update(done, (at.unreported_loss - loss) / done)
+        self.display.update(self.used(), self.words((at.unreported_loss - loss) / done, done / took))
         self.crossing = _next_crossing(count, took, stream)
+
+    def words(self, nll: float, rate: float) -> str:
+        """Say where it stands."""
+        epochs = "" if math.isinf(self.budget.epochs) else f" of {self.budget.epochs:g}"
+        return f"epoch {self.epoch():.2f}{epochs}, {nll:.3f} nats/char, {rate / 1000:,.0f}k chars/s"
 
     def settle(self) -> None:
         """Take account of the steps that C has done since: of all at once, or not yet, as Ctrl-C may come between any two lines."""
@@ -305,7 +321,7 @@ class _Run:
         at = self.at
         at.seconds = self.seconds()
         assert at.smooth_loss is not None
-        passed = at.epoch + at.window / self.stream.windows
+        passed = self.epoch()
         report = Progress(at.step, passed, at.characters, at.seconds, at.unreported_loss / at.unreported, at.smooth_loss, measured)
         self.history.add(report)
         at.unreported, at.unreported_loss = 0, 0.0

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Unpack
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,39 @@ from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .files import StrPath
 from .history import History
-from .network import Learner, Network
+from .network import Learner, Network, Real
 from .novelty import RecordIndex
+from .options import AsBefore, check_names, shows
 from .persistence import Saved
 from .reader import read_bytes, read_text
 from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
-from .vocabulary import AnyText, Vocabulary
+from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _LONGEST = 2**31 - 1  # characters of a text
+_AS_BEFORE = dict.fromkeys(persistence.CONFIG[1:], AsBefore())  # what a model that goes on has already
+_INTERRUPTED = (
+    "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
+    "import sys; model = sys.last_value.model"
+)
 
 
-class CharRNN:
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
+
+    TextT = TypeVar("TextT", bound=str | bytes, default=str)
+else:
+    from typing import TypeVar
+
+    TextT = TypeVar("TextT")
+
+
+class CharRNN(Generic[TextT]):
     """A trained network together with the vocabulary it was trained on: text in, text out.
+
+    To type checkers it is a ``CharRNN[str]`` or, if trained on bytes, a ``CharRNN[bytes]``.
 
     Made by `train_file`, `train_text`, `train_records` and `load`. Only its own train methods change it: several threads may use one
     model. It can be pickled and copied.
@@ -86,7 +104,8 @@ class CharRNN:
         """The records it was trained on, if it remembers them."""
         return self._now.index
 
-    def generate(self, length: int, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]) -> AnyText:
+    @shows(Controls)
+    def generate(self, length: int, *, prime: TextT | Literal[""] = "", seed: int | None = None, **controls: Unpack[Controls]) -> TextT:
         """Write text.
 
         Parameters
@@ -139,8 +158,10 @@ class CharRNN:
         now = self._now
         start, checked = _begin(now, length, prime, controls)
         ((text, _),) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
-        return text
+        written: TextT = text
+        return written
 
+    @shows(Controls)
     def generate_many(
         self,
         count: int,
@@ -149,10 +170,10 @@ class CharRNN:
         unique: bool = False,
         novel: bool = False,
         whole: bool = False,
-        prime: str | bytes = "",
+        prime: TextT | Literal[""] = "",
         seed: int | None = None,
         **controls: Unpack[Controls],
-    ) -> list[AnyText]:
+    ) -> list[TextT]:
         """Write count texts as a batch, each as `generate` would.
 
         Parameters
@@ -184,6 +205,21 @@ class CharRNN:
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
+        return list(self._each(count, length, unique=unique, novel=novel, whole=whole, prime=prime, seed=seed, **controls))
+
+    def _each(
+        self,
+        count: int,
+        length: int,
+        *,
+        unique: bool,
+        novel: bool,
+        whole: bool,
+        prime: AnyText,
+        seed: int | None,
+        **controls: Unpack[Controls],
+    ) -> Iterator[TextT]:
+        """Yield the texts of `generate_many` as they are written."""
         count = check_integer("count", count, 0)
         now = self._now
         if novel and now.index is None:
@@ -195,21 +231,25 @@ class CharRNN:
             tries = 100 * count + 1000 if checked.temperature else count if not unique and not novel else 1
         known = now.index if novel and now.index is not None else ()
         primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
-        chosen: list[AnyText] = []
+        chosen = 0
         seen: set[AnyText] = set()
         for text, ended in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
             if (whole and not ended) or (unique and text in seen) or primed + text in known:
                 continue
-            seen.add(text)
-            chosen.append(text)
-            if len(chosen) == count:
+            if unique:
+                seen.add(text)
+            yield text
+            chosen += 1
+            if chosen == count:
                 break
-        return chosen
 
+    @shows(Controls)
     def stream(
-        self, length: int | None = None, *, prime: str | bytes = "", seed: int | None = None, **controls: Unpack[Controls]
-    ) -> Iterator[AnyText]:
+        self, length: int | None = None, *, prime: TextT | Literal[""] = "", seed: int | None = None, **controls: Unpack[Controls]
+    ) -> Iterator[TextT]:
         """Return an iterator of the characters that `generate` would write, one by one, without end if length is None.
+
+        They are drawn half a millisecond ahead or so, without the GIL.
 
         Examples
         --------
@@ -217,6 +257,19 @@ class CharRNN:
         >>> model = charrnn.train_text("abcabcabc" * 20, epochs=60, hidden_size=8, progress=False)
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
+
+        A service answers others meanwhile: a thread draws, and the loop sends what has come.
+
+        >>> import asyncio, itertools
+        >>> async def answer(send):
+        ...     characters = model.stream(30, prime="ab", temperature=0)
+        ...     while piece := await asyncio.to_thread(lambda: "".join(itertools.islice(characters, 20))):
+        ...         await send(piece)
+        >>> async def send(piece):
+        ...     print(piece)
+        >>> asyncio.run(answer(send))
+        cabcabcabcabcabcabca
+        bcabcabcab
         """
         now = self._now
         start, checked = _begin(now, _LONGEST if length is None else length, prime, controls)
@@ -229,12 +282,12 @@ class CharRNN:
         *,
         n_best: int = 1,
         width: int | None = None,
-        prime: str | bytes = "",
+        prime: TextT | Literal[""] = "",
         allowed: str | bytes | None = None,
         forbidden: str | bytes | None = None,
         min_length: int = 0,
-        on_unknown: str = "error",
-    ) -> list[tuple[AnyText, float]]:
+        on_unknown: OnUnknown = "error",
+    ) -> list[tuple[TextT, float]]:
         """Search the most probable texts.
 
         Parameters
@@ -268,10 +321,15 @@ class CharRNN:
         start, checked = _begin(now, length, prime, controls)
         return sampling.beam_search(now.learner.network, now.vocabulary, checked, start, length, width)[:n_best]
 
-    def log_probs(self, text: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
+    def log_probs(self, text: TextT, *, context: TextT | Literal[""] = "", on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
         A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
+
+        Parameters
+        ----------
+        text, context, on_unknown
+            See `score`; text may be empty.
 
         Raises
         ------
@@ -279,41 +337,120 @@ class CharRNN:
             If text has a character that the model does not know.
         """
         now = self._now
-        ids = now.vocabulary.encode(text, on_unknown=on_unknown)
-        pieces = scoring.nll(now.learner.network, now.vocabulary, ids, np.array([0]), np.array([len(ids)]))
-        return -np.concatenate([np.empty(0), *(losses[:, 0] for losses in pieces)])
+        encoded = scoring.Encoded.of(now.vocabulary, [text], "text", on_unknown)
+        state = _after(now, context, on_unknown)
+        return -scoring.symbol_nll(now.learner.network, now.vocabulary, encoded.ids, state, on_unknown)
 
-    def score(self, text: str | bytes, *, on_unknown: str = "error") -> float:
-        """Return the mean surprise of text in bits per character: low for text like the training text.
+    @overload
+    def score(
+        self, text: TextT, *, context: TextT | Literal[""] = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[False] = ...
+    ) -> float: ...
+
+    @overload
+    def score(
+        self, text: TextT, *, context: TextT | Literal[""] = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[True]
+    ) -> tuple[float, int]: ...
+
+    def score(
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
+        return_unknown: bool = False,
+    ) -> float | tuple[float, int]:
+        r"""Return the mean surprise of text in bits per character: low for text like the training text.
 
         Parameters
         ----------
         text : str
             Not empty, unless the model is one of records: their score includes the end.
-        on_unknown : {"error", "skip"}
-            Whether a character that the model does not know is an error or left out; a text of which nothing is left scores NaN.
+        context : str
+            What comes before text: it is read first and not scored. Without it text is the beginning of a file, or of a record; to
+            score a line of a text, give the line before, or the line feed that ends it.
+        on_unknown : {"error", "skip", "surprise"}
+            What to do about a character that the model does not know: raise an error, leave it out, or count it as if it were the
+            least likely character there. In no case is it read. A text of which nothing is left scores NaN.
+        return_unknown : bool
+            Whether to return also how many characters of text the model does not know.
+
+        Returns
+        -------
+        float, or (float, int) with return_unknown
 
         Raises
         ------
         ValueError
-            If text is empty or has a character that the model does not know.
-        """
-        now = self._now
-        return float(scoring.bits_per_symbol(now.learner.network, now.vocabulary, [text], "text", on_unknown)[0])
+            If text is empty or has a character that the model does not know (the message says which, and where).
 
-    def score_many(self, texts: Iterable[str | bytes], *, on_unknown: str = "error") -> NDArray[np.float64]:
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> model.score("to be", context="\n") < model.score("to be")
+        True
+        >>> bits, unknown = model.score("to bé", on_unknown="surprise", return_unknown=True)
+        >>> unknown, bits > model.score("to be")
+        (1, True)
+        """
+        bits, unknown = self._score([text], "text", context, on_unknown)
+        return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
+
+    @overload
+    def score_many(
+        self,
+        texts: Iterable[TextT],
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[False] = ...,
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def score_many(
+        self,
+        texts: Iterable[TextT],
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[True],
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
+
+    def score_many(
+        self,
+        texts: Iterable[TextT],
+        *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
+        return_unknown: bool = False,
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
         ----------
         texts : iterable of str
-        on_unknown : {"error", "skip"}
-            See `score`.
-        """
-        now, texts = self._now, check_sequence("texts", texts)
-        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, texts, "texts[{}]", on_unknown)
+        context, on_unknown, return_unknown
+            See `score`; the context is the same for all.
 
-    def next_probs(self, prefix: str | bytes, *, on_unknown: str = "error") -> NDArray[np.float64]:
+        Returns
+        -------
+        ndarray, or (ndarray, ndarray of int64) with return_unknown
+        """
+        bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
+        return (bits, unknown) if return_unknown else bits
+
+    def _score(
+        self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the bits of each text and its unknown characters."""
+        now = self._now
+        encoded = scoring.Encoded.of(now.vocabulary, texts, name, on_unknown)
+        if not (now.vocabulary.records or all(texts)):
+            raise ValueError(f"{name.format(texts.index(now.vocabulary.empty))} must have at least one character")
+        state = _after(now, context, on_unknown)
+        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, encoded, state, on_unknown), encoded.unknown
+
+    def next_probs(self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error") -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         now = self._now
         work = now.learner.network.workspace(1, 1)
@@ -321,7 +458,8 @@ class CharRNN:
         (p,) = now.learner.network.next_probs(work)
         return np.asarray(p)
 
-    def train_text(self, text: str | bytes, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
+    @shows(Options, _AS_BEFORE)
+    def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with another text; the model changes in place.
 
         Parameters
@@ -358,13 +496,14 @@ class CharRNN:
             raise ValueError("this is a model of records: train_records goes on with it")
         return self._go_on(training.Text(text, known=known, extend=extend), options)
 
-    def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> "CharRNN":
+    @shows(Options, _AS_BEFORE)
+    def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with a file, as `train_text` does with its text."""
-        return self.train_text(read_bytes(path) if self.vocabulary.of_bytes else read_text(path), extend=extend, **options)
+        text: AnyText = read_bytes(path) if self.vocabulary.of_bytes else read_text(path)
+        return self.train_text(text, extend=extend, **options)
 
-    def train_records(
-        self, strings: Iterable[str | bytes], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]
-    ) -> "CharRNN":
+    @shows(Options, _AS_BEFORE)
+    def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`.
 
         A model that remembers its records remembers these, too; remember=True only makes sure that it does.
@@ -377,12 +516,13 @@ class CharRNN:
         remember = now.index is not None
         return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=remember), options)
 
-    def _go_on(self, source: training.Text | training.Records, options: Options) -> "CharRNN":
+    def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now
         old = now.learner.network
         fixed = {"hidden_size": old.description.layers[0].units, "dtype": old.dtype}
         for name in options.keys() & (fixed.keys() | {"alphabet"}):
             raise TypeError(f"{name} is fixed for a model that goes on training")
+        check_names(options, Options, ("extend", "remember"))
         settings, rest = training.split({**persistence.config(now.learner), **options, **fixed})
         learner = RNN(vocab_size=source.vocabulary.symbols, **settings)
         places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
@@ -397,11 +537,11 @@ class CharRNN:
         index: RecordIndex | None,
         history: History,
         options: dict[str, Any],
-    ) -> "CharRNN":
+    ) -> Self:
         """Train a learner and make it this model's, if only by one step; but not where it diverged."""
         trained = Saved(learner, source.vocabulary, history, index)
         try:
-            training.train(learner, source, history, index=index, **options)
+            training.train(learner, source, history, CharRNN[Any](learner, source.vocabulary, history, index), index=index, **options)
         except DivergedError as error:
             error.model = self
             raise
@@ -412,35 +552,57 @@ class CharRNN:
                 with contextlib.suppress(AttributeError):  # what hours of training have made should not be lost with them
                     error.model = self  # type: ignore[attr-defined]
                 raise
-            stopped = TrainingInterrupted("training was interrupted; the `model` attribute of this exception has what was learned")
+            stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))
             stopped.model = self
             raise stopped from error
         self._now = trained
         return self
 
-    def save(self, path: StrPath) -> None:
-        """Write the model to one `.safetensors` file; a crash leaves the old file or the new one."""
-        persistence.save(path, self._now)
+    def save(self, target: StrPath | IO[bytes]) -> None:
+        """Write the model to one `.safetensors` file; a crash leaves the old file or the new one.
+
+        Parameters
+        ----------
+        target : path, or file open for writing in binary
+            What is open (an `io.BytesIO`, a member of an archive) is written to where it stands, and left open.
+
+        Examples
+        --------
+        >>> import charrnn, io
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, steps=20, progress=False)
+        >>> file = io.BytesIO()
+        >>> model.save(file)
+        >>> charrnn.load(file.getvalue())
+        CharRNN(hidden_size=16, 5 characters, 20 steps)
+        """
+        persistence.save(target, self._now)
 
     def __repr__(self) -> str:
         now = self._now
         units = now.learner.network.description.layers[0].units
-        return f"CharRNN(hidden_size={units}, {len(now.vocabulary)} characters, {now.history.steps} steps)"
+        kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
+        return f"CharRNN(hidden_size={units}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
 
 
-def _begin(now: Saved, length: int, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
+def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
     """Return the state after prime and the checked controls of texts of a length."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
+    if isinstance(length, (str, bytes)):
+        raise TypeError(f"length must be an integer, not {length!r:.80}: the text to continue is prime")
     check_integer("length", length, 0, _LONGEST)
-    for name in options.keys() - Controls.__annotations__.keys():
-        raise TypeError(f"there is no option {name!r}; the options are length, prime, seed, {', '.join(Controls.__annotations__)}")
+    check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
     checked = sampling.Sampling.check(now.vocabulary, **options)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
     return _prime(now, prime, "prime", on_unknown), checked
 
 
-def _prime(now: Saved, text: AnyText, name: str, on_unknown: str) -> sampling.Prime:
+def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if text == "" else text, name, on_unknown)
+
+
+def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:
+    """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
+    return _prime(now, context, "context", "skip" if on_unknown == "surprise" else on_unknown).state

@@ -28,7 +28,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ _LARGEST_HEADER = 1 << 23  # bytes: all characters of Unicode, and a history
 _LARGEST_SKELETON = 1 << 16  # bytes of a header that are not in a string: some hundred tensors
 _LARGEST_WORD = {"config": 1 << 12, "training": 1 << 14, "history": 1 << 21}  # characters of JSON
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U32": np.dtype("<u4")}
-_CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
+CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
 _HASHED = 1 << 23  # bytes at a time, between two looks at Ctrl-C
 _WORDS = {"format", "version", "kind", "alphabet", "vocabulary", "config", "history", "sha256"}
 
@@ -80,15 +80,33 @@ class Saved:
 
 def config(learner: Learner) -> dict[str, Any]:
     """Return the options of a learner that a file keeps."""
-    return {name: getattr(learner, name) for name in _CONFIG}
+    return {name: getattr(learner, name) for name in CONFIG}
 
 
 # -------------------------------------------------------------------------------------------------------------------- writing
 
 
-def save(path: StrPath, saved: Saved) -> None:
-    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment, or an error, leaves the old file or the new one."""
-    write_atomically(path, to_parts(saved))
+def save(target: StrPath | IO[bytes], saved: Saved) -> None:
+    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment, or an error, leaves the old file or the new one.
+
+    What is no path but open is written to.
+    """
+    parts, file = to_parts(saved), cast(Any, target)
+    if isinstance(target, (str, os.PathLike)):
+        write_atomically(target, parts)
+    elif not hasattr(file, "write") or isinstance(file, io.TextIOBase):
+        raise TypeError(f"a model is saved to a path, or to a file open for writing bytes, not {type(target).__name__}")
+    else:
+        for part in parts:
+            _write(file, part)
+
+
+def _write(file: IO[bytes], part: bytes | memoryview) -> None:
+    """Write all of part: a raw file may take less than it is given."""
+    data = memoryview(part)
+    while data:
+        written: int | None = file.write(data)
+        data = data[len(data) if written is None else written :]
 
 
 def to_parts(saved: Saved) -> Iterable[bytes | memoryview]:
@@ -147,10 +165,10 @@ def load(source: ModelSource) -> Saved:
     Or raise OSError, or ModelFormatError that says what is wrong with the file.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load(io.BytesIO(source), "these bytes")
+        return _load(io.BytesIO(source), f"the content {bytes(source[:20])!r}{'...' if len(source) > 20 else ''}")
     if not isinstance(source, (str, os.PathLike)):
         if not hasattr(source, "read"):
-            raise TypeError(f"a model is loaded from a path, bytes or a file, not {type(source).__name__}")
+            raise TypeError(f"a model is loaded from a path, its content as bytes, or a file, not {type(source).__name__}")
         return _load(source, str(getattr(source, "name", "this file")))
     name = str(source)
     try:
@@ -177,7 +195,7 @@ def _load(file: IO[bytes], name: str) -> Saved:
         header = _read_header(file, size)
         words, forms, end = _parse_header(header)
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{name} is not a safetensors file (header: {error})") from error
+        raise ModelFormatError(f"{name} is not a safetensors file ({_what(size, error)})") from error
     if words.get("format") != _FORMAT:
         raise ModelFormatError(f"{name} is a safetensors file, but not a charrnn model")
     if words.get("version") != _VERSION:
@@ -195,11 +213,18 @@ def _load(file: IO[bytes], name: str) -> Saved:
         raise ModelFormatError(f"{name} is damaged: {error}") from error
 
 
+def _what(begin: bytes, error: Exception) -> str:
+    """Say what is found where a header should be, given the first bytes of a file."""
+    if len(begin) == 8 and b"\0" not in begin:  # the size of a header has zeros
+        return f"it begins with {begin!r}, as a text may, which train_file trains on"
+    return f"header: {error}"
+
+
 def _read_header(file: IO[bytes], size: bytes) -> bytes:
     """Return the header of a file that begins with these eight bytes."""
     length = int.from_bytes(size, "little")
     if len(size) < 8 or length > _LARGEST_HEADER:
-        raise ValueError(f"it has {length if len(size) == 8 else 'no'} bytes, {_LARGEST_HEADER} are the most")
+        raise ValueError(f"it has {length} bytes, {_LARGEST_HEADER} are the most" if len(size) == 8 else "there is none")
     header = read_pieces(file, length)
     if len(header) < length:
         raise ValueError(f"it ends after {len(header)} of {length} bytes")
@@ -282,7 +307,7 @@ class _Words(NamedTuple):
         _check_names("the metadata", metadata, _WORDS | {"training"}, optional={"training", "sha256"})
         vocabulary = _vocabulary(metadata)
         options = _named("config", metadata, dict)
-        _check_names("config", options, _CONFIG)
+        _check_names("config", options, CONFIG)
         description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
         streams = check_integer("batch_size", options["batch_size"], 1)
         _check_forms(forms, checkpoint, description, streams, vocabulary.records)

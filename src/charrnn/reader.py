@@ -1,19 +1,22 @@
 """From a file to text to windows of ids."""
 
 import os
+import re
+import shlex
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer
-from .files import StrPath, named, open_regular, read_pieces
+from .files import StrPath, check_path, named, open_regular, read_pieces
 from .seeding import permutation
 from .vocabulary import Vocabulary
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
 _Content = TypeVar("_Content", bound=str | bytes)
 
+_CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that a text does not have
 _WHOLE = 128  # time steps: shorter records are read as a whole
 
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
@@ -21,6 +24,7 @@ IGNORED = -1  # as a target: no character, counts nothing (the kernels know the 
 
 def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
+    path = check_path("path", path, "train_text trains on what it holds")
     try:
         file = open_regular(path)
     except ValueError as error:
@@ -35,19 +39,31 @@ def read_text(path: StrPath) -> str:
     Or raise OSError if it cannot be read, ValueError if it is not a regular file, not UTF-8 (the message gives the byte), or has fewer
     than two characters.
     """
-    return check_length(os.fspath(path), decode_text(read_bytes(path), os.fspath(path)))
+    data, name = read_bytes(path), os.fspath(path)
+    return check_length(name, decode_text(data, name))
 
 
 def decode_text(data: bytes, name: str) -> str:
     """Return the text of UTF-8 bytes without a byte order mark; name is what to call them in an error."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{name} looks like UTF-16, not UTF-8; convert it, for example with: iconv -f UTF-16 -t UTF-8")
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         found = f"byte {error.start} (0x{data[error.start]:02x}): {error.reason}"
-        raise ValueError(f"{name} is not UTF-8 at {found}; convert it, for example with: iconv -t UTF-8") from error
-    return text
+        raise ValueError(f"{name} is not UTF-8 at {found}; {_advice(data, name)}") from error
+
+
+def _advice(data: bytes, name: str) -> str:
+    """Return what to do with bytes that are not UTF-8: a command that converts them, if they may be text."""
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("UTF-16",) if marked else ("CP1252", "ISO-8859-1"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if not _CONTROL.search(text):
+            place = f" {shlex.quote(name)} > utf8.txt" if os.path.isfile(name) else ""  # or it came through a pipe
+            return f"if it is {encoding}, convert it: iconv -f {encoding} -t UTF-8{place}; alphabet='bytes' takes any bytes as they are"
+    return "it looks like a binary file: alphabet='bytes' takes any bytes as they are"
 
 
 def check_length(name: str, text: _Content) -> _Content:
@@ -209,6 +225,7 @@ class DataReader:
     """
 
     def __init__(self, path: StrPath, seq_length: int) -> None:
+        self.path: StrPath = path
         self.seq_length: int = check_integer("seq_length", seq_length, 1)
         self.data: str = read_text(path)
         self.vocabulary: Vocabulary = Vocabulary.from_text(self.data)
@@ -232,6 +249,10 @@ class DataReader:
 
     def close(self) -> None:
         """Do nothing: the file was closed once read. Kept because the tutorial's reader has it."""
+
+    def __repr__(self) -> str:
+        sizes = f"{self.data_size:,} characters, {self.vocab_size} different ones, seq_length={self.seq_length}"
+        return f"DataReader({os.fspath(self.path)!r}, {sizes})"
 
     def __enter__(self) -> "DataReader":
         return self

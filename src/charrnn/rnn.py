@@ -1,7 +1,8 @@
 """The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from os import PathLike
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,7 @@ from .errors import check_integer, check_text
 from .history import History, Progress
 from .network import Learner, Real
 from .reader import DataReader, TextStream
+from .vocabulary import described
 
 
 def _letter(owner: str, name: str, doc: str) -> Any:
@@ -135,6 +137,10 @@ class RNN(Learner):
         """Of the weights and all that is computed."""
         return self.network.dtype
 
+    def __repr__(self) -> str:
+        names = ("hidden_size", "vocab_size", "seq_length", "batch_size", "learning_rate")
+        return f"RNN({', '.join(f'{name}={getattr(self, name):g}' for name in names)}, dtype={str(self.dtype)!r})"
+
     def forward(self, inputs: ArrayLike, hprev: ArrayLike) -> tuple[dict[int, Real], dict[int, Real], Predictions]:
         """Run one window.
 
@@ -210,6 +216,8 @@ class RNN(Learner):
     def sample(self, h: ArrayLike, seed_ix: int, n: int) -> list[int]:
         """Return a list of n ids drawn one after the other, from the state h (H, 1) and the symbol seed_ix."""
         n = check_integer("n", n, 0)
+        if isinstance(cast(Any, seed_ix), str):
+            raise TypeError(f"seed_ix must be an integer, not {seed_ix!r}: data_reader.char_to_ix has the id of each character")
         work = self.network.workspace(1, 1)
         work.set_state(self._check_state("h", h))
         self.network.feed(work, self._check_ids("seed_ix", [seed_ix]))
@@ -228,10 +236,11 @@ class RNN(Learner):
         n : int
             Characters to add, 0 or more.
         """
+        _check_reader(data_reader, "RNN.predict")
         n = check_integer("n", n, 0)
         for place, char in enumerate(check_text("start", start)):
             if char not in data_reader.char_to_ix:
-                raise ValueError(f"start[{place}] = {char!r} is not among the {data_reader.vocab_size} characters of the text")
+                raise ValueError(f"start[{place}] = {described(char)} is not among the {data_reader.vocab_size} characters of the text")
         if not start:
             raise ValueError("start must have at least one character")
         work = self.network.workspace(1, 1)
@@ -272,6 +281,7 @@ class RNN(Learner):
         DivergedError
             If a loss is not finite; the weights are those of the last good step.
         """
+        _check_reader(data_reader, "RNN.train")
         if callback == "print":
             callback = self._printer(data_reader)
         if data_reader.vocab_size > self.vocab_size:
@@ -308,3 +318,11 @@ class RNN(Learner):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
+
+
+def _check_reader(reader: Any, name: str) -> None:
+    """Raise TypeError if this is no reader."""
+    if not isinstance(reader, DataReader):
+        shown = f"{reader!r:.80}" if isinstance(reader, (str, PathLike)) else type(reader).__name__
+        what = "DataReader(path, seq_length) reads a file, and charrnn.train_file(path) trains on one at once"
+        raise TypeError(f"{name} needs a DataReader, not {shown}: {what}")

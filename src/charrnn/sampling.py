@@ -1,7 +1,7 @@
 """How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,26 +9,32 @@ from numpy.typing import NDArray
 from ._network import LOOK_BACK, Workspace
 from .errors import check_integer, check_number, check_sequence
 from .network import Network, Real
+from .options import defaults
 from .seeding import make_random, random_seed
-from .vocabulary import AnyText, Vocabulary, check_on_unknown
+from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _STREAMS = 64  # texts that are written together; more is no faster
 _PIECE = 64  # characters drawn between two looks for stop texts
+# Floating-point operations, and characters, of what a stream draws ahead: half a millisecond, beside which calling C costs little.
+_BURST, _LARGEST_BURST = 10_000_000, 1024
 
 
 class Controls(TypedDict, total=False):
     """The options of `CharRNN.generate` but length, prime and seed."""
 
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    no_repeat: int | None
-    allowed: str | bytes | None
-    forbidden: str | bytes | None
-    min_length: int
-    stop: str | bytes | Sequence[str | bytes] | None
-    on_unknown: str
+    temperature: Annotated[float, 1.0]
+    top_k: Annotated[int | None, None]
+    top_p: Annotated[float | None, None]
+    min_p: Annotated[float | None, None]
+    no_repeat: Annotated[int | None, None]
+    allowed: Annotated[str | bytes | None, None]
+    forbidden: Annotated[str | bytes | None, None]
+    min_length: Annotated[int, 0]
+    stop: Annotated[str | bytes | Sequence[str | bytes] | None, None]
+    on_unknown: Annotated[OnUnknown, "error"]
+
+
+_DEFAULTS = defaults(Controls)
 
 
 class Sampling(NamedTuple):
@@ -45,35 +51,24 @@ class Sampling(NamedTuple):
     stop: tuple[AnyText, ...]
 
     @classmethod
-    def check(
-        cls,
-        vocabulary: Vocabulary,
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        no_repeat: int | None = None,
-        allowed: str | bytes | None = None,
-        forbidden: str | bytes | None = None,
-        min_length: int = 0,
-        stop: str | bytes | Sequence[str | bytes] | None = None,
-    ) -> "Sampling":
+    def check(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> "Sampling":
         """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
+        given: Any = {**_DEFAULTS, **controls}
+        stop, top_k, top_p, min_p, no_repeat = (given[name] for name in ("stop", "top_k", "top_p", "min_p", "no_repeat"))
         stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop, ordered=False))
         for text in stop:
             if not vocabulary.check("stop", text):
                 raise ValueError("stop must not have an empty text")
-        mask = _check_allowed(vocabulary, allowed, forbidden)
+        mask = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
         return cls(
-            temperature=check_number("temperature", temperature, minimum=0),
+            temperature=check_number("temperature", given["temperature"], minimum=0),
             top_k=vocabulary.symbols if top_k is None else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
             top_p=1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
             min_p=0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
             no_repeat=0 if no_repeat is None else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
             allowed=mask,
             endless=np.where(np.arange(vocabulary.symbols) < len(vocabulary), mask, np.int8(0)),
-            min_length=check_integer("min_length", min_length, 0),
+            min_length=check_integer("min_length", given["min_length"], 0),
             stop=stop,
         )
 
@@ -104,8 +99,9 @@ def _check_allowed(vocabulary: Vocabulary, allowed: str | bytes | None, forbidde
 class Prime:
     """The ids that all texts begin with, and the state (width,) that they lead to from zero."""
 
-    def __init__(self, network: Network, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: str = "error") -> None:
-        check_on_unknown(on_unknown)
+    def __init__(
+        self, network: Network, vocabulary: Vocabulary, text: str | bytes, name: str = "prime", on_unknown: OnUnknown = "error"
+    ) -> None:
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         self.ids: NDArray[np.int32] = ids[:, None]
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
@@ -184,8 +180,9 @@ def texts(
 
 def stream(writer: Writer, length: float) -> Iterator[AnyText]:
     """Yield the characters of the text of a writer of one stream one by one, as soon as they are known to be part of it."""
+    at_once = max(1, min(_LARGEST_BURST, _BURST // writer.network.description.operations))
     while not writer.done[0] and writer.written < length:
-        writer.write(1)
+        writer.write(int(min(at_once, length - writer.written)))
         ready = writer.take(0 if any(writer.done) or writer.written == length else writer.sampling.held)
         for place in range(len(ready)):
             yield ready[place : place + 1]

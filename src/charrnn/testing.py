@@ -207,7 +207,7 @@ def _bits(model: CharRNN) -> tuple[str, ...]:
     index, vocabulary = model.index, model.vocabulary
     known = b"" if index is None else index.fingerprints.tobytes()
     hashes = [hashlib.sha256(data).hexdigest() for data in (_weights(model), _weights(model, "memory"), known, vocabulary.chars.encode())]
-    return *hashes, repr(model.network), repr(model.history), f"{vocabulary.records} {vocabulary.of_bytes}"
+    return *hashes, repr(model.network), str(model.history.to_dict()), f"{vocabulary.records} {vocabulary.of_bytes}"
 
 
 def _train(model: CharRNN, text: AnyText = None, **options: Any) -> CharRNN:
@@ -511,21 +511,47 @@ def _check_unknown_characters_are_named(model: CharRNN) -> None:
     """A character that the model does not know is a ValueError that names it, wherever it comes."""
     if char := _unknown(model):
         text = _text(model, 3) + char
-        _raises(ValueError, f"[3] = {char!r}", model.generate, 5, prime=text)
-        _raises(ValueError, f"texts[1][3] = {char!r}", model.score_many, [text[:3], text])
-        for method in (model.score, model.log_probs, model.next_probs):
-            _raises(ValueError, f"[3] = {char!r}", method, text)
+        named = f"(U+{ord(char):04X}) is not among"
+        _raises(ValueError, named, model.generate, 5, prime=text)
+        _raises(ValueError, named, model.score, text[:3], context=text)
+        _raises(ValueError, "texts[1][3] = ", model.score_many, [text[:3], text])
+        methods: list[Callable[..., Any]] = [model.score, model.log_probs, model.next_probs]
+        for method in methods:
+            _raises(ValueError, named, method, text)
 
 
 def _check_unknown_characters_can_be_skipped(model: CharRNN) -> None:
     """With on_unknown="skip" a text counts as if they were not there; of nothing left the score is NaN."""
     if char := _unknown(model):
-        text, skip = _text(model, 4), "skip"
+        text = _text(model, 4)
         torn = char + text[:2] + char + text[2:]
-        for method in (model.score, model.log_probs, model.next_probs):
-            _same(np.asarray(method(torn, on_unknown=skip)), np.asarray(method(text)), method.__name__)
-        _same(model.generate(9, seed=1, prime=torn, on_unknown=skip), model.generate(9, seed=1, prime=text), "generate")
-        _require(model.vocabulary.records or math.isnan(model.score(char, on_unknown=skip)), "a score of nothing")
+        methods: list[Callable[..., Any]] = [model.score, model.log_probs, model.next_probs]
+        for method in methods:
+            _same(np.asarray(method(torn, on_unknown="skip")), np.asarray(method(text)), method.__name__)
+        _same(model.generate(9, seed=1, prime=torn, on_unknown="skip"), model.generate(9, seed=1, prime=text), "generate")
+        _require(model.vocabulary.records or math.isnan(model.score(char, on_unknown="skip")), "a score of nothing")
+
+
+def _check_unknown_characters_can_cost(model: CharRNN) -> None:
+    """With on_unknown="surprise" each costs as the least likely character there, and is not read; they are counted."""
+    if char := _unknown(model):
+        text = _text(model, 4)
+        torn = char + text[:2] + char + text[2:]
+        log_p = model.log_probs(torn, on_unknown="surprise")
+        least = [np.log(model.next_probs(text[:n])[: len(model.vocabulary)].min()) for n in (0, 2)]
+        _close(model, log_p[[0, 3]], least, "what unknown characters cost")
+        _same(np.delete(log_p, [0, 3]), model.log_probs(text), "the others")
+        score, unknown = model.score(torn, on_unknown="surprise", return_unknown=True)
+        _require(unknown == 2, f"of 2 unknown characters {unknown} are counted")
+        _require(math.isclose(score, -log_p.mean() / math.log(2), rel_tol=1e-12, abs_tol=1e-12), "the score is not the mean")
+
+
+def _check_a_context_is_read_and_not_scored(model: CharRNN) -> None:
+    """A text after a context is scored as where it follows it."""
+    context, text = _text(model, 5), _text(model, 7, 1)
+    expected = model.log_probs(context + text)[5:]
+    _close(model, model.log_probs(text, context=context), expected, "log_probs after a context")
+    _same(model.score_many([text], context=context), np.array([model.score(text, context=context)]), "score_many")
 
 
 _Values = dict[str, list[Any]]  # wrong ones, by the name of an argument
@@ -583,7 +609,11 @@ def _check_a_saved_model_is_the_same(model: CharRNN) -> None:
     with _saved(model) as path:
         content, loaded = path.read_bytes(), load(path)
         _same((_weights(loaded), loaded.vocabulary), (_weights(model), model.vocabulary), "what was loaded")
-        _same((repr(loaded.history), loaded.index is None), (repr(model.history), model.index is None), "its history and index")
+        _same(
+            (str(loaded.history.to_dict()), loaded.index is None),
+            (str(model.history.to_dict()), model.index is None),
+            "its history and index",
+        )
         _same(_outcome(loaded), _outcome(model), "what it gives")
         loaded.save(path)
         _require(path.read_bytes() == content, "saved again it is another file")

@@ -2,25 +2,29 @@
 
 import logging
 import math
+import os
 import time
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence
 from ._network import Parameters
-from .errors import ModelFormatError, TrainingWarning, check_number, check_sequence
+from .display import check_progress
+from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence
 from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
+from .options import defaults
 from .reader import RecordStream, TextStream, check_length
 from .seeding import permutation, random_seed
-from .vocabulary import AnyText, Vocabulary
+from .vocabulary import AnyText, Vocabulary, described
 
 _log = logging.getLogger("charrnn")
 
@@ -28,46 +32,45 @@ _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: ther
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
 
 
-class NetworkOptions(TrainingOptions, total=False):
-    """The options of a new network, by name, but its vocabulary."""
-
-    hidden_size: int
-    dtype: str
-    seed: int | None
+Keep: TypeAlias = Literal["best", "last"]
+Alphabet: TypeAlias = Literal["characters", "bytes"]
 
 
-class Options(NetworkOptions, total=False):
-    """The options of `charrnn.train_text`, by name, but alphabet."""
+class Options(TrainingOptions, total=False):
+    """The options of training, by name."""
 
-    validation_fraction: float
-    keep: str | None
-    patience: int | None
-    learning_rate_decay: float
-    epochs: int | None
-    steps: int | None
-    seconds: float | None
-    callback: Callback | None
-    progress: bool | None
-    checkpoint: StrPath | None
-    resume: StrPath | None
-
-
-# What served ten seeds best on Tiny Shakespeare (benchmarks/quality.py).
-DEFAULTS: dict[str, Any] = {"seq_length": 25, "learning_rate": 0.15, "initial_accumulator_value": 100.0}
+    seed: Annotated[int | None, 0]
+    epochs: Annotated[int | None, None]
+    steps: Annotated[int | None, None]
+    seconds: Annotated[float | None, None]
+    validation_fraction: Annotated[float, 0.1]
+    keep: Annotated[Keep | None, None]
+    patience: Annotated[int | None, None]
+    learning_rate_decay: Annotated[float, 1.0]
+    callback: Annotated[Callback | None, None]
+    sample_every: Annotated[int | None, None]
+    progress: Annotated[bool | None, None]
+    checkpoint: Annotated[StrPath | None, None]
+    resume: Annotated[StrPath | None, None]
 
 
-def split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the network and those of the training; the seed is for both."""
-    for name in options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"there is no option {name!r}; the options are {', '.join(Options.__annotations__)}")
-    options = {**options, "seed": options.get("seed", 0)}
-    network = {name: value for name, value in options.items() if name in NetworkOptions.__annotations__}
-    return network, {name: value for name, value in options.items() if name not in network or name == "seed"}
+class NewOptions(Options, total=False):
+    """The options of training a new model, by name, but alphabet."""
+
+    hidden_size: Annotated[int, 100]
+    dtype: Annotated[Literal["float32", "float64"], "float32"]
+
+
+def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the network and those of the training, with the defaults of what is not given; the seed is for both."""
+    options = {**defaults(NewOptions), **options}
+    network = {"hidden_size", "dtype", *TrainingOptions.__annotations__}
+    seed, rest = {"seed": options["seed"]}, {name: value for name, value in options.items() if name not in network}
+    return {name: options[name] for name in network} | seed, rest
 
 
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
-    if alphabet not in ("characters", "bytes"):
-        raise ValueError(f"alphabet must be 'characters' or 'bytes', not {alphabet!r}")
+    check_choice("alphabet", alphabet, get_args(Alphabet))
     return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
 
 
@@ -75,8 +78,7 @@ def _grown_vocabulary(vocabulary: Vocabulary, text: AnyText, extend: bool) -> Vo
     """Return a vocabulary that knows text, the characters of the given one in front; or raise if that needs more than extend allows."""
     missing = vocabulary.missing(text)
     if missing and not extend:
-        shown = f"{missing[:40]!r}" + (f" and {len(missing) - 40} more" if len(missing) > 40 else "")
-        raise ValueError(f"the text has characters that the model does not know: {shown}; extend=True adds them")
+        raise ValueError(f"the text has characters that the model does not know: {described(missing)}; extend=True adds them")
     return vocabulary.extended(text) if missing else vocabulary
 
 
@@ -117,7 +119,10 @@ class Records:
         remember: bool = False,
     ) -> None:
         self.called: float = time.perf_counter()
-        strings = check_sequence("strings", strings)
+        if isinstance(strings, (str, PathLike)) and os.path.isfile(strings):
+            how = "pathlib.Path(name).read_text(encoding='utf-8').splitlines() has its lines"
+            raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
+        strings = check_sequence("strings", strings, "text.splitlines() has the lines of a text")
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
         if not any(strings):
@@ -149,38 +154,50 @@ class Records:
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
-    wanted = bytes if of_bytes else str
-    if not isinstance(text, wanted):
-        hint = "; alphabet='bytes' trains on bytes" if isinstance(text, bytes) else ""
-        raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{hint}")
-    return text
+    if isinstance(text, bytes if of_bytes else str):
+        return text
+    instead = ""
+    if isinstance(text, bytes):
+        instead = ": alphabet='bytes' trains on bytes"
+    elif isinstance(text, PathLike):
+        instead = ": train_file trains on a file"
+    elif hasattr(text, "read"):
+        instead = ": give what is read of it, or train_file its name"
+    elif name == "text" and isinstance(text, (list, tuple)):
+        instead = ": train_records trains on records, one by one"
+    raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{instead}")
 
 
 def train(
     learner: Learner,
     source: Text | Records,
     history: History,
+    model: Any,
     *,
     index: RecordIndex | None = None,
-    seed: int | None = 0,
-    validation_fraction: float = 0.1,
-    keep: str | None = None,
-    learning_rate_decay: float = 1.0,
-    callback: Callback | None = None,
-    progress: bool | None = None,
-    checkpoint: StrPath | None = None,
-    resume: StrPath | None = None,
+    seed: int | None,
+    validation_fraction: float,
+    keep: Keep | None,
+    learning_rate_decay: float,
+    callback: Callback | None,
+    sample_every: int | None,
+    progress: bool | None,
+    checkpoint: StrPath | None,
+    resume: StrPath | None,
     **budgets: Any,
 ) -> None:
     """Train a learner on a `Text` or `Records`, filling history; the options are those of `charrnn.train_text`.
 
-    index is what of the records is remembered, for the checkpoint. Where an exception ends the training, the network has the weights
-    of the last whole step.
+    model is the `CharRNN` of all that, for the callback; index what of the records is remembered, for the checkpoint. Where an exception
+    ends the training, the network has the weights of the last whole step.
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
     decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
-    if keep not in (None, "best", "last"):
-        raise ValueError(f"keep must be 'best' or 'last', not {keep!r}")
+    if keep is not None:
+        check_choice("keep", keep, get_args(Keep))
+    if sample_every is not None:
+        check_integer("sample_every", sample_every, 1)
+    check_progress(progress)
     budget = Budget.check(**budgets)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
     if checkpoint is not None:
@@ -230,6 +247,8 @@ def train(
             validation=validation,
             best=best,
             callback=callback,
+            model=model,
+            sample_every=sample_every,
             progress=progress,
             history=history,
             position=position,

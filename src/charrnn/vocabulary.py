@@ -1,27 +1,35 @@
 """Characters to ids and back."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .errors import check_text
+from .errors import check_choice, check_text
 
 AnyText: TypeAlias = Any  # str, or bytes where the vocabulary is of bytes
+OnUnknown: TypeAlias = Literal["error", "skip"]  # what to do about characters that are not in the vocabulary
 
 _PIECE = 1 << 20  # characters handled at a time, so that encoding a large text needs little memory beside the result
 _CODE_POINTS = 0x110000
+_SHOWN = 8  # characters in a message
 
 
 _BYTES = "".join(map(chr, range(256)))
 
 
-def check_on_unknown(value: str) -> bool:
-    """Return whether unknown characters are to be skipped, or raise."""
-    if value not in ("error", "skip"):
-        raise ValueError(f"on_unknown must be 'error' or 'skip', not {value!r}")
-    return value == "skip"
+def described(chars: Iterable[str]) -> str:
+    """Return characters with their code points, some of them if they are many: 'é' (U+00E9); what cannot be seen alone by its name."""
+    import unicodedata  # here: importing charrnn should cost little
+
+    def one(char: str) -> str:
+        seen = char.isprintable() and not unicodedata.combining(char) and not char.isspace()
+        shown = repr(char) if seen else unicodedata.name(char, ascii(char))
+        return f"{shown} (U+{ord(char):04X})"
+
+    chars = list(chars)
+    return ", ".join(map(one, chars[:_SHOWN])) + (f" and {len(chars) - _SHOWN} more" if len(chars) > _SHOWN else "")
 
 
 def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
@@ -82,8 +90,8 @@ class Vocabulary:
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         if not len(codes):
             raise ValueError("a vocabulary needs at least one character")
-        if len(np.unique(codes)) < len(codes):
-            raise ValueError("the characters of a vocabulary must be distinct")
+        if len(set(self._chars)) < len(codes):  # np.unique would import numpy.ma: 20 ms
+            raise ValueError("the characters of a vocabulary must be distinct; Vocabulary.from_text takes any text")
         surrogates = (codes >= 0xD800) & (codes <= 0xDFFF)
         if surrogates.any():
             raise ValueError(f"U+{codes[surrogates][0]:04X} is a surrogate, which is not a character")
@@ -134,7 +142,9 @@ class Vocabulary:
             ids[start : start + len(codes)] = self._table[np.minimum(codes, len(self._table) - 1)]
         return ids
 
-    def encode(self, text: str | bytes, *, dtype: DTypeLike = np.int32, name: str = "text", on_unknown: str = "error") -> NDArray[Any]:
+    def encode(
+        self, text: str | bytes, *, dtype: DTypeLike = np.int32, name: str = "text", on_unknown: OnUnknown = "error"
+    ) -> NDArray[Any]:
         """Return the id of each character.
 
         Parameters
@@ -155,9 +165,10 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If a character is not in the vocabulary (the message gives it and its place), or dtype does not hold every id.
+            If a character is not in the vocabulary (the message gives its place, and all such characters), or dtype does not hold
+            every id.
         """
-        skip = check_on_unknown(on_unknown)
+        skip = check_choice("on_unknown", on_unknown, get_args(OnUnknown)) == "skip"
         if np.dtype(dtype).kind not in "iu" or np.iinfo(dtype).max < len(self) - 1:
             raise ValueError(f"dtype must be an integer type that holds {len(self) - 1}, not {np.dtype(dtype)}")
         if self.check(name, text) and isinstance(text, bytes):  # an empty text is no buffer
@@ -167,12 +178,19 @@ class Vocabulary:
             piece = self.lookup(text[start : start + _PIECE])
             if (piece < 0).any():
                 if not skip:
-                    where = start + int(np.argmax(piece < 0))
-                    raise ValueError(f"{name}[{where}] = {text[where]!r} is not among the {len(self)} characters of this vocabulary")
+                    raise ValueError(self._unknown(name, text, start + int(np.argmax(piece < 0))))
                 piece = piece[piece >= 0]
             ids[end : end + len(piece)] = piece
             end += len(piece)
         return ids[:end]
+
+    def _unknown(self, name: str, text: AnyText, where: int) -> str:
+        """Return a message: the character text[where] is not known, nor perhaps others."""
+        found = {char for start, codes in _pieces(text) for char in map(chr, np.unique(codes)) if char not in self}
+        others = sorted(found - {text[where]})
+        nor = f", nor {'are' if len(others) > 1 else 'is'} {described(others)}" if others else ""
+        what = f"{name}[{where}] = {described(text[where])} is not among the {len(self)} characters of this vocabulary{nor}"
+        return f"{what}; on_unknown='skip' leaves out what is not"
 
     def decode(self, ids: ArrayLike) -> AnyText:
         """Return the text (str or bytes) of a sequence of ids, each in [0, len(self)); otherwise raise IndexError."""

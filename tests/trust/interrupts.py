@@ -21,8 +21,9 @@ import numpy as np
 
 import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary, persistence
+from charrnn.network import TrainingOptions
+from charrnn.options import defaults
 from charrnn.reader import TextStream
-from charrnn.training import DEFAULTS
 
 TEXT = "\n\n".join(topics.values())
 P99, WORST = 0.1, 0.25  # seconds
@@ -77,7 +78,7 @@ class Training:
     def one_at_a_time(self):
         vocabulary, options = Vocabulary.from_text(self.text), self.options
         names = ("hidden_size", "batch_size", "seq_length")
-        rnn = RNN(vocab_size=len(vocabulary), seed=0, **{**DEFAULTS, **{name: options[name] for name in names}})
+        rnn = RNN(vocab_size=len(vocabulary), seed=0, **{**defaults(TrainingOptions), **{name: options[name] for name in names}})
         stream = TextStream(vocabulary.encode(self.text), options["seq_length"], options["batch_size"])
         work = rnn.network.workspace(stream.seq_length, stream.batch_size, training=True)
         while True:

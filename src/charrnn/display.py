@@ -1,0 +1,68 @@
+"""How far a training is, shown to people on stderr: a bar on a terminal or in a notebook, elsewhere a line every few seconds."""
+
+import sys
+from typing import Any
+
+_EVERY = 5.0  # seconds between two lines
+_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+_LINE = "charrnn: {percentage:.0f} %, {elapsed} gone, {remaining} left{postfix}"
+
+
+def check_progress(progress: Any) -> bool:
+    """Return whether to show progress (None: yes), or raise TypeError."""
+    if progress is not None and not isinstance(progress, bool):
+        raise TypeError(f"progress must be True or False, not {progress!r}: whether to show it; a notebook gets its own kind of bar")
+    return progress is not False
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
+    return hasattr(shell, "kernel")
+
+
+class _Lines:
+    """A file for tqdm that makes each state of a bar a line of stderr."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+class Display:
+    """How much of a budget is used up, from 0 to 1; or nothing, if it is not to be shown or there is no stderr."""
+
+    def __init__(self, show: bool, start: float) -> None:
+        self.bar: Any = None
+        if not show or sys.stderr is None:
+            return
+        options: dict[str, Any] = {"total": 1.0, "initial": start, "miniters": 0}
+        if in_notebook() or getattr(sys.stderr, "isatty", bool)():
+            from tqdm.auto import tqdm  # here, because a host that trains nothing should not pay for its import
+
+            self.bar = tqdm(bar_format=_BAR, dynamic_ncols=True, **options)
+        else:
+            from tqdm import tqdm as line
+
+            self.bar = line(bar_format=_LINE, file=_Lines(), mininterval=_EVERY, delay=_EVERY, **options)
+
+    def update(self, used: float, words: str) -> None:
+        """Show how much of the budget is used up, and words beside."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(words, refresh=False)
+            self.bar.update(used - self.bar.n)
+
+    def write(self, text: str) -> None:
+        """Print text on stdout, where the bar does not stand in its way."""
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()

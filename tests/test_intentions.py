@@ -1,0 +1,112 @@
+"""Who gives the wrong kind of thing is told what was expected, what came, and what was likely meant."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import RNN, DataReader, Vocabulary
+
+TEXT = "hello hello hello\n" * 4
+MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False)
+LESSON = RNN(4, 5, 5, 0.1)
+STATE = np.zeros((4, 1))
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "names.txt").write_text("anna\nbob\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: LESSON.train("input.txt"),
+            TypeError,
+            r"RNN.train needs a DataReader, not 'input.txt': DataReader\(path, seq_length\) reads",
+        ),
+        (lambda: LESSON.train(None), TypeError, r"RNN.train needs a DataReader, not NoneType: .* charrnn.train_file\(path\) trains on one"),
+        (lambda: LESSON.predict(TEXT, "h", 5), TypeError, "RNN.predict needs a DataReader, not 'hello"),
+        (lambda: LESSON.sample(STATE, "a", 2), TypeError, "seed_ix must be an integer, not 'a': data_reader.char_to_ix has the id"),
+        (lambda: charrnn.load(b"..."), ValueError, r"the content b'...' is not a safetensors file \(header: there is none\)"),
+        (lambda: charrnn.load(b"names.txt"), ValueError, "the content b'names.txt' is not a safetensors file"),
+        (
+            lambda: charrnn.load("names.txt"),
+            ValueError,
+            r"names.txt is not a safetensors .*begins with b'anna\\nbob', as a text may, which train_file",
+        ),
+        (lambda: charrnn.load(MODEL), TypeError, "a model is loaded from a path, its content as bytes, or a file, not CharRNN"),
+        (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "this file must be open for reading bytes, not str"),
+        (lambda: MODEL.score_many("hello"), TypeError, "texts must be a sequence of str, not one: score takes one"),
+        (lambda: MODEL.generate("hello"), TypeError, "length must be an integer, not 'hello': the text to continue is prime"),
+        (lambda: charrnn.train_text(Path("input.txt")), TypeError, "text must be a str, not .*Path: train_file trains on a file"),
+        (lambda: charrnn.train_text(["anna"]), TypeError, "text must be a str, not list: train_records trains on records"),
+        (lambda: charrnn.train_text(b"hello"), TypeError, "text must be a str, not bytes: alphabet='bytes' trains on bytes"),
+        (lambda: charrnn.train_text(io.StringIO(TEXT)), TypeError, "text must be a str, not StringIO: give what is read of it"),
+        (lambda: charrnn.train_file(io.StringIO(TEXT)), TypeError, "path must be a str or path-like, not StringIO: train_text trains on"),
+        (lambda: charrnn.train_file(b"hello"), TypeError, "path must be a str or path-like, not bytes: train_text trains on what it holds"),
+        (lambda: charrnn.train_file(None), TypeError, "path must be a str or path-like, not NoneType"),
+        (lambda: charrnn.train_records("names.txt"), TypeError, r"not the name of a file: pathlib.Path\(name\).read_text"),
+        (lambda: charrnn.train_records(Path("names.txt")), TypeError, r"not the name of a file: pathlib.Path\(name\).read_text"),
+        (
+            lambda: charrnn.train_records("anna\nbob"),
+            TypeError,
+            r"strings must be a sequence of str, not one: text.splitlines\(\) has the lines",
+        ),
+        (lambda: MODEL.save(None), TypeError, "a model is saved to a path, or to a file open for writing bytes, not NoneType"),
+        (lambda: MODEL.save(io.StringIO()), TypeError, "a model is saved to a path, or to a file open for writing bytes, not StringIO"),
+        (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "the path to write to must be a str or path-like, not bool"),
+        (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
+        (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
+    ],
+)
+def test_the_message_says_what_was_meant(call, error, message, files):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_text_for_a_name(files):
+    with pytest.raises(FileNotFoundError) as caught:
+        charrnn.train_file("hello\nhello")
+    assert caught.value.__notes__ == ["This looks like a text, not the name of a file: train_text trains on a text."]
+    with pytest.raises(FileNotFoundError) as caught:
+        charrnn.train_file("no.txt")
+    assert not hasattr(caught.value, "__notes__")
+
+
+class Slow(io.RawIOBase):
+    """A raw file that takes a few bytes at a time."""
+
+    def __init__(self):
+        self.content = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        taken = bytes(data[:100])
+        self.content += taken
+        return len(taken)
+
+
+def test_files_that_are_open_are_written_and_read(tmp_path):
+    MODEL.save(tmp_path / "m")
+    content = (tmp_path / "m").read_bytes()
+    memory, raw = io.BytesIO(), Slow()
+    MODEL.save(memory)
+    MODEL.save(raw)
+    assert memory.getvalue() == raw.content == content
+    with open(tmp_path / "o", "wb") as file:
+        MODEL.save(file)
+        assert not file.closed
+    assert (tmp_path / "o").read_bytes() == content
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive, archive.open("m", "w") as member:
+        MODEL.save(member)
+    with zipfile.ZipFile(tmp_path / "z") as archive, archive.open("m") as member:
+        assert charrnn.load(member).score("hello") == MODEL.score("hello")

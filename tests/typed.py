@@ -1,0 +1,170 @@
+"""Code that uses the whole public interface as its documentation says: test_types.py has type checkers read it, and runs it."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import charrnn
+from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
+
+
+def watch(progress: Progress) -> bool:
+    numbers: tuple[int, float, int, float, float, float, float | None] = (
+        progress.step,
+        progress.epoch,
+        progress.characters,
+        progress.seconds,
+        progress.nll,
+        progress.smooth_loss,
+        progress.validation_nll,
+    )
+    sample: str = progress.model.generate(5)
+    return numbers[0] > 40 and bool(sample) and progress.bpc + progress.perplexity > 1e6
+
+
+def train(folder: Path) -> CharRNN:
+    path = folder / "input.txt"
+    path.write_text("to be, or not to be\n" * 20, encoding="utf-8")
+    model = charrnn.train_file(
+        path,
+        alphabet="characters",
+        hidden_size=8,
+        seq_length=20,
+        batch_size=2,
+        learning_rate=0.1,
+        clip_value=5,
+        initial_accumulator_value=10.0,
+        dtype="float32",
+        seed=None,
+        n_threads=2,
+        epochs=9,
+        steps=30,
+        seconds=60.0,
+        validation_fraction=0.2,
+        keep="best",
+        patience=8,
+        learning_rate_decay=0.99,
+        callback=watch,
+        sample_every=1000,
+        progress=False,
+        checkpoint=folder / "checkpoint",
+        resume=None,
+    )
+    same: CharRNN[str] = model.train_text("or not", steps=2, extend=True, progress=False, keep="last")
+    same.train_file(str(path), steps=2, progress=False)
+    resumed: CharRNN[str] = charrnn.train_text("to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"))
+    charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c")
+    return resumed if resumed.history.steps > 10**6 else model
+
+
+def records() -> list[str]:
+    names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False)
+    names.train_records(iter(["hanna"]), steps=2, progress=False, extend=True, remember=True)
+    return names.generate_many(3, 10, unique=True, novel=True, whole=True, prime="a", seed=1, min_length=1)
+
+
+def use_bytes(folder: Path) -> bytes:
+    model = charrnn.train_file(folder / "input.txt", alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    again: CharRNN[bytes] = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    charrnn.train_records([b"to", b"be"], alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    again.save(folder / "bytes")
+    written: bytes = charrnn.load(folder / "bytes", alphabet="bytes").generate(5, prime=b"to", stop=b"\n")
+    return written + model.generate(3) + b"".join(model.stream(3))
+
+
+def write(model: CharRNN) -> str:
+    text: str = model.generate(
+        20,
+        prime="to",
+        seed=1,
+        temperature=0.8,
+        top_k=5,
+        top_p=0.9,
+        min_p=0.01,
+        no_repeat=9,
+        allowed=None,
+        forbidden="x",
+        min_length=3,
+        stop=["\n", "."],
+        on_unknown="skip",
+    )
+    characters: Iterator[str] = model.stream(prime="to", seed=1)
+    best: list[tuple[str, float]] = model.beam_search(5, n_best=2, width=4, prime="t", allowed="tobe ", min_length=1, on_unknown="error")
+    return text + next(characters) + best[0][0]
+
+
+def score(model: CharRNN) -> float:
+    bits: float = model.score("to be")
+    counted: tuple[float, int] = model.score("to bé", context="or", on_unknown="surprise", return_unknown=True)
+    many: NDArray[np.float64] = model.score_many(["to", "be"], context="\n", on_unknown="skip")
+    both: tuple[NDArray[np.float64], NDArray[np.int64]] = model.score_many(["to"], return_unknown=True)
+    nats = model.log_probs("to be", context="o") + model.next_probs("to").max()
+    return bits + counted[0] + float(many.sum() + both[0].sum() + nats.sum())
+
+
+def keep(model: CharRNN, folder: Path) -> CharRNN:
+    model.save(folder / "model")
+    data = (folder / "model").read_bytes()
+    loaded = charrnn.load(data)
+    written: str = loaded.generate(3)
+    with open(folder / "model", "rb") as file:
+        charrnn.load(file, alphabet="characters")
+    return charrnn.load(io.BytesIO(data)) if written else loaded
+
+
+def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
+    history, vocabulary = model.history, model.vocabulary
+    reason: str | None = history.stop_reason
+    losses: list[float] = [*history.losses, *history.validation_losses]
+    steps: int = history.steps + (history.kept_step or 0) + len(losses)
+    ids = vocabulary.encode("to be", on_unknown="skip")
+    text: str = vocabulary.decode(ids)
+    return history, vocabulary, f"{reason} {steps} {text} {vocabulary.chars} {len(vocabulary)} {charrnn.isa} {model.network.description}"
+
+
+def lesson(folder: Path) -> str:
+    with DataReader(folder / "input.txt", seq_length=10) as reader:
+        rnn = charrnn.RNN(8, reader.vocab_size, reader.seq_length, 0.1, batch_size=1, clip_value=5.0, dtype="float64", seed=0, n_threads=1)
+        inputs, targets = reader.next_batch()
+        xs, hs, ps = rnn.forward(inputs, np.zeros((8, 1)))
+        loss: float = rnn.loss(ps, targets)
+        rnn.update_model(*rnn.backward(xs, hs, ps, targets))
+        history: History = rnn.train(reader, steps=3, threshold=loss / 1000, callback=None)
+        ids: list[int] = rnn.sample(hs[len(inputs) - 1], 0, 3)
+        return rnn.predict(reader, "to", 5) + str(ids) + str(history.steps) + str(rnn.W.shape)
+
+
+def mistakes(model: CharRNN) -> list[str]:
+    found = list[str]()
+    try:
+        model.score("☃")
+    except ValueError as error:
+        found.append(str(error))
+    try:
+        charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False)
+    except charrnn.DivergedError as error:
+        found.append("" if error.model is None else error.model.generate(1))
+    except (charrnn.ModelFormatError, charrnn.TrainingInterrupted, charrnn.CharRNNError, charrnn.TrainingWarning):
+        raise
+    return found
+
+
+def texts(folder: Path) -> int:
+    names: list[str] = charrnn.datasets.names()
+    return len(names) + len(charrnn.datasets.python_docs())
+
+
+def main(folder: Path) -> None:
+    model = train(folder)
+    assert records()
+    assert use_bytes(folder)
+    assert write(model)
+    assert score(model) > 0
+    assert repr(keep(model, folder)) == repr(model)
+    assert look(model)[0] is model.history
+    assert lesson(folder).startswith("to")
+    assert len(mistakes(model)) == 2
+    assert texts(folder) > 100_000
