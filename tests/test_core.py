@@ -326,6 +326,14 @@ def test_an_infinite_loss_is_not_applied_though_its_gradient_is_finite(kernels):
     np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
+def test_a_loss_whose_sums_would_be_infinite_is_not_applied(kernels):
+    rnn = RNN(4, 3, 2, 0.1, dtype="float64")
+    rnn.c[1] = -1e290
+    before = rnn.network.weights.block.copy()
+    assert len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
+
+
 def test_an_overflowing_gradient_is_not_applied(kernels):
     rnn = RNN(4, 3, 4, 0.1, dtype="float32")
     rnn.W[...], rnn.V[...] = 3e37, np.eye(3, 4) * 1e3  # the states are tiny but exact zero at the start: tanh' is 1 there

@@ -245,7 +245,7 @@ cdef Py_ssize_t _train(
         if charrnn_get(&crew.stopped):
             return step
         losses[step] = _total(work.nll, work.targets, crew.rows)
-        if not losses[step] - losses[step] == 0:
+        if not losses[step] < 1e280:     # history.LARGEST_LOSS; NaN is not, either
             crew.overflowed = LOSS
         elif not _all_bounded(crew):
             crew.overflowed = A_GRADIENT

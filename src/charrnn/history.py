@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .model import CharRNN
     from .plotting import LossFigure
 
+LARGEST_LOSS = 1e280  # of a step of training, in nats: sums and means over any number of steps are finite then
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -199,8 +201,10 @@ def _checked(values: dict[str, Any]) -> Progress:
     report = Progress(**values)
     check_integer("step", report.step, 1, 2**63 - 1)
     check_integer("characters", report.characters, 1, 2**63 - 1)
-    for name in ("epoch", "seconds", "nll", "smooth_loss"):
+    for name in ("epoch", "seconds"):
         check_number(name, values[name], minimum=0)
+    for name in ("nll", "smooth_loss"):
+        check_number(name, values[name], minimum=0, maximum=LARGEST_LOSS)
     if report.validation_nll is not None:
         check_number("validation_nll", report.validation_nll, minimum=0, finite=False)
     return report

@@ -24,6 +24,7 @@ functions when it is written: what `save` writes, `load` takes.
 
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from ._network import Description, Parameters
 from .errors import ModelFormatError, check_integer, check_number
 from .files import StrPath, named, open_regular, read_pieces, write_atomically
-from .history import History
+from .history import LARGEST_LOSS, History
 from .loop import Position
 from .network import Learner, Network, Real
 from .novelty import RecordIndex
@@ -390,8 +391,8 @@ def _position(values: Any, history: History) -> Position:
     at = Position(**values)
     for name in ("epoch", "window", "step", "characters", "best_epoch", "best_step", "unreported"):
         check_integer(name, getattr(at, name), 0, 2**63 - 1)
-    for name in ("seconds", "smooth_loss", "unreported_loss"):
-        check_number(name, getattr(at, name), minimum=0)
+    for name, largest in ("seconds", math.inf), ("smooth_loss", LARGEST_LOSS), ("unreported_loss", 2.0**63 * LARGEST_LOSS):
+        check_number(name, getattr(at, name), minimum=0, maximum=largest)
     if at.best_nll is not None:
         check_number("best_nll", at.best_nll, minimum=0, finite=False)
     last = history.reports[-1] if history.reports else None
