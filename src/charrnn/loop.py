@@ -162,9 +162,7 @@ class _Run:
         self.first = at.step
         self.crossing = 1  # windows to hand to C next
         self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
-        began = time.perf_counter()
-        self.started = (began if self.called is None else self.called) - at.seconds
-        self.training = at.characters, began  # where it began, and when
+        self.started = (time.perf_counter() if self.called is None else self.called) - at.seconds
         self.measuring: float | None = None  # seconds that it took to measure the held-out part
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
@@ -204,6 +202,7 @@ class _Run:
     def until_stopped(self) -> str:
         """Train until something ends it; return what."""
         at, stream, budget = self.at, self.stream, self.budget
+        self.training = at.characters, time.perf_counter()  # where it began, and when: what is shown has been imported before
         while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
