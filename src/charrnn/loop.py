@@ -163,6 +163,8 @@ class _Run:
         self.crossing = 1  # windows to hand to C next
         self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
         self.started = (time.perf_counter() if self.called is None else self.called) - at.seconds
+        # Where it began, and the seconds in C since: what is shown and saved meanwhile tells nothing of the speed.
+        self.began, self.learning = at.characters, 0.0
         self.measuring: float | None = None  # seconds that it took to measure the held-out part
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
@@ -186,8 +188,7 @@ class _Run:
         if self.validation is None:
             return now
         if self.measuring is None:  # a pass forward is a third of a step
-            characters, began = self.training
-            rate = 3 * (self.at.characters - characters) / max(time.perf_counter() - began, 1e-9)
+            rate = 3 * (self.at.characters - self.began) / max(self.learning, 1e-9)
             return now + (self.validation.targets / rate if rate else 0)
         return now + self.measuring
 
@@ -202,7 +203,6 @@ class _Run:
     def until_stopped(self) -> str:
         """Train until something ends it; return what."""
         at, stream, budget = self.at, self.stream, self.budget
-        self.training = at.characters, time.perf_counter()  # where it began, and when: what is shown has been imported before
         while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
@@ -263,6 +263,7 @@ class _Run:
             self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=reset, threads=learner.n_threads
         )
         took = time.perf_counter() - before
+        self.learning += took
         self.settle()
         if at.step < step + count:
             raise DivergedError(
