@@ -164,3 +164,15 @@ def test_links_of_a_release_are_absolute(tmp_path):
     assert all((ROOT / file).exists() for file in files)
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["urls"]["Changelog"] == "https://example.org/owner/name/blob/HEAD/CHANGELOG.md"
+
+
+def test_chart_shows_the_benchmarks(monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import pictures
+
+    results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
+    for size in pictures.SIZES:
+        assert {"charrnn", "PyTorch"} < pictures.speeds(results, size).keys()
+    up_to_date = pictures.shown(results).encode() in (ROOT / "docs" / "speed.png").read_bytes()
+    assert up_to_date, "python docs/pictures.py draws the picture anew"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from . import __version__, isa
 from .create import load, train_records, train_text
+from .datasets import python_docs
 from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
@@ -350,7 +351,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
 def _read(path: str | None, of_bytes: bool, announced: bool) -> AnyText:
     """Return the text to train on, as bytes or str; announced tells whether to say what it is, where nobody has chosen it."""
     if path is None:
-        text = _python_documentation()
+        text = python_docs()
         if announced:
             print(f"charrnn: no file is given: training on the documentation of Python, {len(text):,} characters", file=sys.stderr)
         return text.encode() if of_bytes else text
@@ -364,12 +365,6 @@ def _lines(text: AnyText) -> list[AnyText]:
     carriage: AnyText
     feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
     return [line for line in text.replace(carriage + feed, feed).replace(carriage, feed).split(feed) if line]
-
-
-def _python_documentation() -> str:
-    from pydoc_data.topics import topics
-
-    return "\n\n".join(topics.values())
 
 
 def _report(model: CharRNN, arguments: Arguments) -> None:

@@ -2,8 +2,9 @@
 
 Groups of two to five threads use models at once: whoever trains a model beside whoever uses it, trainings on several threads, several
 models. A race with a frame of charrnn in it fails, unless the documentation says that it is one: two threads at one `Network` or `RNN`,
-whose weights are read where they lie. Those groups come last and some must be reported: they show that the sanitizer would notice the others.
-NumPy and Python are not compiled for the sanitizer: it sees what they copy, lock and free, but no single number that they read or write.
+whose weights are read where they lie. Those groups come last and some must be reported: they show that the sanitizer would notice the
+others. NumPy and Python are not compiled for the sanitizer: it sees what they copy, lock and free, but no single number that
+they read or write.
 """
 
 import argparse
