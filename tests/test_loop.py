@@ -373,3 +373,16 @@ def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install \"charrnn-cython\[plot\]\""):
         loop.History().plot()
+
+
+def test_what_is_slow_beside_training_is_not_taken_for_slow_training():
+    """The time that the last measurement will take is judged by the speed of training alone, not by that of a disk."""
+    saves = []
+
+    def save(position, state):
+        saves.append(position.step)
+        time.sleep(0.3)
+
+    history = fit(network(), seconds=20, steps=30, validation=TextStream(np.tile(IDS, 200), 256), save=save)
+    assert (history.stop_reason, history.steps) == ("steps", 30)
+    assert saves[0] == 1

@@ -162,9 +162,9 @@ class _Run:
         self.first = at.step
         self.crossing = 1  # windows to hand to C next
         self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
-        began = time.perf_counter()
-        self.started = (began if self.called is None else self.called) - at.seconds
-        self.training = at.characters, began  # where it began, and when
+        self.started = (time.perf_counter() if self.called is None else self.called) - at.seconds
+        # Where it began, and the seconds in C since: what is shown and saved meanwhile tells nothing of the speed.
+        self.began, self.learning = at.characters, 0.0
         self.measuring: float | None = None  # seconds that it took to measure the held-out part
         self.saved, self.saved_step = -math.inf, -1  # when the last checkpoint was written
         if at.smooth_loss is None:
@@ -188,8 +188,7 @@ class _Run:
         if self.validation is None:
             return now
         if self.measuring is None:  # a pass forward is a third of a step
-            characters, began = self.training
-            rate = 3 * (self.at.characters - characters) / max(time.perf_counter() - began, 1e-9)
+            rate = 3 * (self.at.characters - self.began) / max(self.learning, 1e-9)
             return now + (self.validation.targets / rate if rate else 0)
         return now + self.measuring
 
@@ -264,6 +263,7 @@ class _Run:
             self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=reset, threads=learner.n_threads
         )
         took = time.perf_counter() - before
+        self.learning += took
         self.settle()
         if at.step < step + count:
             raise DivergedError(
