@@ -51,7 +51,7 @@ coverage: .venv/tested
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	cp -r src tests *.py *.toml *.md *.cff $(COPY) && rm -f $(COPY)/src/charrnn/*.so
 	cd $(COPY) && CHARRNN_COVERAGE=1 _PYTHON_HOST_PLATFORM=linux-coverage $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
+	cd $(COPY) && CHARRNN_ISA=baseline PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
 	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --skip-covered
 	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
 
