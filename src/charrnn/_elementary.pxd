@@ -51,7 +51,7 @@ cdef inline real fma(real a, real b, real c) noexcept nogil:
 
 
 cdef inline real inverse_root(real x) noexcept nogil:
-    """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place, in a quarter of the time of a root and a division.
+    """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place: without a root or a division, which are slow.
 
     Its exponent is half that of x, with the sign changed, so the bits of x, shifted and subtracted, are a first estimate, 3.5 % off at
     most (Lomont, 2003). With e = 1 - x y^2, y / sqrt(1 - e) is the result: each round takes its series as far as e^2, which makes of an
