@@ -1,13 +1,14 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
 
+import math
 from collections.abc import Callable
-from typing import Annotated, Any, Self, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
-from ._network import LOOK_BACK, OwnedNetwork, Workspace, held, workspace
+from ._network import LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
 from .errors import check_integer, check_number
 from .reader import IGNORED
 from .seeding import make_random
@@ -17,21 +18,24 @@ _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two loo
 
 
 class Network(OwnedNetwork):
-    """A recurrent network of layers, with its weights and Adagrad's memory.
+    """A recurrent network of layers, with its weights and what its optimiser keeps of each.
 
     Parameters
     ----------
     description : Description, or (layers, vocab_size)
-        Layers are pairs of a cell and its units, as in ``([("rnn", 100)], 65)``.
+        Layers are pairs of a cell ("rnn", "gru", "lstm") and its units, as in ``([("rnn", 100)], 65)``.
     dtype : {"float32", "float64"}
+    optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
 
     Attributes
     ----------
     description : Description
         Layers, sizes, where each array lies, the number of parameters, the operations a character.
     dtype : dtype
-    weights, memory : Parameters
-        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed.
+    optimizer : str
+    weights, memory, momentum : Parameters
+        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed. memory is of squares of
+        gradients; momentum, of gradients, is None but of Adam.
 
     Notes
     -----
@@ -51,23 +55,55 @@ class Network(OwnedNetwork):
         inputs: ArrayLike,
         targets: ArrayLike,
         *,
-        rate: float,
-        clip: float,
+        rate: ArrayLike,
+        clip: float = math.inf,
+        clip_norm: float = math.inf,
+        decay: float = 0.0,
+        dropout: float = 0.0,
+        masks: int = 0,
+        first: int = 0,
         length: int | None = None,
         reset: bool = False,
         threads: int = 1,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
 
-        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. Elements of the
-        gradient are clipped to [-clip, clip]. Any number of threads gives the same bits.
+        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. rate is the
+        learning rate, one or of each window. The norm of the gradient of the loss of a character is clipped to clip_norm, then elements
+        of the gradient to [-clip, clip]; matrices decay by rate * decay. dropout is the part of the outputs of each layer that is dropped;
+        which ones depends on masks, a seed, and the number of the step, which begins at first. Any number of threads gives the same bits.
 
         Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
         that the next step diverged, and was not applied.
         """
         with held(work, self):
-            length = work.T if length is None else length
-            return _dispatch.core.train_steps(work, inputs, targets, length, rate=rate, clip=clip, reset=reset, threads=threads)
+            length = check_integer("length", work.T if length is None else length, 1)
+            return _dispatch.core.train_steps(
+                work,
+                inputs,
+                targets,
+                length,
+                rates=np.broadcast_to(np.asarray(rate, np.float64), -(-len(np.asarray(inputs)) // length)),
+                clip=clip,
+                clip_norm=clip_norm,
+                decay=decay,
+                dropout=dropout,
+                masks=masks,
+                first=first,
+                reset=reset,
+                threads=threads,
+            )
+
+    def gradient(
+        self, work: Workspace, inputs: ArrayLike, targets: ArrayLike, *, dropout: float = 0.0, masks: int = 0, step: int = 0
+    ) -> tuple[NDArray[np.float64], Parameters]:
+        """Return the loss of each target (at most work.T, B), from the state of work, which stays, and the gradient.
+
+        That is the gradient of the sum over the rows and the mean over the streams, not clipped. Arguments as in `train_steps`, step
+        being the number of the step.
+        """
+        with held(work, self):
+            return _dispatch.core.gradient(work, inputs, targets, dropout=dropout, masks=masks, step=step)
 
     def evaluate(self, work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
@@ -162,9 +198,12 @@ class Network(OwnedNetwork):
     def grow_from(self, other: "Network", places: list[int]) -> None:
         """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
         here, there = self.weights.views(), other.weights.views()
-        for name in here.keys() - {"Wxh", "Why", "by"}:
+        first = {name for name in here if name.startswith("Wx") and not name[-1].isdigit()}
+        for name in here.keys() - {*first, "Why", "by"}:
             here[name][...] = there[name]
-        here["Wxh"][places], here["Why"][:, places] = there["Wxh"], there["Why"]
+        for name in first:
+            here[name][places] = there[name]
+        here["Why"][:, places] = there["Why"]
         here["by"][...] = there["by"].min()
         here["by"][places] = there["by"]
 
@@ -216,7 +255,7 @@ class Learner:
     def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
         random = make_random(seed)
         self._begin(Network(description, dtype), random, settings)
-        _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
+        _dispatch.core.initialize(self.network.workspace(1, 1), 0.01, self.random)
 
     @classmethod
     def of(cls, network: Network, **settings: Any) -> Self:
