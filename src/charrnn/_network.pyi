@@ -10,6 +10,7 @@ from typing_extensions import disjoint_base
 
 LANES: int
 LOOK_BACK: int
+MAX_LAYERS: int
 CELLS: tuple[str, ...]
 OPTIMIZERS: tuple[str, ...]
 

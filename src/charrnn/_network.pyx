@@ -61,7 +61,7 @@ cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
 
-globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK, CELLS=tuple(_CELLS), OPTIMIZERS=tuple(_OPTIMIZERS))
+globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS, CELLS=tuple(_CELLS), OPTIMIZERS=tuple(_OPTIMIZERS))
 
 
 class Layer(NamedTuple):

@@ -12,19 +12,20 @@ from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .files import StrPath
 from .history import History
-from .network import Learner, Network, Real
+from .network import Learner, Network, Real, is_tutorials
 from .novelty import RecordIndex
 from .options import AsBefore, check_names, shows
 from .persistence import Saved
 from .reader import read_bytes, read_text
-from .rnn import RNN
+from .recipes import BY_OPTIMIZER
+from .rnn import RNN, make_learner
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
 from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(persistence.CONFIG[1:], AsBefore())  # what a model that goes on has already
+_AS_BEFORE = dict.fromkeys(persistence.SETTINGS, AsBefore())  # what a model that goes on has already
 _INTERRUPTED = (
     "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
     "import sys; model = sys.last_value.model"
@@ -469,8 +470,8 @@ class CharRNN(Generic[TextT]):
         extend : bool
             Whether to add its characters to the vocabulary; those that were there keep their ids.
         **options
-            Those of `charrnn.train_text` but hidden_size, dtype and alphabet. seq_length, batch_size, learning_rate, clip_value and
-            initial_accumulator_value are by default as they were. Adagrad's memory starts afresh.
+            Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length, batch_size,
+            dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
 
         Returns
         -------
@@ -519,12 +520,14 @@ class CharRNN(Generic[TextT]):
     def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now
         old = now.learner.network
-        fixed = {"hidden_size": old.description.layers[0].units, "dtype": old.dtype}
-        for name in options.keys() & (fixed.keys() | {"alphabet"}):
+        for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet"}:
             raise TypeError(f"{name} is fixed for a model that goes on training")
         check_names(options, Options, ("extend", "remember"))
-        settings, rest = training.split({**persistence.config(now.learner), **options, **fixed})
-        learner = RNN(vocab_size=source.vocabulary.symbols, **settings)
+        before = {} if options.get("preset") else persistence.settings(now.learner)
+        if options.get("optimizer", old.optimizer) != old.optimizer:
+            before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
+        _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
+        learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
         places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
         learner.network.grow_from(old, places)
         index = now.index if source.index is None else source.index.union(now.index)
@@ -579,9 +582,12 @@ class CharRNN(Generic[TextT]):
 
     def __repr__(self) -> str:
         now = self._now
-        units = now.learner.network.description.layers[0].units
         kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
-        return f"CharRNN(hidden_size={units}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
+        layers = now.learner.network.description.layers
+        size = f"hidden_size={layers[0].units}"
+        if not is_tutorials(layers):
+            size = f"cell={layers[0].cell!r}, {size}" + (f", n_layers={len(layers)}" if len(layers) > 1 else "")
+        return f"CharRNN({size}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
 
 
 def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:

@@ -1,8 +1,8 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -195,6 +195,12 @@ class Network(OwnedNetwork):
             logits: Real = _dispatch.core.window(work, ids)[1]
             return logits
 
+    def copy_from(self, other: "Network") -> None:
+        """Take over the weights of other, which is of the same description, and what its optimiser, the same, keeps of them."""
+        for here, there in (self.weights, other.weights), (self.memory, other.memory), (self.momentum, other.momentum):
+            if here is not None and there is not None:
+                here.copy_from(there)
+
     def grow_from(self, other: "Network", places: list[int]) -> None:
         """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
         here, there = self.weights.views(), other.weights.views()
@@ -219,12 +225,15 @@ class Network(OwnedNetwork):
 
 
 class TrainingOptions(TypedDict, total=False):
-    """What a network is trained with, by name: the defaults are what served ten seeds best on Tiny Shakespeare (benchmarks/quality.py)."""
+    """What a network is trained with, by name; where the default is None, it depends on the optimiser (recipes.BY_OPTIMIZER)."""
 
     seq_length: Annotated[int, 25]
     batch_size: Annotated[int, 1]
-    learning_rate: Annotated[float, 0.15]
-    clip_value: Annotated[float, 5.0]
+    dropout: Annotated[float, 0.0]
+    learning_rate: Annotated[float | None, None]
+    weight_decay: Annotated[float, 0.0]
+    clip_value: Annotated[float | None, None]
+    clip_norm: Annotated[float | None, None]
     initial_accumulator_value: Annotated[float, 100.0]
     n_threads: Annotated[int, 1]
 
@@ -232,11 +241,21 @@ class TrainingOptions(TypedDict, total=False):
 _CHECKS: dict[str, Callable[[str, Any, float], float]] = {  # of a value by its name and the largest number of the dtype
     "seq_length": lambda name, value, _: check_integer(name, value, 1),
     "batch_size": lambda name, value, _: check_integer(name, value, 1),
+    "dropout": lambda name, value, _: check_number(name, value, minimum=0, below=1),
     "learning_rate": lambda name, value, largest: check_number(name, value, above=0, maximum=largest),
+    "weight_decay": lambda name, value, largest: check_number(name, value, minimum=0, maximum=largest),
     "clip_value": lambda name, value, _: check_number(name, value, above=0, finite=False),
+    "clip_norm": lambda name, value, _: check_number(name, value, above=0, finite=False),
     "initial_accumulator_value": lambda name, value, largest: check_number(name, value, minimum=0, maximum=largest),
     "n_threads": lambda name, value, _: check_integer(name, value, 1, 1024),
 }
+_TUTORIALS_SCALE = 0.01  # standard deviation of its initial weights
+_NO_MORE = {"n_threads": 1, "dropout": 0.0, "weight_decay": 0.0, "clip_norm": math.inf}  # settings beside those of the tutorial
+
+
+def is_tutorials(layers: Sequence[tuple[str, int]]) -> bool:
+    """Whether layers are those of the tutorial's network: a vanilla one."""
+    return len(layers) == 1 and layers[0][0] == "rnn"
 
 
 class Learner:
@@ -247,28 +266,35 @@ class Learner:
     random: NDArray[np.uint64]
     seq_length: int
     batch_size: int
+    dropout: float
     learning_rate: float
+    weight_decay: float
     clip_value: float
+    clip_norm: float
     initial_accumulator_value: float
     n_threads: int
 
-    def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, description: Any, *, dtype: Any = "float32", optimizer: str = "adagrad", seed: int | None = None, **settings: Any
+    ) -> None:
         random = make_random(seed)
-        self._begin(Network(description, dtype), random, settings)
-        _dispatch.core.initialize(self.network.workspace(1, 1), 0.01, self.random)
+        self._begin(Network(description, dtype, optimizer), random, settings)
+        scale = _TUTORIALS_SCALE if is_tutorials(self.network.description.layers) else 0.0
+        _dispatch.core.initialize(self.network.workspace(1, 1), scale, self.random)
 
     @classmethod
     def of(cls, network: Network, **settings: Any) -> Self:
         """Return a learner of a network with the weights it has."""
         learner = cls.__new__(cls)
-        learner._begin(network, make_random(0), {"n_threads": 1, **settings})
+        learner._begin(network, make_random(0), settings)
         return learner
 
     def _begin(self, network: Network, random: NDArray[np.uint64], settings: dict[str, Any]) -> None:
         self.network, self.random = network, random
-        for name in _CHECKS:
-            setattr(self, name, settings[name])
-        network.memory.block[...] = self.initial_accumulator_value
+        for name, value in {**_NO_MORE, **settings}.items():
+            setattr(self, name, value)
+        if network.optimizer == "adagrad":
+            network.memory.block[...] = self.initial_accumulator_value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:

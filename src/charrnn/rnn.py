@@ -1,6 +1,6 @@
 """The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -11,7 +11,7 @@ from . import _dispatch, loop
 from ._network import Parameters
 from .errors import check_integer, check_text
 from .history import History, Progress
-from .network import Learner, Real
+from .network import Learner, Real, is_tutorials
 from .reader import DataReader, TextStream
 from .vocabulary import described
 
@@ -318,6 +318,18 @@ class RNN(Learner):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
+
+
+def kind_of(layers: Sequence[tuple[str, int]]) -> type[Learner]:
+    """Return the class of a learner with these layers: `RNN` of the tutorial's network, else `Learner`."""
+    return RNN if is_tutorials(layers) else Learner
+
+
+def make_learner(layers: Sequence[tuple[str, int]], symbols: int, **settings: Any) -> Learner:
+    """Return a new learner of layers and symbols."""
+    learner = object.__new__(kind_of(layers))
+    Learner.__init__(learner, (layers, symbols), **settings)
+    return learner
 
 
 def _check_reader(reader: Any, name: str) -> None:

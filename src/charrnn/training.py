@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence
-from ._network import Parameters
+from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
 from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence
 from .files import StrPath, check_target
@@ -23,6 +23,7 @@ from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .options import defaults
 from .reader import RecordStream, TextStream, check_length
+from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary, described
 
@@ -39,6 +40,8 @@ Alphabet: TypeAlias = Literal["characters", "bytes"]
 class Options(TrainingOptions, total=False):
     """The options of training, by name."""
 
+    preset: Annotated[Preset | None, None]
+    optimizer: Annotated[Optimizer, "adagrad"]
     seed: Annotated[int | None, 0]
     epochs: Annotated[int | None, None]
     steps: Annotated[int | None, None]
@@ -46,6 +49,8 @@ class Options(TrainingOptions, total=False):
     validation_fraction: Annotated[float, 0.1]
     keep: Annotated[Keep | None, None]
     patience: Annotated[int | None, None]
+    schedule: Annotated[ScheduleName, "constant"]
+    warmup: Annotated[int, 0]
     learning_rate_decay: Annotated[float, 1.0]
     callback: Annotated[Callback | None, None]
     sample_every: Annotated[int | None, None]
@@ -57,16 +62,27 @@ class Options(TrainingOptions, total=False):
 class NewOptions(Options, total=False):
     """The options of training a new model, by name, but alphabet."""
 
+    cell: Annotated[Cell, "rnn"]
     hidden_size: Annotated[int, 100]
+    n_layers: Annotated[int, 1]
     dtype: Annotated[Literal["float32", "float64"], "float32"]
 
 
-def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the network and those of the training, with the defaults of what is not given; the seed is for both."""
-    options = {**defaults(NewOptions), **options}
-    network = {"hidden_size", "dtype", *TrainingOptions.__annotations__}
-    seed, rest = {"seed": options["seed"]}, {name: value for name, value in options.items() if name not in network}
-    return {name: options[name] for name in network} | seed, rest
+_OF_LAYERS, _OF_LEARNER = ("cell", "hidden_size", "n_layers"), ("dtype", "optimizer", *TrainingOptions.__annotations__)
+
+
+def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, Any], dict[str, Any]]:
+    """Return the layers of a network, the options of its learner and those of the training, with the defaults of what is not given.
+
+    The seed is for both; what is None has the default of the optimiser.
+    """
+    chosen = {**defaults(NewOptions), **recipe(options.get("preset"), dict(options))}
+    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
+    chosen |= {name: value for name, value in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
+    layers = [(chosen["cell"], chosen["hidden_size"])] * check_integer("n_layers", chosen["n_layers"], 1, MAX_LAYERS)
+    learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")}
+    others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
+    return layers, learner, {name: value for name, value in chosen.items() if name not in others}
 
 
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
@@ -178,6 +194,8 @@ def train(
     seed: int | None,
     validation_fraction: float,
     keep: Keep | None,
+    schedule: ScheduleName,
+    warmup: int,
     learning_rate_decay: float,
     callback: Callback | None,
     sample_every: int | None,
@@ -192,7 +210,7 @@ def train(
     ends the training, the network has the weights of the last whole step.
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
-    decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
+    moves = Schedule.check(schedule, warmup, learning_rate_decay)
     if keep is not None:
         check_choice("keep", keep, get_args(Keep))
     if sample_every is not None:
@@ -210,11 +228,14 @@ def train(
     network = learner.network
     best = Parameters(network.description, network.dtype) if validation is not None and keep != "last" else None
     position, state = Position(), None
-    options = persistence.config(learner) | {
+    options = persistence.settings(learner) | {
+        "network": str(network.description),
         "dtype": network.dtype.name,
         "seed": seed,
         "validation_fraction": fraction,
-        "learning_rate_decay": decay,
+        "schedule": moves.name,
+        "warmup": moves.warmup,
+        "learning_rate_decay": moves.decay,
         "keep": "last" if best is None else "best",
         "remember": index is not None,
     }
@@ -224,8 +245,7 @@ def train(
         options["starting_weights"] = _starting_weights(network)
     if resume is not None:
         saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream)
-        network.weights.copy_from(saved.learner.network.weights)
-        network.memory.copy_from(saved.learner.network.memory)
+        network.copy_from(saved.learner.network)
         position, state = stood.position, stood.state
         history.reports, history.stop_reason = saved.history.reports, saved.history.stop_reason
         if best is not None and stood.best is not None:
@@ -243,7 +263,8 @@ def train(
         fit(
             learner,
             stream,
-            decay=decay,
+            schedule=moves,
+            masks=seed,
             validation=validation,
             best=best,
             callback=callback,
