@@ -154,7 +154,7 @@ def unit_backward(cell, w, x, h, c, dh, dc):
     """The gradient by x, h, c and the arrays w of `unit_forward`, from that by its results."""
     z = {gate: x @ w["Wx" + gate] + w["b" + gate] for gate in CELLS[cell]}
     if cell == "rnn":
-        return _through(w, x, h, {"h": (1 - np.tanh(z["h"] + h @ w["Whh"]) ** 2) * dh}) + (np.zeros_like(h),)
+        return *_through(w, x, h, {"h": (1 - np.tanh(z["h"] + h @ w["Whh"]) ** 2) * dh}), np.zeros_like(h)
     if cell == "gru":
         r, u = (sigmoid(z[gate] + h @ w["Wh" + gate]) for gate in "ru")
         q = h @ w["Whn"] + w["bhn"]
@@ -169,7 +169,7 @@ def unit_backward(cell, w, x, h, c, dh, dc):
     tanh_c = np.tanh(f * c + i * g)
     dc = dc + o * (1 - tanh_c**2) * dh
     dz = {"i": i * (1 - i) * g * dc, "f": f * (1 - f) * c * dc, "g": (1 - g**2) * i * dc, "o": o * (1 - o) * tanh_c * dh}
-    return _through(w, x, h, dz) + (f * dc,)
+    return *_through(w, x, h, dz), f * dc
 
 
 def _through(w, x, h, dz, dq=None):
@@ -211,7 +211,8 @@ class Stack:
         return parts
 
     def join(self, parts):
-        return np.concatenate([np.concatenate(pair, 1) if layer.cell == "lstm" else pair[0] for layer, pair in zip(self.cells, parts)], 1)
+        pairs = zip(self.cells, parts, strict=True)
+        return np.concatenate([np.concatenate(pair, 1) if layer.cell == "lstm" else pair[0] for layer, pair in pairs], 1)
 
     def run(self, inputs, targets, state, masks=None):
         """Losses (T, B), 0 where a target is -1; and what `gradient` needs: inputs of layers, states and probabilities, step by step."""

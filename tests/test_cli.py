@@ -174,7 +174,7 @@ def test_best_weights_and_plot(tmp_path):
 
 def test_info(model_file):
     out = run("info", model_file).stdout
-    assert "hidden_size    20" in out
+    assert "network        rnn of 20 units" in out
     assert "ended by epochs" in out
 
 

@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-import reference
 
 from charrnn import DivergedError, _network
 from charrnn.network import Network

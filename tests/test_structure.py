@@ -24,6 +24,7 @@ ORDER = [
     "_dispatch",
     "vocabulary",
     "reader",
+    "recipes",
     "network",
     "plotting",
     "history",

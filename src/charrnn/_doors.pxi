@@ -137,13 +137,15 @@ def softmax(AnyWorkspace work, logits):
 
 def backward(AnyWorkspace work, inputs, targets, states, probabilities):
     """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, state_size) before and after
-    each character and the probabilities (rows, B, V), as `Parameters`. The cells must have no gates.
+    each character and the probabilities (rows, B, V), as `Parameters`. The network must be one vanilla layer.
     """
     _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T), t, b, v
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
     cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
+    if work.plan.layers[0].sums != work.plan.layers[0].column or work.plan.n_layers > 1:
+        raise ValueError(f"only the gradient of one vanilla layer follows from its states, not that of {work.network.description}")
     units = work.network.description.units
     np.asarray(work.hs)[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
     for t in range(rows):

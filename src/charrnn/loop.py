@@ -16,7 +16,7 @@ from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
 from .network import Learner, Network, Real
 from .reader import RecordStream, TextStream
-from .recipes import Schedule
+from .recipes import CONSTANT, Schedule
 
 Stream: TypeAlias = TextStream | RecordStream
 
@@ -139,7 +139,7 @@ class _Run:
     stream: Stream
     history: History
     budget: Budget
-    schedule: Schedule = Schedule()  # how the learning rate moves
+    schedule: Schedule = CONSTANT  # how the learning rate moves
     masks: int = 0  # the seed of what dropout drops
     threshold: float | None = None  # stop when the smoothed loss of a window falls to it (looked at with each report)
     validation: Stream | None = None  # what is held out, to be measured after each epoch
@@ -333,6 +333,7 @@ class _Run:
         self.settle()
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
+            self.saved_step = -1  # a checkpoint of this step has not had the report
         self.save_after(0)
 
     def compare(self, measured: float, epoch_ended: bool) -> None:

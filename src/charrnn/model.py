@@ -470,8 +470,8 @@ class CharRNN(Generic[TextT]):
         extend : bool
             Whether to add its characters to the vocabulary; those that were there keep their ids.
         **options
-            Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length, batch_size,
-            dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
+            Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length,
+            batch_size, dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
 
         Returns
         -------

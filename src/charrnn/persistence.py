@@ -1,8 +1,9 @@
 """Models on disk: one `.safetensors` file, readable with the safetensors library by anyone.
 
 Tensors, of float32 or float64, without padding: Why (H, V), by (V,), and of each layer, by the names of its gates, those from what is
-below (V or H, H), from its state before (H, H) and biases (H,): of a vanilla layer Wxh, Whh, bh; of a GRU Wxn, Wxr, Wxu, Whn, Whr, Whu, bn, br,
-bu, bhn; of an LSTM Wxi, Wxf, Wxg, Wxo, Whi ... bo. Layers above the first have their number behind the name. The file's metadata holds
+below (V or H, H), those from its state before (H, H) and biases (H,). A vanilla layer has Wxh, Whh, bh; a GRU Wxn, Wxr, Wxu, Whn, Whr,
+Whu, bn, br, bu, bhn; an LSTM Wxi, Wxf, Wxg, Wxo, Whi ... bo. Layers above the first have their number behind the name. The file's
+metadata holds
 
     format      "charrnn"
     version     "2"; files of version 1, which knew the vanilla layer and Adagrad only, are read

@@ -16,8 +16,8 @@ Preset: TypeAlias = Literal["tutorial", "small", "medium", "large"]
 
 _LOWEST = 0.02  # of the learning rate, where a schedule ends
 
-# What an optimiser is used with: Adagrad's are what served ten seeds best on Tiny Shakespeare (benchmarks/quality.py), and clip_value is the
-# tutorial's.
+# What an optimiser is used with: Adagrad's are what served ten seeds best on Tiny Shakespeare (benchmarks/quality.py), clip_value being
+# the tutorial's.
 BY_OPTIMIZER: dict[str, dict[str, float]] = {
     "adagrad": {"learning_rate": 0.15, "clip_value": 5.0, "clip_norm": math.inf},
     "sgd": {"learning_rate": 0.02, "clip_value": math.inf, "clip_norm": 1.0},
@@ -79,6 +79,9 @@ class Schedule:
         if self.warmup:
             factors *= np.minimum(1.0, (np.asarray(steps) + 1) / self.warmup)
         return factors
+
+
+CONSTANT = Schedule()
 
 
 def power(x: float, n: int) -> float:
