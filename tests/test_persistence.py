@@ -417,12 +417,35 @@ def test_what_killed_saves_have_left_is_removed_by_the_next(saved, python):
     assert sorted(os.listdir(path.parent)) == [path.name, other.name]
 
 
-def test_a_save_that_goes_on_is_no_leftover(saved):
+def test_a_save_that_goes_on_is_no_leftover(saved, monkeypatch):
     model, path = saved
-    with files._temporary(str(path)) as (file, temporary):
+    write, names = files._write, []
+
+    def save_meanwhile(file, parts):
+        monkeypatch.setattr(files, "_write", write)
         model.save(path)
-        assert os.path.exists(temporary)
-        file.write(b"x")
+        names.extend(os.listdir(path.parent))
+        write(file, parts)
+
+    monkeypatch.setattr(files, "_write", save_meanwhile)
+    model.save(path)
+    assert len(names) == 2
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypatch):
+    model, path = saved
+    make = os.open
+
+    def make_only(*arguments):
+        os.close(make(*arguments))
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", make_only)
+        with pytest.raises(MemoryError):
+            model.save(path)
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
