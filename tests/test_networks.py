@@ -15,7 +15,7 @@ NETWORKS = {
     "gru": {"cell": "gru", "optimizer": "rmsprop"},
     "lstm": {"cell": "lstm", "optimizer": "sgd", "learning_rate": 0.5},
     "deep": {"cell": "gru", "n_layers": 3, "optimizer": "adam", "dropout": 0.1, "schedule": "linear"},
-    "deep lstm": {"cell": "lstm", "n_layers": 2, "optimizer": "adam", "dropout": 0.3, "weight_decay": 0.1, "schedule": "cosine"},
+    "deep lstm": {
         "cell": "lstm",
         "n_layers": 2,
         "optimizer": "adam",

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from .errors import check_integer
 
+_PIECE = 1 << 16  # random numbers made at a time, where they are many
+
 
 def random_seed() -> int:
     """Return a seed from the operating system."""
@@ -36,4 +38,7 @@ def permutation(n: int, *seeds: int) -> NDArray[np.intp]:
     state = np.zeros(1, np.uint64)
     for seed in seeds:
         state = _mix(state + np.uint64(seed))
-    return np.argsort(make_random(int(state[0]), n), kind="stable")
+    keys = np.empty(n, np.uint64)
+    for first in range(0, n, _PIECE):
+        keys[first : first + _PIECE] = make_random(int(state[0]), min(_PIECE, n - first), first)
+    return np.argsort(keys, kind="stable")

@@ -5,7 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -25,12 +25,13 @@ from .options import defaults
 from .reader import RecordStream, TextStream, check_length
 from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
 from .seeding import permutation, random_seed
-from .vocabulary import AnyText, Vocabulary, described
+from .vocabulary import AnyText, Vocabulary, described, distinct
 
 _log = logging.getLogger("charrnn")
 
 _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
+_PIECE = 1 << 20  # characters of records that are encoded at a time
 
 
 Keep: TypeAlias = Literal["best", "last"]
@@ -140,13 +141,20 @@ class Records:
             raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
         strings = check_sequence("strings", strings, "text.splitlines() has the lines of a text")
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
-        strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
+        for i, string in enumerate(strings):
+            if not isinstance(string, bytes if of_bytes else str):
+                _check_type(f"strings[{i}]", string, of_bytes)
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
-        text = (b"" if of_bytes else "").join(strings)
-        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, True) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
-        self.lengths: NDArray[np.int64] = np.array([len(string) for string in strings], np.int64)
+        empty: AnyText = b"" if of_bytes else ""
+        chars = empty if of_bytes else distinct(_joined(strings, empty))
+        self.vocabulary: Vocabulary = _fresh_vocabulary(chars, alphabet, True) if known is None else _grown_vocabulary(known, chars, extend)
+        self.lengths: NDArray[np.int64] = np.fromiter(map(len, strings), np.int64, len(strings))
+        self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
+        start = 0
+        for text in _joined(strings, empty):
+            self.ids[start : start + len(text)] = self.vocabulary.encode(text, dtype=self.ids.dtype)
+            start += len(text)
         self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
@@ -159,14 +167,26 @@ class Records:
         order = permutation(n, seed)
 
         def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
-            ids = np.concatenate([self.ids[starts[i] : starts[i] + self.lengths[i]] for i in chosen])
-            return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length)
+            return RecordStream(
+                self.ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length, starts=starts[chosen]
+            )
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
         rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
+
+
+def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
+    """Yield all of them as one text, piece by piece: as a whole it would take four bytes a character where one has a rare one."""
+    first, characters = 0, 0
+    for i, string in enumerate(strings):
+        characters += len(string)
+        if characters >= _PIECE or i == len(strings) - 1:
+            text = empty.join(strings[first : i + 1])
+            yield from (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
+            first, characters = i + 1, 0
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:

@@ -42,14 +42,15 @@ def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
             yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _distinct(text: str) -> str:
-    """Return the distinct characters of text in order of code point."""
+def distinct(texts: Iterable[str]) -> str:
+    """Return the distinct characters of texts in order of code point."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
-    for start, codes in _pieces(check_text("text", text)):
-        seen[codes] = True
-        if seen[0xD800:0xE000].any():
-            where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
-            raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
+    for text in texts:
+        for start, codes in _pieces(check_text("text", text)):
+            seen[codes] = True
+            if seen[0xD800:0xE000].any():
+                where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
+                raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
@@ -104,7 +105,7 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: str, records: bool = False) -> "Vocabulary":
         """Return the vocabulary of all characters in text, in order of code point; for records with a boundary."""
-        return cls(_distinct(text), records)
+        return cls(distinct([text]), records)
 
     @classmethod
     def all_bytes(cls, records: bool = False) -> "Vocabulary":
@@ -117,7 +118,7 @@ class Vocabulary:
 
     def missing(self, text: AnyText) -> str:
         """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
-        return "" if self.of_bytes else "".join(char for char in _distinct(text) if char not in self)
+        return "" if self.of_bytes else "".join(char for char in distinct([text]) if char not in self)
 
     @property
     def chars(self) -> str:
