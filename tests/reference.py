@@ -144,3 +144,49 @@ def stacked_forward(arrays, layers, inputs, targets, h0):
         shifted = logits - logits.real.max(axis=1, keepdims=True)
         losses.append(np.log(np.exp(shifted).sum(axis=1)) - np.take_along_axis(shifted, y_t[:, None], 1)[:, 0])
     return np.array(losses), np.concatenate(h, axis=1)
+
+
+def strengthened_log_p(arrays, layers, inputs, strengths, target, h0):
+    """log p(target | inputs) of a network of layers, each input's one-hot vector times its strength; arrays by the kernels' names."""
+    h = np.split(h0, np.cumsum(layers)[:-1])
+    for x_t, strength in zip(inputs, strengths, strict=True):
+        x = strength * np.eye(len(arrays["Wxh"]), dtype=h0.dtype)[x_t]
+        for i in range(len(layers)):
+            number = str(i + 1) if i else ""
+            h[i] = np.tanh(x @ arrays["Wxh" + number] + h[i] @ arrays["Whh" + number] + arrays["bh" + number])
+            x = h[i]
+    logits = x @ arrays["Why"] + arrays["by"]
+    shifted = logits - logits.max()
+    return shifted[target] - np.log(np.exp(shifted).sum())
+
+
+def saliency(arrays, layers, inputs, target, h0, step=1e-4):
+    """How log p(target) changes with the strength of each input, by fourth-order central differences in the longest float there is."""
+    arrays, h0 = {name: array.astype(np.longdouble) for name, array in arrays.items()}, h0.astype(np.longdouble)
+    result = np.zeros(len(inputs))
+    for s in range(len(inputs)):
+        found = []
+        for steps in (-2, -1, 1, 2):
+            strengths = np.ones(len(inputs), np.longdouble)
+            strengths[s] += steps * np.longdouble(step)
+            found.append(strengthened_log_p(arrays, layers, inputs, strengths, target, h0))
+        result[s] = (found[0] - 8 * found[1] + 8 * found[2] - found[3]) / (12 * step)
+    return result
+
+
+def gradient_norms(w, inputs, target, h0):
+    """The length of dL/dh_(T-k) for k = 0 to T - 1, L the loss of target after inputs: each by complex steps through what follows h."""
+    h, _ = forward(w, inputs, h0)
+    norms = []
+    for k in range(len(inputs)):
+        last = len(inputs) - 1 - k
+        following, gradient = inputs[last + 1 :], []
+        for i in range(len(h0)):
+            moved = h[last].astype(complex)
+            moved[i] += 1e-30j
+            state = forward(w, following, moved)[0][len(following) - 1]
+            logits = w.V @ state + w.c
+            shifted = logits - logits.real.max()
+            gradient.append((np.log(np.exp(shifted).sum()) - shifted[target, 0]).imag / 1e-30)
+        norms.append(np.linalg.norm(gradient))
+    return np.array(norms)

@@ -18,10 +18,12 @@ threads can share a step: they split outputs, never a sum.
 # What the rooms use.
 from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, tanh, uniform  # no-cython-lint
 from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
+from charrnn._network cimport Memory, new_memory  # no-cython-lint
 from charrnn._network cimport IGNORED, LANES, LOOK_BACK, RNN, LayerPlan, Matrix, Plan  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
+from libc.string cimport memcpy  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
@@ -44,4 +46,5 @@ include "charrnn/_threads.pxi"       # threads that share a step
 include "charrnn/_steps.pxi"         # whole steps: they walk the layers
 include "charrnn/_sampling.pxi"      # drawing, filters, beam search
 include "charrnn/_doors.pxi"         # what Python calls: checks, then releases the GIL
+include "charrnn/_trace.pxi"         # what units hold, and what a prediction rests on: doors of its own
 include "charrnn/_capi.pxi"          # what other Cython code calls
