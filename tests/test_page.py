@@ -52,11 +52,12 @@ def test_no_text_is_markup(model):
     written = model.trace(HOSTILE * 2).html(title=HOSTILE)
     assert written.count("<script") == written.count("</script>") == len(parts(written)[1]) + 2
     assert "alert(1)</script" not in written
-    assert "onerror=alert(2)>" not in written.replace(html.escape(HOSTILE), "")
-    assert f"<title>{html.escape(HOSTILE)}</title>" in written
-    for char in "\u2028\u2029\u202e":
-        assert char not in written.replace(html.escape(HOSTILE), "")
-    assert "{{" not in written.replace(html.escape(HOSTILE), "")
+    title = re.search("<title>(.*)</title>", written)[1]
+    assert html.unescape(title).startswith(HOSTILE[:60])
+    assert title.endswith("[2028][2029][202E][00][1B]⇥   [0D]↵&#x27;&quot;`${1}\\")
+    for char in "\u2028\u2029\u202e\x00\x1b":
+        assert char not in written
+    assert "{{" not in written.replace(title, "")
 
 
 def test_a_policy_lets_the_pages_own_script_run_and_nothing_else(model):
@@ -70,7 +71,7 @@ def test_a_policy_lets_the_pages_own_script_run_and_nothing_else(model):
 
 def test_a_lone_surrogate_in_a_title_is_written(model, tmp_path):
     model.trace("<").save_html(tmp_path / "page.html", title="a\ud800b")
-    assert "<title>a?b</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<title>a[D800]b</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", ["", "<"])

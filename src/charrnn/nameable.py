@@ -42,7 +42,7 @@ def described(char: str, of_bytes: bool = False) -> tuple[str, str, str]:
     Examples
     --------
     >>> described("a"), described("\x00"), described("\u202e")
-    (('a', 'a', ''), ('␀', 'U+0000', 'special'), ('[202E]', 'right-to-left override (U+202E)', 'special'))
+    (('a', 'a', ''), ('[00]', 'U+0000', 'special'), ('[202E]', 'right-to-left override (U+202E)', 'special'))
     """
     code = ord(char)
     called = unicodedata.name(char, "").lower()
@@ -51,13 +51,11 @@ def described(char: str, of_bytes: bool = False) -> tuple[str, str, str]:
     if char in _NAMED:
         return _NAMED[char]
     called = f"{called} (U+{code:04X})" if called else f"U+{code:04X}"
-    if code < 32 or code == 127:
-        return chr(0x2400 + code if code < 32 else 0x2421), called, "special"
     category = unicodedata.category(char)
     if category[0] == "M":
         return f"◌{char}", called, "special"
     if category[0] == "C" or category[0] == "Z":
-        return f"[{code:04X}]", called, "special"
+        return f"[{code:02X}]" if code < 160 else f"[{code:04X}]", called, "special"
     return char, char if char.isalnum() else f"{char}, {called}", ""
 
 

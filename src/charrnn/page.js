@@ -160,7 +160,7 @@
       most = signed(one.scale, one.scale === 1 ? 0 : 2);
       about = one.follows ? `${unitName(one)} follows “${one.follows}” (r = ${signed(one.r)})` : unitName(one);
     } else if (mode === "saliency") {
-      [least, most] = ["less likely", "made it likelier"];
+      [least, most] = ["less likely", "likelier"];
       about = "Click a character: what made the network expect it?";
       if (cursor >= 0) about = `What made ${named(ids[cursor])} likelier or less likely, up to ±${peaks()[cursor].toPrecision(2)} nats`;
     }
@@ -254,9 +254,7 @@
   function setUnit(number) {
     unit = number;
     states = decoded(`unit-${number}`);
-    const input = $(`pick-${number}`);
-    input.checked = true;
-    input.closest("label").scrollIntoView({ block: "nearest" });
+    $(`pick-${number}`).checked = true;
   }
 
   function setCursor(i) {
@@ -366,7 +364,6 @@
   $("order").addEventListener("change", (event) => {
     const labels = [...$("units").children].sort((a, b) => ORDERS[event.target.value](a.firstChild.value, b.firstChild.value));
     $("units").append(...labels);
-    $(`pick-${unit}`)?.closest("label").scrollIntoView({ block: "nearest" });
   });
 
   // ---------------------------------------------------------------------------------------------------------------- light and dark

@@ -124,7 +124,7 @@ def _filled(title: str, summary: str, meta: dict[str, Any], arrays: dict[str, ND
 
     template, style, script = ((resources.files(__package__) / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
     parts = {
-        "title": html.escape(title.encode("utf-8", "replace").decode()),
+        "title": html.escape("".join(char if char.isprintable() else described(char)[0] for char in title)),
         "summary": html.escape(summary),
         "version": __version__,
         "style": style,

@@ -213,8 +213,8 @@ class Trace(Generic[TextT]):
         >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
         >>> trace = model.trace("to be, or not to be\n" * 20)
         >>> best = trace.units({"in the first half": np.arange(400) % 20 < 10})[0]
-        >>> best.follows, abs(best.correlation) > 0.5
-        ('in the first half', True)
+        >>> best.layer, best.follows
+        (0, 'in the first half')
         """
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
         names = [*values, ""]
