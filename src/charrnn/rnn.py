@@ -203,7 +203,7 @@ class RNN(Learner):
         g = gradient.views()
         return g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]
 
-    def gradient_norms(self, inputs: ArrayLike, target: int, hprev: ArrayLike) -> Real:
+    def gradient_norms(self, inputs: ArrayLike, target: int, hprev: ArrayLike) -> NDArray[np.float64]:
         r"""Return how the gradient of the last prediction shrinks, or grows, on its way back through time.
 
         Parameters
@@ -217,7 +217,7 @@ class RNN(Learner):
 
         Returns
         -------
-        ndarray (T,)
+        ndarray (T,) of float64
             The length of :math:`\partial L_T / \partial h_{T-k}` for k = 0 to T - 1 steps back, where :math:`L_T` is the loss of target
             alone: how much each state mattered to it.
 
@@ -236,7 +236,7 @@ class RNN(Learner):
         """
         y = self._check_ids("target", [target])[0, 0]
         _, hs, ps = self.forward(inputs, hprev)
-        dy = ps[len(hs) - 2].copy()
+        dy = ps[len(hs) - 2].astype(np.float64)  # what vanishes is soon too small for float32
         dy[y] -= 1
         dh = self.V.T @ dy
         norms = [np.linalg.norm(dh)]
