@@ -95,6 +95,19 @@ def test_saliency_equals_central_differences(kernels, layers, back):
     assert abs(oracle[:5]).max() > 1e-5  # they do reach so far
 
 
+def test_saliency_of_several_targets_is_the_sum_of_those_of_each(kernels):
+    network, vocabulary = stack((9, 5))
+    inputs, targets = np.array([[1, 2], [3, 0], [6, 5], [2, 2]]), np.array([[4, -1], [-1, -1], [2, 3], [0, -1]])
+    work = network.workspace(4, 2, training=True)
+    total = np.zeros((4, 2))
+    for place in np.argwhere(targets >= 0):
+        one = np.full_like(targets, -1)
+        one[tuple(place)] = targets[tuple(place)]
+        total += _dispatch.core.saliency(work, inputs, one)
+    assert _dispatch.core.saliency(work, inputs, targets) == pytest.approx(total, rel=1e-9, abs=1e-12)
+    assert not _dispatch.core.saliency(work, inputs, np.full_like(targets, -1)).any()
+
+
 def test_saliency_in_single_precision_is_correct_to_rounding(kernels):
     network, vocabulary = stack((20,), "float32", scale=0.4)
     trace = traced(network, vocabulary, letters(40))

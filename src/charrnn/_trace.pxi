@@ -109,7 +109,8 @@ def saliency(AnyWorkspace work, inputs, targets):
         _load(work, x, y, 0, rows)
         first = _first_target(work.targets, rows)
         _states(work, 0, work.B, 0, rows, &watch)
-        _logits(work, 0, work.B, first + 1, first, rows, &watch)
+        if first < rows:
+            _logits(work, 0, work.B, first + 1, first, rows, &watch)
         for t in range(first, rows):
             for b in range(work.B):
                 total += _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
