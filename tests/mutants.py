@@ -15,7 +15,7 @@ LINALG, DENSE, INPUT, SOFTMAX, OPTIMIZER, DROPOUT = (
     f"_{room}.pxi" for room in ("linalg", "dense", "input", "softmax", "optimizer", "dropout")
 )
 CELL, GRU, LSTM = "_rnn.pxi", "_gru.pxi", "_lstm.pxi"
-THREADS, STEPS, SAMPLING, DOORS = (f"_{room}.pxi" for room in ("threads", "steps", "sampling", "doors"))
+THREADS, STEPS, SAMPLING, DOORS, TRACE = (f"_{room}.pxi" for room in ("threads", "steps", "sampling", "doors", "trace"))
 ELEMENTARY, NETWORK = "_elementary.pxd", "_network.pyx"
 MUTANTS = {  # name: (file, text, replacement)
     "no derivative of tanh": (CELL, "dz[j] *= fma(-h[j], h[j], <real>1)", "pass"),
@@ -168,6 +168,18 @@ MUTANTS = {  # name: (file, text, replacement)
     "forbidden is next to impossible": (SAMPLING, "logits[v] if allowed[v] else -INFINITY", "logits[v] if allowed[v] else -1e30"),
     "metadata not hashed": ("persistence.py", ", np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))", ")"),
     "batches of unlike length": ("scoring.py", "2 * ascending[start] + 16", "10**9"),
+    "states of the character before": (TRACE, "&work.hs[1, 0, 0], rows", "&work.hs[0, 0, 0], rows"),
+    "the likeliest unordered": (TRACE, "while i > 0 and p[v] > values[i - 1]", "while False"),
+    "of equals the later first": (TRACE, "while i > 0 and p[v] > values[i - 1]", "while i > 0 and p[v] >= values[i - 1]"),
+    "saliency of a mean over streams": (TRACE, "-<double>B * _sum", "-<double>1 * _sum"),
+    "saliency of the loss, not of the logarithm": (TRACE, "-<double>B * _sum", "<double>B * _sum"),
+    "saliency of the first character": (TRACE, "inputs[t, b] * Wxh.ld", "inputs[0, b] * Wxh.ld"),
+    "saliency of the last target alone": (TRACE, "                return t\n    return rows", "                return rows - 1\n    return rows"),
+    "saliency from the zero state": ("trace.py", "np.where(first[:, None] > 0, ", "np.where(first[:, None] < 0, "),
+    "the first predicted from nothing": ("trace.py", "np.concatenate([first, nll[:, 0]])", "np.concatenate([0 * first, nll[:, 0]])"),
+    "quotes never closed by a paragraph": ("nameable.py", "fresh = feeds & _before(feeds)", "fresh = feeds & ~feeds"),
+    "text not escaped": ("page.py", '.replace("<", "\\\\u003c")', ""),
+    "title not escaped": ("page.py", '"title": html.escape(', '"title": str('),
     "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip
 UNCHANGED = "nothing changed"
@@ -188,6 +200,9 @@ TESTS = [
     "tests/test_training.py",
     "tests/test_checkpoint.py",
     "tests/test_persistence.py",
+    "tests/test_trace.py",
+    "tests/test_nameable.py",
+    "tests/test_page.py",
 ]
 
 

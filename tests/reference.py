@@ -190,7 +190,7 @@ class Stack:
     """
 
     def __init__(self, description, arrays):
-        self.cells, self.arrays = description.layers, arrays
+        self.description, self.cells, self.arrays = description, description.layers, arrays
 
     def of_layer(self, i, arrays=None):
         """The arrays of a layer, without its number."""
@@ -214,12 +214,15 @@ class Stack:
         pairs = zip(self.cells, parts, strict=True)
         return np.concatenate([np.concatenate(pair, 1) if layer.cell == "lstm" else pair[0] for layer, pair in pairs], 1)
 
-    def run(self, inputs, targets, state, masks=None):
-        """Losses (T, B), 0 where a target is -1; and what `gradient` needs: inputs of layers, states and probabilities, step by step."""
+    def run(self, inputs, targets, state, masks=None, lengths=None):
+        """Losses (T, B), 0 where a target is -1; and what `gradient` needs: inputs of layers, states and probabilities, step by step.
+
+        lengths (T, B) are those of the one-hot vectors that are read, 1 if not given.
+        """
         parts, losses, trace = self.split(state), [], []
         for t, (x_t, y_t) in enumerate(zip(inputs, targets, strict=True)):
-            x, before, taken = np.eye(len(next(iter(self.arrays.values()))))[x_t], parts, []
-            parts = []
+            x, before, taken = np.eye(self.description.vocab_size)[x_t], parts, []
+            x, parts = x if lengths is None else x * lengths[t][:, None], []
             for i, (cell, _) in enumerate(self.cells):
                 taken.append(x)
                 parts.append(unit_forward(cell, self.of_layer(i), x, *before[i]))
@@ -293,3 +296,37 @@ def change(optimizer, arrays, memory, momentum, gradient, step, *, rate, clip=np
             m += (1 - 0.9) * (g - m)
             v += (1 - 0.99) * (g**2 - v)
             w -= rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
+
+
+def saliency(stack, inputs, target, state, step=1e-4):
+    """How log p(target | inputs) of a `Stack` changes with the length of each input's one-hot vector: fourth-order central differences."""
+    stack = Stack(stack.description, {name: array.astype(np.longdouble) for name, array in stack.arrays.items()})
+    targets = np.full((len(inputs), 1), -1)
+    targets[-1] = target
+    result = np.zeros(len(inputs))
+    for s in range(len(inputs)):
+        losses = []
+        for steps in (-2, -1, 1, 2):
+            lengths = np.ones((len(inputs), 1), np.longdouble)
+            lengths[s] += steps * np.longdouble(step)
+            losses.append(stack.run(np.reshape(inputs, (-1, 1)), targets, state.astype(np.longdouble), lengths=lengths)[0][-1, 0])
+        result[s] = -(losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (12 * step)
+    return result
+
+
+def gradient_norms(w, inputs, target, h0):
+    """The length of dL/dh_(T-k) for k = 0 to T - 1, L the loss of target after inputs: each by complex steps through what follows h."""
+    h, _ = forward(w, inputs, h0)
+    norms = []
+    for k in range(len(inputs)):
+        last = len(inputs) - 1 - k
+        following, gradient = inputs[last + 1 :], []
+        for i in range(len(h0)):
+            moved = h[last].astype(complex)
+            moved[i] += 1e-30j
+            state = forward(w, following, moved)[0][len(following) - 1]
+            logits = w.V @ state + w.c
+            shifted = logits - logits.real.max()
+            gradient.append((np.log(np.exp(shifted).sum()) - shifted[target, 0]).imag / 1e-30)
+        norms.append(np.linalg.norm(gradient))
+    return np.array(norms)

@@ -133,6 +133,8 @@ DOORS = {
     "train_steps": "work inputs targets length =rates =clip =clip_norm =decay =dropout =masks =first =reset =threads",
     "sample": SAMPLE,
     "search": "work n scores ended allowed boundary",
+    "trace": "work inputs targets few",
+    "saliency": "work inputs targets",
     "use": "scale",
     "addresses": "",
     "cpu_level": "",
@@ -158,6 +160,7 @@ LESSON = {
     "backward": "xs hs xs ids",
     "update_model": "dU dW dV db dc",
     "sample": "state symbol n",
+    "gradient_norms": "ids symbol state",
     "predict": "reader text n",
     "train": "reader =few:steps =callback ?threshold",
 }
@@ -171,6 +174,7 @@ MODEL = {
     "score": "text",
     "score_many": "texts",
     "next_probs": "text",
+    "trace": "text ?few:top",
     "train_text": "text =few:steps =callback ?extend",
     "train_records": "texts =few:steps =callback ?extend",
 }

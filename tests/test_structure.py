@@ -26,6 +26,7 @@ ORDER = [
     "reader",
     "recipes",
     "network",
+    "nameable",
     "plotting",
     "history",
     "display",
@@ -34,6 +35,8 @@ ORDER = [
     "sampling",
     "scoring",
     "novelty",
+    "page",
+    "trace",
     "persistence",
     "training",
     "model",
@@ -86,7 +89,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "charrnn.testing", "charrnn.datasets"):
+        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "charrnn.testing", "charrnn.datasets",
+                      "charrnn.trace", "charrnn.page", "charrnn.nameable", "charrnn.plotting"):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)

@@ -20,10 +20,11 @@ from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, lo
 from charrnn._elementary cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
 from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
 from charrnn._network cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
-from charrnn._network cimport LayerPlan, Matrix, Plan  # no-cython-lint
+from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, new_memory  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
+from libc.string cimport memcpy  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
@@ -49,4 +50,5 @@ include "charrnn/_threads.pxi"       # threads that share a step
 include "charrnn/_steps.pxi"         # whole steps: they walk the layers
 include "charrnn/_sampling.pxi"      # drawing, filters, beam search
 include "charrnn/_doors.pxi"         # what Python calls: checks, then releases the GIL
+include "charrnn/_trace.pxi"         # what units hold, and what a prediction rests on: doors of its own
 include "charrnn/_capi.pxi"          # what other Cython code calls

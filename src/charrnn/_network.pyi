@@ -29,6 +29,7 @@ class Description:
     n_parameters: int
     state_size: int
     units: NDArray[np.intp]
+    parts: tuple[dict[str, int], ...]
     def __new__(cls, layers: Iterable[tuple[str, int]], vocab_size: int) -> Self: ...
 
 @final

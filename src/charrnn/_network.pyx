@@ -167,6 +167,21 @@ cdef class Description:
                 columns.append(np.arange(units) + self.plan.layers[i].column + part * self.plan.layers[i].lanes)
         return np.concatenate(columns)
 
+    @property
+    def parts(self):
+        """Where what there is of each unit begins in a row of states, by layer and name: h, of an LSTM c, and gates, of a GRU q, too."""
+        found = []
+        for i, (cell, units) in enumerate(self.layers):
+            layer = self.plan.layers[i]
+            names = {"h": layer["column"]}
+            if cell == "lstm":
+                names["c"] = layer["column"] + layer["lanes"]
+            gates = {"rnn": "", "gru": "nruq", "lstm": "ifgo"}[cell]
+            for place, gate in enumerate(gates):
+                names[gate] = layer["sums"] + place * layer["lanes"]
+            found.append(names)
+        return tuple(found)
+
     def __eq__(self, other):
         return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
 

@@ -1,4 +1,4 @@
-"""The `charrnn` command: train, generate, score, info."""
+"""The `charrnn` command: train, generate, score, look, info."""
 
 import argparse
 import contextlib
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_generate(commands)
     _add_score(commands)
+    _add_look(commands)
 
     info = commands.add_parser("info", help="describe a model file", description="Describe a model file.")
     info.add_argument("model", help="a file that charrnn train saved")
@@ -285,6 +286,27 @@ def _add_score(commands: Any) -> None:
     add("--on-unknown", choices=choices, default="error", help=help)
     add("--skip-unknown", action="store_const", const="skip", dest="on_unknown", help="the same as --on-unknown skip")
     score.set_defaults(run=_score, command=score)
+
+
+def _add_look(commands: Any) -> None:
+    look = commands.add_parser(
+        "look",
+        help="make a page that shows what a model does with a text",
+        description="Write a page, for a browser, that shows what the units of a model hold, how a text surprises it, what it expects "
+        "after each character, and what that rests on. The page needs no network.",
+        epilog=_ESCAPES,
+        formatter_class=_Help,
+    )
+    add = look.add_argument
+    add("model", help="a file that charrnn train saved")
+    add("file", nargs="?", default="-", help="the text, of a model of records one record; - for standard input")
+    add("-o", "--output", metavar="PAGE", help="where to write the page (standard output)")
+    add("--title", help="of the page (the name of the model's file)")
+    add("--units", type=int, metavar="N", help="show the N units that follow something best (all, if the text is not too long)")
+    add("--back", type=int, metavar="N", help="how many characters before each to show the influence of (32)")
+    add("--context", type=_text_argument, default="", metavar="TEXT", help="what comes before the text, read and not shown")
+    _add_skip_unknown(add)
+    look.set_defaults(run=_look, command=look)
 
 
 # A model's own, or those of the preset, or the default, if not given.
@@ -542,6 +564,24 @@ def _score_as_json(text: AnyText, score: float, unknown: int, each: list[float],
     shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
     line = {"text": shown, "bits_per_character": None if math.isnan(score) else score, "unknown": unknown}
     return json.dumps(line | ({"per_character": each} if arguments.per_char else {}), ensure_ascii=False)
+
+
+def _look(arguments: Arguments) -> None:
+    if arguments.output is None and sys.stdout.isatty():
+        raise ValueError("the page would go to the terminal: write > page.html behind the command, or -o page.html")
+    if arguments.output is not None:
+        check_target(arguments.output)
+    model = load(arguments.model)
+    text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
+    if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
+        text = text.removesuffix(_text(model, "\n"))
+    trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
+    title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
+    options = {"title": title, "units": arguments.units, "back": arguments.back}
+    if arguments.output is not None:
+        trace.save_html(arguments.output, **options)
+    else:
+        _print(trace.html(**options), end="")
 
 
 def _info(arguments: Arguments) -> None:

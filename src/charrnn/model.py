@@ -22,7 +22,7 @@ from .rnn import RNN, make_learner
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
-from .vocabulary import AnyText, OnUnknown, Vocabulary
+from .vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 
 _LONGEST = 2**31 - 1  # characters of a text
 _AS_BEFORE = dict.fromkeys(persistence.SETTINGS, AsBefore())  # what a model that goes on has already
@@ -33,13 +33,7 @@ _INTERRUPTED = (
 
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
-
-    TextT = TypeVar("TextT", bound=str | bytes, default=str)
-else:
-    from typing import TypeVar
-
-    TextT = TypeVar("TextT")
+    from .trace import Trace
 
 
 class CharRNN(Generic[TextT]):
@@ -458,6 +452,41 @@ class CharRNN(Generic[TextT]):
         work.state[...] = _prime(now, prefix, "prefix", on_unknown).state
         (p,) = now.learner.network.next_probs(work)
         return np.asarray(p)
+
+    def trace(self, text: TextT, *, top: int = 5, context: TextT | Literal[""] = "", on_unknown: OnUnknown = "error") -> "Trace[TextT]":
+        r"""Look inside: what each unit holds after each character of text, how it surprises the model, and what is expected next.
+
+        Parameters
+        ----------
+        text : str
+            May be empty.
+        top : int, default 5
+            How many of the likeliest next characters to keep, at most as many as there are.
+        context : str
+            What comes before text, read and not traced; see `score`.
+        on_unknown : {"error", "skip"}
+            Whether a character that the model does not know is an error or left out.
+
+        Returns
+        -------
+        Trace
+            Which draws itself (``plot``), writes itself as a page (``save_html``), and shows itself in a notebook.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> trace = model.trace("to be, or")
+        >>> trace.states[0].shape
+        (9, 16)
+        >>> trace.likeliest(4)[0][0]  # after "to be"
+        ','
+        """
+        from .trace import Trace  # here, as few ask for it: importing charrnn should cost little
+
+        now = self._now
+        state = _after(now, context, on_unknown)
+        return Trace(now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown)
 
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:

@@ -1,12 +1,21 @@
 """Characters to ids and back."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .errors import check_choice, check_text
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
+
+    TextT = TypeVar("TextT", bound=str | bytes, default=str)
+else:
+    from typing import TypeVar
+
+    TextT = TypeVar("TextT")
 
 AnyText: TypeAlias = Any  # str, or bytes where the vocabulary is of bytes
 OnUnknown: TypeAlias = Literal["error", "skip"]  # what to do about characters that are not in the vocabulary
