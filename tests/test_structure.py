@@ -37,6 +37,7 @@ ORDER = [
     "training",
     "model",
     "create",
+    "sklearn",
     "datasets",
     "testing",
     "cli",
@@ -66,8 +67,8 @@ def test_modules_import_only_what_comes_before_them():
 
 @pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
-    if module == "plotting":
-        pytest.importorskip("matplotlib")
+    if module in ("plotting", "sklearn"):
+        pytest.importorskip({"plotting": "matplotlib"}.get(module, module))
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0
 
@@ -85,7 +86,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "charrnn.testing", "charrnn.datasets"):
+        libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars")
+        for heavy in (*libraries, "charrnn.testing", "charrnn.datasets", "charrnn.sklearn"):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)

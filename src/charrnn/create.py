@@ -114,7 +114,7 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     source = training.Text(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
-    return _new(source, options)
+    return train_new(source, options)
 
 
 @overload
@@ -203,10 +203,10 @@ def train_records(
     'sanna'
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
-    return _new(training.Records(strings, alphabet, remember=remember), options)
+    return train_new(training.Records(strings, alphabet, remember=remember), options)
 
 
-def _new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
+def train_new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
     network, rest = training.split(options)
     learner = RNN(vocab_size=source.vocabulary.symbols, **network)

@@ -1,9 +1,11 @@
 """The network on text: train, go on, generate, score, save."""
 
 import contextlib
+import copy
 import math
+import sys
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,13 @@ else:
     from typing import TypeVar
 
     TextT = TypeVar("TextT")
+
+
+class Column(Protocol):
+    """A Series of pandas or Polars, to type checkers."""
+
+    def to_frame(self) -> Any:
+        """Return it as a data frame."""
 
 
 class CharRNN(Generic[TextT]):
@@ -416,28 +425,40 @@ class CharRNN(Generic[TextT]):
         return_unknown: Literal[True],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
 
+    @overload
     def score_many(
         self,
-        texts: Iterable[TextT],
+        texts: Column,
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: bool = ...,
+    ) -> Any: ...
+
+    def score_many(
+        self,
+        texts: Iterable[TextT] | Column,
         *,
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.int64]]:
+    ) -> Any:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
         ----------
         texts : iterable of str
+            A list, an array, a Series of pandas or Polars ...
         context, on_unknown, return_unknown
             See `score`; the context is the same for all.
 
         Returns
         -------
         ndarray, or (ndarray, ndarray of int64) with return_unknown
+            Of a Series a Series: what its library expects of a function of a column.
         """
         bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
-        return (bits, unknown) if return_unknown else bits
+        return (_like(texts, bits), _like(texts, unknown)) if return_unknown else _like(texts, bits)
 
     def _score(
         self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
@@ -577,11 +598,45 @@ class CharRNN(Generic[TextT]):
         """
         persistence.save(target, self._now)
 
+    def __reduce__(self) -> Any:
+        """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
+        return _from_file, (type(self), b"".join(persistence.to_parts(self._now)))
+
+    def __copy__(self) -> Self:
+        return _holding(type(self), self._now)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return _holding(type(self), copy.deepcopy(self._now, memo))
+
     def __repr__(self) -> str:
         now = self._now
         units = now.learner.network.description.layers[0].units
         kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
         return f"CharRNN(hidden_size={units}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
+
+
+_Model = TypeVar("_Model", bound=CharRNN[Any])
+
+
+def _holding(kind: type[_Model], now: Saved) -> _Model:
+    """Return a model of a class that is what `Saved` holds."""
+    model = kind.__new__(kind)
+    model._now = now
+    return model
+
+
+def _from_file(kind: type[_Model], content: bytes) -> _Model:
+    return _holding(kind, persistence.load(content))
+
+
+def _like(texts: Any, values: NDArray[Any]) -> Any:
+    """Return values as a Series if texts are one, otherwise as they are; what made a Series has been imported."""
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(texts, pandas.Series):
+        return pandas.Series(values, index=texts.index, name=texts.name)
+    if polars is not None and isinstance(texts, polars.Series):
+        return polars.Series(texts.name, values)
+    return values
 
 
 def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
