@@ -23,6 +23,7 @@ ALONE = {
     for name in (
         "checkpoint",
         "cli",
+        "dask",
         "datasets",
         "dispatch",
         "display",
@@ -33,6 +34,7 @@ ALONE = {
         "loop",
         "notebooks",
         "persistence",
+        "sklearn",
         "structure",
         "testing",
         "types",
