@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import subprocess
 import warnings
 
 import numpy as np
@@ -298,3 +299,9 @@ def test_scikit_learn_checks_them_as_estimators_of_strings(kind):
     with pytest.warns(Warning, match="Can't test estimator"):
         found = check_estimator(kind(**SMALL))
     assert {one["status"] for one in found} == {"passed"}
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(python):
+    program = "import sys; sys.modules['sklearn'] = sys.modules['sklearn.utils'] = None; import charrnn.sklearn"
+    ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'" in ran.stderr

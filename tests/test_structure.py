@@ -35,6 +35,7 @@ ORDER = [
     "novelty",
     "persistence",
     "training",
+    "corpus",
     "model",
     "create",
     "sklearn",

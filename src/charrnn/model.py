@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
-from .files import StrPath
+from .files import Paths, StrPath
 from .history import History
 from .network import Learner, Network, Real
 from .novelty import RecordIndex
 from .options import AsBefore, check_names, shows
 from .persistence import Saved
-from .reader import read_bytes, read_text
 from .rnn import RNN
 from .sampling import Controls
 from .seeding import make_random
@@ -518,10 +517,23 @@ class CharRNN(Generic[TextT]):
         return self._go_on(training.Text(text, known=known, extend=extend), options)
 
     @shows(Options, _AS_BEFORE)
-    def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> Self:
-        """Go on training with a file, as `train_text` does with its text."""
-        text: AnyText = read_bytes(path) if self.vocabulary.of_bytes else read_text(path)
-        return self.train_text(text, extend=extend, **options)
+    def train_file(
+        self, path: Paths, *, extend: bool = False, remember: bool = False, cache: StrPath | None = None, **options: Unpack[Options]
+    ) -> Self:
+        """Go on training with files, as `train_text` does with their text, or `train_records` with their lines.
+
+        path and cache are those of `charrnn.train_file`.
+        """
+        from .corpus import RecordFiles, TextFiles  # here: importing charrnn should cost little
+
+        vocabulary, progress = self._now.vocabulary, options.get("progress")
+        if vocabulary.records:
+            remember = self._remembers(remember)
+            source = RecordFiles(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
+            return self._go_on(source, options)
+        if remember:
+            raise ValueError("this is a model of text, which has no records to remember")
+        return self._go_on(TextFiles(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
 
     @shows(Options, _AS_BEFORE)
     def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
@@ -532,10 +544,13 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        if remember and now.index is None:
+        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=self._remembers(remember)), options)
+
+    def _remembers(self, wanted: bool) -> bool:
+        """Return whether this model remembers its records; or raise ValueError if it is wanted and too late."""
+        if wanted and self._now.index is None:
             raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
-        remember = now.index is not None
-        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=remember), options)
+        return self._now.index is not None
 
     def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now

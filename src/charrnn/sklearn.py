@@ -7,7 +7,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Self, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,14 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 try:
     from joblib import Parallel, delayed
     from scipy.special import log_softmax
-    from sklearn.base import BaseEstimator, ClassifierMixin, DensityMixin
     from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted
-except ModuleNotFoundError as error:
-    if error.name not in ("joblib", "scipy", "sklearn"):
-        raise
-    error.add_note("charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'")
+except ModuleNotFoundError as _error:
+    if _error.name in ("joblib", "scipy", "sklearn"):
+        _error.add_note("charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'")
     raise
 
 from . import training
@@ -34,6 +32,33 @@ from .sampling import Controls
 from .scoring import OnUnknown
 from .training import Alphabet, NewOptions
 from .vocabulary import AnyText, Vocabulary
+
+if TYPE_CHECKING:  # scikit-learn has no types
+
+    class BaseEstimator:
+        """What has parameters."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            """Return the parameters by name."""
+
+        def set_params(self, **params: Any) -> Self:
+            """Set parameters."""
+
+        def __sklearn_tags__(self) -> Any: ...
+
+        def __getattr__(self, name: str) -> Any: ...  # a parameter
+
+    class ClassifierMixin:
+        """What tells classes."""
+
+        def score(self, X: Iterable[AnyText], y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+            """Return the accuracy."""
+
+    class DensityMixin:
+        """What has a density."""
+
+else:
+    from sklearn.base import BaseEstimator, ClassifierMixin, DensityMixin
 
 RandomState = int | np.random.RandomState | None  # as everywhere in scikit-learn
 

@@ -1,5 +1,6 @@
 """Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
+import itertools
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .options import defaults
-from .reader import RecordStream, TextStream, check_length
+from .reader import Ids, RecordStream, StoredIds, TextStream, check_length
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary, described
 
@@ -69,6 +70,11 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {name: options[name] for name in network} | seed, rest
 
 
+def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
+    """Return the vocabulary of a new model of a text, or of one that goes on with it."""
+    return _fresh_vocabulary(text, alphabet, records) if known is None else _grown_vocabulary(known, text, extend)
+
+
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
     check_choice("alphabet", alphabet, get_args(Alphabet))
     return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
@@ -91,12 +97,12 @@ class Text:
         self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         check_length("text", _check_type("text", text, of_bytes))
-        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
+        self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return persistence.sha256(self.ids)
+        return _sha256(self.ids)
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
@@ -128,14 +134,14 @@ class Records:
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
         text = (b"" if of_bytes else "").join(strings)
-        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, True) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, True, known, extend)
+        self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
         self.lengths: NDArray[np.int64] = np.array([len(string) for string in strings], np.int64)
         self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
-        return persistence.sha256(self.lengths.astype("<i8"), self.ids)
+        return _sha256(self.lengths.astype("<i8"), self.ids)
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
@@ -143,14 +149,20 @@ class Records:
         order = permutation(n, seed)
 
         def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
-            ids = np.concatenate([self.ids[starts[i] : starts[i] + self.lengths[i]] for i in chosen])
-            return RecordStream(ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length)
+            boundary = len(self.vocabulary)
+            return RecordStream(self.ids, self.lengths[chosen], boundary, batch_size, seed, learner.seq_length, starts[chosen])
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
         rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
+
+
+def _sha256(*arrays: Ids) -> str:
+    """Return the SHA-256 of the bytes of arrays, one after the other, some of them in files perhaps."""
+    pieces = (array.pieces() if isinstance(array, StoredIds) else [array] for array in arrays)
+    return persistence.sha256_of(itertools.chain.from_iterable(pieces))
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
