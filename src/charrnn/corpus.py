@@ -41,7 +41,8 @@ from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
-_PIECE = 1 << 22  # bytes of a file at a time
+_PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
+_CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
 _LARGEST_HEADER = 1 << 24  # bytes: all characters of Unicode, and some thousand files
 
@@ -230,7 +231,7 @@ class _Survey:
     """What the first pass finds."""
 
     known: bytearray = field(default_factory=bytearray)  # distinct bytes of the pieces that are bytes
-    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0x110000, np.bool_))  # code points of the others
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(_CODE_POINTS, np.bool_))  # code points of the others
     count: int = 0  # characters, those that end lines included
     lines: int = 0  # that are not empty
     inside: int = 0  # characters of lines
@@ -241,7 +242,9 @@ class _Survey:
         if lines is not None:
             self.take(lines.cut(_codes(piece))[1])
         if isinstance(piece, str):
-            self.seen[_codes(piece)] = True
+            codes = _codes(piece)
+            if not self.seen.take(codes, mode="clip").all():  # four times as fast as to write again what is there
+                self.seen[codes] = True
             return
         while rest := piece.translate(None, bytes(self.known)):
             self.known += bytes(set(rest[:4096]))
@@ -301,9 +304,8 @@ class _Encoding:
         self.vocabulary, self.first, self.run = vocabulary, first, run
         self.dtype, self.count = vocabulary.smallest_dtype, survey.inside if vocabulary.records else survey.count
         self.lengths, self.lines = np.zeros(survey.lines, np.int64), 0
-        self.table: bytes | None = None  # of the id of each byte, where ids are bytes, too
-        if self.dtype == np.uint8 and not vocabulary.records:
-            self.table = np.maximum(vocabulary.of_codes(np.arange(256)), 0).astype(np.uint8).tobytes()
+        # Of the id of each code point. What is not in the vocabulary was not there in the first pass: the end will tell.
+        self.table = np.maximum(vocabulary.of_codes(np.arange(_CODE_POINTS)), 0).astype(self.dtype)
 
     def parts(self) -> Iterator[bytes]:
         """Yield ids as bytes; or raise ValueError if the files are not those of the first pass."""
@@ -317,14 +319,14 @@ class _Encoding:
                 raise changed(path)
 
     def _encoded(self, piece: bytes | str, lines: _Lines) -> bytes:
-        if self.table is not None and isinstance(piece, bytes):
-            return piece.translate(self.table)
+        if isinstance(piece, bytes) and self.dtype == np.uint8 and not self.vocabulary.records:
+            return piece.translate(self.table[:256].tobytes())
         codes = _codes(piece)
         if self.vocabulary.records:
             inside, lengths = lines.cut(codes)
             self._keep(lengths)
             codes = codes[inside]
-        return self.vocabulary.of_codes(codes).astype(self.dtype).tobytes()
+        return self.table.take(codes, mode="clip").tobytes()
 
     def _keep(self, lengths: NDArray[np.int64]) -> None:
         if self.vocabulary.records:
