@@ -52,13 +52,14 @@ def train(path, cache, **options):
     print(f"sha256 {digest(model)}")
 
 
-def run(*arguments, environment=None, kill_after=None):
-    """Run train in a process of its own; return what it prints, or None if it is to be killed."""
+def run(*arguments, environment=None, kill_when=None):
+    """Run train in a process of its own; return what it prints, or None if it is to be killed when something is so."""
     process = subprocess.Popen(
         [sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    if kill_after is not None:
-        time.sleep(kill_after)
+    if kill_when is not None:
+        while process.poll() is None and not kill_when():
+            time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         return None
@@ -105,11 +106,15 @@ def main():
         make(large, arguments.gigabytes * 1e9)
         size = large.stat().st_size
         print(f"{size / 1e9:.2f} GB, no cache")
-        told(run(large, "--child", "", f"seconds={arguments.seconds + size / 1e8}", environment=environment))
+        told(run(large, "--child", "", f"seconds={arguments.seconds + size / 5e7}", environment=environment))
         print("killed during the first pass, and the second, of a training with a cache; left behind:")
-        for seconds in (2, 2 + size / 4e8):
-            run(large, "--child", cache, "steps=100", environment=environment, kill_after=seconds)
-            left = [*cache.glob("*"), *cache.glob(".*"), *(folder / "tmp").iterdir()]
+        began = time.perf_counter()
+        for when in (
+            lambda: time.perf_counter() > began + 2,
+            lambda: any(path.stat().st_size > size / 3 for path in cache.glob(".*")),
+        ):
+            run(large, "--child", cache, "steps=100", environment=environment, kill_when=when)
+            left = [*cache.iterdir(), *(folder / "tmp").iterdir()]
             print("   ", ", ".join(f"{path.name} {path.stat().st_size / 1e6:.0f} MB" for path in left) or "nothing")
         print("then again, and once more")
         told(run(large, "--child", cache, "steps=100", environment=environment))
