@@ -44,6 +44,7 @@ _log = logging.getLogger("charrnn")
 _PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
 _CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
+_LONGEST = 2**31 - 2  # characters of a record
 _LARGEST_HEADER = 1 << 24  # bytes: all characters of Unicode, and some thousand files
 
 
@@ -251,6 +252,8 @@ class _Survey:
 
     def take(self, lengths: NDArray[np.int64]) -> None:
         """Take note of lines."""
+        if lengths.max(initial=0) > _LONGEST:
+            raise ValueError(f"a line has {lengths.max():,} characters, more than a record can have: {_LONGEST:,}")
         self.lines += len(lengths)
         self.inside += int(lengths.sum())
 
@@ -303,7 +306,7 @@ class _Encoding:
     def __init__(self, vocabulary: Vocabulary, survey: _Survey, first: _Pass, run: _Pass) -> None:
         self.vocabulary, self.first, self.run = vocabulary, first, run
         self.dtype, self.count = vocabulary.smallest_dtype, survey.inside if vocabulary.records else survey.count
-        self.lengths, self.lines = np.zeros(survey.lines, np.int64), 0
+        self.lengths, self.lines = np.zeros(survey.lines, np.int32), 0
         # Of the id of each code point. What is not in the vocabulary was not there in the first pass: the end will tell.
         self.table = np.maximum(vocabulary.of_codes(np.arange(_CODE_POINTS)), 0).astype(self.dtype)
 
@@ -343,7 +346,7 @@ class _Corpus(NamedTuple):
 
     vocabulary: Vocabulary
     ids: Ids
-    lengths: NDArray[np.int64]
+    lengths: NDArray[np.int32]
 
 
 def _in_memory(made: _Encoding) -> _Corpus:
@@ -373,11 +376,11 @@ def _in_a_file(made: _Encoding) -> _Corpus:
 def _as_it_is(path: str, vocabulary: Vocabulary) -> _Corpus:
     """Return the bytes of a file as their own ids."""
     file = OpenFile(open_regular(path).detach(), path)  # type: ignore[attr-defined]
-    return _Corpus(vocabulary, StoredIds(file, np.dtype(np.uint8), 0, file.before[0]), np.empty(0, np.int64))
+    return _Corpus(vocabulary, StoredIds(file, np.dtype(np.uint8), 0, file.before[0]), np.empty(0, np.int32))
 
 
 _FORMAT, _VERSION = "charrnn ids", "1"
-_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U16": np.dtype("<u2"), "U32": np.dtype("<u4"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -394,14 +397,14 @@ def _to_cache(target: str, made: _Encoding) -> None:
         "ids": {"dtype": _NAMES[made.dtype], "shape": [made.count], "data_offsets": [0, size]},
     }
     if made.vocabulary.records:
-        header["lengths"] = {"dtype": "I64", "shape": [len(made.lengths)], "data_offsets": [size, end]}
+        header["lengths"] = {"dtype": "I32", "shape": [len(made.lengths)], "data_offsets": [size, end]}
     words = json.dumps(header, ensure_ascii=False).encode()
     words += b" " * (-len(words) % 8)
 
     def parts() -> Iterator[bytes]:
         yield len(words).to_bytes(8, "little") + words
         yield from made.parts()
-        yield made.lengths.astype("<i8").tobytes()
+        yield made.lengths.astype("<i4").tobytes()
 
     write_atomically(target, parts())
 
@@ -425,7 +428,7 @@ def _from_cache(target: str, of_bytes: bool, records: bool) -> tuple[_Corpus, li
         vocabulary = Vocabulary(about["vocabulary"], records, of_bytes)
         (count,), (lines,) = header["ids"]["shape"], header["lengths"]["shape"] if records else [0]
         dtype = _DTYPES[header["ids"]["dtype"]]
-        lengths = np.empty(lines, np.int64)
+        lengths = np.empty(lines, "<i4")
         first = 8 + length
         if file.before[0] != first + count * dtype.itemsize + lengths.nbytes:
             return None

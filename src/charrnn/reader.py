@@ -201,13 +201,13 @@ class RecordStream:
     records of similar length, in an order that depends on seed and epoch. A batch of records of up to 127 characters is one window; a
     longer one is several of seq_length, from which to which the state is carried (truncated backpropagation: its gradient cannot
     explode over thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter than its batch, is IGNORED.
-    lengths (int64) are the characters of each, starts where they begin in ids: if not given, one after the other.
+    lengths are the characters of each, starts where they begin in ids: if not given, one after the other.
     """
 
     def __init__(
         self,
         ids: Ids,
-        lengths: NDArray[np.int64],
+        lengths: NDArray[np.signedinteger[Any]],
         boundary: int,
         batch_size: int = 1,
         seed: int = 0,
@@ -215,15 +215,15 @@ class RecordStream:
         starts: NDArray[np.int64] | None = None,
     ) -> None:
         self.ids: Ids = ids if len(ids) else np.zeros(1, ids.dtype)  # so that empty records have a place to point at
-        self.lengths: NDArray[np.int64] = lengths
+        self.lengths: NDArray[np.signedinteger[Any]] = lengths
         self.boundary: int = boundary
         self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
-        self.starts: NDArray[np.int64] = np.cumsum(lengths) - lengths if starts is None else starts
-        self.targets: int = int(lengths.sum()) + len(lengths)
+        self.starts: NDArray[np.int64] = np.cumsum(lengths, dtype=np.int64) - lengths if starts is None else starts
+        self.targets: int = int(lengths.sum(dtype=np.int64)) + len(lengths)
         self.piece: int = seq_length
         self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)  # the most that a window has
-        self._cut(np.arange(len(lengths)))
+        self._cut(np.arange(len(lengths), dtype=np.int32 if len(lengths) < 2**31 else np.int64))
 
     def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""
@@ -231,25 +231,30 @@ class RecordStream:
         order = permutation(n, self.seed, epoch)
         if B > 1:
             # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
-            group = np.arange(n) // (16 * B)
-            order = order[np.lexsort((self.lengths[order], group))]
+            at_a_time = -(-_PIECE // (16 * B)) * 16 * B
+            for first in range(0, n, at_a_time):
+                part = order[first : first + at_a_time]
+                order[first : first + at_a_time] = part[np.lexsort((self.lengths[part], np.arange(len(part)) // (16 * B)))]
             whole = n // B
             batches = order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
             order = np.concatenate([batches.ravel(), order[whole * B :]])
         self._cut(order)
 
-    def _cut(self, order: NDArray[np.int64]) -> None:
+    def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
         """Find the windows of batches of records in this order: of which batch each is, of which of its rows the first, how many."""
-        self.order: NDArray[np.int64] = order
+        self.order: NDArray[np.signedinteger[Any]] = order
         rows = np.maximum.reduceat(self.lengths[order], np.arange(0, len(order), self.batch_size)) + 1
-        sizes = np.where(rows <= max(self.piece, _WHOLE), rows, self.piece)
+        sizes = np.where(rows <= max(self.piece, _WHOLE), rows, rows.dtype.type(self.piece))
         pieces = -(-rows // sizes)
-        self.windows: int = int(pieces.sum())
-        self.batch: NDArray[np.int64] = np.repeat(np.arange(len(pieces)), pieces)
-        number = np.arange(self.windows) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # of a window in its batch
-        self.first: NDArray[np.int64] = number * sizes[self.batch]
+        self.windows: int = int(pieces.sum(dtype=np.int64))
+        small = np.int32 if self.windows < 2**31 else np.int64
+        self.batch: NDArray[np.signedinteger[Any]] = np.repeat(np.arange(len(pieces), dtype=small), pieces)
         self.whole: NDArray[np.bool_] = pieces[self.batch] == 1
-        self.rows: NDArray[np.int64] = np.minimum(rows[self.batch] - self.first, sizes[self.batch])
+        self.first: NDArray[np.signedinteger[Any]] = np.zeros(self.windows, small)
+        if not self.whole.all():
+            number = np.arange(self.windows) - np.repeat(np.cumsum(pieces, dtype=np.int64) - pieces, pieces)  # of a window in its batch
+            self.first[:] = number * sizes[self.batch]
+        self.rows: NDArray[np.signedinteger[Any]] = np.minimum(rows[self.batch] - self.first, sizes[self.batch]).astype(small)
 
     def resets(self, window: int) -> bool:
         """Whether this window begins with the zero state: unless it goes on with the records of the one before."""
@@ -271,9 +276,9 @@ class RecordStream:
     def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size)."""
         B, these = self.batch_size, slice(window, window + count)
-        places = self.batch[these, None, None] * B + np.arange(B)  # in the order, (count, 1, B)
+        places = self.batch[these, None, None].astype(np.int64) * B + np.arange(B)  # in the order, (count, 1, B)
         chosen = self.order[np.minimum(places, len(self.order) - 1)]
-        start, length = self.starts[chosen], np.where(places < len(self.order), self.lengths[chosen], -1)
+        start, length = self.starts[chosen], np.where(places < len(self.order), self.lengths[chosen].astype(np.int64), -1)
         t = self.first[these, None, None] + np.arange(-1, self.longest(window, count))[:, None]  # of a record, (count, longest + 1, 1)
         where = start + np.clip(t, 0, np.maximum(length - 1, 0))
         ids = self.ids[np.minimum(where, len(self.ids) - 1)].astype(np.int32)  # each is a target, then an input

@@ -136,7 +136,7 @@ class Records:
         text = (b"" if of_bytes else "").join(strings)
         self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, True, known, extend)
         self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
-        self.lengths: NDArray[np.int64] = np.array([len(string) for string in strings], np.int64)
+        self.lengths: NDArray[np.int32] = np.array([len(string) for string in strings], np.int32)
         self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
@@ -145,16 +145,16 @@ class Records:
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
-        n, starts = len(self.lengths), np.cumsum(self.lengths) - self.lengths
+        n, starts = len(self.lengths), np.cumsum(self.lengths, dtype=np.int64) - self.lengths
         order = permutation(n, seed)
 
-        def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
+        def stream(chosen: NDArray[np.signedinteger[Any]], batch_size: int) -> Stream:
             boundary = len(self.vocabulary)
             return RecordStream(self.ids, self.lengths[chosen], boundary, batch_size, seed, learner.seq_length, starts[chosen])
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
-        rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1), _MEASURED, "right"))]
+        rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1, dtype=np.int64), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
 
