@@ -103,7 +103,7 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(INSTALL) --group test --group people
+	$(INSTALL) --group test --group people --group scale
 	touch $@
 
 .venv/fuzzing: .venv/tested

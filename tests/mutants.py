@@ -146,7 +146,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "no checkpoint after an exception": ("loop.py", "            self.report()\n        self.save_after(0)", "            self.report()"),
     "a long record begins anew in each window": ("reader.py", "bool(self._find(window, 1)[1][0] == 0)", "True"),
     "windows of long records beside whole ones": ("reader.py", "alike = whole if whole[0]", "alike = whole | True if whole[0]"),
-    "the first input of a window is the boundary": ("reader.py", "before = (0 < t) & (t <= length)", "before = (first[0] < t) & (t <= length)"),
+    "the first input of a window is the boundary": ("reader.py", "(0 < at) & (at <= length)", "(first[0] < at) & (at <= length)"),
     "of stop texts the one that begins first": ("sampling.py", "min(ends)[1]", "min(place for _, place in ends)"),
     "nan ends training as a success": ("loop.py", "        if at.step < step + count:\n", "        if False:\n"),
     "no budget by default": ("loop.py", "            epochs = 10\n", "            epochs = 10**6\n"),

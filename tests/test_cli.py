@@ -210,7 +210,7 @@ def test_help(command):
     ("arguments", "message"),
     [
         (["train", "{folder}/no.txt"], "no.txt: No such file or directory"),
-        (["train", "{folder}"], "Is a directory"),
+        (["train", "{folder}/*.TXT"], "no file matches"),
         (["train", "{folder}/fox.txt", "--hidden-size", "0"], "--hidden-size must be from 1"),
         (["train", "{folder}/fox.txt", "--learning-rate", "nan"], "--learning-rate must be"),
         (["train", "{folder}/fox.txt", "--steps", "1", "-o", "{folder}/no/model"], "no/model: No such file"),

@@ -27,7 +27,16 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = "ROMEO:\nto be, or not to be, that is the question: speak, I charge thee, speak!\n\n" * 30
-OPTIONAL = {"fastapi", "matplotlib"}  # what documents speak of and a tester may lack
+OPTIONAL = {
+    "dask",
+    "distributed",
+    "fastapi",
+    "joblib",
+    "matplotlib",
+    "pandas",
+    "polars",
+    "sklearn",
+}  # what documents speak of and a tester may lack
 
 pytestmark = pytest.mark.skipif(not DOCUMENTS[0].exists(), reason="the tests were copied away from the project")
 HAS_FMA = charrnn.isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")  # without, texts differ from those shown

@@ -51,3 +51,14 @@ def test_dialogue():
     lines = run("dialogue.py").splitlines()
     assert [line.split(":")[0] for line in lines] == ["BAKER", "SMITH", "GUARD", "WITCH"]
     assert all(len(line) > 10 for line in lines)
+
+
+def test_cluster():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("distributed")
+    best, *table = run("cluster.py").splitlines()
+    assert best.startswith("best of 12: {'batch_size': ")
+    bits = [float(line.split()[1]) for line in table[1:]]
+    assert len(bits) == 3
+    assert bits == sorted(bits, reverse=True)
+    assert min(bits) > 4

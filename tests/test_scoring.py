@@ -8,7 +8,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_text
+from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_records, train_text
 from charrnn.network import Network
 
 
@@ -196,3 +196,33 @@ def test_empty_texts_and_wrong_ones_after_the_check_of_all():
     assert math.isnan(TEXT.score("é", on_unknown="skip"))
     assert TEXT.score("é", on_unknown="surprise") == pytest.approx(-math.log2(TEXT.next_probs("").min()))
     assert TEXT.score_many([], return_unknown=True)[1].shape == (0,)
+
+
+def test_the_scores_of_a_series_are_a_series():
+    texts = ["abc", "b", "abca"]
+    expected = TEXT.score_many(texts)
+    assert type(expected) is np.ndarray
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series(texts, index=[7, 3, 5], name="word")
+    scores, counts = TEXT.score_many(column, return_unknown=True)
+    assert (scores.name, scores.index.tolist(), scores.tolist()) == ("word", [7, 3, 5], expected.tolist())
+    assert counts.equals(column.map(lambda text: 0))
+    frame = pandas.DataFrame({"word": texts}, index=column.index).assign(bits=lambda frame: TEXT.score_many(frame["word"][::-1]))
+    assert frame["bits"].tolist() == expected.tolist()
+
+
+def test_the_scores_of_a_column_of_polars_are_one():
+    polars = pytest.importorskip("polars")
+    texts = ["abc", "b", "abca"]
+    frame = polars.DataFrame({"word": texts})
+    assert TEXT.score_many(frame["word"]).equals(polars.Series("word", TEXT.score_many(texts)))
+    scored = frame.select(polars.col("word").map_batches(TEXT.score_many, return_dtype=polars.Float64))
+    assert scored["word"].to_list() == TEXT.score_many(texts).tolist()
+
+
+@pytest.mark.parametrize("make", [np.array, lambda texts: np.array(texts, object), tuple, iter])
+def test_arrays_of_texts_are_texts(make):
+    texts = ["abc", "b", "abca"]
+    assert TEXT.score_many(make(texts)).tobytes() == TEXT.score_many(texts).tobytes()
+    records = train_records(make(texts), steps=3, progress=False)
+    assert records.vocabulary.chars == "abc"

@@ -39,8 +39,10 @@ ORDER = [
     "trace",
     "persistence",
     "training",
+    "corpus",
     "model",
     "create",
+    "sklearn",
     "datasets",
     "testing",
     "cli",
@@ -70,8 +72,8 @@ def test_modules_import_only_what_comes_before_them():
 
 @pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
-    if module == "plotting":
-        pytest.importorskip("matplotlib")
+    if module in ("plotting", "sklearn"):
+        pytest.importorskip({"plotting": "matplotlib"}.get(module, module))
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0
 
@@ -89,8 +91,9 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        for heavy in ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "charrnn.testing", "charrnn.datasets",
-                      "charrnn.trace", "charrnn.page", "charrnn.nameable", "charrnn.plotting"):
+        libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars")
+        own = ("testing", "datasets", "sklearn", "trace", "page", "nameable", "plotting")
+        for heavy in (*libraries, *(f"charrnn.{module}" for module in own)):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)

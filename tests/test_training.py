@@ -213,7 +213,7 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
     assert isinstance(model.generate(5, prime=b"\xff\x00", seed=1), bytes)
     assert digest(model.rnn) == digest(charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1).rnn)
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(ValueError, match="text has no byte; training needs at least 2"):
+    with pytest.raises(ValueError, match="empty has no byte; training needs at least 2"):
         charrnn.train_file(tmp_path / "empty", alphabet="bytes")
 
 

@@ -99,7 +99,7 @@ def check_cimport(bin, folder):
 
 def check_types(bin):
     """Compare the stubs with the installed modules, and measure how much of the public API has types."""
-    tools = ("mypy", "types-tqdm", "matplotlib", "pandas", "basedpyright")
+    tools = ("mypy", "types-tqdm", "matplotlib", "pandas", "scikit-learn", "basedpyright")
     run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
     run(bin / "python", "-m", "mypy.stubtest", "charrnn._network", cwd=bin, env=environment(bin))
     run(bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", cwd=bin, env=environment(bin))  # fails below 100 %

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__, isa
-from .create import load, train_records, train_text
+from .create import load, train_file, train_records, train_text
 from .datasets import python_docs
 from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
-from .reader import decode_text, read_bytes
+from .reader import decode_text
 from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, ScheduleName
 from .scoring import OnUnknown
 from .vocabulary import AnyText
@@ -176,11 +176,13 @@ def _add_train(commands: Any) -> None:
         formatter_class=_Help,
     )
     add = train.add_argument
-    add("file", nargs="?", help="the text, - for standard input; if left out, the documentation that comes with Python")
+    help = "the text: files, directories, patterns in quotes, also of .gz, .xz, .bz2 and .zst, of any size; - for standard input; if left "
+    add("file", nargs="*", help=f"{help}out, the documentation that comes with Python")
     add("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
     add("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
     add("--remember", action="store_true", help="keep an index of the records in the model, for generate --novel")
     add("--bytes", action="store_true", help="read bytes, not characters: any file at all")
+    add("--cache", metavar="DIR", help="keep the ids of the text in a file there, for the next time")
     add("--start", metavar="MODEL", help="go on with this model instead of a new one")
     add("--extend", action="store_true", help="with --start: add the characters that the model does not know")
     add("--preset", choices=get_args(Preset), help="a whole recipe, which other options change")
@@ -358,9 +360,9 @@ def _check_targets(arguments: Arguments) -> None:
     targets = {name: path for name, path in targets.items() if path is not None}
     for name, path in targets.items():
         check_target(path)
-        others = {"the text": arguments.file} | {other: targets[other] for other in targets if other != name}
-        for other, taken in others.items():
-            if taken not in (None, "-") and os.path.realpath(taken) == os.path.realpath(path):
+        others = [("the text", file) for file in arguments.file] + [(other, targets[other]) for other in targets if other != name]
+        for other, taken in others:
+            if taken != "-" and os.path.realpath(taken) == os.path.realpath(path):
                 raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
     if arguments.plot is not None:
         formats = History().plot().canvas.get_supported_filetypes()
@@ -373,26 +375,39 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     of_bytes = arguments.bytes if start is None else start.vocabulary.of_bytes
     if arguments.bytes and not of_bytes:
         raise ValueError(f"--bytes: {arguments.start} is a model of characters")
-    text = _read(arguments.file, of_bytes, arguments.progress)
     if start is not None:
         options["extend"] = arguments.extend
     else:
         options["alphabet"] = "bytes" if of_bytes else "characters"
+    if arguments.file and "-" not in arguments.file:
+        return _train_on_files(arguments, start, options)
+    if arguments.cache is not None or len(arguments.file) > 1:
+        raise ValueError("- stands alone: standard input is read once, without other files and without --cache")
+    text = _read(arguments.file == ["-"], of_bytes, arguments.progress)
     if arguments.records:
         train = train_records if start is None else start.train_records
         return train(_lines(text), remember=arguments.remember, **options)
     return (train_text if start is None else start.train_text)(text, **options)
 
 
-def _read(path: str | None, of_bytes: bool, announced: bool) -> AnyText:
+def _train_on_files(arguments: Arguments, start: CharRNN | None, options: dict[str, Any]) -> CharRNN:
+    if start is None:
+        return train_file(arguments.file, records=arguments.records, remember=arguments.remember, cache=arguments.cache, **options)
+    if start.vocabulary.records != arguments.records:
+        kind, how = ("records", "train --records") if start.vocabulary.records else ("text", "train without --records")
+        raise ValueError(f"{arguments.start} is a model of {kind}: {how} goes on with it")
+    return start.train_file(arguments.file, remember=arguments.remember, cache=arguments.cache, **options)
+
+
+def _read(from_stdin: bool, of_bytes: bool, announced: bool) -> AnyText:
     """Return the text to train on, as bytes or str; announced tells whether to say what it is, where nobody has chosen it."""
-    if path is None:
+    if not from_stdin:
         text = python_docs()
         if announced:
             print(f"charrnn: no file is given: training on the documentation of Python, {len(text):,} characters", file=sys.stderr)
         return text.encode() if of_bytes else text
-    data = sys.stdin.buffer.read() if path == "-" else read_bytes(path)
-    return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
+    data = sys.stdin.buffer.read()
+    return data if of_bytes else decode_text(data, "standard input")
 
 
 def _lines(text: AnyText) -> list[AnyText]:

@@ -7,12 +7,11 @@ from typing import Any, Literal, Unpack, get_args, overload
 
 from . import persistence, training
 from .errors import ModelFormatError, check_choice
-from .files import StrPath
+from .files import Paths, StrPath
 from .history import History
 from .model import CharRNN
 from .options import check_names, shows
 from .persistence import ModelSource
-from .reader import read_bytes, read_text
 from .rnn import make_learner
 from .training import Alphabet, NewOptions
 
@@ -135,47 +134,104 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     source = training.Text(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
-    return _new(source, options)
+    return train_new(source, options)
 
 
 @overload
-def train_file(path: StrPath, *, alphabet: Literal["characters"] = ..., **options: Unpack[NewOptions]) -> CharRNN[str]: ...
+def train_file(
+    path: Paths,
+    *,
+    alphabet: Literal["characters"] = ...,
+    records: bool = ...,
+    remember: bool = ...,
+    cache: StrPath | None = ...,
+    **options: Unpack[NewOptions],
+) -> CharRNN[str]: ...
 
 
 @overload
-def train_file(path: StrPath, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]) -> CharRNN[bytes]: ...
+def train_file(
+    path: Paths,
+    *,
+    alphabet: Literal["bytes"],
+    records: bool = ...,
+    remember: bool = ...,
+    cache: StrPath | None = ...,
+    **options: Unpack[NewOptions],
+) -> CharRNN[bytes]: ...
 
 
 @shows(NewOptions)
-def train_file(path: StrPath, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]) -> CharRNN[Any]:
-    """Train a model on a UTF-8 text file.
+def train_file(
+    path: Paths,
+    *,
+    alphabet: Alphabet = "characters",
+    records: bool = False,
+    remember: bool = False,
+    cache: StrPath | None = None,
+    **options: Unpack[NewOptions],
+) -> CharRNN[Any]:
+    """Train a model on UTF-8 text files, which need not fit memory.
 
     Parameters
     ----------
-    path : str or path-like
-        A byte order mark is dropped; newlines are kept as they are. With alphabet="bytes" any file, as it is.
+    path : str or path-like, or several
+        A file; a directory: the files in it and below, in order of name, but for hidden ones; a pattern as of `glob`, ``**`` included;
+        or an iterable of such. What is in them is read one after the other. Files that end in .gz, .xz, .bz2 or .zst are decompressed as
+        they are read (.zst by Python 3.14, or by ``pip install charrnn-cython[zstd]``). A byte order mark at the beginning of a file is
+        dropped; newlines are kept as they are. With alphabet="bytes" any files, as they are.
+    records : bool, default False
+        Whether each line that is not empty is a record, as of `train_records`.
+    remember : bool, default False
+        See `train_records`.
+    cache : path, optional
+        A directory, made if there is none, in which to keep the ids of the text in a file for the next time. It is used again for files
+        of the same names, sizes, times of change and SHA-256, is never removed, and may be at any time but during a training. By default
+        ids of more than 64 MiB are in a temporary file (see `tempfile.gettempdir`) that is gone when the process is.
     alphabet, **options
         See `train_text`.
 
     Returns
     -------
     CharRNN
+        The bits of `train_text`, or of `train_records`, with what is in the files.
 
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If a file cannot be read, or there is none.
     ValueError
-        If it is not UTF-8 (the message gives the byte) or too short; and what `train_text` raises.
+        If a file is not UTF-8 (the message gives the byte), is not whole (of those compressed), or changes while it is read; if the text
+        is too short; and what `train_text` raises.
+
+    Notes
+    -----
+    Files are read twice, for their characters, then for their ids; a single file of more than 64 MiB with alphabet="bytes" that is not
+    compressed is not, but read where it lies by the training itself. Memory does not depend on their size; of records, each takes 45 to
+    65 bytes.
     """
+    check_names(options, NewOptions, ("alphabet", "records", "remember", "cache"))
+    check_records(records, remember)
+    from .corpus import RecordFiles, TextFiles  # here: importing charrnn should cost little
+
+    progress = options.get("progress")
+    source: training.Text | training.Records
     try:
-        if alphabet == "bytes":
-            return train_text(read_bytes(path), alphabet=alphabet, **options)
-        return train_text(read_text(path), alphabet=alphabet, **options)
+        if records:
+            source = RecordFiles(path, alphabet, remember=remember, cache=cache, progress=progress)
+        else:
+            source = TextFiles(path, alphabet, cache=cache, progress=progress)
     except FileNotFoundError as error:
         if "\n" in str(path):
             error.add_note("This looks like a text, not the name of a file: train_text trains on a text.")
         raise
+    return train_new(source, options)
+
+
+def check_records(records: bool, remember: bool) -> None:
+    """Raise ValueError where a text is to be remembered."""
+    if remember and not records:
+        raise ValueError("remember=True needs records=True: a text has no records to remember")
 
 
 @overload
@@ -224,10 +280,10 @@ def train_records(
     'sanna'
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
-    return _new(training.Records(strings, alphabet, remember=remember), options)
+    return train_new(training.Records(strings, alphabet, remember=remember), options)
 
 
-def _new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
+def train_new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
     layers, settings, rest = training.split(options)
     learner = make_learner(layers, source.vocabulary.symbols, **settings)

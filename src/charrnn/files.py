@@ -16,6 +16,7 @@ except ModuleNotFoundError:  # Windows, where a file that is open cannot be rena
     _LOCKS = False
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Paths: TypeAlias = StrPath | Iterable[StrPath]  # a file, a directory, a pattern, or several of them
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
 

@@ -1,22 +1,23 @@
 """The network on text: train, go on, generate, score, save."""
 
 import contextlib
+import copy
 import math
+import sys
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Self, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
-from .files import StrPath
+from .files import Paths, StrPath
 from .history import History
 from .network import Learner, Network, Real, is_tutorials
 from .novelty import RecordIndex
 from .options import AsBefore, check_names, shows
 from .persistence import Saved
-from .reader import read_bytes, read_text
 from .recipes import BY_OPTIMIZER
 from .rnn import RNN, make_learner
 from .sampling import Controls
@@ -34,6 +35,13 @@ _INTERRUPTED = (
 
 if TYPE_CHECKING:
     from .trace import Trace
+
+
+class Column(Protocol):
+    """A Series of pandas or Polars, to type checkers."""
+
+    def to_frame(self) -> Any:
+        """Return it as a data frame."""
 
 
 class CharRNN(Generic[TextT]):
@@ -411,28 +419,40 @@ class CharRNN(Generic[TextT]):
         return_unknown: Literal[True],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
 
+    @overload
     def score_many(
         self,
-        texts: Iterable[TextT],
+        texts: Column,
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: bool = ...,
+    ) -> Any: ...
+
+    def score_many(
+        self,
+        texts: Iterable[TextT] | Column,
         *,
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.int64]]:
+    ) -> Any:
         """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
 
         Parameters
         ----------
         texts : iterable of str
+            A list, an array, a Series of pandas or Polars ...
         context, on_unknown, return_unknown
             See `score`; the context is the same for all.
 
         Returns
         -------
         ndarray, or (ndarray, ndarray of int64) with return_unknown
+            Of a Series a Series: what its library expects of a function of a column.
         """
         bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
-        return (bits, unknown) if return_unknown else bits
+        return (_like(texts, bits), _like(texts, unknown)) if return_unknown else _like(texts, bits)
 
     def _score(
         self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
@@ -527,10 +547,23 @@ class CharRNN(Generic[TextT]):
         return self._go_on(training.Text(text, known=known, extend=extend), options)
 
     @shows(Options, _AS_BEFORE)
-    def train_file(self, path: StrPath, *, extend: bool = False, **options: Unpack[Options]) -> Self:
-        """Go on training with a file, as `train_text` does with its text."""
-        text: AnyText = read_bytes(path) if self.vocabulary.of_bytes else read_text(path)
-        return self.train_text(text, extend=extend, **options)
+    def train_file(
+        self, path: Paths, *, extend: bool = False, remember: bool = False, cache: StrPath | None = None, **options: Unpack[Options]
+    ) -> Self:
+        """Go on training with files, as `train_text` does with their text, or `train_records` with their lines.
+
+        path and cache are those of `charrnn.train_file`.
+        """
+        from .corpus import RecordFiles, TextFiles  # here: importing charrnn should cost little
+
+        vocabulary, progress = self._now.vocabulary, options.get("progress")
+        if vocabulary.records:
+            remember = self._remembers(remember)
+            source = RecordFiles(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
+            return self._go_on(source, options)
+        if remember:
+            raise ValueError("this is a model of text, which has no records to remember")
+        return self._go_on(TextFiles(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
 
     @shows(Options, _AS_BEFORE)
     def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
@@ -541,10 +574,13 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        if remember and now.index is None:
+        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=self._remembers(remember)), options)
+
+    def _remembers(self, wanted: bool) -> bool:
+        """Return whether this model remembers its records; or raise ValueError if it is wanted and too late."""
+        if wanted and self._now.index is None:
             raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
-        remember = now.index is not None
-        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=remember), options)
+        return self._now.index is not None
 
     def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now
@@ -609,6 +645,16 @@ class CharRNN(Generic[TextT]):
         """
         persistence.save(target, self._now)
 
+    def __reduce__(self) -> Any:
+        """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
+        return _from_file, (type(self), b"".join(persistence.to_parts(self._now)))
+
+    def __copy__(self) -> Self:
+        return _holding(type(self), self._now)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return _holding(type(self), copy.deepcopy(self._now, memo))
+
     def __repr__(self) -> str:
         now = self._now
         kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
@@ -617,6 +663,30 @@ class CharRNN(Generic[TextT]):
         if not is_tutorials(layers):
             size = f"cell={layers[0].cell!r}, {size}" + (f", n_layers={len(layers)}" if len(layers) > 1 else "")
         return f"CharRNN({size}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
+
+
+_Model = TypeVar("_Model", bound=CharRNN[Any])
+
+
+def _holding(kind: type[_Model], now: Saved) -> _Model:
+    """Return a model of a class that is what `Saved` holds."""
+    model = kind.__new__(kind)
+    model._now = now
+    return model
+
+
+def _from_file(kind: type[_Model], content: bytes) -> _Model:
+    return _holding(kind, persistence.load(content))
+
+
+def _like(texts: Any, values: NDArray[Any]) -> Any:
+    """Return values as a Series if texts are one, otherwise as they are; what made a Series has been imported."""
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(texts, pandas.Series):
+        return pandas.Series(values, index=texts.index, name=texts.name)
+    if polars is not None and isinstance(texts, polars.Series):
+        return polars.Series(texts.name, values)
+    return values
 
 
 def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:

@@ -5,7 +5,7 @@ of it.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from .errors import hint
@@ -25,14 +25,14 @@ def defaults(options: type) -> dict[str, Any]:
     return {name: get_args(annotated)[1] for name, annotated in get_type_hints(options, include_extras=True).items()}
 
 
-def shows(options: type, instead: Mapping[str, Any] | None = None) -> Callable[[_F], _F]:
-    """Have a function that takes ``**options`` show them by name in its signature; instead has other defaults for some."""
+def shows(options: type, instead: Mapping[str, Any] | None = None, without: Container[str] = ()) -> Callable[[_F], _F]:
+    """Have a function that takes ``**options`` show them by name in its signature; instead has other defaults, without what not to show."""
 
     def decorate(function: _F) -> _F:
         signature = inspect.signature(function)
         own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
         kinds = get_type_hints(options)
-        shown = {**defaults(options), **(instead or {})}
+        shown = {name: default for name, default in {**defaults(options), **(instead or {})}.items() if name not in without}
         more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown[name], annotation=kinds[name]) for name in shown]
         function.__signature__ = signature.replace(parameters=own + more)  # type: ignore[attr-defined]
         return function

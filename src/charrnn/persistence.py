@@ -479,6 +479,11 @@ def _digest(tensors: _Tensors, metadata: dict[str, str]) -> str:
 
 def sha256(*arrays: NDArray[Any]) -> str:
     """Return the SHA-256 of the bytes of arrays, one after the other."""
+    return sha256_of(arrays)
+
+
+def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return the SHA-256 of the bytes of arrays as they come, one after the other."""
     import hashlib
 
     digest = hashlib.sha256()

@@ -3,7 +3,10 @@
 import os
 import re
 import shlex
-from typing import Any, TypeAlias, TypeVar
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,11 @@ from .seeding import permutation
 from .vocabulary import Vocabulary
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
+Ids: TypeAlias = "NDArray[Any] | StoredIds"
 _Content = TypeVar("_Content", bound=str | bytes)
 
 _CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that a text does not have
+_PIECE = 1 << 22  # ids of a file at a time
 _WHOLE = 128  # time steps: shorter records are read as a whole
 
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
@@ -48,8 +53,13 @@ def decode_text(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        found = f"byte {error.start} (0x{data[error.start]:02x}): {error.reason}"
-        raise ValueError(f"{name} is not UTF-8 at {found}; {_advice(data, name)}") from error
+        raise not_utf8(data, name, error) from error
+
+
+def not_utf8(data: bytes, name: str, error: UnicodeDecodeError, first: int = 0) -> ValueError:
+    """Return the error of data that is not UTF-8; its first byte is number first of what has that name."""
+    found = f"byte {first + error.start} (0x{data[error.start]:02x}): {error.reason}"
+    return ValueError(f"{name} is not UTF-8 at {found}; {_advice(data, name)}")
 
 
 def _advice(data: bytes, name: str) -> str:
@@ -74,6 +84,77 @@ def check_length(name: str, text: _Content) -> _Content:
     return text
 
 
+class StoredIds:
+    """Ids in a file, or a part of them: a slice is a part, an array of places is what is there. Only what is asked for is in memory.
+
+    first is where they begin in the file, in bytes; name is what to call the file in an error. It is read, not mapped: where somebody
+    cuts a mapped file short, the system ends the process, and mapped pages count as memory until others need it.
+    """
+
+    def __init__(self, file: "OpenFile", dtype: np.dtype[Any], first: int, count: int) -> None:
+        self.file: OpenFile = file
+        self.dtype: np.dtype[Any] = dtype
+        self.first: int = first
+        self.count: int = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, where: Any) -> Any:
+        """Return a part, or the ids at places (..., time, streams): each stream of them is read as one."""
+        if isinstance(where, slice):
+            start, stop, _ = where.indices(self.count)
+            return StoredIds(self.file, self.dtype, self.first + start * self.dtype.itemsize, max(0, stop - start))
+        found = np.empty(where.shape, self.dtype)
+        low, high = where.min(axis=-2), where.max(axis=-2)
+        for place in np.ndindex(*low.shape):
+            here = (*place[:-1], slice(None), place[-1])
+            found[here] = self.read(int(low[place]), int(high[place]) + 1)[where[here] - low[place]]
+        return found
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the ids from start to stop."""
+        found = np.empty(stop - start, self.dtype)
+        self.file.fill(found, self.first + start * self.dtype.itemsize)
+        return found
+
+    def pieces(self) -> Iterator[NDArray[Any]]:
+        """Yield all ids, some at a time."""
+        for start in range(0, self.count, _PIECE):
+            yield self.read(start, min(start + _PIECE, self.count))
+
+
+class OpenFile:
+    """A file open for reading in binary, without a buffer, that is to stay what it is; closed when nobody holds it any more."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self.file: IO[bytes] = file
+        self.name: str = name
+        self.lock: threading.Lock = threading.Lock()  # between a place and what is read there
+        self.before: tuple[int, int] = self.stands()
+        weakref.finalize(self, file.close)  # also where it is in a cycle of an exception
+
+    def stands(self) -> tuple[int, int]:
+        """Return its size and its time of change."""
+        stat = os.fstat(self.file.fileno())
+        return stat.st_size, stat.st_mtime_ns
+
+    def fill(self, array: NDArray[Any], place: int) -> None:
+        """Fill an array with the bytes from a place on; or raise ValueError if the file is not what it was."""
+        with self.lock, named(self.name):
+            self.file.seek(place)
+            rest = array.view(np.uint8).data
+            while rest and (count := self.file.readinto(rest)):  # type: ignore[attr-defined]
+                rest = rest[count:]
+        if rest or self.stands() != self.before:
+            raise changed(self.name)
+
+
+def changed(name: str) -> ValueError:
+    """Return the error of a file that somebody has written to."""
+    return ValueError(f"{name} has changed while it was read: train again when nobody writes to it")
+
+
 class TextStream:
     """A text cut into batch_size contiguous streams, each read in windows of seq_length, every target once a pass.
 
@@ -81,8 +162,8 @@ class TextStream:
     stream lacks is IGNORED. The last window of a pass may be shorter than seq_length. N is at least 2.
     """
 
-    def __init__(self, ids: NDArray[Any], seq_length: int, batch_size: int = 1) -> None:
-        self.ids: NDArray[Any] = ids
+    def __init__(self, ids: Ids, seq_length: int, batch_size: int = 1) -> None:
+        self.ids: Ids = ids
         self.targets: int = len(ids) - 1
         self.batch_size: int = min(batch_size, self.targets)  # more would only cost
         self.length: int = -(-self.targets // self.batch_size)
@@ -108,12 +189,9 @@ class TextStream:
         """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
         start = window * self.seq_length
         stop = min(start + count * self.seq_length, self.length)
-        where = np.arange(start, stop)[:, None] + self.length * np.arange(self.batch_size)
-        exists = where < self.targets
-        where[~exists] = 0
-        targets = self.ids[where + 1].astype(np.int32)
-        targets[~exists] = IGNORED
-        return self.ids[where].astype(np.int32), targets
+        where = np.arange(start, stop + 1)[:, None] + self.length * np.arange(self.batch_size)
+        ids = self.ids[np.minimum(where, self.targets)].astype(np.int32)  # each is a target, then an input
+        return ids[:-1], np.where(where[:-1] < self.targets, ids[1:], IGNORED).astype(np.int32, copy=False)
 
 
 class RecordStream:
@@ -123,30 +201,29 @@ class RecordStream:
     records of similar length, in an order that depends on seed and epoch. A batch of records of up to 127 characters is one window; a
     longer one is several of seq_length, from which to which the state is carried (truncated backpropagation: its gradient cannot
     explode over thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter than its batch, is IGNORED.
-    ids, at least one, has the characters of each record from starts on, lengths (int64) how many they are; without starts the records
-    are one after the other.
+    lengths (int64) are the characters of each record, starts where they begin in ids: if not given, one after the other.
     """
 
     def __init__(
         self,
-        ids: NDArray[Any],
-        lengths: NDArray[np.int64],
+        ids: Ids,
+        lengths: NDArray[np.signedinteger[Any]],
         boundary: int,
         batch_size: int = 1,
         seed: int = 0,
         seq_length: int = 25,
         *,
-        starts: NDArray[np.int64] | None = None,
+        starts: NDArray[np.signedinteger[Any]] | None = None,
     ) -> None:
-        self.ids: NDArray[Any] = ids
-        starts = np.cumsum(lengths) - lengths if starts is None else starts
+        self.ids: Ids = ids if len(ids) else np.zeros(1, ids.dtype)  # so that empty records have a place to point at
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths if starts is None else starts
         small = np.int32 if len(ids) < 2**31 - 1 else np.int64  # names by the million: a table of int64 takes as much as they
         self.lengths: NDArray[Any] = lengths.astype(small)
         self.starts: NDArray[Any] = starts.astype(small)
         self.boundary: int = boundary
         self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
-        self.targets: int = int(lengths.sum()) + len(lengths)
+        self.targets: int = int(lengths.sum(dtype=np.int64)) + len(lengths)
         self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)  # the most that a window has
         self.piece: int = min(seq_length, self.seq_length)
         self._cut(np.arange(len(lengths)))
@@ -157,14 +234,16 @@ class RecordStream:
         order = permutation(n, self.seed, epoch)
         if B > 1:
             # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
-            group = np.arange(n) // (16 * B)
-            order = order[np.lexsort((self.lengths[order], group))]
+            at_a_time = -(-_PIECE // (16 * B)) * 16 * B
+            for first in range(0, n, at_a_time):
+                part = order[first : first + at_a_time]
+                order[first : first + at_a_time] = part[np.lexsort((self.lengths[part], np.arange(len(part)) // (16 * B)))]
             whole = n // B
             batches = order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
             order = np.concatenate([batches.ravel(), order[whole * B :]])
         self._cut(order)
 
-    def _cut(self, order: NDArray[np.int64]) -> None:
+    def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
         """Put the records into this order and find the windows of each batch of them: how many rows it has, where its windows end."""
         self.order: NDArray[Any] = order.astype(self.lengths.dtype)
         self.rows: NDArray[Any] = np.maximum.reduceat(self.lengths[self.order], np.arange(0, len(order), self.batch_size)) + 1
@@ -207,12 +286,13 @@ class RecordStream:
         B, (batch, first, rows) = self.batch_size, self._find(window, count)
         places = batch[:, None, None] * B + np.arange(B)  # in the order, (count, 1, B)
         chosen = self.order[np.minimum(places, len(self.order) - 1)]
-        start, length = self.starts[chosen], np.where(places < len(self.order), self.lengths[chosen], -1)
-        t = first[:, None, None] + np.arange(rows.max())[:, None]  # of a record, (count, longest, 1)
-        targets = np.where(t < length, self.ids[np.where(t < length, start + t, 0)].astype(np.int32), IGNORED)
-        targets[t == length] = self.boundary
-        before = (0 < t) & (t <= length)
-        inputs = np.where(before, self.ids[np.where(before, start + t - 1, 0)].astype(np.int32), self.boundary).astype(np.int32)
+        start, length = self.starts[chosen].astype(np.int64), np.where(places < len(self.order), self.lengths[chosen], -1)
+        t = first[:, None, None] + np.arange(-1, rows.max())[:, None]  # of a record, (count, longest + 1, 1)
+        where = start + np.clip(t, 0, np.maximum(length - 1, 0))
+        ids = self.ids[np.minimum(where, len(self.ids) - 1)].astype(np.int32)  # each is a target, then an input
+        inputs, targets, at = ids[:, :-1], ids[:, 1:], t[:, 1:]
+        targets = np.where(at < length, targets, np.where(at == length, self.boundary, IGNORED)).astype(np.int32)
+        inputs = np.where((0 < at) & (at <= length), inputs, self.boundary).astype(np.int32)
         return inputs.reshape(-1, B), targets.reshape(-1, B)
 
 

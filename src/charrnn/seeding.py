@@ -1,6 +1,7 @@
 """Seeds to generator states: the same numbers in every version of NumPy and on every machine."""
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def permutation(n: int, *seeds: int) -> NDArray[np.intp]:
+def permutation(n: int, *seeds: int) -> NDArray[np.signedinteger[Any]]:
     """Return the numbers 0 to n - 1 in an order that depends on the seeds (integers) only."""
     state = np.zeros(1, np.uint64)
     for seed in seeds:
@@ -41,4 +42,5 @@ def permutation(n: int, *seeds: int) -> NDArray[np.intp]:
     keys = np.empty(n, np.uint64)
     for first in range(0, n, _PIECE):
         keys[first : first + _PIECE] = make_random(int(state[0]), min(_PIECE, n - first), first)
-    return np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable")
+    return order.astype(np.int32) if n < 2**31 else order  # of very many records half the memory

@@ -95,9 +95,7 @@ class Trace(Generic[TextT]):
 
     @property
     def parts(self) -> tuple[dict[str, Real], ...]:
-        """For each layer what there is of its units after each character, (n, H), by name: h; c of an LSTM, and the gates i, f, g, o; of a
-        GRU n, r, u, and q, which r multiplies.
-        """
+        """For each layer what there is of its units after each character, (n, H), by name."""
         description = self.network.description
         return tuple(
             {name: self._rows[:, start : start + layer.units] for name, start in starts.items()}

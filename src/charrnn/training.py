@@ -1,5 +1,6 @@
 """Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
+import itertools
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .options import defaults
-from .reader import RecordStream, TextStream, check_length
+from .reader import Ids, RecordStream, StoredIds, TextStream, check_length
 from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary, described, distinct
@@ -86,6 +87,11 @@ def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, 
     return layers, learner, {name: value for name, value in chosen.items() if name not in others}
 
 
+def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
+    """Return the vocabulary of a new model of a text, or of one that goes on with it."""
+    return _fresh_vocabulary(text, alphabet, records) if known is None else _grown_vocabulary(known, text, extend)
+
+
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
     check_choice("alphabet", alphabet, get_args(Alphabet))
     return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
@@ -108,12 +114,12 @@ class Text:
         self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         check_length("text", _check_type("text", text, of_bytes))
-        self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
-        self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
+        self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return persistence.sha256(self.ids)
+        return _sha256(self.ids)
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
@@ -148,7 +154,7 @@ class Records:
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
         empty: AnyText = b"" if of_bytes else ""
         chars = empty if of_bytes else distinct(_joined(strings, empty))
-        self.vocabulary: Vocabulary = _fresh_vocabulary(chars, alphabet, True) if known is None else _grown_vocabulary(known, chars, extend)
+        self.vocabulary: Vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
         self.lengths: NDArray[np.int64] = np.fromiter(map(len, strings), np.int64, len(strings))
         self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
         start = 0
@@ -159,21 +165,21 @@ class Records:
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
-        return persistence.sha256(self.lengths.astype("<i8"), self.ids)
+        return _sha256(self.lengths.astype("<i8"), self.ids)
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
-        n, starts = len(self.lengths), np.cumsum(self.lengths) - self.lengths
+        n, starts = len(self.lengths), np.cumsum(self.lengths, dtype=np.int64) - self.lengths
         order = permutation(n, seed)
 
-        def stream(chosen: NDArray[np.int64], batch_size: int) -> Stream:
+        def stream(chosen: NDArray[np.signedinteger[Any]], batch_size: int) -> Stream:
             return RecordStream(
                 self.ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length, starts=starts[chosen]
             )
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
-        rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1), _MEASURED, "right"))]
+        rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1, dtype=np.int64), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
 
@@ -187,6 +193,12 @@ def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
             text = empty.join(strings[first : i + 1])
             yield from (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
             first, characters = i + 1, 0
+
+
+def _sha256(*arrays: Ids) -> str:
+    """Return the SHA-256 of the bytes of arrays, one after the other, some of them in files perhaps."""
+    pieces = (array.pieces() if isinstance(array, StoredIds) else [array] for array in arrays)
+    return persistence.sha256_of(itertools.chain.from_iterable(pieces))
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:

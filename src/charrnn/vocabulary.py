@@ -149,7 +149,12 @@ class Vocabulary:
         """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
         ids = np.empty(len(text), np.int32)
         for start, codes in _pieces(text):
-            ids[start : start + len(codes)] = self._table[np.minimum(codes, len(self._table) - 1)]
+            ids[start : start + len(codes)] = self.of_codes(codes)
+        return ids
+
+    def of_codes(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the id of each code point, -1 where it is not in the vocabulary."""
+        ids: NDArray[np.int32] = self._table[np.minimum(codes.astype(np.uint32, copy=False), len(self._table) - 1)]
         return ids
 
     def encode(

@@ -1,0 +1,580 @@
+"""Texts that need not fit memory: files to ids in two streaming passes, first the characters there are, then the ids, kept in a file.
+
+What is small stays in memory. Larger ids lie in a file without a name, which is gone with the process, or in a cache for the next time.
+
+A cache file has the form of a .safetensors file, so that others can read it: the tensor ids, of records also lengths, and as metadata
+
+    format      "charrnn ids"
+    version     "1"
+    vocabulary  the characters in the order of their ids
+    files       JSON: of each file the name, the size, the time of change in nanoseconds, and the SHA-256 of what is in it
+"""
+
+import bz2
+import codecs
+import contextlib
+import glob
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import logging
+import lzma
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .display import Display, check_progress
+from .errors import check_choice
+from .files import Paths, StrPath, check_path, named, open_regular, write_atomically
+from .novelty import RecordIndex
+from .reader import Ids, OpenFile, StoredIds, changed, check_length, not_utf8
+from .training import Alphabet, Records, Text, choose_vocabulary
+from .vocabulary import AnyText, Vocabulary
+
+_log = logging.getLogger("charrnn")
+
+_PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
+_CODE_POINTS = 0x110000
+_IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
+_LONGEST = 2**31 - 2  # characters of a record
+_LARGEST_HEADER = 1 << 24  # bytes: all characters of Unicode, and some thousand files
+
+
+def find(path: Paths) -> list[str]:
+    """Return the files that path names: one, several, all in a directory and below (hidden ones left out), or those of a pattern.
+
+    Those of a directory or a pattern are in order of name, others as given. Raise OSError, ValueError or TypeError where there are none.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)) and hasattr(path, "__iter__") and not hasattr(path, "read"):
+        found = [name for one in path for name in find(one)]
+        if not found:
+            raise ValueError("path names no file")
+        return found
+    name = check_path("path", path, "train_text trains on what it holds")
+    if os.path.isdir(name):
+        found = sorted(_below(name))
+        if not found:
+            raise FileNotFoundError(f"{name} is a directory with no file in it")
+        return found
+    if glob.has_magic(name) and not os.path.lexists(name):
+        found = sorted(match for match in glob.glob(name, recursive=True) if os.path.isfile(match))
+        if not found:
+            raise FileNotFoundError(f"no file matches {name}")
+        return found
+    return [name]
+
+
+def _below(folder: str) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and os.path.isfile(path := os.path.join(place, name)))
+
+
+# -------------------------------------------------------------------------------------------------------------------- one file
+
+
+def _open_gz(file: IO[bytes]) -> IO[bytes]:
+    return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+
+
+def _open_zst(file: IO[bytes]) -> IO[bytes]:
+    try:
+        from compression.zstd import ZstdFile  # Python 3.14
+    except ModuleNotFoundError:
+        try:
+            from backports.zstd import ZstdFile
+        except ModuleNotFoundError as error:
+            error.add_note("Files of .zst need, before Python 3.14: pip install 'charrnn-cython[zstd]'")
+            raise
+    opened: IO[bytes] = ZstdFile(file)
+    return opened
+
+
+_COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": _open_gz, ".xz": lzma.LZMAFile, ".bz2": bz2.BZ2File, ".zst": _open_zst}
+
+
+class _Raw(io.RawIOBase):
+    """A regular file that is read once from its beginning to its end, and what it was like: size, time of change, SHA-256."""
+
+    def __init__(self, path: str, report: Callable[[int], None]) -> None:
+        self.path, self.report = path, report
+        self.file = open_regular(path)
+        self.before = self._stat()
+        self.digest = hashlib.sha256()
+        self.done = 0
+
+    def _stat(self) -> tuple[int, int]:
+        stat = os.fstat(self.file.fileno())
+        return stat.st_size, stat.st_mtime_ns
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with named(self.path):
+            count: int = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        self.digest.update(memoryview(buffer)[:count])
+        self.done += count
+        self.report(count)
+        return count
+
+    def finish(self) -> "Source":
+        """Read what is left and close; return what was read, or raise ValueError if it has changed meanwhile."""
+        piece = bytearray(_PIECE)
+        while self.readinto(piece):
+            pass
+        if self._stat() != self.before or self.done != self.before[0]:
+            raise changed(self.path)
+        return Source(os.path.basename(self.path), *self.before, self.digest.hexdigest())
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+class Source(NamedTuple):
+    """A file as it was read."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class _Pass:
+    """One pass over files: what is in them in pieces, and what they were like."""
+
+    def __init__(self, paths: list[str], tell: Callable[[int], None]) -> None:
+        self.paths, self.tell = paths, tell  # what is to be told how many bytes were read
+        self.sources: list[Source] = []
+
+    def files(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yield the name of each file and the pieces of what is in it, not compressed."""
+        for path in self.paths:
+            with _Raw(path, self.tell) as raw:
+                yield path, _pieces(raw)
+                self.sources.append(raw.finish())
+
+    def hashed(self) -> list[Source]:
+        """Return what the files are like, and nothing of what is in them."""
+        for path in self.paths:
+            with _Raw(path, self.tell) as raw:
+                self.sources.append(raw.finish())
+        return self.sources
+
+
+def _kind(path: str) -> str | None:
+    """Return the ending of a file that is compressed."""
+    kind = os.path.splitext(path)[1].lower()
+    return kind if kind in _COMPRESSED else None
+
+
+def _pieces(raw: _Raw) -> Iterator[bytes]:
+    kind = _kind(raw.path)
+    with contextlib.ExitStack() as stack:
+        file: Any = raw if kind is None else stack.enter_context(_COMPRESSED[kind](raw))
+        while piece := _whole_piece(file, raw.path, kind):
+            yield piece
+
+
+def _whole_piece(file: IO[bytes], path: str, kind: str | None) -> bytes:
+    try:
+        return file.read(_PIECE)
+    except Exception as error:
+        if kind is None or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise ValueError(f"{path} is no whole {kind} file: {error}") from error
+
+
+def _texts(name: str, pieces: Iterable[bytes]) -> Iterator[bytes | str]:
+    """Yield UTF-8 pieces as str without the byte order mark, or as they are where they are ASCII; or raise ValueError."""
+    waiting, before, first = b"", 0, True  # the beginning of a character, and how many bytes came before it
+    for piece in itertools.chain(pieces, [b""]):
+        data = waiting + piece
+        if data.isascii():
+            text: bytes | str = data
+            used = len(data)
+        else:
+            try:
+                text, used = codecs.utf_8_decode(data, "strict", not piece)
+            except UnicodeDecodeError as error:
+                raise not_utf8(data, name, error, before) from error
+            text = text.removeprefix("\ufeff" if first else "")
+        if used:
+            yield text
+            first = False
+        waiting, before = data[used:], before + used
+
+
+# ------------------------------------------------------------------------------------------------------------------ two passes
+
+
+_BREAKS = (10, 13)  # a line feed, a carriage return, or both end a record
+
+
+def _codes(piece: bytes | str) -> NDArray[Any]:
+    """Return the code points, or bytes, of a piece."""
+    if isinstance(piece, bytes):
+        return np.frombuffer(piece, np.uint8)
+    return np.frombuffer(piece.encode("utf-32-le"), "<u4")
+
+
+@dataclass
+class _Survey:
+    """What the first pass finds."""
+
+    known: bytearray = field(default_factory=bytearray)  # distinct bytes of the pieces that are bytes
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(_CODE_POINTS, np.bool_))  # code points of the others
+    count: int = 0  # characters, those that end lines included
+    lines: int = 0  # that are not empty
+    inside: int = 0  # characters of lines
+
+    def add(self, piece: bytes | str, lines: "_Lines | None") -> None:
+        """Take note of the characters of a piece, and of its lines if there are to be some."""
+        self.count += len(piece)
+        if lines is not None:
+            self.take(lines.cut(_codes(piece))[1])
+        if isinstance(piece, str):
+            codes = _codes(piece)
+            if not self.seen.take(codes, mode="clip").all():  # four times as fast as to write again what is there
+                self.seen[codes] = True
+            return
+        while rest := piece.translate(None, bytes(self.known)):
+            self.known += bytes(set(rest[:4096]))
+
+    def take(self, lengths: NDArray[np.int64]) -> None:
+        """Take note of lines."""
+        if lengths.max(initial=0) > _LONGEST:
+            raise ValueError(f"a line has {lengths.max():,} characters, more than a record can have: {_LONGEST:,}")
+        self.lines += len(lengths)
+        self.inside += int(lengths.sum())
+
+    def chars(self, records: bool) -> str:
+        """Return the distinct characters, for records without those that end them."""
+        self.seen[list(self.known)] = True
+        self.seen[list(_BREAKS)] &= not records
+        return "".join(map(chr, np.flatnonzero(self.seen)))
+
+
+def _look(run: "_Pass", of_bytes: bool, records: bool) -> _Survey:
+    """Return what is in files: the first pass."""
+    survey = _Survey()
+    for name, pieces in run.files():
+        lines = _Lines() if records else None
+        for piece in pieces if of_bytes else _texts(name, pieces):
+            survey.add(piece, lines)
+        if lines is not None:
+            survey.take(lines.last())
+    return survey
+
+
+class _Lines:
+    """Pieces of one file cut into lines that are not empty: lengths, and their ids one after the other."""
+
+    def __init__(self) -> None:
+        self.open = 0  # characters of the line that the next piece goes on with
+
+    def cut(self, codes: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which characters are part of lines, and the lengths of the lines that end here."""
+        ends = (codes == _BREAKS[0]) | (codes == _BREAKS[1])
+        places = np.flatnonzero(ends)
+        lengths = np.diff(places, prepend=-1) - 1
+        if len(lengths):
+            lengths[0] += self.open
+            self.open = len(codes) - 1 - int(places[-1])
+        else:
+            self.open += len(codes)
+        return ~ends, lengths[lengths > 0]
+
+    def last(self) -> NDArray[np.int64]:
+        """Return the length of the line that the end of the file ends."""
+        left, self.open = self.open, 0
+        return np.array([left] * (left > 0), np.int64)
+
+
+class _Encoding:
+    """The second pass: the ids of all files as bytes, piece by piece, and the lengths of records."""
+
+    def __init__(self, vocabulary: Vocabulary, survey: _Survey, first: _Pass, run: _Pass) -> None:
+        self.vocabulary, self.first, self.run = vocabulary, first, run
+        self.dtype, self.count = vocabulary.smallest_dtype, survey.inside if vocabulary.records else survey.count
+        self.lengths, self.lines = np.zeros(survey.lines, np.int32), 0
+        # Of the id of each code point. What is not in the vocabulary was not there in the first pass: the end will tell.
+        self.table = np.maximum(vocabulary.of_codes(np.arange(_CODE_POINTS)), 0).astype(self.dtype)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield ids as bytes; or raise ValueError if the files are not those of the first pass."""
+        for name, pieces in self.run.files():
+            lines = _Lines()
+            for piece in pieces if self.vocabulary.of_bytes else _texts(name, pieces):
+                yield self._encoded(piece, lines)
+            self._keep(lines.last())
+        for path, before, now in zip(self.run.paths, self.first.sources, self.run.sources, strict=True):
+            if now != before:
+                raise changed(path)
+
+    def _encoded(self, piece: bytes | str, lines: _Lines) -> bytes:
+        if isinstance(piece, bytes) and self.dtype == np.uint8 and not self.vocabulary.records:
+            return piece.translate(self.table[:256].tobytes())
+        codes = _codes(piece)
+        if self.vocabulary.records:
+            inside, lengths = lines.cut(codes)
+            self._keep(lengths)
+            codes = codes[inside]
+        return self.table.take(codes, mode="clip").tobytes()
+
+    def _keep(self, lengths: NDArray[np.int64]) -> None:
+        if self.vocabulary.records:
+            lengths = lengths[: len(self.lengths) - self.lines]  # a file that has changed may have more
+            self.lengths[self.lines : self.lines + len(lengths)] = lengths
+            self.lines += len(lengths)
+
+
+# ---------------------------------------------------------------------------------------------------------------- where ids are
+
+
+class _Corpus(NamedTuple):
+    """What both passes make of files; lengths are those of records."""
+
+    vocabulary: Vocabulary
+    ids: Ids
+    lengths: NDArray[np.int32]
+
+
+def _in_memory(made: _Encoding) -> _Corpus:
+    data = bytearray()
+    for part in made.parts():
+        data += part
+    return _Corpus(made.vocabulary, np.frombuffer(data, made.dtype), made.lengths)
+
+
+def _in_a_file(made: _Encoding) -> _Corpus:
+    """Write ids to a file that has no name, and so is gone when this process is, however it ends."""
+    file = tempfile.TemporaryFile(prefix="charrnn-", buffering=0)  # noqa: SIM115
+    try:
+        for part in made.parts():
+            view = memoryview(part)
+            while view:
+                view = view[file.write(view) :]
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
+            where, size = tempfile.gettempdir(), made.count * made.dtype.itemsize / 1e6
+            error.add_note(f"The ids of this text need {size:,.0f} MB in {where}; TMPDIR or cache= choose another place.")
+        raise
+    return _Corpus(made.vocabulary, StoredIds(OpenFile(file, "the file of ids"), made.dtype, 0, made.count), made.lengths)
+
+
+def _as_it_is(path: str, vocabulary: Vocabulary) -> _Corpus:
+    """Return the bytes of a file as their own ids."""
+    file = OpenFile(open_regular(path).detach(), path)  # type: ignore[attr-defined]
+    return _Corpus(vocabulary, StoredIds(file, np.dtype(np.uint8), 0, file.before[0]), np.empty(0, np.int32))
+
+
+_FORMAT, _VERSION = "charrnn ids", "1"
+_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def _to_cache(target: str, made: _Encoding) -> None:
+    """Write a cache file: a crash leaves none, and what a killed process has left is removed."""
+    size, end = made.count * made.dtype.itemsize, made.count * made.dtype.itemsize + made.lengths.nbytes
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "vocabulary": made.vocabulary.chars,
+            "files": json.dumps(made.first.sources),
+        },
+        "ids": {"dtype": _NAMES[made.dtype], "shape": [made.count], "data_offsets": [0, size]},
+    }
+    if made.vocabulary.records:
+        header["lengths"] = {"dtype": "I32", "shape": [len(made.lengths)], "data_offsets": [size, end]}
+    words = json.dumps(header, ensure_ascii=False).encode()
+    words += b" " * (-len(words) % 8)
+
+    def parts() -> Iterator[bytes]:
+        yield len(words).to_bytes(8, "little") + words
+        yield from made.parts()
+        yield made.lengths.astype("<i4").tobytes()
+
+    write_atomically(target, parts())
+
+
+def _from_cache(target: str, of_bytes: bool, records: bool) -> tuple[_Corpus, list[Source]] | None:
+    """Return what a cache file holds, and of which files; None if there is none, or what is there is none that this version wrote."""
+    try:
+        file = OpenFile(open_regular(target).detach(), target)  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        return None
+    try:
+        words = np.empty(8, np.uint8)
+        file.fill(words, 0)
+        length = int(words.view("<u8")[0])
+        words = np.empty(min(length, _LARGEST_HEADER), np.uint8)
+        file.fill(words, 8)
+        header = json.loads(words.tobytes())
+        about = header["__metadata__"]
+        if (about["format"], about["version"]) != (_FORMAT, _VERSION):
+            return None
+        vocabulary = Vocabulary(about["vocabulary"], records, of_bytes)
+        (count,), (lines,) = header["ids"]["shape"], header["lengths"]["shape"] if records else [0]
+        dtype = _DTYPES[header["ids"]["dtype"]]
+        lengths = np.empty(lines, "<i4")
+        first = 8 + length
+        if file.before[0] != first + count * dtype.itemsize + lengths.nbytes:
+            return None
+        file.fill(lengths, first + count * dtype.itemsize)
+        sources = [Source(*one) for one in json.loads(about["files"])]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return _Corpus(vocabulary, StoredIds(file, dtype, first, count), lengths), sources
+
+
+def _cache_path(folder: StrPath, paths: list[str], *how: Any) -> str:
+    """Return the name of the cache file of files as they are, read in some way."""
+    os.makedirs(folder, exist_ok=True)
+    stats = [(os.path.basename(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, map(os.stat, paths), strict=True)]
+    key = hashlib.blake2b(json.dumps([_VERSION, stats, how]).encode(), digest_size=12).hexdigest()
+    return os.path.join(os.fspath(folder), f"charrnn-{key}.ids")
+
+
+# ---------------------------------------------------------------------------------------------------------------- all together
+
+
+@contextlib.contextmanager
+def _shown(what: str, paths: list[str], show: bool) -> Iterator[Callable[[int], None]]:
+    """Show how far a pass over files is, if it takes long; what it yields is to be told of bytes read."""
+    total = sum(os.path.getsize(path) for path in paths)
+    display, done, began = Display(show and total > _IN_MEMORY, 0.0), 0, time.perf_counter()
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        rate = done / max(time.perf_counter() - began, 1e-9) / 1e6
+        display.update(min(1.0, done / max(total, 1)), f"{what}, {rate:,.0f} MB/s")
+
+    try:
+        yield tell
+    finally:
+        display.close()
+        _log.info("%s: %.0f MB in %.1f s", what, done / 1e6, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How to read files."""
+
+    alphabet: str
+    records: bool
+    known: Vocabulary | None
+    extend: bool
+
+    @property
+    def of_bytes(self) -> bool:
+        return self.alphabet == "bytes" if self.known is None else self.known.of_bytes
+
+    def vocabulary(self, chars: str) -> Vocabulary:
+        return choose_vocabulary(chars, self.alphabet, self.records, self.known, self.extend)
+
+
+def read(path: Paths, way: _Way, cache: StrPath | None, progress: bool | None) -> _Corpus:
+    """Return the vocabulary, the ids and the lengths of records of the files that path names."""
+    paths, show = find(path), check_progress(progress)
+    check_choice("alphabet", way.alphabet, get_args(Alphabet))
+    if way.of_bytes and not way.records and len(paths) == 1 and _kind(paths[0]) is None and os.path.getsize(paths[0]) > _IN_MEMORY:
+        return _as_it_is(paths[0], way.vocabulary(""))
+    target = None
+    if cache is not None:
+        known = None if way.known is None else (way.known.chars, way.extend)
+        target = _cache_path(cache, paths, way.of_bytes, way.records, known)
+        if (found := _again(target, paths, way, show)) is not None:
+            return found
+    with _shown("pass 1 of 2", paths, show) as tell:
+        first = _Pass(paths, tell)
+        survey = _look(first, way.of_bytes, way.records)
+    _check_size(os.fspath(path) if isinstance(path, (str, os.PathLike)) else "the text", survey, way)
+    vocabulary = way.vocabulary("" if way.of_bytes else survey.chars(way.records))
+    with _shown("pass 2 of 2", paths, show) as tell:
+        made = _Encoding(vocabulary, survey, first, _Pass(paths, tell))
+        if target is None:
+            return _in_memory(made) if made.count * made.dtype.itemsize <= _IN_MEMORY else _in_a_file(made)
+        _to_cache(target, made)
+    written = _from_cache(target, way.of_bytes, way.records)
+    if written is None:
+        raise changed(target)
+    return _small_in_memory(written[0])
+
+
+def _again(target: str, paths: list[str], way: _Way, show: bool) -> _Corpus | None:
+    """Return what the cache has of these files, if they still are what it was made of."""
+    found = _from_cache(target, way.of_bytes, way.records)
+    if found is None:
+        return None
+    with _shown("comparing with the cache", paths, show) as tell:
+        same = _Pass(paths, tell).hashed() == found[1]
+    _log.info("%s is %s", target, "used again" if same else "of another text")
+    return _small_in_memory(found[0]) if same else None
+
+
+def _small_in_memory(corpus: _Corpus) -> _Corpus:
+    ids = corpus.ids
+    small = isinstance(ids, StoredIds) and len(ids) * ids.dtype.itemsize <= _IN_MEMORY
+    return corpus._replace(ids=ids.read(0, len(ids))) if isinstance(ids, StoredIds) and small else corpus
+
+
+def _check_size(name: str, survey: _Survey, way: _Way) -> None:
+    """Raise ValueError if there is too little to train on."""
+    if not way.records:
+        check_length(name, (b"x" if way.of_bytes else "x") * min(survey.count, 2))
+    elif not survey.inside:
+        raise ValueError(f"{name} has no line with a character in it; training needs at least 1")
+
+
+class TextFiles(Text):
+    """The text of files, one after the other, as ids."""
+
+    def __init__(
+        self,
+        path: Paths,
+        alphabet: str = "characters",
+        known: Vocabulary | None = None,
+        extend: bool = False,
+        cache: StrPath | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.called = time.perf_counter()
+        self.vocabulary, self.ids, _ = read(path, _Way(alphabet, False, known, extend), cache, progress)
+
+
+class RecordFiles(Records):
+    """The lines of files that are not empty, as records: they end with a line feed, a carriage return, or both, and where a file ends."""
+
+    def __init__(
+        self,
+        path: Paths,
+        alphabet: str = "characters",
+        known: Vocabulary | None = None,
+        extend: bool = False,
+        remember: bool = False,
+        cache: StrPath | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.called = time.perf_counter()
+        self.vocabulary, self.ids, self.lengths = read(path, _Way(alphabet, True, known, extend), cache, progress)
+        self.index = RecordIndex.of(self._strings()) if remember else None
+
+    def _strings(self) -> Iterator[AnyText]:
+        start = 0
+        for length in self.lengths.tolist():
+            ids = self.ids
+            yield self.vocabulary.decode(ids.read(start, start + length) if isinstance(ids, StoredIds) else ids[start : start + length])
+            start += length

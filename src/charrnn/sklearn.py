@@ -1,0 +1,361 @@
+"""Models as estimators of scikit-learn: a density of strings, and a classifier of strings by the densities of their classes.
+
+The parameters of both are the options of `charrnn.train_records`, from the same list, so that an option is written once.
+"""
+
+import inspect
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+try:
+    from joblib import Parallel, delayed
+    from scipy.special import log_softmax
+    from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted
+except ModuleNotFoundError as _error:
+    if _error.name in ("joblib", "scipy", "sklearn"):
+        _error.add_note("charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'")
+    raise
+
+from . import training
+from .create import train_new, train_records
+from .errors import check_number, check_sequence, hint
+from .model import CharRNN
+from .options import defaults, shows
+from .sampling import Controls
+from .scoring import OnUnknown
+from .training import Alphabet, NewOptions
+from .vocabulary import AnyText, Vocabulary
+
+if TYPE_CHECKING:  # scikit-learn has no types
+
+    class BaseEstimator:
+        """What has parameters."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]:
+            """Return the parameters by name."""
+
+        def set_params(self, **params: Any) -> Self:
+            """Set parameters."""
+
+        def __sklearn_tags__(self) -> Any: ...
+
+        def __getattr__(self, name: str) -> Any: ...  # a parameter
+
+    class ClassifierMixin:
+        """What tells classes."""
+
+        def score(self, X: Iterable[AnyText], y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+            """Return the accuracy."""
+
+    class DensityMixin:
+        """What has a density."""
+
+else:
+    from sklearn.base import BaseEstimator, ClassifierMixin, DensityMixin
+
+RandomState = int | np.random.RandomState | None  # as everywhere in scikit-learn
+
+
+class DensityParameters(NewOptions, total=False):
+    """The parameters of `CharRNNDensity`, by name; seed is not one of them: random_state has its place."""
+
+    alphabet: Annotated[Alphabet, "characters"]
+    remember: Annotated[bool, False]
+    on_unknown: Annotated[OnUnknown, "surprise"]
+    random_state: Annotated[RandomState, 0]
+
+
+class ClassifierParameters(NewOptions, total=False):
+    """The parameters of `CharRNNClassifier`, by name; those that name one file are not among them: there are several models."""
+
+    alphabet: Annotated[Alphabet, "characters"]
+    on_unknown: Annotated[OnUnknown, "skip"]
+    priors: Annotated[ArrayLike | None, None]
+    n_jobs: Annotated[int | None, None]
+    random_state: Annotated[RandomState, 0]
+
+
+_QUIET = {"progress": False}  # estimators say nothing unless asked
+_ONE_FILE = ("checkpoint", "resume")
+
+
+class _Estimator(BaseEstimator):
+    """What both have in common: parameters as attributes, and strings to check."""
+
+    def _take(self, init: Any, parameters: Mapping[str, Any]) -> None:
+        """Make attributes of the parameters of a constructor, given or not."""
+        shown = {name: one.default for name, one in inspect.signature(init).parameters.items() if name != "self"}
+        for name in parameters.keys() - shown.keys():
+            meant = "; did you mean random_state?" if name == "seed" else hint(name, shown)
+            raise TypeError(f"there is no parameter {name!r}{meant or '; the parameters are ' + ', '.join(shown)}")
+        for name, default in shown.items():
+            setattr(self, name, parameters.get(name, default))
+
+    def _options(self) -> NewOptions:
+        """Return the options of a training."""
+        given: Any = {name: value for name, value in self.get_params(deep=False).items() if name in NewOptions.__annotations__}
+        if self.preset is not None:  # what is as by default was not given
+            given = {name: value for name, value in given.items() if value != defaults(NewOptions)[name] or name == "preset"}
+        options: NewOptions = given | {"seed": _seed(self.random_state)}
+        return options
+
+    def _texts(self, X: Iterable[AnyText]) -> list[AnyText]:
+        """Return X as a list of str, or of bytes; or raise TypeError or ValueError that says what else it is."""
+        return _check_texts(X, bytes if self.alphabet == "bytes" else str)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array = True, False
+        return tags
+
+
+def _seed(random_state: Any) -> int:
+    """Return an integer as it is, so that it gives the model that it gives elsewhere; otherwise what is drawn from the generator."""
+    if isinstance(random_state, numbers.Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _check_texts(X: Any, kind: type) -> list[AnyText]:
+    if getattr(X, "ndim", 1) != 1:
+        raise ValueError(f"X must be one column of texts, not an array of {X.ndim} dimensions: X.ravel() makes a row or column one")
+    texts = check_sequence("X", X, "[text] is a sequence of one")
+    for i, text in enumerate(texts):
+        if not isinstance(text, kind):
+            gap = ": a missing value; leave it out, or give another text for it" if text is None or text != text else ""
+            raise TypeError(f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap}")
+    if not texts:
+        raise ValueError("X has 0 texts, and a minimum of 1 is required")
+    return texts
+
+
+def _log_density(model: CharRNN[Any], texts: list[AnyText], on_unknown: OnUnknown) -> NDArray[np.float64]:
+    """Return the logarithm of each text's probability, its end included, in nats."""
+    bits, unknown = model.score_many(texts, on_unknown=on_unknown, return_unknown=True)
+    symbols = np.array([len(text) + 1 for text in texts])
+    if on_unknown == "skip":
+        symbols -= unknown
+    nats: NDArray[np.float64] = -bits * symbols * math.log(2)
+    return nats
+
+
+class CharRNNDensity(DensityMixin, _Estimator):
+    """A probability for every string: as `sklearn.neighbors.KernelDensity`, of strings instead of points.
+
+    Parameters
+    ----------
+    alphabet : {"characters", "bytes"}
+        Whether X has str or bytes.
+    remember : bool, default False
+        Whether model_ keeps an index of the strings, for ``model_.generate_many(novel=True)``.
+    on_unknown : {"surprise", "skip", "error"}
+        What to do about a character that no training string had: let it cost as the least likely character there, leave it out, or
+        raise ValueError.
+    random_state : int, RandomState instance or None, default 0
+        What `charrnn.train_records` has as seed, if it is an int; otherwise the seed is drawn from it, or from NumPy's global generator.
+    **options
+        All others are those of `charrnn.train_records`; progress is False by default.
+
+    Attributes
+    ----------
+    model_ : CharRNN
+        The model of records.
+    longest_ : int
+        Characters of the longest string in the training.
+
+    Examples
+    --------
+    >>> from charrnn.sklearn import CharRNNDensity
+    >>> density = CharRNNDensity(hidden_size=16, epochs=60).fit(["anna", "hanna", "susanna"] * 20)
+    >>> density.score(["anna"]) > density.score(["anne"])
+    True
+    >>> density.sample(2, random_state=1, temperature=0).tolist()
+    ['susanna', 'susanna']
+    """
+
+    model_: CharRNN[Any]
+    longest_: int
+
+    @shows(DensityParameters, _QUIET, without=("seed",))
+    def __init__(self, **parameters: Unpack[DensityParameters]) -> None:
+        self._take(CharRNNDensity.__init__, parameters)
+
+    def fit(self, X: Iterable[AnyText], y: Any = None) -> Self:
+        """Train a model on strings.
+
+        Parameters
+        ----------
+        X : iterable of str
+            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or objects.
+        y : ignored
+        """
+        texts = self._texts(X)
+        self.model_ = train_records(texts, alphabet=self.alphabet, remember=self.remember, **self._options())
+        self.longest_ = max(map(len, texts))
+        return self
+
+    def score_samples(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return the logarithm of the probability of each string, its end included: nats, float64 (len(X),)."""
+        check_is_fitted(self)
+        return _log_density(self.model_, self._texts(X), self.on_unknown)
+
+    def score(self, X: Iterable[AnyText], y: Any = None) -> float:
+        """Return the logarithm of the probability of all strings together, in nats: what a search makes as large as it can."""
+        return float(self.score_samples(X).sum())
+
+    @shows(Controls)
+    def sample(
+        self, n_samples: int = 1, random_state: RandomState = None, *, max_length: int | None = None, **controls: Unpack[Controls]
+    ) -> NDArray[np.object_]:
+        """Draw strings.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, RandomState instance or None
+            An int is what `CharRNN.generate_many` has as seed.
+        max_length : int, optional
+            Where a string is cut that has not ended; by default twice the longest of the training.
+        **controls
+            Those of `CharRNN.generate`: temperature, top_p, ...
+
+        Returns
+        -------
+        ndarray of object (n_samples,)
+        """
+        check_is_fitted(self)
+        length = 2 * self.longest_ if max_length is None else max_length
+        texts = np.empty(n_samples, object)
+        texts[:] = self.model_.generate_many(n_samples, length, seed=_seed(random_state), **controls)
+        return texts
+
+
+class CharRNNClassifier(ClassifierMixin, _Estimator):
+    """A model of strings for each class; the class of a string is the one that makes it, and the class itself, most probable.
+
+    Parameters
+    ----------
+    alphabet : {"characters", "bytes"}
+        Whether X has str or bytes. All models know the characters of all classes.
+    on_unknown : {"skip", "surprise", "error"}
+        What to do about a character that no training string had: leave it out (no class knows it), let it cost as the least likely
+        character of each class there, or raise ValueError.
+    priors : array-like (n_classes,), optional
+        The probability of each class before a string is seen, in the order of classes_; by default its share of the training.
+    n_jobs : int, optional
+        Models to train side by side, by joblib; None is 1 unless in a `joblib.parallel_config`, -1 all processors. The result is the same.
+    random_state : int, RandomState instance or None, default 0
+        What `charrnn.train_records` has as seed, of each model, if it is an int; otherwise the seed is drawn from it, or from NumPy's
+        global generator.
+    **options
+        All others are those of `charrnn.train_records` but checkpoint and resume, for each model; progress is False by default. A budget
+        is for one model.
+
+    Attributes
+    ----------
+    classes_ : ndarray (n_classes,)
+    class_prior_ : ndarray (n_classes,)
+        The probability of each class.
+    models_ : list of CharRNN
+        In the order of classes_.
+
+    Notes
+    -----
+    By Bayes' rule, log p(class | string) = log p(class) + log p(string | class) + constant.
+
+    Examples
+    --------
+    >>> from charrnn.sklearn import CharRNNClassifier
+    >>> names = ["anna", "hanna", "susanna", "bob", "jacob", "rob"] * 20
+    >>> classifier = CharRNNClassifier(hidden_size=16, epochs=40).fit(names, ["f", "f", "f", "m", "m", "m"] * 20)
+    >>> classifier.predict(["johanna", "robob"]).tolist()
+    ['f', 'm']
+    """
+
+    classes_: NDArray[Any]
+    class_prior_: NDArray[np.float64]
+    models_: list[CharRNN[Any]]
+
+    @shows(ClassifierParameters, _QUIET, without=("seed", *_ONE_FILE))
+    def __init__(self, **parameters: Unpack[ClassifierParameters]) -> None:
+        self._take(CharRNNClassifier.__init__, parameters)
+
+    def fit(self, X: Iterable[AnyText], y: ArrayLike) -> Self:
+        """Train a model on the strings of each class.
+
+        Parameters
+        ----------
+        X : iterable of str
+            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or objects.
+        y : array-like (len(X),)
+            Classes, numbers or strings.
+        """
+        texts = self._texts(X)
+        self.classes_, which = _check_classes(texts, y)
+        self.class_prior_ = _check_priors(self.priors, np.bincount(which))
+        vocabulary = Vocabulary.all_bytes(True) if self.alphabet == "bytes" else Vocabulary.from_text("".join(texts), True)
+        options = self._options()
+        own = [[texts[i] for i in np.flatnonzero(which == number)] for number in range(len(self.classes_))]
+        jobs = (delayed(_fit_class)(name, strings, vocabulary, options) for name, strings in zip(self.classes_, own, strict=True))
+        self.models_ = list(Parallel(self.n_jobs)(jobs))
+        return self
+
+    def predict_joint_log_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return log p(class) + log p(string | class) in nats: float64 (len(X), n_classes)."""
+        check_is_fitted(self)
+        texts = self._texts(X)
+        with np.errstate(divide="ignore"):  # a class may have no chance
+            joint = np.log(self.class_prior_)
+        return joint + np.stack([_log_density(model, texts, self.on_unknown) for model in self.models_], axis=1)
+
+    def predict_log_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return the logarithm of the probability of each class for each string: float64 (len(X), n_classes)."""
+        log_p: NDArray[np.float64] = log_softmax(self.predict_joint_log_proba(X), axis=1)
+        return log_p
+
+    def predict_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return the probability of each class for each string: float64 (len(X), n_classes)."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Iterable[AnyText]) -> NDArray[Any]:
+        """Return the most probable class of each string: (len(X),)."""
+        joint = self.predict_joint_log_proba(X)  # before classes_, which a classifier that is not fitted lacks
+        best: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
+        return best
+
+
+def _check_classes(texts: list[AnyText], y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the classes, and the number of each text's."""
+    if y is None:
+        raise ValueError("CharRNNClassifier requires y to be passed, but the target y is None")
+    check_classification_targets(y)
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(texts, y)
+    return np.unique(y, return_inverse=True)
+
+
+def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the probability of each class, by default its share; or raise ValueError."""
+    if priors is None:
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
+    given = np.array([check_number(f"priors[{i}]", prior, minimum=0, maximum=1) for i, prior in enumerate(priors)])
+    if len(given) != len(counts) or not math.isclose(given.sum(), 1):
+        raise ValueError(f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}")
+    return given
+
+
+def _fit_class(name: Any, strings: list[AnyText], vocabulary: Vocabulary, options: NewOptions) -> CharRNN[Any]:
+    """Return the model of one class, which knows the characters of all."""
+    try:
+        return train_new(training.Records(strings, known=vocabulary), options)
+    except Exception as error:
+        error.add_note(f"This was the training of class {name}.")
+        raise

@@ -1,0 +1,307 @@
+"""The estimators are what scikit-learn expects, with every option of training as a parameter."""
+
+import inspect
+import pickle
+import subprocess
+import warnings
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.options import defaults
+from charrnn.training import NewOptions
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.validation import validate_data
+
+from charrnn.sklearn import CharRNNClassifier, CharRNNDensity
+
+SMALL = {"hidden_size": 8, "epochs": 4, "batch_size": 4}
+WOMEN, MEN = ["anna", "hanna", "susanna", "maria", "marianna"], ["bob", "jacob", "rob", "robert", "jack"]
+X, Y = (WOMEN + MEN) * 8, (["f"] * 5 + ["m"] * 5) * 8
+KINDS = [CharRNNDensity, CharRNNClassifier]
+
+
+def bits(model):
+    return model.network.weights.block.tobytes()
+
+
+def answer(estimator):
+    """All that an estimator says of X."""
+    if isinstance(estimator, CharRNNDensity):
+        return estimator.score_samples(X)
+    return estimator.predict_log_proba(X)
+
+
+# ------------------------------------------------------------------------------------------------------------- what it computes
+
+
+def test_a_density_is_the_model_of_the_records():
+    density = CharRNNDensity(**SMALL, random_state=3).fit(X)
+    model = charrnn.train_records(X, **SMALL, seed=3, progress=False)
+    assert bits(density.model_) == bits(model)
+    nats = [model.log_probs(name).sum() for name in X]
+    np.testing.assert_allclose(density.score_samples(X), nats, rtol=1e-12)
+    assert density.score(X) == density.score_samples(X).sum()
+
+
+def test_unknown_characters_cost_or_are_left_out():
+    density = CharRNNDensity(**SMALL).fit(X)
+    surprised, skipped = density.score_samples(["an?na"]), density.set_params(on_unknown="skip").score_samples(["an?na"])
+    assert surprised < skipped == density.score_samples(["anna"])
+    with pytest.raises(ValueError, match=r"texts\[0\]\[2\] = '\?'"):
+        density.set_params(on_unknown="error").score_samples(["an?na"])
+
+
+def test_a_sample_is_what_the_model_writes():
+    density = CharRNNDensity(**SMALL).fit(X)
+    drawn = density.sample(3, random_state=5, top_k=4)
+    assert drawn.dtype == object
+    assert drawn.tolist() == density.model_.generate_many(3, 16, seed=5, top_k=4)
+    assert [len(text) for text in density.sample(2, max_length=2, forbidden="", min_length=2)] == [2, 2]
+    assert density.score_samples(drawn).shape == (3,)
+
+
+def test_a_classifier_is_bayes_rule_on_models_with_one_alphabet():
+    classifier = CharRNNClassifier(**SMALL).fit(X, Y)
+    women, men = classifier.models_
+    assert women.vocabulary == men.vocabulary
+    assert women.vocabulary.chars == "".join(sorted(set("".join(X))))
+    joint = [np.log(0.5) + model.log_probs("rosanna").sum() for model in (women, men)]
+    np.testing.assert_allclose(classifier.predict_joint_log_proba(["rosanna"])[0], joint, rtol=1e-12)
+    np.testing.assert_allclose(classifier.predict_log_proba(["rosanna"])[0], joint - np.logaddexp(*joint), rtol=1e-9)
+    np.testing.assert_allclose(classifier.predict_proba(X).sum(axis=1), 1)
+    assert classifier.classes_.tolist() == ["f", "m"]
+    assert classifier.predict(["anna", "bob"]).tolist() == ["f", "m"]
+
+
+def test_priors():
+    third = CharRNNClassifier(**SMALL).fit(WOMEN + MEN * 2, [0] * 5 + [1] * 10)
+    np.testing.assert_allclose(third.class_prior_, [1 / 3, 2 / 3])
+    sure = CharRNNClassifier(**SMALL, priors=(0, 1)).fit(X, Y)
+    assert sure.predict(X).tolist() == ["m"] * len(X)
+    assert sure.predict_proba(["anna"]).tolist() == [[0, 1]]
+    for wrong in ((0.5, 0.6), (1,), (0.2, 0.3, 0.5)):
+        with pytest.raises(ValueError, match="priors must be 2 numbers that sum to 1, one a class, not"):
+            CharRNNClassifier(**SMALL, priors=wrong).fit(X, Y)
+    with pytest.raises(ValueError, match=r"priors\[0\] must be a finite number at least 0 and at most 1, not -1"):
+        CharRNNClassifier(**SMALL, priors=(-1, 2)).fit(X, Y)
+
+
+def test_models_side_by_side_are_the_same():
+    one, two = (CharRNNClassifier(**SMALL, n_jobs=jobs).fit(X, Y) for jobs in (None, 2))
+    assert answer(one).tobytes() == answer(two).tobytes()
+
+
+def test_texts_may_be_bytes():
+    raw = [name.encode() for name in X]
+    options = {**SMALL, "alphabet": "bytes"}
+    assert CharRNNDensity(**options).fit(raw).sample(1, random_state=0)[0]
+    assert CharRNNClassifier(**options).fit(raw, Y).predict([b"anna", b"\xff bob"]).shape == (2,)
+    with pytest.raises(TypeError, match=r"X\[0\] must be bytes, not str"):
+        CharRNNDensity(**options).fit(X)
+
+
+# ------------------------------------------------------------------------------------------------------------------ parameters
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_of_training_is_a_parameter(kind):
+    shown, options = inspect.signature(kind.__init__).parameters, defaults(NewOptions)
+    del options["seed"]
+    for name in ("checkpoint", "resume") if kind is CharRNNClassifier else ():
+        del options[name]
+    assert {name: shown[name].default for name in options} == options | {"progress": False}
+    assert kind().get_params().keys() == shown.keys() - {"self"}
+    assert all(one.kind is one.KEYWORD_ONLY for name, one in shown.items() if name != "self")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_parameter_is_answered_with_the_likely_one(kind):
+    for given, meant in {"seed": "random_state", "hiden_size": "hidden_size", "lr": "learning_rate"}.items():
+        with pytest.raises(TypeError, match=f"there is no parameter '{given}'; did you mean {meant}"):
+            kind(**{given: 1})
+    with pytest.raises(TypeError, match="there is no parameter 'zzz'; the parameters are"):
+        kind(zzz=1)
+    with pytest.raises(ValueError, match="hidden_size must be from 1 to"):
+        kind(hidden_size=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clone_pickle_and_repr(kind):
+    estimator = kind(**SMALL, random_state=7)
+    assert clone(estimator).get_params() == estimator.get_params()
+    assert repr(estimator) == f"{kind.__name__}(batch_size=4, epochs=4, hidden_size=8, random_state=7)"
+    fitted = estimator.fit(X, Y)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert answer(again).tobytes() == answer(fitted).tobytes()
+    assert not hasattr(clone(fitted), "classes_")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_state(kind):
+    def fitted(random_state):
+        return answer(kind(**SMALL, random_state=random_state).fit(X, Y)).tobytes()
+
+    assert fitted(0) == fitted(np.int64(0)) != fitted(1)
+    assert fitted(np.random.RandomState(5)) == fitted(np.random.RandomState(5)) != fitted(0)
+    state = np.random.get_state()
+    try:
+        np.random.seed(3)
+        first = fitted(None)
+        np.random.seed(3)
+        assert fitted(None) == first != fitted(None)
+    finally:
+        np.random.set_state(state)
+    with pytest.raises(ValueError, match="'seven' cannot be used to seed"):
+        fitted("seven")
+
+
+# ----------------------------------------------------------------------------------------------------------------- what X may be
+
+
+def series(library):
+    return pytest.importorskip(library).Series(X)
+
+
+COLUMNS = {
+    "tuple": lambda: tuple(X),
+    "generator": lambda: (name for name in X),
+    "array of str": lambda: np.array(X),
+    "array of object": lambda: np.array(X, object),
+    "pandas": lambda: series("pandas"),
+    "pandas of object": lambda: series("pandas").astype(object),
+    "polars": lambda: series("polars"),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_column_of_texts_will_do(kind, column):
+    expected = kind(**SMALL).fit(X, Y)
+    found = kind(**SMALL).fit(COLUMNS[column](), np.array(Y) if column != "pandas" else series("pandas").str[:0] + Y)
+    assert answer(found).tobytes() == answer(expected).tobytes()
+    ask = "score_samples" if kind is CharRNNDensity else "predict_proba"
+    assert getattr(found, ask)(COLUMNS[column]()).tobytes() == getattr(found, ask)(X).tobytes()
+
+
+WRONG = {
+    "text": ("anna", TypeError, "X must be a sequence of str, not one"),
+    "number": (3, TypeError, "X must be a sequence of texts, not int"),
+    "numbers": ([1, 2], TypeError, r"X\[0\] must be a str, not int"),
+    "missing": (["anna", None], TypeError, r"X\[1\] must be a str, not NoneType: a missing value"),
+    "nan": (["anna", float("nan")], TypeError, r"X\[1\] must be a str, not float: a missing value"),
+    "bytes": ([b"anna"], TypeError, r"X\[0\] must be a str, not bytes"),
+    "matrix": (np.array([["anna"], ["bob"]]), ValueError, r"X must be one column .* 2 dimensions: X.ravel\(\)"),
+    "empty": ([], ValueError, "X has 0 texts, and a minimum of 1 is required"),
+    "set": ({"anna"}, TypeError, "X must be a sequence of texts, not set"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_column_of_texts_is_refused(kind, wrong):
+    given, error, message = WRONG[wrong]
+    with pytest.raises(error, match=message):
+        kind(**SMALL).fit(given, ["f"] * 2)
+    fitted = kind(**SMALL).fit(X, Y)
+    with pytest.raises(error, match=message):
+        (fitted.score_samples if kind is CharRNNDensity else fitted.predict)(given)
+
+
+def test_a_data_frame_is_refused():
+    frame = pytest.importorskip("pandas").DataFrame({"name": X})
+    with pytest.raises(ValueError, match="not an array of 2 dimensions"):
+        CharRNNDensity().fit(frame)
+
+
+def test_classes_are_checked():
+    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+        CharRNNClassifier().fit(X, None)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        CharRNNClassifier().fit(X, Y[:-1])
+    with pytest.raises(ValueError, match="Unknown label type"):
+        CharRNNClassifier().fit(X, np.linspace(0, 1, len(X)))
+    with pytest.raises(ValueError, match="no character in them") as empty:
+        CharRNNClassifier().fit(["anna", ""], ["f", "m"])
+    assert empty.value.__notes__ == ["This was the training of class m."]
+
+
+# ------------------------------------------------------------------------------------------------- what scikit-learn does with them
+
+
+def test_a_search_finds_the_same_in_processes():
+    grid = {"hidden_size": [2, 8], "learning_rate": [0.01, 0.3]}
+    here, there = (GridSearchCV(CharRNNClassifier(**SMALL), grid, cv=2, n_jobs=jobs).fit(X, Y) for jobs in (1, 2))
+    assert here.cv_results_["mean_test_score"].tolist() == there.cv_results_["mean_test_score"].tolist()
+    assert here.best_params_ == there.best_params_
+    assert answer(here.best_estimator_).tobytes() == answer(there.best_estimator_).tobytes()
+    assert here.best_score_ > 0.9
+
+
+def test_cross_validation_of_a_density_prefers_what_learns():
+    idle, trained = (cross_val_score(CharRNNDensity(**{**SMALL, "epochs": epochs}), X, cv=3).mean() for epochs in (0, 8))
+    assert trained > idle + 10
+
+
+def test_a_pipeline():
+    pipeline = make_pipeline(FunctionTransformer(lambda texts: [text.lower() for text in texts]), CharRNNClassifier(**SMALL))
+    assert pipeline.fit([name.upper() for name in X], Y).predict(["ANNA", "bob"]).tolist() == ["f", "m"]
+    assert pipeline.set_params(charrnnclassifier__hidden_size=3)[1].hidden_size == 3
+
+
+# scikit-learn runs no check on an estimator that says its X is strings, so these have rows of numbers for X and make strings of them.
+
+
+class Rows:
+    """Rows of numbers as strings, a letter a number."""
+
+    def fit(self, X, y=None):
+        self._resets = True
+        return super().fit(X, y)
+
+    def _texts(self, X):
+        X = validate_data(self, X, reset=self._resets)
+        self._resets = False
+        return ["".join(map(chr, row)) for row in np.clip(4 * X + 80, 40, 120).astype(int)]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array = False, True
+        return tags
+
+
+class RowsDensity(Rows, CharRNNDensity):
+    pass
+
+
+class RowsClassifier(Rows, CharRNNClassifier):
+    pass
+
+
+@parametrize_with_checks([RowsDensity(**SMALL), RowsClassifier(**{**SMALL, "epochs": 40})])
+def test_every_check_of_scikit_learn(estimator, check):
+    """None is expected to fail; one that needs SCIPY_ARRAY_API=1 before SciPy is imported skips itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scikit_learn_checks_them_as_estimators_of_strings(kind):
+    with pytest.warns(Warning, match="Can't test estimator"):
+        found = check_estimator(kind(**SMALL))
+    assert {one["status"] for one in found} == {"passed"}
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(python):
+    program = "import sys; sys.modules['sklearn'] = sys.modules['sklearn.utils'] = None; import charrnn.sklearn"
+    ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'" in ran.stderr
