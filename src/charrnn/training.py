@@ -133,7 +133,8 @@ class Records:
         empty: AnyText = b"" if of_bytes else ""
         chars = empty if of_bytes else distinct(_joined(strings, empty))
         self.vocabulary: Vocabulary = _fresh_vocabulary(chars, alphabet, True) if known is None else _grown_vocabulary(known, chars, extend)
-        self.lengths: NDArray[np.int64] = np.fromiter(map(len, strings), np.int64, len(strings))
+        length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
+        self.lengths: NDArray[np.int64] = np.fromiter(map(length, strings), np.int64, len(strings))
         self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
         start = 0
         for text in _joined(strings, empty):
