@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from . import persistence
 from ._network import Parameters
 from .display import check_progress
-from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence
+from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, plain
 from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
@@ -91,7 +91,7 @@ class Text:
     def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
         self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
-        check_length("text", _check_type("text", text, of_bytes))
+        text = check_length("text", _check_type("text", text, of_bytes))
         self.vocabulary: Vocabulary = _fresh_vocabulary(text, alphabet, False) if known is None else _grown_vocabulary(known, text, extend)
         self.ids: NDArray[Any] = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
@@ -176,7 +176,7 @@ def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     if isinstance(text, bytes if of_bytes else str):
-        return text
+        return plain(text)
     instead = ""
     if isinstance(text, bytes):
         instead = ": alphabet='bytes' trains on bytes"
