@@ -96,7 +96,7 @@ def test_saliency_equals_central_differences(kernels, layers, back):
 
 
 def test_saliency_of_several_targets_is_the_sum_of_those_of_each(kernels):
-    network, vocabulary = stack((9, 5))
+    network, _ = stack((9, 5))
     inputs, targets = np.array([[1, 2], [3, 0], [6, 5], [2, 2]]), np.array([[4, -1], [-1, -1], [2, 3], [0, -1]])
     work = network.workspace(4, 2, training=True)
     total = np.zeros((4, 2))
