@@ -88,7 +88,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
     the weights are made of.
     """
     cdef Plan* plan = &work.plan
-    cdef Py_ssize_t t0, t1 = T, t, b, column, above = 0
+    cdef Py_ssize_t t0, t1 = T, t, b, j, column, above = 0, first = _first_target(work.targets, T)
     cdef int i, W
     cdef bint bounded = True
     while t1 > 0:
@@ -102,9 +102,15 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
         for i in range(plan.n_layers - 1, -1, -1):
             column = plan.layers[i].column
             if i == plan.n_layers - 1:
-                _dense_backward(
-                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.p, 0, work.dz, column, watch,
-                )
+                for t in range(t0, min(t1, first)):      # nothing comes from above
+                    for b in range(b0, b1):
+                        for j in range(_lanes(plan.matrices[W].rows)):
+                            work.dz[t, b, column + j] = 0
+                if first < t1:
+                    _dense_backward(
+                        &plan.matrices[W], b0, b1, max(t0, first), t1, work.transposed, work.in_panels, work.zeros, work.p, 0, work.dz,
+                        column, watch,
+                    )
             else:
                 _dense_backward(
                     &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.dz, above, work.dz, column,
@@ -134,6 +140,16 @@ cdef double _total(const double[:, ::1] nll, const int[:, ::1] targets, Py_ssize
             if targets[t, b] != IGNORED:
                 total += nll[t, b]
     return total
+
+
+cdef Py_ssize_t _first_target(const int[:, ::1] targets, Py_ssize_t rows) noexcept nogil:
+    """The first of these rows that has a target, rows if none has: no earlier one needs probabilities."""
+    cdef Py_ssize_t t, b
+    for t in range(rows):
+        for b in range(targets.shape[1]):
+            if targets[t, b] != IGNORED:
+                return t
+    return rows
 
 
 cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept nogil:
