@@ -206,9 +206,9 @@ def test_texts_of_any_kind(model, records):
 def test_a_vocabulary_of_all_characters_there_are():
     vocabulary = Vocabulary(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
     network = Network(([("rnn", 4)], len(vocabulary)), "float32")
-    trace = traced(network, vocabulary, "ab" * 20)
-    assert trace.saliencies(0, 40, 8).shape == (40, 8)
-    assert trace.likeliest(39)[0][0] == "\x00"
+    trace = traced(network, vocabulary, "abab")
+    assert trace.saliencies(0, 4, 3).shape == (4, 3)
+    assert trace.likeliest(3)[0][0] == "\x00"
     assert len(trace.html()) < 100_000
 
 
