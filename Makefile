@@ -4,6 +4,7 @@
 # make release-check  what is too slow for each change: other Pythons, processors, architectures
 # make sanitize       runs the tests of what is owned under AddressSanitizer and UBSan
 # make trust          kills, failing disks and memory, hostile files, Ctrl-C, races ...: each for a moment; make fuzz RUNS=3000000 one at length
+# make page-check     opens the pages of traces in headless Chromium, which on Debian and Ubuntu root gets from apt
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
 PYTHON ?= python3
@@ -12,9 +13,9 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
 BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 
 # The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
-TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races
+TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races records
 
-.PHONY: demo test lint docs wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
+.PHONY: demo test lint docs page-check wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -36,6 +37,10 @@ lint: .venv/linted
 
 wheel-check: .venv/shipped
 	$(BIN)/python tools/wheel_check.py
+
+page-check: .venv/tested
+	$(INSTALL) --group browser
+	$(BIN)/python tools/page_check.py
 
 docs: .venv/documented
 	$(BIN)/sphinx-build -q -W --keep-going docs build/docs

@@ -1,15 +1,22 @@
 """Draw the pictures of README.md and of these pages: python docs/pictures.py. Needs matplotlib.
 
-loss.png is what the first lines of README.md write; speed.png shows tables of benchmarks/results.md.
+loss.png is what the first lines of README.md write; speed.png shows tables of benchmarks/results.md; gradients.png what the tutorial says
+of gradients; inside*.png are pages of traces as Chromium shows them (make page-check has it), of the recipes in howto/inside.md.
 """
 
 import contextlib
 import json
+import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+
+import charrnn
 
 DOCS = Path(__file__).resolve().parent
 NAMES = {  # of the programs, in the tables and in the picture
@@ -60,6 +67,89 @@ def draw_speeds(results: str) -> Figure:
     return figure
 
 
+def networks() -> tuple[Any, dict[str, charrnn.RNN]]:
+    """Return the tutorial's ids of names, and its three networks of them."""
+    ids = charrnn.Vocabulary.from_text(names := "\n".join(charrnn.datasets.names())).encode(names)
+    made = {name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0) for name in ("new", "trained", "large recurrent weights")}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "names.txt").write_text(names, encoding="utf-8")
+        with charrnn.DataReader(Path(folder) / "names.txt", 25) as reader:
+            made["trained"].train(reader, epochs=40, callback=None)
+    made["large recurrent weights"].W *= 30
+    return ids, made
+
+
+def gradients() -> dict[str, list[float]]:
+    """Return the lengths of the gradient by steps back of each network, their geometric means over places of the text."""
+    ids, made = networks()
+    found = {}
+    for name, rnn in made.items():
+        lengths = [rnn.gradient_norms(ids[i : i + 25], ids[i + 25], np.zeros((100, 1))) for i in range(0, 5000, 100)]
+        found[name] = [float(f"{length:.2e}") for length in np.exp(np.log(lengths).mean(axis=0))]
+    return found
+
+
+def draw_gradients(found: dict[str, list[float]]) -> Figure:
+    """Draw a line for each network."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    chart = figure.add_subplot()
+    for (name, lengths), color, place in zip(found.items(), ("#75818d", "#c44e27", "#3b6ea5"), (7, 14, 10), strict=True):
+        chart.semilogy(lengths, color=color, linewidth=1.8)
+        chart.annotate(name, (place, lengths[place]), xytext=(0, 8), textcoords="offset points", color=color)
+    chart.set_xlabel("steps back from the prediction")
+    chart.set_ylabel("length of the gradient by the state")
+    chart.set_ylim(1e-12, 1e4)
+    chart.grid(alpha=0.25)
+    for side in ("top", "right"):
+        chart.spines[side].set_visible(False)
+    return figure
+
+
+def modules() -> str:
+    """Return a million characters of the standard library's source."""
+    paths = sorted(Path(os.__file__).parent.glob("*.py"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)[:1_000_000]
+
+
+def draw_pages() -> None:
+    """Draw the pages of howto/inside.md as Chromium shows them: the whole of one, and units of two models."""
+    from playwright.sync_api import sync_playwright
+
+    source, names = modules(), "\n".join(charrnn.datasets.names())
+    traces = {
+        "source": charrnn.train_text(source, seq_length=100, epochs=5).trace(source[-100_000:]),
+        "names": charrnn.train_text(names, epochs=40).trace(names),
+    }
+    with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
+        chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        for name, trace in traces.items():
+            path = Path(folder) / f"{name}.html"
+            trace.save_html(path, title="Inside a network of 100 units", back=32)
+            page = chromium.new_page(viewport={"width": 1180, "height": 700}, device_scale_factor=1.5)
+            page.goto(path.as_uri())
+            print(name, *trace.units()[:5], sep="\n  ")
+            draw_page(page, name)
+        chromium.close()
+
+
+def draw_page(page: Any, name: str) -> None:
+    """Draw one page: of the source code the whole of it, and what two more units watch."""
+    if name == "source":
+        page.locator("#text div").nth(60).scroll_into_view_if_needed()
+        page.wait_for_timeout(300)
+        for place in (30, 31):  # to point at one may scroll, which hides what is shown at the pointer
+            page.locator("#text div", has_text="Reset the decoder").first.locator("span").nth(place).hover()
+            page.wait_for_timeout(300)
+        page.screenshot(path=DOCS / "inside.png")
+        page.mouse.move(5, 5)
+    wanted = ["in the indentation", "vowel"] if name == "source" else ["position in the word"]
+    for property in wanted:
+        page.locator("#units label", has_text=property).first.click()
+        box = page.locator("main").bounding_box()
+        clip = {"x": box["x"], "y": box["y"], "width": 300 if name == "names" else 640, "height": 340}
+        page.screenshot(path=DOCS / f"inside-{property.split()[-1]}.png", clip=clip)
+
+
 def main() -> None:
     """Draw all."""
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
@@ -67,6 +157,9 @@ def main() -> None:
         (DOCS / "loss.png").write_bytes(Path("loss.png").read_bytes())
     results = (DOCS.parent / "benchmarks" / "results.md").read_text(encoding="utf-8")
     draw_speeds(results).savefig(DOCS / "speed.png", dpi=150, metadata={"Description": shown(results)})
+    found = gradients()
+    draw_gradients(found).savefig(DOCS / "gradients.png", dpi=150, metadata={"Description": json.dumps(found)})
+    draw_pages()
 
 
 if __name__ == "__main__":

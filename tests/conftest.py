@@ -21,6 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ALONE = {
     f"test_{name}"
     for name in (
+        "browser",
         "checkpoint",
         "cli",
         "dask",

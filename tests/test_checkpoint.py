@@ -189,7 +189,7 @@ def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
         (TEXT[1:], {}, "the text is another"),
         (TEXT.replace("q", "z"), {}, "the text is another"),
         (TEXT, {"learning_rate": 0.1, "seed": 4}, "learning_rate was 0.15, is 0.1; seed was 3, is 4"),
-        (TEXT, {"hidden_size": 21}, "hidden_size was 20, is 21"),
+        (TEXT, {"hidden_size": 21}, "network was 'rnn of 20 units, 15 symbols', is 'rnn of 21 units"),
         (TEXT, {"dtype": "float64"}, "dtype was 'float32', is 'float64'"),
         (TEXT, {"validation_fraction": 0.2}, "validation_fraction was 0.1, is 0.2"),
         (TEXT, {"initial_accumulator_value": 0}, "initial_accumulator_value was 100.0, is 0.0"),

@@ -172,9 +172,27 @@ def test_best_weights_and_plot(tmp_path):
     assert "<svg" in (tmp_path / "loss.svg").read_text(encoding="utf-8")
 
 
+def test_look_writes_a_page(model_file, tmp_path):
+    page = run("look", model_file, "--title", "A <title>", "--back", "3", "--units", "2", "--context", "the ", stdin="quick").stdout
+    assert page.startswith("<!DOCTYPE html>")
+    assert "<title>A &lt;title&gt;</title>" in page
+    assert '"back": 3' in page
+    assert page.count('id="unit-') == 2
+    (tmp_path / "text").write_text("the quick")
+    assert run("look", model_file, str(tmp_path / "text"), "-o", str(tmp_path / "page.html")).stdout == ""
+    written = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<title>{os.path.basename(model_file)}</title>" in written
+
+
+def test_look_says_what_is_wrong(model_file, tmp_path):
+    assert "--skip-unknown" in run("look", model_file, stdin="to be Ж", check=False).stderr
+    assert "--back must be from 0 to" in run("look", model_file, "--back", "-1", stdin="the", check=False).stderr
+    assert "No such file" in run("look", model_file, "-o", str(tmp_path / "no" / "page.html"), stdin="the", check=False).stderr
+
+
 def test_info(model_file):
     out = run("info", model_file).stdout
-    assert "hidden_size    20" in out
+    assert "network        rnn of 20 units" in out
     assert "ended by epochs" in out
 
 

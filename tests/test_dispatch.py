@@ -91,3 +91,5 @@ def test_the_hook_of_pyinstaller_names_what_is_compiled():
     compiled = {path.name.partition(".")[0] for path in Path(charrnn.__file__).parent.iterdir() if path.suffix in (".so", ".pyd")}
     seen = {"charrnn._core", "charrnn._network"}  # other modules import these
     assert {f"charrnn.{name}" for name in compiled} | {"charrnn.datasets"} == {*hook["hiddenimports"], *seen}
+    files = {path.name for path in Path(charrnn.__file__).parent.glob("page.*") if path.suffix != ".py"}
+    assert {Path(path).name for path, folder in hook["datas"] if folder == "charrnn"} == files == {"page.html", "page.css", "page.js"}

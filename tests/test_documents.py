@@ -7,6 +7,7 @@ ellipsis stands for anything. CHARRNN_REWRITE=1 writes what is printed into the 
 import contextlib
 import doctest
 import io
+import json
 import os
 import platform
 import re
@@ -16,7 +17,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import reference
 
 import charrnn
 
@@ -185,3 +188,19 @@ def test_chart_shows_the_benchmarks(monkeypatch):
         assert {"charrnn", "PyTorch"} < pictures.speeds(results, size).keys()
     up_to_date = pictures.shown(results).encode() in (ROOT / "docs" / "speed.png").read_bytes()
     assert up_to_date, "python docs/pictures.py draws the picture anew"
+
+
+def test_the_picture_of_gradients_shows_what_the_oracle_says(monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import pictures
+
+    ids, networks = pictures.networks()
+    for rnn in networks.values():
+        oracle = reference.gradient_norms(reference.Weights.of(rnn), ids[:25], ids[25], np.zeros((100, 1)))
+        found = rnn.gradient_norms(ids[:25], ids[25], np.zeros((100, 1)))
+        assert found == pytest.approx(oracle, rel=1e-3)
+    if HAS_FMA:
+        kept = re.search(rb'{"new".*?}', (ROOT / "docs" / "gradients.png").read_bytes())[0]
+        for name, lengths in pictures.gradients().items():
+            assert json.loads(kept)[name] == pytest.approx(lengths, rel=0.02), "python docs/pictures.py draws the picture anew"

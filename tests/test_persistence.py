@@ -88,8 +88,8 @@ def change(path, *, tensors=None, metadata=None):
 
 
 def config(**changes):
-    values = {"hidden_size": 5, "seq_length": 4, "batch_size": 1, "learning_rate": 0.1, "clip_value": 5.0, "initial_accumulator_value": 0.0}
-    values |= changes
+    values = {"layers": [["rnn", 5]], "optimizer": "adagrad", "seq_length": 4, "batch_size": 1, "learning_rate": 0.1, "clip_value": 5.0}
+    values |= {"dropout": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "initial_accumulator_value": 0.0} | changes
     return json.dumps({name: value for name, value in values.items() if value is not None})
 
 
@@ -106,7 +106,7 @@ def history(reports, **changes):
     [
         ({}, {"format": "other"}, "not a charrnn model"),
         ({}, {"format": None}, "not a charrnn model"),
-        ({}, {"version": "2"}, "format version 2; this charrnn reads 1"),
+        ({}, {"version": "3"}, "format version 3; this charrnn reads 1 and 2"),
         ({"by": None}, {}, "the tensors must be"),
         ({"extra": np.zeros(3)}, {}, "the tensors must be"),
         ({}, {"sha256": "0" * 64}, "SHA-256"),
@@ -134,14 +134,28 @@ def history(reports, **changes):
         ({}, {"config": "{"}, "damaged"),
         ({}, {"config": "[" * 100_000}, "damaged"),
         ({}, {"config": "3"}, "damaged"),
-        ({}, {"config": config(hidden_size=6)}, "6 units"),
-        ({}, {"config": config(hidden_size=None)}, "config must hold"),
+        ({}, {"config": config(layers=[["rnn", 6]])}, "6 units"),
+        ({}, {"config": config(layers=[["lstm", 5]])}, "the tensors must be Wxi"),
+        ({}, {"config": config(layers=[["rnn", 5], ["rnn", 5]])}, "the tensors must be Wxh"),
+        ({}, {"config": config(layers=[["rnn", 5]] * 17)}, "n_layers must be"),
+        ({}, {"config": config(layers=[["rnn", 2**40]])}, "hidden_size must be"),
+        ({}, {"config": config(layers=[["rnn", True]])}, "hidden_size must be"),
+        ({}, {"config": config(layers=[["tree", 5]])}, "cell must be one of rnn, gru, lstm"),
+        ({}, {"config": config(layers=[])}, "n_layers must be"),
+        ({}, {"config": config(layers=["rn"])}, "layers is"),
+        ({}, {"config": config(layers={"rnn": 5})}, "layers is"),
+        ({}, {"config": config(optimizer="newton")}, "optimizer must be"),
+        ({}, {"config": config(optimizer=["adam"])}, "optimizer must be"),
+        ({}, {"config": config(dropout=1)}, "dropout must be"),
+        ({}, {"config": config(weight_decay=-0.1)}, "weight_decay must be"),
+        ({}, {"config": config(clip_norm=0)}, "clip_norm must be"),
+        ({}, {"config": config(layers=None)}, "config must hold"),
         ({}, {"config": config(more=1)}, "config must hold"),
         ({}, {"config": config(seq_length=0)}, "seq_length must be"),
         ({}, {"config": config(seq_length=True)}, "seq_length must be"),
         ({}, {"config": config(learning_rate=float("nan"))}, "config: NaN is no number"),
         ({}, {"config": config(learning_rate=float("inf"))}, "learning_rate must be"),
-        ({}, {"config": config().replace("{", '{"hidden_size": 5, ')}, "config: it has the same name twice"),
+        ({}, {"config": config().replace("{", '{"seq_length": 4, ')}, "config: it has the same name twice"),
         ({}, {"config": config() + " " * 5000}, "config: it has 5"),
         ({}, {"config": config(batch_size="1")}, "batch_size must be"),
         ({}, {"more": "1"}, "the metadata must hold"),
@@ -417,12 +431,35 @@ def test_what_killed_saves_have_left_is_removed_by_the_next(saved, python):
     assert sorted(os.listdir(path.parent)) == [path.name, other.name]
 
 
-def test_a_save_that_goes_on_is_no_leftover(saved):
+def test_a_save_that_goes_on_is_no_leftover(saved, monkeypatch):
     model, path = saved
-    with files._temporary(str(path)) as (file, temporary):
+    write, names = files._write, []
+
+    def save_meanwhile(file, parts):
+        monkeypatch.setattr(files, "_write", write)
         model.save(path)
-        assert os.path.exists(temporary)
-        file.write(b"x")
+        names.extend(os.listdir(path.parent))
+        write(file, parts)
+
+    monkeypatch.setattr(files, "_write", save_meanwhile)
+    model.save(path)
+    assert len(names) == 2
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypatch):
+    model, path = saved
+    make = os.open
+
+    def make_only(*arguments):
+        os.close(make(*arguments))
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", make_only)
+        with pytest.raises(MemoryError):
+            model.save(path)
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")

@@ -4,6 +4,7 @@ import io
 import math
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from types import SimpleNamespace
 
@@ -225,6 +226,19 @@ def test_a_long_record_costs_no_memory():
     stream, _ = stream_of(["ab"] * 1000 + ["abcde" * 10**5], 64)
     assert stream.seq_length == 128
     assert all(len(stream.read(window, 1)[0]) <= 128 for window in range(stream.windows))
+
+
+@pytest.mark.parametrize("strings", [["ab" * 10**7], ["\U0001f600", *["ab" * 5000] * 2000]], ids=["one", "a rare character in one of many"])
+def test_records_take_little_more_memory_than_their_ids(strings):
+    model = SimpleNamespace(seq_length=25, batch_size=1)
+    tracemalloc.start()
+    try:
+        stream, _ = training.Records(strings).streams(model, 0.1, 0)
+        stream.begin(0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(stream.ids) <= peak < 2.5 * len(stream.ids)
 
 
 @pytest.mark.parametrize(

@@ -231,3 +231,23 @@ def test_text_with_more_characters_than_the_network_is_refused(rnn, text_file):
 def test_generator_states_depend_on_seed_and_number_only():
     assert (make_random(1, 5)[:3] == make_random(1, 3)).all()
     assert len(np.unique([make_random(seed, 100) for seed in range(100)])) == 10000
+
+
+@pytest.mark.parametrize("T", [1, 2, 12])
+def test_gradient_norms_equal_the_oracle(T, kernels):
+    rnn = RNN(9, 6, 25, 0.1, dtype="float64", seed=0)
+    rng = np.random.default_rng(1)
+    w = reference.random_weights(9, 6, rng)
+    rnn.U, rnn.W, rnn.V, rnn.b, rnn.c = w
+    inputs, h0 = rng.integers(0, 6, T), rng.uniform(-1, 1, (9, 1))
+    assert rnn.gradient_norms(inputs, 4, h0) == pytest.approx(reference.gradient_norms(w, inputs, 4, h0), rel=1e-9)
+
+
+def test_gradient_norms_name_a_wrong_argument(rnn):
+    h = np.zeros((rnn.hidden_size, 1))
+    with pytest.raises(TypeError, match="inputs must be a sequence of at least one integer"):
+        rnn.gradient_norms([], 0, h)
+    with pytest.raises(IndexError, match=r"target\[0\] = 99 is not in"):
+        rnn.gradient_norms([0], 99, h)
+    with pytest.raises(ValueError, match="hprev must be numbers of shape"):
+        rnn.gradient_norms([0], 0, h.T)

@@ -24,7 +24,9 @@ ORDER = [
     "_dispatch",
     "vocabulary",
     "reader",
+    "recipes",
     "network",
+    "nameable",
     "plotting",
     "history",
     "display",
@@ -33,6 +35,8 @@ ORDER = [
     "sampling",
     "scoring",
     "novelty",
+    "page",
+    "trace",
     "persistence",
     "training",
     "corpus",
@@ -88,7 +92,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
         libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars")
-        for heavy in (*libraries, "charrnn.testing", "charrnn.datasets", "charrnn.sklearn"):
+        own = ("testing", "datasets", "sklearn", "trace", "page", "nameable", "plotting")
+        for heavy in (*libraries, *(f"charrnn.{module}" for module in own)):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,17 @@ def train(folder: Path) -> CharRNN:
     model = charrnn.train_file(
         path,
         alphabet="characters",
+        cell="rnn",
         hidden_size=8,
+        n_layers=1,
         seq_length=20,
         batch_size=2,
+        dropout=0.0,
+        optimizer="adagrad",
         learning_rate=0.1,
+        weight_decay=0.0,
         clip_value=5,
+        clip_norm=None,
         initial_accumulator_value=10.0,
         dtype="float32",
         seed=None,
@@ -46,6 +53,9 @@ def train(folder: Path) -> CharRNN:
         validation_fraction=0.2,
         keep="best",
         patience=8,
+        preset=None,
+        schedule="constant",
+        warmup=0,
         learning_rate_decay=0.99,
         callback=watch,
         sample_every=1000,
@@ -103,6 +113,19 @@ def score(model: CharRNN) -> float:
     both: tuple[NDArray[np.float64], NDArray[np.int64]] = model.score_many(["to"], return_unknown=True)
     nats = model.log_probs("to be", context="o") + model.next_probs("to").max()
     return bits + counted[0] + float(many.sum() + both[0].sum() + nats.sum())
+
+
+def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
+    trace = model.trace("to be", top=3, context="or ", on_unknown="skip")
+    states: NDArray[np.floating[Any]] = trace.states[0]
+    likely: list[tuple[str, float]] = trace.likeliest(0)
+    unlikely: list[tuple[bytes, float]] = octets.trace(b"to").likeliest(1)
+    moved: NDArray[np.float64] = trace.saliency(3, back=2) + trace.saliencies(0, 3, 2)[2]
+    best: tuple[int, int, str, float] = trace.units()[0]
+    trace.units({"even": np.arange(5) % 2})
+    trace.save_html(folder / "page.html", title="to be", units=3, back=2)
+    text: str = trace[1:3].text + trace.html()
+    return len(trace) + len(states) + len(likely) + len(unlikely) + len(moved) + len(best) + len(text)
 
 
 def keep(model: CharRNN, folder: Path) -> CharRNN:
@@ -163,6 +186,8 @@ def main(folder: Path) -> None:
     assert use_bytes(folder)
     assert write(model)
     assert score(model) > 0
+    octets = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    assert inside(model, octets, folder) > 9
     assert repr(keep(model, folder)) == repr(model)
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")

@@ -9,9 +9,8 @@ from charrnn._capi cimport Functions, Network
 
 cdef void _step(Workspace32 work, int x) noexcept nogil:
     work.inputs[0, 0] = x
-    _states(work, 0, 1, 0, 1, NULL)
-    _carry(work, 1)
-    _logits(work, 0, 1, 0, 0, 1, NULL)
+    _one_step(work, NULL)
+    _next_logits(work, NULL)
 
 
 cdef void _step_to_probabilities(Network* net, int x) noexcept nogil:

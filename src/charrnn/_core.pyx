@@ -16,12 +16,15 @@ threads can share a step: they split outputs, never a sum.
 """
 
 # What the rooms use.
-from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, tanh, uniform  # no-cython-lint
+from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, mixed  # no-cython-lint
+from charrnn._elementary cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
 from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
-from charrnn._network cimport IGNORED, LANES, LOOK_BACK, RNN, LayerPlan, Matrix, Plan  # no-cython-lint
+from charrnn._network cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
+from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, new_memory  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
+from libc.string cimport memcpy  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
@@ -38,10 +41,14 @@ include "charrnn/_linalg.pxi"        # products of matrices in register tiles, o
 include "charrnn/_input.pxi"         # characters into the first layer
 include "charrnn/_dense.pxi"         # layers without recurrence
 include "charrnn/_rnn.pxi"           # the vanilla cell
+include "charrnn/_gru.pxi"           # the gated recurrent unit
+include "charrnn/_lstm.pxi"          # long short-term memory
+include "charrnn/_dropout.pxi"       # outputs that are dropped in training
 include "charrnn/_softmax.pxi"       # probabilities and loss
-include "charrnn/_optimizer.pxi"     # clip, Adagrad
+include "charrnn/_optimizer.pxi"     # clipping, Adagrad, SGD, RMSProp, Adam
 include "charrnn/_threads.pxi"       # threads that share a step
 include "charrnn/_steps.pxi"         # whole steps: they walk the layers
 include "charrnn/_sampling.pxi"      # drawing, filters, beam search
 include "charrnn/_doors.pxi"         # what Python calls: checks, then releases the GIL
+include "charrnn/_trace.pxi"         # what units hold, and what a prediction rests on: doors of its own
 include "charrnn/_capi.pxi"          # what other Cython code calls

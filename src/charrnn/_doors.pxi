@@ -8,19 +8,29 @@ cdef enum:
     SLOW = 1_000_000_000     # floating-point operations of a training step: 10 ms and more
 
 
-def init_normal(AnyWorkspace work, double scale, random):
-    """Fill the matrices of the network with normal numbers of standard deviation scale, row by row; random (1,) of uint64 moves on."""
+def initialize(AnyWorkspace work, double scale, random):
+    """Fill the matrices of the network with random numbers, row by row; random (1,) of uint64 moves on. Forget gates begin open, at 1.
+
+    They are normal with standard deviation scale; or, if that is 0, uniform up to 1 / sqrt(units) of their layer, as is usual for cells with
+    gates.
+    """
     _check_whole(work, False)
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))
-    cdef Matrix* matrix
-    cdef Py_ssize_t i, j
-    cdef int number
-    with nogil:
-        for number in range(work.plan.n_matrices):
-            matrix = &work.plan.matrices[number]
-            for i in range(0 if matrix.bias else matrix.rows):
-                for j in range(matrix.columns):
-                    work.weights[matrix.start + i * matrix.ld + j] = scale * normal(&states[0])
+    cdef Py_ssize_t start, rows, columns, ld, i, j
+    cdef double width
+    for name, (start, rows, columns, ld, bias) in work.network.description.tensors.items():
+        width = 1 / sqrt(rows if name == "Why" else columns)
+        if bias:
+            for j in range(columns):
+                work.weights[start + j] = name.startswith("bf")
+            continue
+        with nogil:
+            for i in range(rows):
+                for j in range(columns):
+                    if scale > 0:
+                        work.weights[start + i * ld + j] = scale * normal(&states[0])
+                    else:
+                        work.weights[start + i * ld + j] = width * (2 * uniform(&states[0]) - 1)
     random[...] = states
 
 
@@ -55,6 +65,7 @@ def feed(AnyWorkspace work, inputs):
     """Lead the state through inputs (N, B)."""
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef Span span
     cdef Py_ssize_t start = 0, rows
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
@@ -62,8 +73,9 @@ def feed(AnyWorkspace work, inputs):
         _begin(work, x.shape[0], &watch)
         while start < x.shape[0] and not charrnn_get(&stopped):
             rows = min(work.T, x.shape[0] - start)
+            span = Span(0, work.B, work.B, 0, rows, rows)
             _load(work, x, x, start, rows)
-            _states(work, 0, work.B, 0, rows, &watch)
+            _states(work, &span, &watch)
             _carry(work, rows)
             start += rows
     _raise_interruption(work)
@@ -80,7 +92,7 @@ def following(AnyWorkspace work, targets):
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
         _begin(work, 1, &watch)
-        _logits(work, 0, work.B, 0, 0, 1, &watch)
+        _next_logits(work, &watch)
         for b in range(work.B):
             if _stopped(&watch, 10 * work.plan.V):
                 break
@@ -96,13 +108,14 @@ def window(AnyWorkspace work, inputs):
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T)
+    cdef Span span = Span(0, work.B, work.B, 0, rows, rows)
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
         _begin(work, rows, &watch)
         _load(work, x, x, 0, rows)
-        _states(work, 0, work.B, 0, rows, &watch)
-        _logits(work, 0, work.B, 1, 0, rows, &watch)
+        _states(work, &span, &watch)
+        _logits(work, &span, 1, &watch)
     _raise_interruption(work)
     return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.V])
 
@@ -123,35 +136,64 @@ def softmax(AnyWorkspace work, logits):
 
 
 def backward(AnyWorkspace work, inputs, targets, states, probabilities):
-    """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, units of all layers) before
-    and after each character and the probabilities (rows, B, V), as `Parameters`.
+    """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, state_size) before and after
+    each character and the probabilities (rows, B, V), as `Parameters`. The network must be one vanilla layer.
     """
     _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
-    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T), t, b, v, i
+    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T), t, b, v
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
     cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
+    if work.plan.layers[0].sums != work.plan.layers[0].column or work.plan.n_layers > 1:
+        raise ValueError(f"only the gradient of one vanilla layer follows from its states, not that of {work.network.description}")
     units = work.network.description.units
     np.asarray(work.hs)[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
     for t in range(rows):
         for b in range(work.B):
             for v in range(work.p.shape[2]):
                 work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
+    return _gradient_of_window(work, x, y, rows, False, None)[1]
+
+
+def gradient(AnyWorkspace work, inputs, targets, *, double dropout=0, unsigned long long masks=0, unsigned long long step=0):
+    """Return the losses (rows, B) of inputs and targets (at most T, B), from the state, which stays, and the gradient as `Parameters`.
+
+    The gradient is that of the sum over the rows and the mean over the streams, not clipped. dropout is the part of the outputs that is
+    dropped, masks the seed of which ones, step the number of the step, from 0 on.
+    """
+    _check_whole(work, True)
+    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T)
+    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
+    return _gradient_of_window(work, x, y, rows, True, (_check_dropout(dropout), masks, step))
+
+
+cdef _gradient_of_window(AnyWorkspace work, const int[:, ::1] x, const int[:, ::1] y, Py_ssize_t rows, bint forward, masks):
+    """Return losses and gradient of a window; forward: whether states and probabilities are to be made, with dropout if there are masks."""
+    cdef Part whole = Part(0, 1)
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
+    cdef double dropout = 0
     _make_packs(work, 1)
+    if masks is not None:
+        dropout, work.masks, work.step = masks
+        _make_dropped(work, dropout)
     with nogil:
         _load(work, x, y, 0, rows)
-        for i in range(work.plan.size):
-            work.gradient[i] = 0
-        work.used[:] = 0
+        _mark_used(work, rows)
+        _clear(work.plan.size, &work.gradient[0])
         _begin(work, rows, &watch)
+        work.dropout = dropout
+        if forward:
+            _forward(work, 0, work.B, rows, &watch)
         _backward(work, 0, work.B, rows, &watch)
-        _gradient(work, rows, 0, 1, &watch)
+        _gradient(work, rows, &whole, &watch)
     _raise_interruption(work)
-    gradient = Parameters(work.network.description, work.network.dtype)
-    gradient.block[...] = work.gradient
-    return gradient
+    if forward:
+        _check_possible(_total(work.nll, work.targets, rows))
+    found = Parameters(work.network.description, work.network.dtype)
+    found.block[...] = work.gradient
+    return np.array(work.nll[:rows]), found
 
 
 def update(AnyWorkspace work, Parameters gradient not None, double rate):
@@ -159,38 +201,62 @@ def update(AnyWorkspace work, Parameters gradient not None, double rate):
     _check_whole(work, True)
     if gradient.description != work.network.description:
         raise ValueError(f"the gradient is of another network ({gradient.description}), not of this one ({work.network.description})")
+    if work.network.optimizer != "adagrad":
+        raise ValueError(f"the optimizer of this network is {work.network.optimizer}, not adagrad")
     np.asarray(work.gradient)[...] = gradient.block
+    cdef Update change = Update(ADAGRAD, rate, INFINITY, 1, 0, 1, 1)
     with nogil:
-        _update(work, 0, work.plan.size, rate, INFINITY)
+        _adagrad(work.plan.size, &work.weights[0], &work.memory[0], &work.gradient[0], &change, <double>1)
 
 
-def train_steps(AnyWorkspace work, inputs, targets, length, *, double rate, double clip, bint reset, int threads):
+def train_steps(
+    AnyWorkspace work, inputs, targets, length, *, rates, double clip, double clip_norm, double decay, double dropout,
+    unsigned long long masks, unsigned long long first, bint reset, int threads,
+):
     """Train on windows of length (at most T) characters over inputs (N, B), carrying the state; with reset, each begins with zero.
+
+    rates has the learning rate of each; clip bounds each element of the gradient, clip_norm the norm of that of the loss of a character.
+    masks is the seed of what is dropped, first the number of the first step, from 0 on.
 
     Return the loss of each, summed over T and B: fewer than N / length means that the next step diverged, and was not applied.
     """
     _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
-    cdef Py_ssize_t T = check_size("length", length, 1, work.T), done
-    cdef double largest = np.finfo(work.network.dtype).max
-    # A step changes a weight by at most rate, and Adagrad's memory by at most clip^2: then no sum can round to infinity.
-    cdef bint cautious = rate > 1e-9 * largest or clip > 1e-5 * sqrt(largest)
-    if cautious:
-        work.before = _empty(2 * work.plan.size, work.network.dtype)
-    cdef double[::1] losses = _empty((x.shape[0] + T - 1) // T)
+    cdef Py_ssize_t T = check_size("length", length, 1, work.T), steps = (x.shape[0] + T - 1) // T, done
+    cdef const double[::1] each = check_array("rates", rates, "float64", (steps,))
+    cdef double[::1] losses = _empty(steps)
+    # Three passes through the network, each as long as a forward pass.
     cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
-    cdef Crew crew = Crew(<void*>work, AnyWorkspace is Workspace32, rate, clip, 0, 1, OVER, slow, cautious, 0, 0, NULL)
+    cdef int optimizer = ("adagrad", "sgd", "rmsprop", "adam").index(work.network.optimizer)
+    cdef bint cautious = _may_overflow(work.network, np.max(rates, initial=0), min(clip, clip_norm * T))
+    cdef Crew crew = Crew(
+        work=<void*>work, single=AnyWorkspace is Workspace32, update=Update(optimizer, 0, clip, 1, decay, 1, 1), clip_norm=clip_norm,
+        dropout=_check_dropout(dropout), first=first, reset=reset, rows=0, parts=1, doing=OVER, slow=slow, cautious=cautious, stopped=0,
+        overflowed=0, members=NULL,
+    )
+    if cautious and (work.before is None or work.before.shape[0] == 0):
+        work.before = _empty(2 * work.plan.size + work.momentum.shape[0], work.network.dtype)
+    work.masks = masks
+    _make_dropped(work, dropout)
     _make_packs(work, max(1, min(threads, work.B)))
     _assemble(&crew, max(1, min(threads, work.B)))
     with nogil:
-        done = _train(work, &crew, x, y, T, losses, reset)
+        done = _train(work, &crew, x, y, T, each, losses)
     _dismiss(&crew)
     work.losses = np.asarray(losses)[:done]
     work.steps += done
     work.overflowed = ("", "loss", "gradient", "update of the weights")[crew.overflowed]
     _raise_interruption(work)
     return work.losses
+
+
+cdef bint _may_overflow(network, rate, clip) except -1:
+    """Whether a step may change a number to infinity: weights change by at most some times rate, by SGD rate times the clipped gradient,
+    memories by at most the square of that.
+    """
+    largest = float(np.finfo(network.dtype).max)
+    return not (rate * (clip if network.optimizer == "sgd" else 1) <= 1e-9 * largest and clip <= 1e-5 * sqrt(largest))
 
 
 def sample(
@@ -255,6 +321,12 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
     return np.asarray(ids), np.asarray(parents), np.asarray(old_scores), np.asarray(old_ended)
 
 
+cdef _make_dropped(AnyWorkspace work, double dropout):
+    """Give a workspace room for outputs of which some are dropped."""
+    if dropout > 0 and work.dropped.shape[0] == 0:
+        work.dropped = _empty((work.T, work.B, work.plan.outputs), work.network.dtype)
+
+
 cdef _make_packs(AnyWorkspace work, int threads):
     """Give a workspace room for what threads pack of its windows."""
     if work.T * work.B >= PACK_FROM and work.packs.shape[0] < threads * PACK_NUMBERS:
@@ -262,6 +334,12 @@ cdef _make_packs(AnyWorkspace work, int threads):
 
 
 # ------------------------------------------------------------------------------------------------------------------ checks
+
+cdef double _check_dropout(double dropout) except -1:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
+    return dropout
+
 
 cdef bint _check_allowed(const signed char[::1] mask) except -1:
     """Return whether anything is not allowed; or raise ValueError if nothing is."""
@@ -319,6 +397,9 @@ def repeat(AnyWorkspace work, part, Py_ssize_t n):
     _check_whole(work, True)
     cdef int number = PARTS.index(part)
     cdef Py_ssize_t _i, t, b
+    cdef Span span = Span(0, work.B, work.B, 0, work.T, work.T)
+    cdef Part whole = Part(0, 1)
+    cdef Update change = Update(ADAGRAD, 0.1, 5, 1, 0, 1, 1)
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     _make_packs(work, 1)
@@ -327,9 +408,9 @@ def repeat(AnyWorkspace work, part, Py_ssize_t n):
             if _stopped(&watch, UNWATCHED // 100):
                 break
             if number == 0:
-                _states(work, 0, work.B, 0, work.T, &watch)
+                _states(work, &span, &watch)
             elif number == 1:
-                _logits(work, 0, work.B, 1, 0, work.T, &watch)
+                _logits(work, &span, 1, &watch)
             elif number == 2:
                 for t in range(work.T):
                     for b in range(work.B):
@@ -338,11 +419,11 @@ def repeat(AnyWorkspace work, part, Py_ssize_t n):
                 _forward(work, 0, work.B, work.T, &watch)
                 _backward(work, 0, work.B, work.T, &watch)
             elif number == 4:
-                _gradient(work, work.T, 0, 1, &watch)
+                _gradient(work, work.T, &whole, &watch)
             elif number == 5:
-                _learn(work, 0, 1, 0.1, 5)
+                _learn(work, &change, &whole)
             else:
-                _lay_out(work, 0, 1, &watch)
+                _lay_out(work, &whole, &watch)
     _raise_interruption(work)
 
 

@@ -201,6 +201,19 @@ cdef inline real tanh(real x) noexcept nogil:
         return copysign(m, x)
 
 
+cdef inline real sigmoid(real x) noexcept nogil:
+    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, to half a unit in the last place of 1."""
+    return fma[real](<real>0.5, tanh[real](<real>0.5 * x), <real>0.5)
+
+
+cdef inline real root(real x) noexcept nogil:
+    """The square root, correctly rounded."""
+    if real is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
 cdef inline double log(double x) noexcept nogil:
     """Natural logarithm of a normal positive x: exponent * ln 2 + 2 atanh((m - 1) / (m + 1)) with m in [sqrt(1/2), sqrt(2))."""
     cdef DoubleBits d
@@ -229,15 +242,19 @@ cdef inline double log(double x) noexcept nogil:
     return CHARRNN_FMA(<double>exponent, 0.6931471805599453, 2 * CHARRNN_FMA(q * z, s, s))
 
 
-cdef inline double uniform(unsigned long long* state) noexcept nogil:
-    """Next number in [0, 1) of SplitMix64 (Steele, Lea and Flood, 2014): 53 random bits; the whole state is one 64-bit counter."""
+cdef inline unsigned long long mixed(unsigned long long* state) noexcept nogil:
+    """Next 64 random bits of SplitMix64 (Steele, Lea and Flood, 2014): the whole state is one 64-bit counter."""
     cdef unsigned long long z
     state[0] += 0x9E3779B97F4A7C15ULL
     z = state[0]
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL
-    z ^= z >> 31
-    return <double>(z >> 11) * (1.0 / 9007199254740992.0)
+    return z ^ (z >> 31)
+
+
+cdef inline double uniform(unsigned long long* state) noexcept nogil:
+    """Next number in [0, 1): 53 random bits."""
+    return <double>(mixed(state) >> 11) * (1.0 / 9007199254740992.0)
 
 
 cdef inline double normal(unsigned long long* state) noexcept nogil:

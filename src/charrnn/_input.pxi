@@ -3,40 +3,41 @@
 # z_t = Wxh[x_t] + bh
 
 cdef void _input_forward(
-    const Matrix* Wxh, const Matrix* bh, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, const int[:, ::1] inputs,
-    const real[::1] weights,
-    real[:, :, ::1] hs,                  # (T + 1, B, width): z_t goes where the state after it will be
+    const Span* span, const Matrix* Wxh, const int[:, ::1] inputs, const real* weights, const real* bias, real* z, Py_ssize_t ldz,
     Watch* watch,
 ) noexcept nogil:
-    cdef Py_ssize_t t, b, j, row
-    for t in range(t0, t1):
-        if _stopped(watch, (b1 - b0) * Wxh.ld):
+    """z is where the row of the first time step and stream 0 is."""
+    cdef Py_ssize_t n = _lanes(Wxh.columns), t, b, j
+    cdef const real* row
+    cdef real* sums
+    for t in range(span.t0, span.t1):
+        if _stopped(watch, (span.b1 - span.b0) * n):
             return
-        for b in range(b0, b1):
-            row = Wxh.start + inputs[t, b] * Wxh.ld
-            for j in range(Wxh.ld):
-                hs[t + 1, b, j] = weights[row + j] + weights[bh.start + j]
+        for b in range(span.b0, span.b1):
+            row, sums = weights + inputs[t, b] * Wxh.ld, z + ((t - span.t0) * span.B + b) * ldz
+            for j in range(n):
+                sums[j] = row[j] + bias[j]
 
 
 # dWxh[x_t] += dz_t
 
 cdef void _input_gradient(
-    const Matrix* Wxh, int part, int parts, Py_ssize_t T, const int[:, ::1] inputs, const real[:, :, ::1] dz,
-    real[::1] gradient, signed char[::1] used, Watch* watch,
+    const Matrix* Wxh, const Part* part, Py_ssize_t T, const int[:, ::1] inputs, const signed char* used, const real* dz, Py_ssize_t ldz,
+    real* gradient, Watch* watch,
 ) noexcept nogil:
-    """The rows of one part of dWxh whose character is in inputs, which are marked in used; the other rows are 0 and not written."""
-    cdef Py_ssize_t v0 = _share(Wxh.rows, part, parts), v1 = _share(Wxh.rows, part + 1, parts), t, b, j, x, row
+    """Some columns of the rows of dWxh whose character is in use; the other rows are 0 and not written."""
+    cdef Py_ssize_t n = _lanes(Wxh.columns), j0 = _share(n, part.number, part.of), j1 = _share(n, part.number + 1, part.of), i, t, b, j
+    cdef real* row
+    if j0 >= j1:
+        return
+    for i in range(Wxh.rows):
+        for j in range(j0, j1 if used[i] else j0):
+            gradient[i * Wxh.ld + j] = 0
     for t in range(T):
-        if _stopped(watch, inputs.shape[1] * Wxh.ld):
+        if _stopped(watch, inputs.shape[1] * (j1 - j0)):
             return
         for b in range(inputs.shape[1]):
-            x = inputs[t, b]
-            if x < v0 or x >= v1:
-                continue
-            row = Wxh.start + x * Wxh.ld
-            if not used[x]:
-                used[x] = 1
-                for j in range(Wxh.ld):
-                    gradient[row + j] = 0
-            for j in range(Wxh.ld):
-                gradient[row + j] += dz[t, b, j]
+            row = gradient + inputs[t, b] * Wxh.ld
+            for j in range(j0, j1):
+                row[j] += dz[j]
+            dz += ldz

@@ -67,6 +67,12 @@ cdef inline void _copy(Py_ssize_t n, const real* x, real* y) noexcept nogil:
         y[i] = x[i]
 
 
+cdef inline void _clear(Py_ssize_t n, real* x) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = 0
+
+
 cdef inline void _add(Py_ssize_t n, const real* x, real* y) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
@@ -231,6 +237,15 @@ cdef void _single_rows(
         done += width
 
 
+cdef void _column_sums(Py_ssize_t N, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* sums, Watch* watch) noexcept nogil:
+    """sums (N,) = those of the columns of B (K, N)."""
+    cdef Py_ssize_t p
+    _clear(N, sums)
+    for p in range(K):
+        if not _stopped(watch, N):
+            _add(N, B + p * ldb, sums)
+
+
 cdef void _outer_product(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t lda,
@@ -249,13 +264,10 @@ cdef void _outer_product(
     cdef const real* init
     if not SPARE_ROWS or K < PACK_FROM or N < 32:
         whole = 0
-    if sums != NULL:
-        for p in range(N):
-            sums[p] = 0
-        if whole == 0:
-            for p in range(K):
-                if not _stopped(watch, N):
-                    _add(N, B + p * ldb, sums)
+    if sums != NULL and whole == 0:
+        _column_sums(N, K, B, ldb, sums, watch)
+    elif sums != NULL:
+        _clear(N, sums)
     while i < whole:
         some, p, init, ldi = min(PACK_ROWS, whole - i), 0, zeros, 0
         while p < K:
@@ -405,21 +417,32 @@ cdef void _lay_in_panels(
         start += width
 
 
+cdef struct Span:            # what of a window a call is for
+    Py_ssize_t b0, b1        # streams
+    Py_ssize_t B             # of so many that there are
+    Py_ssize_t t0, t1        # time steps
+    Py_ssize_t T             # of so many
+
+
+cdef struct Part:            # what of the weights a call is for: one number of so many parts
+    int number, of
+
+
 cdef void _products(
-    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t B, Py_ssize_t T, Py_ssize_t N, Py_ssize_t K,
+    const Span* span, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t lda,
     const real* W, Py_ssize_t ldw,                      # 0: in panels
     const real* init,
     real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
-    """C[t, b] = init + A[t, b] W for T time steps and the streams from b0 to b1 of B, where no step waits for another."""
-    cdef Py_ssize_t t, i = 0, rows
-    if b1 - b0 < B:
-        for t in range(T):
-            _product(b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc, watch)
+    """C[t, b] = init + A[t, b] W in a span, where no time step waits for another; A and C begin with that of its first time step."""
+    cdef Py_ssize_t B = span.B, b0 = span.b0, t, i = 0, rows, all_rows = (span.t1 - span.t0) * B
+    if span.b1 - b0 < B:
+        for t in range(span.t1 - span.t0):
+            _product(span.b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc, watch)
         return
-    while i < T * B:
-        rows = min(MANY_ROWS if ldw else PANEL_ROWS, T * B - i)
+    while i < all_rows:
+        rows = min(MANY_ROWS if ldw else PANEL_ROWS, all_rows - i)
         _product(rows, N, K, A + i * lda, lda, 1, W, ldw, init, 0, C + i * ldc, ldc, watch)
         i += rows
 

@@ -8,13 +8,21 @@ cdef enum:
     MANY_STREAMS = 8      # from so many on, weights are copied into panels
     LOOK_BACK = 4096      # how far back a repetition is looked for
 
-cdef enum:                # the cells: a name in _network.CELLS, a room of kernels, a line in _steps.pxi
+cdef enum:                # the cells: a line of _network._CELLS, a room of kernels, a line in each function at the head of _steps.pxi
     RNN = 0
+    GRU
+    LSTM
+
+cdef enum:                # the optimisers: a line of _network._OPTIMIZERS, a kernel in _optimizer.pxi
+    ADAGRAD = 0
+    SGD
+    RMSPROP
+    ADAM
 
 cdef struct Matrix:
     Py_ssize_t start      # in a block of parameters
     Py_ssize_t rows       # 1 of a bias
-    Py_ssize_t columns
+    Py_ssize_t columns    # of several gates, each with padding up to a multiple of LANES between it and the next
     Py_ssize_t ld         # columns with padding, the leading dimension
     Py_ssize_t transposed  # where its transposed copy begins in their block
     Py_ssize_t ldt        # leading dimension of that, 0 if there is none
@@ -22,8 +30,13 @@ cdef struct Matrix:
 
 cdef struct LayerPlan:
     int cell
-    Py_ssize_t column     # of a row of states: where its units begin
-    int Wxh, Whh, bh      # numbers of matrices: (inputs, H), (H, H), (H,)
+    Py_ssize_t units      # H, and
+    Py_ssize_t lanes      # H with padding: how far what there is of each unit is apart
+    Py_ssize_t column     # of a row of states: where h begins (c of an LSTM follows),
+    Py_ssize_t sums       # the sums before the nonlinearities, then the gates,
+    Py_ssize_t recurrent  # and those of them that get h_(t-1) Whh
+    Py_ssize_t output     # of a row of outputs after dropout: where its own begin
+    int Wxh, Whh, bh      # numbers of matrices: (inputs, gates), (H, gates), (gates,)
 
 cdef struct Plan:
     Py_ssize_t V
@@ -31,7 +44,9 @@ cdef struct Plan:
     LayerPlan layers[MAX_LAYERS]
     Matrix matrices[MAX_MATRICES]
     int Why, by           # (H, V), (V,)
-    Py_ssize_t width      # of a row of states: the units of all layers, each with padding
+    Py_ssize_t width      # of a row of states: those of all layers, and their gates, each with padding
+    Py_ssize_t outputs    # of a row of outputs
+    Py_ssize_t n_rows     # of all matrices
     Py_ssize_t size, transposed_size    # of blocks, in numbers
     Py_ssize_t largest_ld  # of a row of states, or of logits
 
@@ -43,7 +58,8 @@ cdef class Description:
     cdef readonly object tensors
     cdef readonly object operations
     cdef readonly object n_parameters
-    cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt)
+    cdef readonly object state_size
+    cdef int add(self, dict places, names, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t ldt)
 
 cdef class Memory:
     cdef void* allocated
@@ -64,8 +80,10 @@ cdef class Parameters:
 cdef class OwnedNetwork:
     cdef readonly Description description
     cdef readonly object dtype
+    cdef readonly str optimizer
     cdef readonly Parameters weights
     cdef readonly Parameters memory
+    cdef readonly Parameters momentum  # of Adam, None of others
 
 cdef class Workspace:
     cdef Plan plan
@@ -75,6 +93,9 @@ cdef class Workspace:
     cdef readonly bint training
     cdef bint whole                    # set last, when all that follows is there
     cdef bint in_panels                # whether what is multiplied is read in panels, in this call
+    cdef double dropout                # the part of the outputs that is dropped in this step; which ones depends on
+    cdef unsigned long long masks      # a seed, and
+    cdef unsigned long long step       # the number of the step
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call, and
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing
@@ -84,20 +105,23 @@ cdef class Workspace:
     cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
     cdef double[:, ::1] nll            # (T, B)
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
+    cdef double[::1] squares           # (n_rows,): sums over rows of the gradient
     cdef Memory states                 # of hs
 
-# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t; on the way there it is z, the sum before
-# tanh. dz: the gradient by those sums; on the way there dh, the one by the states. p: logits, probabilities, then the gradient by the
-# logits. panels: a copy of what is multiplied, laid out for products of many rows, or nothing. packs: what threads pack of a window, or
-# nothing. before: (2, size) in one row, weights and memory before a step that may overflow. The kernels' own arrays are never given out.
+# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t, with the gates that led there; on the
+# way there they are z, the sums before the nonlinearities. dz: the gradient by those sums and by the states, likewise. p: logits,
+# probabilities, then the gradient by the logits. dropped: outputs of layers, of which some are dropped, or nothing. panels: a copy of what
+# is multiplied, laid out for products of many rows, or nothing. packs: what threads pack of a window, or nothing. before: weights, memory
+# and momentum before a step that may overflow, in one row. The kernels' own arrays are never given out.
 cdef class Workspace32(Workspace):
-    cdef float[::1] weights, memory, gradient, transposed, panels, packs, zeros, before
+    cdef float[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
     cdef float[:, :, ::1] hs, dz       # (T + 1, B, width), (T, B, width)
     cdef float[:, :, ::1] p            # (T, B, Vp)
+    cdef float[:, :, ::1] dropped      # (T, B, outputs)
 
 cdef class Workspace64(Workspace):
-    cdef double[::1] weights, memory, gradient, transposed, panels, packs, zeros, before
-    cdef double[:, :, ::1] hs, dz, p
+    cdef double[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
+    cdef double[:, :, ::1] hs, dz, p, dropped
 
 ctypedef fused AnyWorkspace:
     Workspace32

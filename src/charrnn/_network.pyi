@@ -10,6 +10,9 @@ from typing_extensions import disjoint_base
 
 LANES: int
 LOOK_BACK: int
+MAX_LAYERS: int
+CELLS: tuple[str, ...]
+OPTIMIZERS: tuple[str, ...]
 
 __pyx_capi__: dict[str, object]  # what the variants of _core use in C
 
@@ -24,7 +27,9 @@ class Description:
     tensors: Mapping[str, tuple[int, int, int, int, bool]]
     operations: int
     n_parameters: int
+    state_size: int
     units: NDArray[np.intp]
+    parts: tuple[dict[str, int], ...]
     def __new__(cls, layers: Iterable[tuple[str, int]], vocab_size: int) -> Self: ...
 
 @final
@@ -40,9 +45,11 @@ class Parameters:
 class OwnedNetwork:
     description: Description
     dtype: np.dtype[Any]
+    optimizer: str
     weights: Parameters
     memory: Parameters
-    def __new__(cls, description: Description | tuple[Iterable[tuple[str, int]], int], dtype: Any) -> Self: ...
+    momentum: Parameters | None
+    def __new__(cls, description: Description | tuple[Iterable[tuple[str, int]], int], dtype: Any, optimizer: str = "adagrad") -> Self: ...
 
 @disjoint_base
 class Workspace:

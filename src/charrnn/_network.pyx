@@ -47,14 +47,21 @@ cdef extern from *:
 # Not names of the module, which anybody could give another value.
 cdef object _integer = check_integer, _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
 cdef object _INT32 = np.dtype("i4"), _FLOAT64 = np.dtype("f8"), _INT8 = np.dtype("i1")
-cdef dict _CELLS = {"rnn": RNN}
+# Of each cell: its number; the gates that what is below adds to, and those that the state before does, in the order in which their sums lie
+# side by side; the biases of all sums; what is carried. Weights are named by their gates, as in Wxi and Whi.
+cdef dict _CELLS = {
+    "rnn": (RNN, ("h",), ("h",), ("h",), 1),
+    "gru": (GRU, ("n", "r", "u"), ("r", "u", "n"), ("n", "r", "u", "hn"), 1),
+    "lstm": (LSTM, ("i", "f", "g", "o"), ("i", "f", "g", "o"), ("i", "f", "g", "o"), 2),
+}
+cdef dict _OPTIMIZERS = {"adagrad": ADAGRAD, "sgd": SGD, "rmsprop": RMSPROP, "adam": ADAM}
 cdef dict _DTYPES = {known: np.dtype(kind) for kind in ("f4", "f8") for known in (np.dtype(kind), np.dtype(kind).name, np.dtype(kind).type)}
 
 cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
 
-globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK)
+globals().update(LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS, CELLS=tuple(_CELLS), OPTIMIZERS=tuple(_OPTIMIZERS))
 
 
 class Layer(NamedTuple):
@@ -87,6 +94,8 @@ cdef class Description:
         Floating-point operations to take one character in and predict the next.
     n_parameters : int
         How many numbers a training changes.
+    state_size : int
+        How many numbers are carried from character to character.
     """
 
     def __cinit__(self, layers, vocab_size):
@@ -96,49 +105,82 @@ cdef class Description:
         for cell, units in itertools.islice(layers, MAX_LAYERS + 1):
             given.append(_check_layer(cell, units))
         checked = tuple(given)
-        plan.n_layers = <int>check_size("the number of layers", len(checked), 1, MAX_LAYERS)
+        plan.n_layers = <int>check_size("n_layers", len(checked), 1, MAX_LAYERS)
         self.layers, self.vocab_size = checked, check_size("vocab_size", vocab_size, 1, 0x110000)
         plan.V = self.vocab_size
-        names, below = [], 0
+        places, looked_up, below = {}, set(), plan.V
+        self.operations = self.n_parameters = self.state_size = 0
         for i, (cell, units) in enumerate(self.layers):
+            number, inputs, recurrent, biases, carried = _CELLS[cell]
             layer = &plan.layers[i]
-            layer.cell, layer.column = _CELLS[cell], plan.width
-            number = str(i + 1) if i else ""
-            layer.Wxh = self.add(self.layers[i - 1].units if i else plan.V, units, below)
-            layer.Whh = self.add(units, units, _padded(units))
-            layer.bh = self.add(0, units, 0)
-            names += ["Wxh" + number, "Whh" + number, "bh" + number]
-            below = _padded(units)
-            plan.width += below
-        plan.Why, plan.by = self.add(units, plan.V, below), self.add(0, plan.V, 0)
-        plan.largest_ld = max(plan.width, _padded(plan.V))
-        places, self.operations, self.n_parameters = {}, 0, 0
-        for i, name in enumerate([*names, "Why", "by"]):
-            m = plan.matrices[i]
-            places[name] = m["start"], m["rows"], m["columns"], m["ld"], m["bias"]
-            self.n_parameters += m["rows"] * m["columns"]
-            if i > 0 and not m["bias"]:      # a row of the first Wxh is looked up, biases are added; others are multiplied and added
-                self.operations += 2 * m["rows"] * m["columns"]
+            layer.cell, layer.units, layer.lanes = number, units, (units + LANES - 1) // LANES * LANES
+            layer.column, layer.output = plan.width, plan.outputs
+            plan.outputs += layer.lanes
+            plan.width += carried * layer.lanes
+            layer.sums = layer.recurrent = layer.column
+            if len(biases) > 1:              # one sum becomes the state where it is
+                layer.sums = plan.width
+                layer.recurrent = layer.sums + biases.index(recurrent[0]) * layer.lanes
+                plan.width += len(biases) * layer.lanes
+            suffix = str(i + 1) if i else ""
+            layer.Wxh = self.add(places, _named("Wx", inputs, suffix), below, units, _padded(below) if i else 0)
+            if i == 0:
+                looked_up = set(places)      # a row for each character
+            layer.Whh = self.add(places, _named("Wh", recurrent, suffix), units, units, _padded(units))
+            layer.bh = self.add(places, _named("b", biases, suffix), 0, units, 0)
+            below = units
+            self.state_size += carried * units
+        plan.Why, plan.by = self.add(places, ["Why"], below, plan.V, _padded(below)), self.add(places, ["by"], 0, plan.V, 0)
+        plan.width = _padded(plan.width)
+        plan.largest_ld = max(plan.width, plan.matrices[plan.Why].ld)
+        for name, (_, rows, columns, _, bias) in places.items():
+            self.n_parameters += rows * columns
+            if not bias and name not in looked_up:     # what is looked up, or a bias, is added; others are multiplied and added
+                self.operations += 2 * rows * columns
         self.tensors = MappingProxyType(dict(sorted(places.items(), key=lambda item: item[1][4])))  # matrices first, as since version 1
 
-    cdef int add(self, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ldt):
-        """Give a matrix (a bias, if rows is 0) the next places, and its transposed copy if it has an ldt; return its number."""
+    cdef int add(self, dict places, names, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t ldt):
+        """Give a matrix (a bias, if rows is 0) of the gates of these names the next places, and its transposed copy if it has an ldt.
+
+        Return its number.
+        """
         cdef Matrix* matrix = &self.plan.matrices[self.plan.n_matrices]
+        cdef Py_ssize_t lanes = (units + LANES - 1) // LANES * LANES
         matrix.bias = rows == 0
-        matrix.rows, matrix.columns, matrix.ld, matrix.ldt = max(1, rows), columns, _padded(columns), ldt
+        matrix.rows, matrix.columns, matrix.ldt = max(1, rows), units if len(names) == 1 else len(names) * lanes, ldt
+        matrix.ld = _padded(matrix.columns)
         matrix.start, matrix.transposed = self.plan.size, self.plan.transposed_size
+        for i, name in enumerate(names):
+            places[name] = matrix.start + i * lanes, matrix.rows, units, matrix.ld, matrix.bias
         self.plan.size += matrix.rows * matrix.ld
-        self.plan.transposed_size += columns * ldt
+        self.plan.transposed_size += matrix.columns * ldt
+        self.plan.n_rows += matrix.rows
         self.plan.n_matrices += 1
         return self.plan.n_matrices - 1
 
     @property
     def units(self):
-        """The columns of a row of states that are units of a layer, not padding: an array of indices."""
+        """The columns of a row of states that are carried, not padding or gates, layer by layer: an array of indices."""
         columns = []
-        for i, (_, units) in enumerate(self.layers):
-            columns.append(np.arange(units) + self.plan.layers[i].column)
+        for i, (cell, units) in enumerate(self.layers):
+            for part in range(_CELLS[cell][4]):      # h, and c of an LSTM
+                columns.append(np.arange(units) + self.plan.layers[i].column + part * self.plan.layers[i].lanes)
         return np.concatenate(columns)
+
+    @property
+    def parts(self):
+        """Where what there is of each unit begins in a row of states, by layer and name: h, of an LSTM c, and gates, of a GRU q, too."""
+        found = []
+        for i, (cell, units) in enumerate(self.layers):
+            layer = self.plan.layers[i]
+            names = {"h": layer["column"]}
+            if cell == "lstm":
+                names["c"] = layer["column"] + layer["lanes"]
+            gates = {"rnn": "", "gru": "nruq", "lstm": "ifgo"}[cell]
+            for place, gate in enumerate(gates):
+                names[gate] = layer["sums"] + place * layer["lanes"]
+            found.append(names)
+        return tuple(found)
 
     def __eq__(self, other):
         return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
@@ -153,10 +195,23 @@ cdef class Description:
         return Description, (self.layers, self.vocab_size)
 
 
+cdef list _named(str kind, gates, str suffix):
+    names = []
+    for gate in gates:
+        names.append(f"{kind}{gate}{suffix}")
+    return names
+
+
 cdef _check_layer(cell, units):
     if type(cell) is not str or cell not in _CELLS:
-        raise ValueError(f"cell must be one of {', '.join(_CELLS)}, not {cell!r}")
+        raise ValueError(f"cell must be one of {', '.join(_CELLS)}, not {cell!r:.60}")
     return Layer(cell, check_size("hidden_size", units, 1, LARGEST))
+
+
+cdef str _check_optimizer(optimizer):
+    if type(optimizer) is not str or optimizer not in _OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}, not {optimizer!r:.60}")
+    return optimizer
 
 
 cdef _check_dtype(dtype):
@@ -206,7 +261,7 @@ cdef Memory new_memory(tuple shape, dtype):
     if size < <double>(1LL << 62):
         memory.allocated = calloc(max(1, memory.shape[0] * memory.strides[0]) + CACHE_LINE, 1)
     if memory.allocated == NULL:
-        raise MemoryError(f"no memory for an array of shape {shape}")
+        raise MemoryError(f"no memory for an array of shape {shape}: {size / (1 << 30):,.1f} GiB")
     memory.start = <char*>((<uintptr_t>memory.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
     charrnn_use_large_pages(memory.start, memory.shape[0] * memory.strides[0])
     return memory
@@ -229,10 +284,10 @@ cdef class Parameters:
 
     def views(self):
         """Return the arrays without their padding, by name: views (rows, columns) and (columns,)."""
-        views = {}
+        views, size = {}, self.dtype.itemsize
         for name, (start, rows, columns, ld, bias) in self.description.tensors.items():
-            view = self.block[start:start + rows * ld].reshape(rows, ld)[:, :columns]
-            views[name] = view[0] if bias else view
+            shape, strides = ((columns,), (size,)) if bias else ((rows, columns), (ld * size, size))
+            views[name] = _ndarray(shape, self.dtype, self.numbers, start * size, strides)
         return views
 
     def copy_from(self, Parameters other not None):
@@ -252,21 +307,24 @@ cdef class Parameters:
 
 
 cdef class OwnedNetwork:
-    """A network: its description, its weights, and Adagrad's memory of them. `network.Network` is its face."""
+    """A network: its description, its weights, and what its optimiser keeps of each. `network.Network` is its face."""
 
-    def __cinit__(self, description, dtype):
+    def __cinit__(self, description, dtype, optimizer="adagrad"):
         self.description = description if isinstance(description, Description) else Description(*description)
-        self.dtype = _check_dtype(dtype)
+        self.dtype, self.optimizer = _check_dtype(dtype), _check_optimizer(optimizer)
         self.weights = Parameters(self.description, self.dtype)
+        self.momentum = Parameters(self.description, self.dtype) if self.optimizer == "adam" else None
         self.memory = Parameters(self.description, self.dtype)
 
     def __reduce__(self):
-        return type(self), (self.description, self.dtype.name), (self.weights, self.memory)
+        return type(self), (self.description, self.dtype.name, self.optimizer), (self.weights, self.memory, self.momentum)
 
     def __setstate__(self, state):
-        weights, memory = state
+        weights, memory, momentum = state
         self.weights.copy_from(weights)
         self.memory.copy_from(memory)
+        if self.momentum is not None:
+            self.momentum.copy_from(momentum)
 
 
 cdef class Workspace:
@@ -286,15 +344,15 @@ cdef class Workspace:
 
     @property
     def state(self):
-        """The state that is carried from window to window: a view (B, width), in which the units of all layers lie side by side."""
+        """The state that is carried from window to window: a view (B, width), in which `Description.units` are what is carried."""
         return self.states.view()[0]
 
     def get_state(self):
-        """Return a copy of the state without padding, (B, units of all layers)."""
+        """Return a copy of the state without padding, (B, state_size)."""
         return self.state[:, self.network.description.units]
 
     def set_state(self, state):
-        """Begin from a state without padding: 0, or (B, units of all layers)."""
+        """Begin from a state without padding: 0, or (B, state_size)."""
         self.state[:, self.network.description.units] = state
 
     def __enter__(self):
@@ -334,12 +392,15 @@ cdef _fill(AnyWorkspace work, dtype):
     work.zeros = new_memory((plan.largest_ld,), dtype)
     work.panels = new_memory((plan.size if work.B >= MANY_STREAMS else 0,), dtype)
     work.packs = new_memory((0,), dtype)
+    work.dropped = new_memory((0, 0, 0), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
     work.p = new_memory((work.T, work.B, _padded(plan.V)), dtype)
     if work.training:
         work.memory = work.network.memory.numbers
+        work.momentum = new_memory((0,), dtype) if work.network.momentum is None else work.network.momentum.numbers
         work.gradient, work.transposed = new_memory((plan.size,), dtype), new_memory((plan.transposed_size,), dtype)
+        work.squares = new_memory((plan.n_rows,), _FLOAT64)
         work.dz = new_memory((work.T, work.B, plan.width), dtype)
     work.whole = True
 

@@ -221,7 +221,7 @@ cdef bint _sample(
     cdef Py_ssize_t cost = (10 if controls.top_k == V and controls.top_p == 1 else 100) * V + 2 * LOOK_BACK * controls.no_repeat
     cdef const signed char* mask
     for t in range(first, ids.shape[0]):
-        _logits(work, 0, work.B, 0, 0, 1, watch)
+        _next_logits(work, watch)
         for b in range(work.B):
             if _stopped(watch, cost):
                 return False
@@ -232,8 +232,7 @@ cdef bint _sample(
             if ids[t, b] == IGNORED:
                 return False
             work.inputs[0, b] = ids[t, b]
-        _states(work, 0, work.B, 0, 1, watch)
-        _carry(work, 1)
+        _one_step(work, watch)
     return True
 
 
@@ -244,7 +243,7 @@ cdef bint _search(
     """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
     cdef Py_ssize_t t, w, j, V = work.plan.V
     for t in range(ids.shape[0]):
-        _logits(work, 0, work.B, 0, 0, 1, watch)
+        _next_logits(work, watch)
         if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0], watch):
             return False
         for w in range(work.B):
@@ -254,6 +253,5 @@ cdef bint _search(
             work.inputs[0, w] = ids[t, w]
         _carry(work, 1)
         scores[:], ended[:] = new_scores, new_ended
-        _states(work, 0, work.B, 0, 1, watch)
-        _carry(work, 1)
+        _one_step(work, watch)
     return True

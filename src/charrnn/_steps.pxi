@@ -1,23 +1,101 @@
 # Whole steps of a workspace: they walk the layers of its network. Part of _core.pyx.
 #
-# The table of cells: what each does forward and backward.
+# The table of cells: what each does with a stream, forward and backward. A row of states begins with h, one of sums with the first of them.
 
-cdef void _cell_forward(
-    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Watch* watch,
-) noexcept nogil:
+cdef inline void _cell_forward(const LayerPlan* layer, const real* before, real* h, real* sums) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_forward(
-            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, work.weights, work.panels, work.in_panels, work.hs, watch,
-        )
+        _rnn_forward(layer.lanes, h)
+    elif layer.cell == GRU:
+        _gru_forward(layer.lanes, before, h, sums)
+    else:
+        _lstm_forward(layer.lanes, before, h, sums)
 
 
-cdef void _cell_backward(
-    AnyWorkspace work, const LayerPlan* layer, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t T, Watch* watch,
+cdef inline void _cell_backward(
+    const LayerPlan* layer, const real* before, const real* h, const real* gates, const real* after, real* dh, real* dz,
 ) noexcept nogil:
+    """after: what the time step after this one has left of the gradient by the states."""
     if layer.cell == RNN:
-        _rnn_backward(
-            &work.plan.matrices[layer.Whh], layer.column, b0, b1, t0, t1, T, work.transposed, work.in_panels, work.hs, work.dz, watch,
+        _rnn_backward(layer.lanes, h, dh)
+    elif layer.cell == GRU:
+        _gru_backward(layer.lanes, before, gates, after, dh, dz)
+    else:
+        _lstm_backward(layer.lanes, before, h, gates, after, dh, dz)
+
+
+# ------------------------------------------------------------------------------------------------------------------ layers
+
+cdef void _layer_input(AnyWorkspace work, int i, const Span* span, Watch* watch) noexcept nogil:
+    """The sums of layer i, as far as they come from biases and what is below."""
+    cdef Plan* plan = &work.plan
+    cdef LayerPlan* layer = &plan.layers[i]
+    cdef Matrix* Wxh = &plan.matrices[layer.Wxh]
+    sums, bias = &work.hs[span.t0 + 1, 0, layer.sums], &work.weights[plan.matrices[layer.bh].start]
+    if i == 0:
+        _input_forward(span, Wxh, work.inputs, &work.weights[Wxh.start], bias, sums, plan.width, watch)
+        return
+    weights = &work.panels[Wxh.start] if work.in_panels else &work.weights[Wxh.start]
+    below = &work.dropped[span.t0, 0, plan.layers[i - 1].output] if work.dropout else &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column]
+    _dense_forward(
+        span, Wxh, weights, 0 if work.in_panels else Wxh.ld, bias, below, plan.outputs if work.dropout else plan.width, sums, plan.width,
+        watch,
+    )
+
+
+cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* span, Watch* watch) noexcept nogil:
+    """Lead the states of a layer through a span, its sums so far being there."""
+    cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
+    cdef Py_ssize_t width = work.plan.width, M = span.b1 - span.b0, ld = 0 if work.in_panels else Whh.ld, t, b
+    # Sums that only the state before adds to have had no bias yet.
+    cdef Py_ssize_t inputs = work.plan.matrices[layer.Wxh].columns, others = work.plan.matrices[layer.bh].columns - inputs
+    W, bias = &work.panels[Whh.start] if work.in_panels else &work.weights[Whh.start], &work.weights[work.plan.matrices[layer.bh].start]
+    for t in range(span.t0, span.t1):
+        sums = &work.hs[t + 1, span.b0, layer.recurrent]
+        for b in range(span.b0, span.b1 if others else span.b0):
+            _copy(others, bias + inputs, &work.hs[t + 1, b, layer.sums + inputs])
+        _product(
+            M, _lanes(Whh.columns), Whh.rows, &work.hs[t, span.b0, layer.column], width, 1, W, ld, sums, width, sums, width, watch, t % 2,
         )
+        if _stopped(watch, 10 * M * Whh.columns):
+            return
+        for b in range(span.b0, span.b1):
+            _cell_forward(layer, &work.hs[t, b, layer.column], &work.hs[t + 1, b, layer.column], &work.hs[t + 1, b, layer.sums])
+
+
+cdef void _layer_backward(AnyWorkspace work, const LayerPlan* layer, const Span* span, Watch* watch) noexcept nogil:
+    """Lead the gradient by the states of a layer, so far from what is above, back through a span; and make the one by its sums."""
+    cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
+    cdef Py_ssize_t width = work.plan.width, M = span.b1 - span.b0, ld = 0 if work.in_panels else Whh.ldt, column = layer.column, t, b
+    for t in range(span.t1 - 1, span.t0 - 1, -1):
+        dh = &work.dz[t, span.b0, column]
+        if t < span.T - 1:
+            _product(
+                M, layer.lanes, Whh.columns, &work.dz[t + 1, span.b0, layer.recurrent], width, 1, &work.transposed[Whh.transposed], ld,
+                dh, width, dh, width, watch, t % 2,
+            )
+        if _stopped(watch, 10 * M * Whh.columns):
+            return
+        for b in range(span.b0, span.b1):
+            _cell_backward(
+                layer, &work.hs[t, b, column], &work.hs[t + 1, b, column], &work.hs[t + 1, b, layer.sums],
+                &work.dz[t + 1, b, column] if t < span.T - 1 else &work.zeros[0], &work.dz[t, b, column], &work.dz[t, b, layer.sums],
+            )
+
+
+cdef void _drop_outputs(AnyWorkspace work, int i, const Span* span, bint backward, Watch* watch) noexcept nogil:
+    """Drop some outputs of layer i; or, backward, of the gradient by them."""
+    cdef LayerPlan* layer = &work.plan.layers[i]
+    cdef unsigned long long key
+    cdef Py_ssize_t t, b
+    for t in range(span.t0, span.t1):
+        if _stopped(watch, (span.b1 - span.b0) * layer.lanes):
+            return
+        for b in range(span.b0, span.b1):
+            key = _mask_key(work.masks, work.step, i, t, b)
+            if backward:
+                _drop(layer.lanes, &work.dz[t, b, layer.column], &work.dz[t, b, layer.column], key, work.dropout)
+            else:
+                _drop(layer.lanes, &work.hs[t + 1, b, layer.column], &work.dropped[t, b, layer.output], key, work.dropout)
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
@@ -30,91 +108,108 @@ cdef void _load(Workspace work, const int[:, ::1] inputs, const int[:, ::1] targ
             work.inputs[t, b], work.targets[t, b] = inputs[start + t, b], targets[start + t, b]
 
 
+cdef void _mark_used(Workspace work, Py_ssize_t rows) noexcept nogil:
+    """Mark which characters are among the inputs of the window."""
+    cdef Py_ssize_t t, b
+    work.used[:] = 0
+    for t in range(rows):
+        for b in range(work.B):
+            work.used[work.inputs[t, b]] = 1
+
+
 cdef inline Py_ssize_t _span(const Plan* plan, Py_ssize_t streams) noexcept nogil:
     """How many time steps are led through all layers at once: as many as keep their states in the second-level cache."""
     return max(1, SPAN_NUMBERS // (streams * plan.width))
 
 
-cdef void _states(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t t0, Py_ssize_t t1, Watch* watch) noexcept nogil:
-    """Lead the states of some streams through the characters of the window from t0 to t1."""
-    cdef Plan* plan = &work.plan
-    cdef LayerPlan* layer
-    cdef Matrix* Wxh
-    cdef Matrix* bh
+cdef void _states(AnyWorkspace work, const Span* span, Watch* watch) noexcept nogil:
+    """Lead the states of all layers through the characters of a span."""
     cdef int i
-    for i in range(plan.n_layers):
-        layer = &plan.layers[i]
-        Wxh, bh = &plan.matrices[layer.Wxh], &plan.matrices[layer.bh]
-        if i == 0:
-            _input_forward(Wxh, bh, b0, b1, t0, t1, work.inputs, work.weights, work.hs, watch)
-        else:
-            _dense_forward(
-                Wxh, bh, b0, b1, t1 - t0, work.weights, work.panels, work.in_panels, work.hs, t0 + 1,
-                plan.layers[i - 1].column, work.hs, t0 + 1, layer.column, watch,
-            )
-        _cell_forward(work, layer, b0, b1, t0, t1, watch)
+    for i in range(work.plan.n_layers):
+        _layer_input(work, i, span, watch)
+        _layer_forward(work, &work.plan.layers[i], span, watch)
+        if work.dropout:
+            _drop_outputs(work, i, span, False, watch)
 
 
-cdef void _logits(
-    AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t first, Py_ssize_t t0, Py_ssize_t t1, Watch* watch,
-) noexcept nogil:
-    """p[t0:t1] = the logits of what follows the states from number first on."""
+cdef void _logits(AnyWorkspace work, const Span* span, Py_ssize_t first, Watch* watch) noexcept nogil:
+    """p of the time steps of a span = the logits of what follows the states from number first on."""
     cdef Plan* plan = &work.plan
+    cdef LayerPlan* last = &plan.layers[plan.n_layers - 1]
+    cdef Matrix* Why = &plan.matrices[plan.Why]
+    weights, bias = &work.panels[Why.start] if work.in_panels else &work.weights[Why.start], &work.weights[plan.matrices[plan.by].start]
+    outputs = &work.dropped[first - 1, 0, last.output] if work.dropout else &work.hs[first, 0, last.column]
     _dense_forward(
-        &plan.matrices[plan.Why], &plan.matrices[plan.by], b0, b1, t1 - t0, work.weights, work.panels, work.in_panels, work.hs, first,
-        plan.layers[plan.n_layers - 1].column, work.p, t0, 0, watch,
+        span, Why, weights, 0 if work.in_panels else Why.ld, bias, outputs, plan.outputs if work.dropout else plan.width,
+        &work.p[span.t0, 0, 0], work.p.shape[2], watch,
     )
+
+
+cdef void _one_step(AnyWorkspace work, Watch* watch) noexcept nogil:
+    """Lead the states of all streams through the first row of the window."""
+    cdef Span span = Span(0, work.B, work.B, 0, 1, 1)
+    _states(work, &span, watch)
+    _carry(work, 1)
+
+
+cdef void _next_logits(AnyWorkspace work, Watch* watch) noexcept nogil:
+    """p[0] = the logits of what follows the states that are carried."""
+    cdef Span span = Span(0, work.B, work.B, 0, 1, 1)
+    _logits(work, &span, 0, watch)
 
 
 cdef void _forward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
     """Run streams of the window: states, probabilities, and the loss of each target, NaN where there are no probabilities."""
-    cdef Py_ssize_t t0 = 0, t1, t, b
-    while t0 < T:
-        t1 = min(T, t0 + _span(&work.plan, b1 - b0))
-        _states(work, b0, b1, t0, t1, watch)
-        _logits(work, b0, b1, t0 + 1, t0, t1, watch)
-        for t in range(t0, t1):
+    cdef Span span = Span(b0, b1, work.B, 0, 0, T)
+    cdef Py_ssize_t t, b
+    while span.t1 < T:
+        span.t0, span.t1 = span.t1, min(T, span.t1 + _span(&work.plan, b1 - b0))
+        _states(work, &span, watch)
+        _logits(work, &span, span.t0 + 1, watch)
+        for t in range(span.t0, span.t1):
             if _stopped(watch, 10 * (b1 - b0) * work.plan.V):
                 return
             for b in range(b0, b1):
                 work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
-        t0 = t1
+
+
+cdef void _from_above(AnyWorkspace work, int i, const Span* span, Watch* watch) noexcept nogil:
+    """dz of layer i = the gradient by its outputs."""
+    cdef Plan* plan = &work.plan
+    cdef Matrix* W = &plan.matrices[plan.Why if i == plan.n_layers - 1 else plan.layers[i + 1].Wxh]
+    cdef Py_ssize_t ld = 0 if work.in_panels else W.ldt
+    dy = &work.p[span.t0, 0, 0] if i == plan.n_layers - 1 else &work.dz[span.t0, 0, plan.layers[i + 1].sums]
+    _dense_backward(
+        span, W, &work.transposed[W.transposed], ld, &work.zeros[0], dy, work.p.shape[2] if i == plan.n_layers - 1 else plan.width,
+        &work.dz[span.t0, 0, plan.layers[i].column], plan.width, watch,
+    )
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
     """Lead the gradient of the loss (sum over T, mean over B) back through streams of the window; return whether it is bounded.
 
-    p becomes the gradient by the logits, dz first the one by the states, then the one by the sums before tanh: all that the gradients by
-    the weights are made of.
+    p becomes the gradient by the logits, dz first the one by the states, then the one by the sums before the nonlinearities: all that
+    the gradients by the weights are made of.
     """
     cdef Plan* plan = &work.plan
-    cdef Py_ssize_t t0, t1 = T, t, b, column, above = 0
-    cdef int i, W
+    cdef Span span = Span(b0, b1, work.B, T, T, T)
+    cdef Py_ssize_t t, b
+    cdef int i
     cdef bint bounded = True
-    while t1 > 0:
-        t0 = max(0, t1 - _span(plan, b1 - b0))
-        for t in range(t0, t1):
+    while span.t0 > 0:
+        span.t0, span.t1 = max(0, span.t0 - _span(plan, b1 - b0)), span.t0
+        for t in range(span.t0, span.t1):
             if _stopped(watch, (b1 - b0) * (plan.V + plan.width)):
                 return False
             for b in range(b0, b1):
                 _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
-        W = plan.Why
         for i in range(plan.n_layers - 1, -1, -1):
-            column = plan.layers[i].column
-            if i == plan.n_layers - 1:
-                _dense_backward(
-                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.p, 0, work.dz, column, watch,
-                )
-            else:
-                _dense_backward(
-                    &plan.matrices[W], b0, b1, t0, t1, work.transposed, work.in_panels, work.zeros, work.dz, above, work.dz, column,
-                    watch,
-                )
-            _cell_backward(work, &plan.layers[i], b0, b1, t0, t1, T, watch)
-            W, above = plan.layers[i].Wxh, column
-        for t in range(t0, t1):
+            _from_above(work, i, &span, watch)
+            if work.dropout:
+                _drop_outputs(work, i, &span, True, watch)
+            _layer_backward(work, &plan.layers[i], &span, watch)
+        for t in range(span.t0, span.t1):
             bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0])
-        t1 = t0
     return bounded
 
 
@@ -148,68 +243,117 @@ cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept 
 
 # ------------------------------------------------------------------------------------------------------------------ weights
 
-cdef void _gradient(AnyWorkspace work, Py_ssize_t T, int part, int parts, Watch* watch) noexcept nogil:
-    """One part of the gradient: some rows of each matrix; the biases are in the first."""
+cdef void _gradient(AnyWorkspace work, Py_ssize_t T, const Part* part, Watch* watch) noexcept nogil:
+    """One part of the gradient: some rows of each matrix, some columns of the first; the biases are in the first part."""
     cdef Plan* plan = &work.plan
-    cdef LayerPlan* layer
     cdef Matrix* matrices = plan.matrices
-    cdef Py_ssize_t k = 0, below
+    cdef LayerPlan* layer
+    cdef LayerPlan* last = &plan.layers[plan.n_layers - 1]
+    cdef Matrix* W
+    cdef Py_ssize_t rows = T * work.B, ldx = plan.outputs if work.dropout else plan.width
     cdef int i
+    zeros, packs = &work.zeros[0], &work.packs[part.number * PACK_NUMBERS] if work.packs.shape[0] else NULL
     for i in range(plan.n_layers):
-        layer = &plan.layers[i]
-        below, k = k, layer.column
+        layer, W = &plan.layers[i], &matrices[plan.layers[i].Wxh]
+        dz, db = &work.dz[0, 0, layer.sums], &work.gradient[matrices[layer.bh].start]
         if i == 0:
-            _input_gradient(&matrices[layer.Wxh], part, parts, T, work.inputs, work.dz, work.gradient, work.used, watch)
+            _input_gradient(W, part, T, work.inputs, &work.used[0], dz, plan.width, &work.gradient[W.start], watch)
         else:
-            _dense_gradient(
-                &matrices[layer.Wxh], NULL, part, parts, T, work.hs, 1, below, work.dz, k, work.zeros, work.gradient, work.packs, watch,
-            )
+            x = &work.dropped[0, 0, plan.layers[i - 1].output] if work.dropout else &work.hs[1, 0, plan.layers[i - 1].column]
+            _dense_gradient(W, part, rows, x, ldx, dz, plan.width, zeros, &work.gradient[W.start], NULL, packs, watch)
+        W = &matrices[layer.Whh]
+        if layer.recurrent > layer.sums and part.number == 0:    # sums that the state before does not add to
+            _column_sums(layer.recurrent - layer.sums, rows, dz, plan.width, db, watch)
         _dense_gradient(
-            &matrices[layer.Whh], &matrices[layer.bh], part, parts, T, work.hs, 0, k, work.dz, k, work.zeros, work.gradient, work.packs,
-            watch,
+            W, part, rows, &work.hs[0, 0, layer.column], plan.width, &work.dz[0, 0, layer.recurrent], plan.width, zeros,
+            &work.gradient[W.start], db + (layer.recurrent - layer.sums), packs, watch,
         )
+    W = &matrices[plan.Why]
+    x = &work.dropped[0, 0, last.output] if work.dropout else &work.hs[1, 0, last.column]
     _dense_gradient(
-        &matrices[plan.Why], &matrices[plan.by], part, parts, T, work.hs, 1, k, work.p, 0, work.zeros, work.gradient, work.packs, watch,
+        W, part, rows, x, ldx, &work.p[0, 0, 0], work.p.shape[2], zeros, &work.gradient[W.start], &work.gradient[matrices[plan.by].start],
+        packs, watch,
     )
 
 
-cdef void _learn(AnyWorkspace work, int part, int parts, double rate, double clip) noexcept nogil:
-    """Clip and Adagrad for one part of the weights."""
+cdef void _square(AnyWorkspace work, const Part* part) noexcept nogil:
+    """The sums of squares of one part of the rows of the gradient."""
+    cdef Plan* plan = &work.plan
+    cdef Matrix* W
+    cdef Py_ssize_t first = 0, j
+    cdef int i
+    for i in range(plan.n_matrices):
+        W = &plan.matrices[i]
+        for j in range(_share(W.rows, part.number, part.of), _share(W.rows, part.number + 1, part.of)):
+            if i == plan.layers[0].Wxh and not work.used[j]:
+                work.squares[first + j] = 0
+            else:
+                work.squares[first + j] = _sum_of_squares(_lanes(W.columns), &work.gradient[W.start + j * W.ld])
+        first += W.rows
+
+
+cdef double _norm(Workspace work) noexcept nogil:
+    """The norm of the gradient, from the squares of its rows."""
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(work.plan.n_rows):
+        total += work.squares[i]
+    return sqrt(total)
+
+
+cdef void _learn(AnyWorkspace work, const Update* update, const Part* part) noexcept nogil:
+    """Clip and update one part of the weights."""
     cdef Matrix* W
     cdef Py_ssize_t j0, j1, v
+    # Where nothing but the gradient moves a weight, the rows of characters that are not in use stay as they are.
+    cdef bint all_rows = update.optimizer >= RMSPROP or update.decay > 0
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
-        j0, j1 = _share(W.rows, part, parts), _share(W.rows, part + 1, parts)
         if i != work.plan.layers[0].Wxh:
-            _update(work, W.start + j0 * W.ld, (j1 - j0) * W.ld, rate, clip)
+            j0, j1 = _share(W.rows, part.number, part.of), _share(W.rows, part.number + 1, part.of)
+            _update(work, update, W, j0 * W.ld, (j1 - j0) * W.ld)
             continue
-        for v in range(j0, j1):          # the rows of other characters have gradient 0, and stay as they are
-            if work.used[v]:
-                work.used[v] = 0
-                _update(work, W.start + v * W.ld, W.ld, rate, clip)
+        j0, j1 = _share(_lanes(W.columns), part.number, part.of), _share(_lanes(W.columns), part.number + 1, part.of)
+        for v in range(W.rows):
+            if not work.used[v] and all_rows:
+                _clear(j1 - j0, &work.gradient[W.start + v * W.ld + j0])
+            if work.used[v] or all_rows:
+                _update(work, update, W, v * W.ld + j0, j1 - j0)
 
 
-cdef void _update(AnyWorkspace work, Py_ssize_t start, Py_ssize_t n, double rate, double clip) noexcept nogil:
-    """Clip and Adagrad for n numbers of the block from start on."""
-    if n > 0:
-        _adagrad(n, &work.weights[start], &work.memory[start], &work.gradient[start], rate, clip)
+cdef void _update(AnyWorkspace work, const Update* update, const Matrix* W, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """Clip and update n numbers of a matrix from number first on."""
+    cdef Py_ssize_t i = W.start + first
+    cdef double keep = 1 if W.bias else 1 - update.rate * update.decay
+    if n <= 0:
+        return
+    if update.optimizer == ADAGRAD:
+        _adagrad(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
+    elif update.optimizer == SGD:
+        _sgd(n, &work.weights[i], &work.gradient[i], update, keep)
+    elif update.optimizer == RMSPROP:
+        _rmsprop(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
+    else:
+        _adam(n, &work.weights[i], &work.memory[i], &work.momentum[i], &work.gradient[i], update, keep)
 
 
 cdef void _begin(AnyWorkspace work, Py_ssize_t steps, Watch* watch) noexcept nogil:
     """Get a workspace ready for a call of so many time steps."""
+    cdef Part whole = Part(0, 1)
+    work.dropout = 0
     work.in_panels = SPARE_ROWS > 0 and work.panels.shape[0] > 0 and steps >= PANEL_STEPS
-    _lay_out(work, 0, 1, watch)
+    _lay_out(work, &whole, watch)
 
 
-cdef void _lay_out(AnyWorkspace work, int part, int parts, Watch* watch) noexcept nogil:
+cdef void _lay_out(AnyWorkspace work, const Part* part, Watch* watch) noexcept nogil:
     """Make the copies that products read fit the weights, for one part of the rows: transposed, and in panels."""
     cdef Matrix* W
     cdef Py_ssize_t j0, j1, rows
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
-        j0, j1 = _share(W.rows, part, parts), _share(W.rows, part + 1, parts)
+        j0, j1 = _share(W.rows, part.number, part.of), _share(W.rows, part.number + 1, part.of)
         while W.ldt and j0 < j1 and not _stopped(watch, FEW_ROWS * W.ld):
             rows = min(FEW_ROWS, j1 - j0)
             if work.training:
@@ -225,22 +369,24 @@ cdef void _lay_out(AnyWorkspace work, int part, int parts, Watch* watch) noexcep
 # ------------------------------------------------------------------------------------------------------------------ training
 
 cdef Py_ssize_t _train(
-    AnyWorkspace work, Crew* crew, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t T, double[::1] losses, bint reset,
+    AnyWorkspace work, Crew* crew, const int[:, ::1] inputs, const int[:, ::1] targets, Py_ssize_t T, const double[::1] rates,
+    double[::1] losses,
 ) noexcept nogil:
     """Train on windows of T characters, shared by a crew; losses gets each one's sum over T and B. Return the number of steps done: fewer
     than there are losses means that the next one was not applied, as the call was stopped or, says crew.overflowed, it diverged.
     """
-    cdef Py_ssize_t step, start, i, size = work.plan.size
-    work.used[:] = 0                     # a call that was stopped may have left it otherwise
+    cdef Py_ssize_t step, start
     _begin(work, inputs.shape[0], &crew.members[0].watch)
+    work.dropout = crew.dropout
     for step in range(losses.shape[0]):
         start = step * T
+        work.step = crew.first + step
         crew.rows = min(T, inputs.shape[0] - start)
         _load(work, inputs, targets, start, crew.rows)
         crew.rows = _used_rows(work.targets, crew.rows)
-        if reset:
-            for i in range(work.B * work.plan.width):
-                (&work.hs[0, 0, 0])[i] = 0
+        _mark_used(work, crew.rows)
+        if crew.reset:
+            _clear(work.B * work.plan.width, &work.hs[0, 0, 0])
         _together(work, crew, STREAMS)
         if charrnn_get(&crew.stopped):
             return step
@@ -251,20 +397,8 @@ cdef Py_ssize_t _train(
             crew.overflowed = A_GRADIENT
         if crew.overflowed:
             return step
-        if crew.cautious:
-            _copy(size, &work.weights[0], &work.before[0])
-            _copy(size, &work.memory[0], &work.before[size])
-        if crew.slow:                    # once weights change there is no way back: what comes before it can be left
-            _together(work, crew, GRADIENT)
-            if charrnn_get(&crew.stopped):
-                return step
-            _together(work, crew, UPDATE)
-        else:
-            _together(work, crew, GRADIENT | UPDATE | LAY_OUT)
-        if crew.cautious and not (_is_finite(size, &work.weights[0]) and _is_finite(size, &work.memory[0])):
-            _copy(size, &work.before[0], &work.weights[0])
-            _copy(size, &work.before[size], &work.memory[0])
-            crew.overflowed = A_WEIGHT
+        _set_update(&crew.update, rates[step], work.step + 1)
+        if not _change(work, crew):
             return step
         _carry(work, crew.rows)
         if crew.slow:
@@ -272,3 +406,37 @@ cdef Py_ssize_t _train(
             if charrnn_get(&crew.stopped):
                 return step + 1
     return losses.shape[0]
+
+
+cdef bint _change(AnyWorkspace work, Crew* crew) noexcept nogil:
+    """Make the gradient and change the weights by it; return whether that was done."""
+    cdef Py_ssize_t size = work.plan.size
+    cdef double norm
+    if crew.cautious:
+        _copy(size, &work.weights[0], &work.before[0])
+        _copy(size, &work.memory[0], &work.before[size])
+        _copy(work.momentum.shape[0], &work.momentum[0], &work.before[2 * size])
+    if crew.slow or crew.clip_norm < INFINITY:     # once weights change there is no way back: what comes before it can be left
+        _together(work, crew, GRADIENT)
+        if charrnn_get(&crew.stopped):
+            return False
+    if crew.clip_norm < INFINITY:
+        _together(work, crew, SQUARES)
+        norm = _norm(work) / crew.rows             # of the gradient of the loss of a character
+        if not norm < INFINITY:
+            crew.overflowed = A_GRADIENT
+            return False
+        crew.update.scale = crew.clip_norm / norm if norm > crew.clip_norm else 1
+    if crew.slow:
+        _together(work, crew, UPDATE)
+    elif crew.clip_norm < INFINITY:
+        _together(work, crew, UPDATE | LAY_OUT)
+    else:
+        _together(work, crew, GRADIENT | UPDATE | LAY_OUT)
+    if crew.cautious and not (_is_finite(size, &work.weights[0]) and _is_finite(size, &work.memory[0])):
+        _copy(size, &work.before[0], &work.weights[0])
+        _copy(size, &work.before[size], &work.memory[0])
+        _copy(work.momentum.shape[0], &work.before[2 * size], &work.momentum[0])
+        crew.overflowed = A_WEIGHT
+        return False
+    return True

@@ -12,8 +12,9 @@ cdef enum:               # what there is to do: bits
     OVER = 0
     STREAMS = 1
     GRADIENT = 2
-    UPDATE = 4
-    LAY_OUT = 8
+    SQUARES = 4
+    UPDATE = 8
+    LAY_OUT = 16
 
 cdef enum:               # what has overflowed
     LOSS = 1
@@ -24,7 +25,7 @@ cdef struct Crew
 
 cdef struct Member:
     Crew* crew
-    int part
+    int number
     bint bounded                 # its part of the streams had a bounded gradient
     Watch watch
     PyThread_type_lock go        # each is taken, but from the start of what there is to do to its end
@@ -33,7 +34,11 @@ cdef struct Member:
 cdef struct Crew:
     void* work                   # a Workspace32 or Workspace64
     bint single
-    double rate, clip
+    Update update
+    double clip_norm             # of the gradient of the loss of a character
+    double dropout
+    unsigned long long first     # the number of the first step
+    bint reset                   # whether each window begins with zero
     Py_ssize_t rows              # of the window
     int parts                    # threads, the calling one among them
     int doing
@@ -47,17 +52,20 @@ cdef struct Crew:
 cdef void _work(AnyWorkspace work, Member* member) noexcept nogil:
     """Do one thread's part of what there is to do."""
     cdef Crew* crew = member.crew
+    cdef Part part = Part(member.number, crew.parts)
     cdef Watch* watch = NULL if crew.doing & (GRADIENT | UPDATE) == GRADIENT | UPDATE else &member.watch   # never stopped in between
-    cdef Py_ssize_t b0 = work.B * member.part // crew.parts, b1 = work.B * (member.part + 1) // crew.parts
+    cdef Py_ssize_t b0 = work.B * member.number // crew.parts, b1 = work.B * (member.number + 1) // crew.parts
     if crew.doing & STREAMS:
         _forward(work, b0, b1, crew.rows, watch)
         member.bounded = _backward(work, b0, b1, crew.rows, watch)
     if crew.doing & GRADIENT:
-        _gradient(work, crew.rows, member.part, crew.parts, watch)
+        _gradient(work, crew.rows, &part, watch)
+    if crew.doing & SQUARES:
+        _square(work, &part)
     if crew.doing & UPDATE:
-        _learn(work, member.part, crew.parts, crew.rate, crew.clip)
+        _learn(work, &crew.update, &part)
     if crew.doing & LAY_OUT:
-        _lay_out(work, member.part, crew.parts, watch)
+        _lay_out(work, &part, NULL if crew.doing & UPDATE else watch)
 
 
 cdef void _serve(void* argument) noexcept nogil:
@@ -110,7 +118,7 @@ cdef bint _assemble(Crew* crew, int threads) except False:
         raise MemoryError("no memory for threads")
     crew.parts = 1
     for i in range(threads):
-        crew.members[i].crew, crew.members[i].part = crew, i
+        crew.members[i].crew, crew.members[i].number = crew, i
         crew.members[i].watch = _new_watch(<Workspace>crew.work, &crew.stopped)
         crew.members[i].watch.caller = i == 0
     for i in range(1, threads):

@@ -1,4 +1,4 @@
-"""The `charrnn` command: train, generate, score, info."""
+"""The `charrnn` command: train, generate, score, look, info."""
 
 import argparse
 import contextlib
@@ -26,10 +26,9 @@ from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
-from .options import defaults
 from .reader import decode_text
+from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, ScheduleName
 from .scoring import OnUnknown
-from .training import NewOptions
 from .vocabulary import AnyText
 
 Arguments: TypeAlias = argparse.Namespace
@@ -123,6 +122,7 @@ _PHRASES = {
     r"(extend|novel|unique|whole|remember)=True": r"--\1",
     r"validation_fraction(?:=(\S+))?": r"--validation \1",
     r"n_threads(?:=(\S+))?": r"--threads \1",
+    r"n_layers(?:=(\S+))?": r"--layers \1",
 }
 
 
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_generate(commands)
     _add_score(commands)
+    _add_look(commands)
 
     info = commands.add_parser("info", help="describe a model file", description="Describe a model file.")
     info.add_argument("model", help="a file that charrnn train saved")
@@ -184,11 +185,21 @@ def _add_train(commands: Any) -> None:
     add("--cache", metavar="DIR", help="keep the ids of the text in a file there, for the next time")
     add("--start", metavar="MODEL", help="go on with this model instead of a new one")
     add("--extend", action="store_true", help="with --start: add the characters that the model does not know")
-    add("--hidden-size", type=int, metavar="H", help="units in the hidden layer (100)")
+    add("--preset", choices=get_args(Preset), help="a whole recipe, which other options change")
+    add("--cell", choices=get_args(Cell), help="of what layers are made (rnn)")
+    add("--hidden-size", type=int, metavar="H", help="units in a layer (100)")
+    add("--layers", type=int, metavar="N", dest="n_layers", help="layers, one above the other (1)")
+    add("--dropout", type=float, metavar="P", help="part of the outputs of layers that is dropped in training (0)")
     add("--seq-length", type=int, metavar="T", help="characters in a training window (25)")
     add("--batch-size", type=int, metavar="B", help="parallel streams of the text, or records a step (1)")
-    add("--learning-rate", type=float, metavar="R", help=f"step of Adagrad ({defaults(NewOptions)['learning_rate']})")
-    add("--clip-value", type=float, metavar="X", help="clip each element of a gradient to X (5)")
+    add("--optimizer", choices=get_args(Optimizer), help="how weights follow the gradient (adagrad)")
+    rates = ", ".join(f"{values['learning_rate']:g} of {name}" for name, values in BY_OPTIMIZER.items())
+    add("--learning-rate", type=float, metavar="R", help=f"step of the optimizer ({rates})")
+    add("--weight-decay", type=float, metavar="X", help="weights shrink by R times X in each step (0)")
+    add("--clip-value", type=float, metavar="X", help="clip each element of a gradient to X (5 of adagrad)")
+    add("--clip-norm", type=float, metavar="X", help="clip the norm of the gradient of a character's loss to X (1, not of adagrad)")
+    add("--schedule", choices=get_args(ScheduleName), help="how the learning rate falls over the budget (constant)")
+    add("--warmup", type=int, metavar="N", help="steps over which the learning rate rises first (0)")
     add("--learning-rate-decay", type=float, default=1.0, metavar="F", help="multiply the learning rate by F after each pass")
     add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
     add("--steps", type=int, metavar="N", help="end after N windows")
@@ -279,7 +290,32 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score, command=score)
 
 
-_NETWORK = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value")  # a model's own, or the default, if not given
+def _add_look(commands: Any) -> None:
+    look = commands.add_parser(
+        "look",
+        help="make a page that shows what a model does with a text",
+        description="Write a page, for a browser, that shows what the units of a model hold, how a text surprises it, what it expects "
+        "after each character, and what that rests on. The page needs no network.",
+        epilog=_ESCAPES,
+        formatter_class=_Help,
+    )
+    add = look.add_argument
+    add("model", help="a file that charrnn train saved")
+    add("file", nargs="?", default="-", help="the text, of a model of records one record; - for standard input")
+    add("-o", "--output", metavar="PAGE", help="where to write the page (standard output)")
+    add("--title", help="of the page (the name of the model's file)")
+    add("--units", type=int, metavar="N", help="show the N units that follow something best (all, if the text is not too long)")
+    add("--back", type=int, metavar="N", help="how many characters before each to show the influence of (32)")
+    add("--context", type=_text_argument, default="", metavar="TEXT", help="what comes before the text, read and not shown")
+    _add_skip_unknown(add)
+    look.set_defaults(run=_look, command=look)
+
+
+# A model's own, or those of the preset, or the default, if not given.
+_IF_GIVEN = (
+    "preset", "cell", "hidden_size", "n_layers", "dropout", "seq_length", "batch_size", "optimizer", "learning_rate", "weight_decay",
+    "clip_value", "clip_norm", "schedule", "warmup",
+)  # fmt: skip
 
 
 def _train(arguments: Arguments) -> None:
@@ -287,7 +323,7 @@ def _train(arguments: Arguments) -> None:
         raise ValueError("--extend needs --start")
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
-    options = {name: getattr(arguments, name) for name in _NETWORK if getattr(arguments, name) is not None}
+    options = {name: getattr(arguments, name) for name in _IF_GIVEN if getattr(arguments, name) is not None}
     options |= {
         "learning_rate_decay": arguments.learning_rate_decay,
         "epochs": arguments.epochs,
@@ -545,13 +581,32 @@ def _score_as_json(text: AnyText, score: float, unknown: int, each: list[float],
     return json.dumps(line | ({"per_character": each} if arguments.per_char else {}), ensure_ascii=False)
 
 
+def _look(arguments: Arguments) -> None:
+    if arguments.output is None and sys.stdout.isatty():
+        raise ValueError("the page would go to the terminal: write > page.html behind the command, or -o page.html")
+    if arguments.output is not None:
+        check_target(arguments.output)
+    model = load(arguments.model)
+    text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
+    if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
+        text = text.removesuffix(_text(model, "\n"))
+    trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
+    title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
+    options = {"title": title, "units": arguments.units, "back": arguments.back}
+    if arguments.output is not None:
+        trace.save_html(arguments.output, **options)
+    else:
+        _print(trace.html(**options), end="")
+
+
 def _info(arguments: Arguments) -> None:
     model = load(arguments.model)
-    rnn, history = model.rnn, model.history
-    print(f"hidden_size    {rnn.hidden_size}")
+    learner, network, history = model._now.learner, model.network, model.history
+    print(f"network        {', '.join(f'{cell} of {units} units' for cell, units in network.description.layers)}")
     print(f"kind           {'records' if model.vocabulary.records else 'text'} of {'bytes' if model.vocabulary.of_bytes else 'characters'}")
-    print(f"vocab_size     {rnn.vocab_size}{'' if model.vocabulary.of_bytes else f'  {model.vocabulary.chars!r}'}")
-    print(f"parameters     {model.network.description.n_parameters:,} of {rnn.dtype}")
-    print(f"trained with   seq_length={rnn.seq_length} batch_size={rnn.batch_size} learning_rate={rnn.learning_rate:g}")
+    print(f"vocab_size     {network.description.vocab_size}{'' if model.vocabulary.of_bytes else f'  {model.vocabulary.chars!r}'}")
+    print(f"parameters     {network.description.n_parameters:,} of {network.dtype}")
+    sizes = f"seq_length={learner.seq_length} batch_size={learner.batch_size} dropout={learner.dropout:g}"
+    print(f"trained with   {sizes} optimizer={network.optimizer} learning_rate={learner.learning_rate:g}")
     print(f"steps          {history.steps}, ended by {history.stop_reason}")
     _print_losses(history)

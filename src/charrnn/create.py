@@ -12,7 +12,7 @@ from .history import History
 from .model import CharRNN
 from .options import check_names, shows
 from .persistence import ModelSource
-from .rnn import RNN
+from .rnn import make_learner
 from .training import Alphabet, NewOptions
 
 _LONGEST_NAME = 256  # of a file, more or less
@@ -36,18 +36,39 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
         At least two characters.
     alphabet : {"characters", "bytes"}
         Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
+    preset : {"tutorial", "small", "medium", "large"}, optional
+        A whole recipe: other options change it.
+    cell : {"rnn", "gru", "lstm"}
+        Of what layers are made: the tutorial's vanilla cell, gated recurrent units, long short-term memory.
     hidden_size : int, default 100
-        Units in the hidden layer.
+        Units in a layer, 1 to 65,536.
+    n_layers : int, default 1
+        Layers, one above the other, 1 to 16.
+    dropout : float, default 0.0
+        The part, below 1, of the outputs of each layer that is dropped in training: between layers and before the output.
     seq_length : int, default 25
         Characters in a training window.
     batch_size : int, default 1
         Parallel streams of the text.
-    learning_rate : float, default 0.15
-        Step of Adagrad; with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare.
-    clip_value : float, default 5.0
-        Each element of a gradient is clipped to [-clip_value, clip_value].
+    optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
+        How weights follow the gradient of the loss, the sum over a window and the mean over streams.
+    learning_rate : float, optional
+        Its step: 0.15 of Adagrad (with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare), 0.02 of
+        SGD, 0.002 of RMSProp, 0.004 of Adam.
+    weight_decay : float, default 0.0
+        In each step matrices, not biases, shrink by this times the learning rate (decoupled, as in AdamW).
+    clip_value : float, optional
+        Each element of a gradient is clipped to [-clip_value, clip_value]: 5.0 of Adagrad, inf of the others.
+    clip_norm : float, optional
+        Before that, the norm of the gradient of the loss of a character (the mean over the window, as other programs have it) is clipped
+        to this: inf of Adagrad, 1.0 of the others.
     initial_accumulator_value : float, default 100.0
         Where Adagrad's memory starts.
+    schedule : {"constant", "cosine", "linear"}
+        How the learning rate falls over the budget: along half a cosine or straight, to 2 % of itself. With a budget of seconds it follows
+        the clock, and so do the bits of the model.
+    warmup : int, default 0
+        Steps over which the learning rate rises from near 0 first.
     dtype : {"float32", "float64"}
         Of the weights and all that is computed.
     seed : int, default 0
@@ -264,8 +285,8 @@ def train_records(
 
 def train_new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    network, rest = training.split(options)
-    learner = RNN(vocab_size=source.vocabulary.symbols, **network)
+    layers, settings, rest = training.split(options)
+    learner = make_learner(layers, source.vocabulary.symbols, **settings)
     model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
     return model._train(learner, source, source.index, model.history, rest)
 

@@ -101,38 +101,36 @@ def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None
     is removed; a link is followed; an old file's mode is kept.
     """
     target, mode = _look_at_target(path)
+    folder, name = os.path.split(target)
+    pattern = f".charrnn-{_short_hash(name)}-"  # short, whatever the name is, and another for each name
     with named(path):
-        with _temporary(target, mode) as (file, temporary):
+        _remove_leftovers(folder, pattern)
+        while not _replace(target, os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp"), mode, parts):
+            pass
+        _synchronise(folder)
+
+
+def _replace(target: str, temporary: str, mode: int | None, parts: Iterable[bytes | memoryview]) -> bool:
+    """Write a temporary file and rename it to target; return False if another process has removed it, to be done again.
+
+    While it is in use it is locked, which tells it from what a killed process has left. It is opened inside the try, for open may
+    fail when the file is there already: memory lacks for the object, Ctrl-C comes. Nobody else has a file of so random a name.
+    """
+    try:
+        with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)) as file:
+            _lock(file.fileno(), wait=True)
+            if not os.path.exists(temporary):  # somebody took it for a leftover before it was locked
+                return False
+            if mode is not None:
+                os.chmod(temporary, mode)  # what the umask has taken away
             _write(file, parts)
             if not _LOCKS:
                 file.close()
             os.replace(temporary, target)
-        _synchronise(os.path.dirname(target))
-
-
-@contextlib.contextmanager
-def _temporary(target: str, mode: int | None = None) -> Iterator[tuple[IO[bytes], str]]:
-    """Make a file beside target, with its mode, that is gone at the end unless it was renamed.
-
-    While it is in use it is locked, which tells it from what a killed process has left.
-    """
-    folder, name = os.path.split(target)
-    pattern = f".charrnn-{_short_hash(name)}-"  # short, whatever the name is, and another for each name
-    _remove_leftovers(folder, pattern)
-    while True:
-        temporary = os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp")
-        with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)) as file:
-            try:
-                _lock(file.fileno(), wait=True)
-                if not os.path.exists(temporary):  # somebody took it for a leftover before it was locked
-                    continue
-                if mode is not None:
-                    os.chmod(temporary, mode)  # what the umask has taken away
-                yield file, temporary
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-            return
+        return True
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def _short_hash(name: str) -> str:

@@ -16,6 +16,7 @@ from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
 from .network import Learner, Network, Real
 from .reader import RecordStream, TextStream
+from .recipes import CONSTANT, Schedule
 
 Stream: TypeAlias = TextStream | RecordStream
 
@@ -138,7 +139,8 @@ class _Run:
     stream: Stream
     history: History
     budget: Budget
-    decay: float = 1.0  # the learning rate is multiplied by it after each epoch
+    schedule: Schedule = CONSTANT  # how the learning rate moves
+    masks: int = 0  # the seed of what dropout drops
     threshold: float | None = None  # stop when the smoothed loss of a window falls to it (looked at with each report)
     validation: Stream | None = None  # what is held out, to be measured after each epoch
     best: Parameters | None = None  # gets the weights of the epoch whose validation loss was the lowest so far
@@ -257,10 +259,22 @@ class _Run:
         T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
         self.crossed = targets, T
-        rate = learner.learning_rate * _power(self.decay, at.epoch)
+        rates = learner.learning_rate * self.factors(count)
         step, characters, loss, before = at.step, at.characters, at.unreported_loss, time.perf_counter()
         learner.network.train_steps(
-            self.work, inputs, targets, rate=rate, clip=learner.clip_value, length=T, reset=reset, threads=learner.n_threads
+            self.work,
+            inputs,
+            targets,
+            rate=rates,
+            clip=learner.clip_value,
+            clip_norm=learner.clip_norm,
+            decay=learner.weight_decay,
+            dropout=learner.dropout,
+            masks=self.masks,
+            first=at.step,
+            length=T,
+            reset=reset,
+            threads=learner.n_threads,
         )
         took = time.perf_counter() - before
         self.learning += took
@@ -268,11 +282,23 @@ class _Run:
         if at.step < step + count:
             raise DivergedError(
                 f"the {self.work.overflowed} of step {at.step + 1} is not finite; the weights of the step before are kept. "
-                f"Lower learning_rate ({learner.learning_rate:g}) or clip_value ({learner.clip_value:g})"
+                f"Lower learning_rate ({learner.learning_rate:g}) or clip_{self.clipped()}"
             )
         done = at.characters - characters
         self.display.update(self.used(), self.words((at.unreported_loss - loss) / done, done / took))
         self.crossing = _next_crossing(count, took, stream)
+
+    def factors(self, count: int) -> NDArray[np.float64]:
+        """Return what the learning rate of each of the next steps is multiplied by."""
+        at, steps = self.at, np.arange(count if self.schedule.moves else 1)
+        seconds, pass_ = self.seconds(), 1 / self.stream.windows
+        used = [self.budget.used(self.epoch() + i * pass_, at.step + i, seconds) for i in steps.tolist()]
+        return self.schedule.factors(at.epoch, at.step + steps, used)
+
+    def clipped(self) -> str:
+        """Say to what gradients are clipped."""
+        learner = self.learner
+        return f"value ({learner.clip_value:g})" if math.isinf(learner.clip_norm) else f"norm ({learner.clip_norm:g})"
 
     def words(self, nll: float, rate: float) -> str:
         """Say where it stands."""
@@ -307,6 +333,7 @@ class _Run:
         self.settle()
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
+            self.saved_step = -1  # a checkpoint of this step has not had the report
         self.save_after(0)
 
     def compare(self, measured: float, epoch_ended: bool) -> None:
@@ -338,17 +365,6 @@ class _Run:
                 self.save = None  # nor at the end
                 raise
             self.saved, self.saved_step = time.perf_counter(), self.at.step
-
-
-def _power(x: float, n: int) -> float:
-    """Return x ** n, made of products only: the library's power may differ in its last bit between machines."""
-    result = 1.0
-    while n and x != 1:
-        if n % 2:
-            result *= x
-        x *= x
-        n //= 2
-    return result
 
 
 def _figures(report: Progress) -> str:

@@ -14,18 +14,19 @@ from . import persistence, sampling, scoring, training
 from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
 from .files import Paths, StrPath
 from .history import History
-from .network import Learner, Network, Real
+from .network import Learner, Network, Real, is_tutorials
 from .novelty import RecordIndex
 from .options import AsBefore, check_names, shows
 from .persistence import Saved
-from .rnn import RNN
+from .recipes import BY_OPTIMIZER
+from .rnn import RNN, make_learner
 from .sampling import Controls
 from .seeding import make_random
 from .training import Options
-from .vocabulary import AnyText, OnUnknown, Vocabulary
+from .vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 
 _LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(persistence.CONFIG[1:], AsBefore())  # what a model that goes on has already
+_AS_BEFORE = dict.fromkeys(persistence.SETTINGS, AsBefore())  # what a model that goes on has already
 _INTERRUPTED = (
     "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
     "import sys; model = sys.last_value.model"
@@ -33,13 +34,7 @@ _INTERRUPTED = (
 
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
-
-    TextT = TypeVar("TextT", bound=str | bytes, default=str)
-else:
-    from typing import TypeVar
-
-    TextT = TypeVar("TextT")
+    from .trace import Trace
 
 
 class Column(Protocol):
@@ -478,6 +473,41 @@ class CharRNN(Generic[TextT]):
         (p,) = now.learner.network.next_probs(work)
         return np.asarray(p)
 
+    def trace(self, text: TextT, *, top: int = 5, context: TextT | Literal[""] = "", on_unknown: OnUnknown = "error") -> "Trace[TextT]":
+        r"""Look inside: what each unit holds after each character of text, how it surprises the model, and what is expected next.
+
+        Parameters
+        ----------
+        text : str
+            May be empty.
+        top : int, default 5
+            How many of the likeliest next characters to keep, at most as many as there are.
+        context : str
+            What comes before text, read and not traced; see `score`.
+        on_unknown : {"error", "skip"}
+            Whether a character that the model does not know is an error or left out.
+
+        Returns
+        -------
+        Trace
+            Which draws itself (``plot``), writes itself as a page (``save_html``), and shows itself in a notebook.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> trace = model.trace("to be, or")
+        >>> trace.states[0].shape
+        (9, 16)
+        >>> trace.likeliest(4)[0][0]  # after "to be"
+        ','
+        """
+        from .trace import Trace  # here, as few ask for it: importing charrnn should cost little
+
+        now = self._now
+        state = _after(now, context, on_unknown)
+        return Trace(now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown)
+
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with another text; the model changes in place.
@@ -489,8 +519,8 @@ class CharRNN(Generic[TextT]):
         extend : bool
             Whether to add its characters to the vocabulary; those that were there keep their ids.
         **options
-            Those of `charrnn.train_text` but hidden_size, dtype and alphabet. seq_length, batch_size, learning_rate, clip_value and
-            initial_accumulator_value are by default as they were. Adagrad's memory starts afresh.
+            Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length,
+            batch_size, dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
 
         Returns
         -------
@@ -555,12 +585,14 @@ class CharRNN(Generic[TextT]):
     def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now
         old = now.learner.network
-        fixed = {"hidden_size": old.description.layers[0].units, "dtype": old.dtype}
-        for name in options.keys() & (fixed.keys() | {"alphabet"}):
+        for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet"}:
             raise TypeError(f"{name} is fixed for a model that goes on training")
         check_names(options, Options, ("extend", "remember"))
-        settings, rest = training.split({**persistence.config(now.learner), **options, **fixed})
-        learner = RNN(vocab_size=source.vocabulary.symbols, **settings)
+        before = {} if options.get("preset") else persistence.settings(now.learner)
+        if options.get("optimizer", old.optimizer) != old.optimizer:
+            before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
+        _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
+        learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
         places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
         learner.network.grow_from(old, places)
         index = now.index if source.index is None else source.index.union(now.index)
@@ -625,9 +657,12 @@ class CharRNN(Generic[TextT]):
 
     def __repr__(self) -> str:
         now = self._now
-        units = now.learner.network.description.layers[0].units
         kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
-        return f"CharRNN(hidden_size={units}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
+        layers = now.learner.network.description.layers
+        size = f"hidden_size={layers[0].units}"
+        if not is_tutorials(layers):
+            size = f"cell={layers[0].cell!r}, {size}" + (f", n_layers={len(layers)}" if len(layers) > 1 else "")
+        return f"CharRNN({size}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
 
 
 _Model = TypeVar("_Model", bound=CharRNN[Any])

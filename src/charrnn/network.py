@@ -1,13 +1,14 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call; and what it is trained with."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
-from ._network import LOOK_BACK, OwnedNetwork, Workspace, held, workspace
+from ._network import LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
 from .errors import check_integer, check_number
 from .reader import IGNORED
 from .seeding import make_random
@@ -17,21 +18,24 @@ _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two loo
 
 
 class Network(OwnedNetwork):
-    """A recurrent network of layers, with its weights and Adagrad's memory.
+    """A recurrent network of layers, with its weights and what its optimiser keeps of each.
 
     Parameters
     ----------
     description : Description, or (layers, vocab_size)
-        Layers are pairs of a cell and its units, as in ``([("rnn", 100)], 65)``.
+        Layers are pairs of a cell ("rnn", "gru", "lstm") and its units, as in ``([("rnn", 100)], 65)``.
     dtype : {"float32", "float64"}
+    optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
 
     Attributes
     ----------
     description : Description
         Layers, sizes, where each array lies, the number of parameters, the operations a character.
     dtype : dtype
-    weights, memory : Parameters
-        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed.
+    optimizer : str
+    weights, memory, momentum : Parameters
+        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed. memory is of squares of
+        gradients; momentum, of gradients, is None but of Adam.
 
     Notes
     -----
@@ -51,23 +55,55 @@ class Network(OwnedNetwork):
         inputs: ArrayLike,
         targets: ArrayLike,
         *,
-        rate: float,
-        clip: float,
+        rate: ArrayLike,
+        clip: float = math.inf,
+        clip_norm: float = math.inf,
+        decay: float = 0.0,
+        dropout: float = 0.0,
+        masks: int = 0,
+        first: int = 0,
         length: int | None = None,
         reset: bool = False,
         threads: int = 1,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
 
-        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. Elements of the
-        gradient are clipped to [-clip, clip]. Any number of threads gives the same bits.
+        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. rate is the
+        learning rate, one or of each window. The norm of the gradient of the loss of a character is clipped to clip_norm, then elements
+        of the gradient to [-clip, clip]; matrices decay by rate * decay. dropout is the part of the outputs of each layer that is dropped;
+        which ones depends on masks, a seed, and the number of the step, which begins at first. Any number of threads gives the same bits.
 
         Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
         that the next step diverged, and was not applied.
         """
         with held(work, self):
-            length = work.T if length is None else length
-            return _dispatch.core.train_steps(work, inputs, targets, length, rate=rate, clip=clip, reset=reset, threads=threads)
+            length = check_integer("length", work.T if length is None else length, 1)
+            return _dispatch.core.train_steps(
+                work,
+                inputs,
+                targets,
+                length,
+                rates=np.broadcast_to(np.asarray(rate, np.float64), -(-len(np.asarray(inputs)) // length)),
+                clip=clip,
+                clip_norm=clip_norm,
+                decay=decay,
+                dropout=dropout,
+                masks=masks,
+                first=first,
+                reset=reset,
+                threads=threads,
+            )
+
+    def gradient(
+        self, work: Workspace, inputs: ArrayLike, targets: ArrayLike, *, dropout: float = 0.0, masks: int = 0, step: int = 0
+    ) -> tuple[NDArray[np.float64], Parameters]:
+        """Return the loss of each target (at most work.T, B), from the state of work, which stays, and the gradient.
+
+        That is the gradient of the sum over the rows and the mean over the streams, not clipped. Arguments as in `train_steps`, step
+        being the number of the step.
+        """
+        with held(work, self):
+            return _dispatch.core.gradient(work, inputs, targets, dropout=dropout, masks=masks, step=step)
 
     def evaluate(self, work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
@@ -159,12 +195,21 @@ class Network(OwnedNetwork):
             logits: Real = _dispatch.core.window(work, ids)[1]
             return logits
 
+    def copy_from(self, other: "Network") -> None:
+        """Take over the weights of other, which is of the same description, and what its optimiser, the same, keeps of them."""
+        for here, there in (self.weights, other.weights), (self.memory, other.memory), (self.momentum, other.momentum):
+            if here is not None and there is not None:
+                here.copy_from(there)
+
     def grow_from(self, other: "Network", places: list[int]) -> None:
         """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
         here, there = self.weights.views(), other.weights.views()
-        for name in here.keys() - {"Wxh", "Why", "by"}:
+        first = {name for name in here if name.startswith("Wx") and not name[-1].isdigit()}
+        for name in here.keys() - {*first, "Why", "by"}:
             here[name][...] = there[name]
-        here["Wxh"][places], here["Why"][:, places] = there["Wxh"], there["Why"]
+        for name in first:
+            here[name][places] = there[name]
+        here["Why"][:, places] = there["Why"]
         here["by"][...] = there["by"].min()
         here["by"][places] = there["by"]
 
@@ -180,12 +225,15 @@ class Network(OwnedNetwork):
 
 
 class TrainingOptions(TypedDict, total=False):
-    """What a network is trained with, by name: the defaults are what served ten seeds best on Tiny Shakespeare (benchmarks/quality.py)."""
+    """What a network is trained with, by name; where the default is None, it depends on the optimiser (recipes.BY_OPTIMIZER)."""
 
     seq_length: Annotated[int, 25]
     batch_size: Annotated[int, 1]
-    learning_rate: Annotated[float, 0.15]
-    clip_value: Annotated[float, 5.0]
+    dropout: Annotated[float, 0.0]
+    learning_rate: Annotated[float | None, None]
+    weight_decay: Annotated[float, 0.0]
+    clip_value: Annotated[float | None, None]
+    clip_norm: Annotated[float | None, None]
     initial_accumulator_value: Annotated[float, 100.0]
     n_threads: Annotated[int, 1]
 
@@ -193,11 +241,21 @@ class TrainingOptions(TypedDict, total=False):
 _CHECKS: dict[str, Callable[[str, Any, float], float]] = {  # of a value by its name and the largest number of the dtype
     "seq_length": lambda name, value, _: check_integer(name, value, 1),
     "batch_size": lambda name, value, _: check_integer(name, value, 1),
+    "dropout": lambda name, value, _: check_number(name, value, minimum=0, below=1),
     "learning_rate": lambda name, value, largest: check_number(name, value, above=0, maximum=largest),
+    "weight_decay": lambda name, value, largest: check_number(name, value, minimum=0, maximum=largest),
     "clip_value": lambda name, value, _: check_number(name, value, above=0, finite=False),
+    "clip_norm": lambda name, value, _: check_number(name, value, above=0, finite=False),
     "initial_accumulator_value": lambda name, value, largest: check_number(name, value, minimum=0, maximum=largest),
     "n_threads": lambda name, value, _: check_integer(name, value, 1, 1024),
 }
+_TUTORIALS_SCALE = 0.01  # standard deviation of its initial weights
+_NO_MORE = {"n_threads": 1, "dropout": 0.0, "weight_decay": 0.0, "clip_norm": math.inf}  # settings beside those of the tutorial
+
+
+def is_tutorials(layers: Sequence[tuple[str, int]]) -> bool:
+    """Whether layers are those of the tutorial's network: a vanilla one."""
+    return len(layers) == 1 and layers[0][0] == "rnn"
 
 
 class Learner:
@@ -208,28 +266,35 @@ class Learner:
     random: NDArray[np.uint64]
     seq_length: int
     batch_size: int
+    dropout: float
     learning_rate: float
+    weight_decay: float
     clip_value: float
+    clip_norm: float
     initial_accumulator_value: float
     n_threads: int
 
-    def __init__(self, description: Any, *, dtype: Any = "float32", seed: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, description: Any, *, dtype: Any = "float32", optimizer: str = "adagrad", seed: int | None = None, **settings: Any
+    ) -> None:
         random = make_random(seed)
-        self._begin(Network(description, dtype), random, settings)
-        _dispatch.core.init_normal(self.network.workspace(1, 1), 0.01, self.random)
+        self._begin(Network(description, dtype, optimizer), random, settings)
+        scale = _TUTORIALS_SCALE if is_tutorials(self.network.description.layers) else 0.0
+        _dispatch.core.initialize(self.network.workspace(1, 1), scale, self.random)
 
     @classmethod
     def of(cls, network: Network, **settings: Any) -> Self:
         """Return a learner of a network with the weights it has."""
         learner = cls.__new__(cls)
-        learner._begin(network, make_random(0), {"n_threads": 1, **settings})
+        learner._begin(network, make_random(0), settings)
         return learner
 
     def _begin(self, network: Network, random: NDArray[np.uint64], settings: dict[str, Any]) -> None:
         self.network, self.random = network, random
-        for name in _CHECKS:
-            setattr(self, name, settings[name])
-        network.memory.block[...] = self.initial_accumulator_value
+        for name, value in {**_NO_MORE, **settings}.items():
+            setattr(self, name, value)
+        if network.optimizer == "adagrad":
+            network.memory.block[...] = self.initial_accumulator_value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:

@@ -1,20 +1,25 @@
 """Models on disk: one `.safetensors` file, readable with the safetensors library by anyone.
 
-Tensors: Wxh (V, H), Whh (H, H), Why (H, V), bh (H,), by (V,), of float32 or float64, without padding. The file's metadata holds
+Tensors, of float32 or float64, without padding: Why (H, V), by (V,), and of each layer, by the names of its gates, those from what is
+below (V or H, H), those from its state before (H, H) and biases (H,). A vanilla layer has Wxh, Whh, bh; a GRU Wxn, Wxr, Wxu, Whn, Whr,
+Whu, bn, br, bu, bhn; an LSTM Wxi, Wxf, Wxg, Wxo, Whi ... bo. Layers above the first have their number behind the name. The file's
+metadata holds
 
     format      "charrnn"
-    version     "1"
+    version     "2"; files of version 1, which knew the vanilla layer and Adagrad only, are read
     kind        "text" or "records"; a model of records has one symbol more, the boundary, with the last id
     alphabet    "characters", or "bytes": 256 of them
     vocabulary  the characters in the order of their ids
-    config      JSON: hidden_size, seq_length, batch_size, learning_rate, clip_value, initial_accumulator_value
+    config      JSON: layers, pairs of cell and units from the input on; optimizer, seq_length, batch_size, dropout, learning_rate,
+                weight_decay, clip_value, clip_norm, initial_accumulator_value. Of version 1: hidden_size instead of layers, and less
     history     JSON: what training did
     sha256      of the tensors' bytes, in the order of their names, and of the rest of the metadata
 
 A model of records may have the tensor remembered (n,) of uint32: the records it was trained on, see novelty.py.
 
-A checkpoint is a model file that has more: the tensors memory.Wxh ... memory.by (Adagrad's memory) and state (streams, H), the
-hidden state of its streams; best.Wxh ... best.by, the weights with the lowest validation loss so far, if they are to be kept; and
+A checkpoint is a model file that has more: the tensors memory.Wxh ... memory.by, of squares of gradients, but of SGD, momentum.Wxh ...
+momentum.by of Adam, and state (streams, H), what is carried in its streams, layer by layer, of an LSTM h and then c; best.Wxh ... best.by,
+the weights with the lowest validation loss so far, if they are to be kept; and
 
     training    JSON: position, options, and the SHA-256 of the text's ids
 
@@ -34,26 +39,33 @@ from typing import IO, Any, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ._network import Description, Parameters
-from .errors import ModelFormatError, check_integer, check_number
+from ._network import OPTIMIZERS, Description, Parameters
+from .errors import ModelFormatError, check_choice, check_integer, check_number
 from .files import StrPath, named, open_regular, read_pieces, write_atomically
 from .history import LARGEST_LOSS, History
 from .loop import Position
 from .network import Learner, Network, Real
 from .novelty import RecordIndex
-from .rnn import RNN
+from .rnn import kind_of
 from .vocabulary import Vocabulary
 
 ModelSource: TypeAlias = StrPath | bytes | IO[bytes]
 _Tensors: TypeAlias = dict[str, NDArray[Any]]
 _Forms: TypeAlias = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]  # dtype and shape of tensors by name
 
-_FORMAT, _VERSION = "charrnn", "1"
+_FORMAT, _VERSION, _VERSIONS = "charrnn", "2", ("1", "2")
 _LARGEST_HEADER = 1 << 23  # bytes: all characters of Unicode, and a history
 _LARGEST_SKELETON = 1 << 16  # bytes of a header that are not in a string: some hundred tensors
 _LARGEST_WORD = {"config": 1 << 12, "training": 1 << 14, "history": 1 << 21}  # characters of JSON
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U32": np.dtype("<u4")}
-CONFIG = ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value")
+_NUMBERS = (
+    "seq_length", "batch_size", "dropout", "learning_rate", "weight_decay", "clip_value", "clip_norm", "initial_accumulator_value",
+)  # fmt: skip
+SETTINGS = ("optimizer", *_NUMBERS)
+_CONFIG = ("layers", *SETTINGS)
+_MEMORIES = {"adagrad": ("memory",), "sgd": (), "rmsprop": ("memory",), "adam": ("memory", "momentum")}  # of a checkpoint
+# What version 1 does not say, as it was the only way.
+_OF_VERSION_1: dict[str, Any] = {"optimizer": "adagrad", "dropout": 0.0, "weight_decay": 0.0, "clip_norm": math.inf}
 _HASHED = 1 << 23  # bytes at a time, between two looks at Ctrl-C
 _WORDS = {"format", "version", "kind", "alphabet", "vocabulary", "config", "history", "sha256"}
 
@@ -79,9 +91,9 @@ class Saved:
     training: Training | None = None
 
 
-def config(learner: Learner) -> dict[str, Any]:
+def settings(learner: Learner) -> dict[str, Any]:
     """Return the options of a learner that a file keeps."""
-    return {name: getattr(learner, name) for name in CONFIG}
+    return {"optimizer": learner.network.optimizer} | {name: getattr(learner, name) for name in _NUMBERS}
 
 
 # -------------------------------------------------------------------------------------------------------------------- writing
@@ -137,13 +149,15 @@ def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
         "kind": "records" if vocabulary.records else "text",
         "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "vocabulary": vocabulary.chars,
-        "config": json.dumps(config(learner)),
+        "config": json.dumps({"layers": learner.network.description.layers, **settings(learner)}),
         "history": json.dumps(saved.history.to_dict()),
     }
     if saved.index is not None:
         tensors["remembered"] = saved.index.fingerprints
     if training is not None:
-        tensors |= _prefixed("memory", learner.network.memory) | {"state": training.state}
+        for memory in _MEMORIES[learner.network.optimizer]:
+            tensors |= _prefixed(memory, getattr(learner.network, memory))
+        tensors["state"] = training.state
         if training.best is not None:
             tensors |= _prefixed("best", training.best)
         words = {"position": asdict(training.position), "options": training.options, "text_sha256": training.text_sha256}
@@ -199,8 +213,8 @@ def _load(file: IO[bytes], name: str) -> Saved:
         raise ModelFormatError(f"{name} is not a safetensors file ({_what(size, error)})") from error
     if words.get("format") != _FORMAT:
         raise ModelFormatError(f"{name} is a safetensors file, but not a charrnn model")
-    if words.get("version") != _VERSION:
-        raise ModelFormatError(f"{name} has format version {words.get('version')!s:.60}; this charrnn reads {_VERSION}")
+    if words.get("version") not in _VERSIONS:
+        raise ModelFormatError(f"{name} has format version {words.get('version')!s:.60}; this charrnn reads {' and '.join(_VERSIONS)}")
     try:
         checked = _Words.check(words, forms)
         data = _read_rest(file, end - 8 - len(header))
@@ -295,6 +309,7 @@ class _Words(NamedTuple):
 
     vocabulary: Vocabulary
     description: Description
+    optimizer: str
     config: dict[str, Any]
     history: History
     position: Position | None  # of a checkpoint, with
@@ -307,21 +322,27 @@ class _Words(NamedTuple):
         checkpoint = "training" in metadata
         _check_names("the metadata", metadata, _WORDS | {"training"}, optional={"training", "sha256"})
         vocabulary = _vocabulary(metadata)
-        options = _named("config", metadata, dict)
-        _check_names("config", options, CONFIG)
-        description = Description([("rnn", options["hidden_size"])], vocabulary.symbols)
+        options, old = _named("config", metadata, dict), metadata["version"] == "1"
+        if old:
+            options = {"layers": [["rnn", options.pop("hidden_size")]], **_OF_VERSION_1, **options}
+        _check_names("config", options, _CONFIG)
+        description = Description(_layers(options.pop("layers")), vocabulary.symbols)
+        optimizer = check_choice("optimizer", options.pop("optimizer"), OPTIMIZERS)
         streams = check_integer("batch_size", options["batch_size"], 1)
-        _check_forms(forms, checkpoint, description, streams, vocabulary.records)
+        _check_forms(forms, checkpoint, description, optimizer, streams, vocabulary.records)
         history = History.from_dict(_named("history", metadata, dict))
         position, started, sha256 = None, {}, ""
         if checkpoint:
             words = _named("training", metadata, dict)
             _check_names("training", words, ("position", "options", "text_sha256"))
             position, started, sha256 = _position(words["position"], history), words["options"], words["text_sha256"]
+            if old and type(started) is dict:
+                network = str(Description([("rnn", started.pop("hidden_size"))], vocabulary.symbols))
+                started = {"network": network, "schedule": "constant", "warmup": 0, **_OF_VERSION_1, **started}
             _check_started(started, sha256)
-            if ("best.Whh" in forms) != (position.best_nll is not None and started.get("keep") == "best"):
+            if ("best.Why" in forms) != (position.best_nll is not None and started.get("keep") == "best"):
                 raise ValueError("the best weights and their loss do not go together")
-        return cls(vocabulary, description, options, history, position, started, sha256)
+        return cls(vocabulary, description, optimizer, options, history, position, started, sha256)
 
 
 def _named(name: str, metadata: dict[str, str], kind: Callable[..., Any]) -> Any:
@@ -351,21 +372,28 @@ def _vocabulary(metadata: dict[str, str]) -> Vocabulary:
     return Vocabulary(metadata["vocabulary"], records=kind == "records", of_bytes=alphabet == "bytes")
 
 
-def _check_forms(forms: _Forms, checkpoint: bool, description: Description, streams: int, records: bool) -> None:
-    """Raise ValueError if these are not the tensors of a model, or of a checkpoint, of this description."""
+def _layers(words: Any) -> list[tuple[str, int]]:
+    """Return the layers of a configuration, whose cells and units `Description` checks."""
+    if type(words) is not list or not all(type(layer) is list and len(layer) == 2 for layer in words):
+        raise TypeError(f"layers is {words!r:.60}")
+    return [(cell, units) for cell, units in words]
+
+
+def _check_forms(forms: _Forms, checkpoint: bool, description: Description, optimizer: str, streams: int, records: bool) -> None:
+    """Raise ValueError if these are not the tensors of a model, or of a checkpoint, of this description and optimiser."""
     shapes = {name: (columns,) if bias else (rows, columns) for name, (_, rows, columns, _, bias) in description.tensors.items()}
-    parts = ["", *(["memory."] if checkpoint else []), *(["best."] if checkpoint and "best.Whh" in forms else [])]
-    wanted = {part + name: shape for part in parts for name, shape in shapes.items()}
+    parts = [*_MEMORIES[optimizer], *(["best"] if "best.Why" in forms else [])] if checkpoint else []
+    wanted = {prefix + name: shape for prefix in ("", *(f"{part}." for part in parts)) for name, shape in shapes.items()}
     forms = dict(forms)
     dtype, shape = forms.pop("remembered", (_DTYPES["U32"], (0,)))
     if dtype != np.uint32 or len(shape) != 1 or ("remembered" in forms and not records):
         raise ValueError("remembered must be ascending numbers of type uint32, of a model of records")
     if checkpoint and "state" in forms:  # has as many streams as the text had work for
         _, (rows, *_) = forms["state"]
-        wanted["state"] = check_integer("the rows of state", rows, 1, streams), sum(layer.units for layer in description.layers)
+        wanted["state"] = check_integer("the rows of state", rows, 1, streams), description.state_size
     if forms.keys() != wanted.keys() or (checkpoint and "state" not in wanted):
         raise ValueError(f"the tensors must be {', '.join(wanted)}, not {', '.join(sorted(forms)):.200}")
-    dtype = forms["Whh"][0]
+    dtype = forms["Why"][0]
     for name, shape in wanted.items():
         if dtype.kind != "f" or forms[name] != (dtype, shape):
             raise ValueError(f"{name} is {forms[name][0]} {forms[name][1]}, {description} need {dtype} {shape}")
@@ -423,14 +451,15 @@ def _check_started(options: Any, sha256: Any) -> None:
 
 def _build(words: _Words, tensors: _Tensors) -> Saved:
     """Return what a file holds, whose words and tensors are known to be right."""
-    network = Network(words.description, tensors["Whh"].dtype)
+    network = Network(words.description, tensors["Why"].dtype, words.optimizer)
     _fill(network.weights, tensors, "")
-    learner = RNN.of(network, **words.config)
+    learner = kind_of(words.description.layers).of(network, **words.config)
     training = None
     if words.position is not None:
-        _fill(network.memory, tensors, "memory.")
+        for memory in _MEMORIES[words.optimizer]:
+            _fill(getattr(network, memory), tensors, f"{memory}.")
         best = None
-        if "best.Whh" in tensors:
+        if "best.Why" in tensors:
             best = Parameters(words.description, network.dtype)
             _fill(best, tensors, "best.")
         training = Training(words.position, words.options, words.text_sha256, tensors["state"], best)

@@ -1,4 +1,4 @@
-"""The losses of a training as a picture, by matplotlib: imported when `History.plot` is called."""
+"""Pictures of a training and of a trace, by matplotlib: imported when `History.plot` or `Trace.plot` is called."""
 
 import io
 import math
@@ -7,37 +7,33 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
+from .nameable import described
+
 if TYPE_CHECKING:
     from .history import History
+    from .trace import Trace, Unit
 
 _FOR_FILES = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # backends, which know no screen
-_LOOK: dict[str, Any] = {"figsize": (7, 4.5), "layout": "constrained"}
 
 
-class LossFigure(Figure):
-    """A matplotlib figure of a history: as the last value of a notebook's cell it shows itself; `show` opens it, ``savefig`` writes it.
+class _SelfShowing(Figure):
+    """A matplotlib figure that shows itself as the last value of a notebook's cell; `show` opens it, ``savefig`` writes it."""
 
-    Parameters
-    ----------
-    history : History
-    """
-
-    def __init__(self, history: "History") -> None:
-        super().__init__(**_LOOK)
-        self.history: History = history
-        draw(history, self.add_subplot())
+    def fill(self, figure: Figure) -> None:
+        """Draw what this figure shows on a figure, itself or another one."""
+        raise NotImplementedError
 
     def show(self, warn: bool = True) -> None:
         """Show the figure in a window, or raise RuntimeError where there is no screen."""
         from matplotlib import pyplot
 
-        figure = pyplot.figure(**_LOOK)  # which chooses the backend
+        figure = pyplot.figure(figsize=tuple(self.get_size_inches()), layout="constrained")  # which chooses the backend
         if pyplot.get_backend().lower() in _FOR_FILES:
             pyplot.close(figure)
             raise RuntimeError(
                 f"there is no window to be had (matplotlib's backend is {pyplot.get_backend()}): savefig(path) writes the figure"
             )
-        draw(self.history, figure.add_subplot())
+        self.fill(figure)
         pyplot.show()
         if not pyplot.isinteractive():  # then the window was closed
             pyplot.close(figure)
@@ -47,8 +43,87 @@ class LossFigure(Figure):
         self.savefig(buffer, format="png", dpi=100)
         return buffer.getvalue()
 
+
+class LossFigure(_SelfShowing):
+    """A matplotlib figure of a history: as the last value of a notebook's cell it shows itself; `show` opens it, ``savefig`` writes it.
+
+    Parameters
+    ----------
+    history : History
+    """
+
+    def __init__(self, history: "History") -> None:
+        super().__init__(figsize=(7, 4.5), layout="constrained")
+        self.history: History = history
+        self.fill(self)
+
+    def fill(self, figure: Figure) -> None:
+        """Draw the losses on a figure."""
+        draw(self.history, figure.add_subplot())
+
     def __repr__(self) -> str:
         return f"<figure of {self.history!r}; show() opens it, savefig(path) writes it>"
+
+
+class TraceFigure(_SelfShowing):
+    """A matplotlib figure of a stretch of a trace, made by `Trace.plot`.
+
+    Parameters
+    ----------
+    trace : trace.Trace
+    start, stop : int
+        Which characters.
+    units : int
+        How many units to show.
+    """
+
+    def __init__(self, trace: "Trace[Any]", start: int, stop: int, units: int) -> None:
+        self.trace: Trace[Any] = trace
+        self.stretch: tuple[int, int] = start, stop
+        self.units: list[Unit] = trace.units()[:units]
+        width, height = 2.5 + 0.13 * max(30, stop - start), 1.6 + 0.22 * len(self.units)
+        super().__init__(figsize=(min(width, 60), min(height, 60)), layout="constrained")
+        self.fill(self)
+
+    def fill(self, figure: Figure) -> None:
+        """Draw the surprise of each character, and below the units."""
+        start, stop = self.stretch
+        rows = 2 if self.units else 1
+        charts = figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, len(self.units)][:rows]})[:, 0]
+        draw_surprise(self.trace, start, stop, charts[0])
+        if self.units:
+            draw_units(self.trace, self.units, start, stop, charts[1])
+        text = self.trace.text[start:stop]
+        chars = text.decode("latin-1") if isinstance(text, bytes) else text
+        charts[-1].set_xticks(range(start, stop), [described(char, isinstance(text, bytes))[0] for char in chars])
+        charts[-1].tick_params(axis="x", length=0, labelsize=8, labelfontfamily="monospace")
+
+    def __repr__(self) -> str:
+        return f"<figure of {self.trace!r}, characters {self.stretch[0]} to {self.stretch[1]}; show() opens it, savefig(path) writes it>"
+
+
+def draw_surprise(trace: "Trace[Any]", start: int, stop: int, ax: Axes) -> Axes:
+    """Draw a bar for each character, as high as it surprises."""
+    ax.bar(range(start, stop), trace.surprise[start:stop], width=0.85, color="#c44e27")
+    ax.set_ylabel("surprise (bits)")
+    ax.set_xlim(start - 0.5, max(stop, start + 1) - 0.5)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, ax: Axes) -> Axes:
+    """Draw a row for each unit: blue below 0, red above."""
+    rows = [trace.states[unit.layer][start:stop, unit.number] for unit in units]
+    largest = max([1.0, *(float(abs(row).max()) for row in rows if len(row))])
+    extent = (start - 0.5, max(stop, start + 1) - 0.5, len(units) - 0.5, -0.5)
+    if start < stop:
+        ax.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest", extent=extent)
+    layer = "layer {0}, " if len(trace.states) > 1 else ""
+    labels = [f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {layer.format(unit.layer)}{unit.number})" for unit in units]
+    ax.set_yticks(range(len(units)), labels, fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    return ax
 
 
 def draw(history: "History", ax: Axes) -> Axes:

@@ -203,7 +203,7 @@ class RecordStream:
     records of similar length, in an order that depends on seed and epoch. A batch of records of up to 127 characters is one window; a
     longer one is several of seq_length, from which to which the state is carried (truncated backpropagation: its gradient cannot
     explode over thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter than its batch, is IGNORED.
-    lengths are the characters of each, starts where they begin in ids: if not given, one after the other.
+    lengths (int64) are the characters of each record, starts where they begin in ids: if not given, one after the other.
     """
 
     def __init__(
@@ -214,18 +214,21 @@ class RecordStream:
         batch_size: int = 1,
         seed: int = 0,
         seq_length: int = 25,
-        starts: NDArray[np.int64] | None = None,
+        *,
+        starts: NDArray[np.signedinteger[Any]] | None = None,
     ) -> None:
         self.ids: Ids = ids if len(ids) else np.zeros(1, ids.dtype)  # so that empty records have a place to point at
-        self.lengths: NDArray[np.signedinteger[Any]] = lengths
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths if starts is None else starts
+        small = np.int32 if len(ids) < 2**31 - 1 else np.int64  # names by the million: a table of int64 takes as much as they
+        self.lengths: NDArray[Any] = lengths.astype(small)
+        self.starts: NDArray[Any] = starts.astype(small)
         self.boundary: int = boundary
         self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
-        self.starts: NDArray[np.int64] = np.cumsum(lengths, dtype=np.int64) - lengths if starts is None else starts
         self.targets: int = int(lengths.sum(dtype=np.int64)) + len(lengths)
-        self.piece: int = seq_length
         self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)  # the most that a window has
-        self._cut(np.arange(len(lengths), dtype=np.int32 if len(lengths) < 2**31 else np.int64))
+        self.piece: int = min(seq_length, self.seq_length)
+        self._cut(np.arange(len(lengths)))
 
     def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""
@@ -243,45 +246,50 @@ class RecordStream:
         self._cut(order)
 
     def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
-        """Find the windows of batches of records in this order: of which batch each is, of which of its rows the first, how many."""
-        self.order: NDArray[np.signedinteger[Any]] = order
-        rows = np.maximum.reduceat(self.lengths[order], np.arange(0, len(order), self.batch_size)) + 1
-        sizes = np.where(rows <= max(self.piece, _WHOLE), rows, rows.dtype.type(self.piece))
-        pieces = -(-rows // sizes)
-        self.windows: int = int(pieces.sum(dtype=np.int64))
-        small = np.int32 if self.windows < 2**31 else np.int64
-        self.batch: NDArray[np.signedinteger[Any]] = np.repeat(np.arange(len(pieces), dtype=small), pieces)
-        self.whole: NDArray[np.bool_] = pieces[self.batch] == 1
-        self.first: NDArray[np.signedinteger[Any]] = np.zeros(self.windows, small)
-        if not self.whole.all():
-            number = np.arange(self.windows) - np.repeat(np.cumsum(pieces, dtype=np.int64) - pieces, pieces)  # of a window in its batch
-            self.first[:] = number * sizes[self.batch]
-        self.rows: NDArray[np.signedinteger[Any]] = np.minimum(rows[self.batch] - self.first, sizes[self.batch]).astype(small)
+        """Put the records into this order and find the windows of each batch of them: how many rows it has, where its windows end."""
+        self.order: NDArray[Any] = order.astype(self.lengths.dtype)
+        self.rows: NDArray[Any] = np.maximum.reduceat(self.lengths[self.order], np.arange(0, len(order), self.batch_size)) + 1
+        self.ends: NDArray[np.int64] = np.cumsum(-(-self.rows // self._sizes(self.rows)))
+        self.windows: int = int(self.ends[-1])
+
+    def _sizes(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the most rows of a window of batches with so many."""
+        return np.where(rows <= max(self.piece, _WHOLE), rows, self.piece)
+
+    def _find(self, window: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return of count windows from number window on: of which batch each is, of its rows the first, how many."""
+        windows = np.arange(window, window + count)
+        batch = np.searchsorted(self.ends, windows, "right")
+        rows = self.rows[batch].astype(np.int64)
+        sizes = self._sizes(rows)
+        first = (windows - self.ends[batch]) * sizes + -(-rows // sizes) * sizes  # the windows before it in its batch are whole
+        return batch, first, np.minimum(rows - first, sizes)
 
     def resets(self, window: int) -> bool:
         """Whether this window begins with the zero state: unless it goes on with the records of the one before."""
-        return bool(self.first[window] == 0)
+        return bool(self._find(window, 1)[1][0] == 0)
 
     def together(self, window: int, most: int) -> tuple[int, bool]:
         """Return how many windows from this one on, at most so many, can be one call, and whether each begins with the zero state.
 
         They are whole batches, or all of the same one.
         """
-        batch, whole = self.batch[window : window + most], self.whole[window : window + most]
+        batch, _, rows = self._find(window, min(most, self.windows - window))
+        whole = rows == self.rows[batch]
         alike = whole if whole[0] else batch == batch[0]
         return len(alike) if alike.all() else int(np.argmin(alike)), bool(whole[0])
 
     def longest(self, window: int, count: int) -> int:
         """Return the time steps of each of these windows in `read`: those of the longest record among them, and its end."""
-        return int(self.rows[window : window + count].max())
+        return int(self._find(window, count)[2].max())
 
     def read(self, window: int, count: int) -> Windows:
         """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size)."""
-        B, these = self.batch_size, slice(window, window + count)
-        places = self.batch[these, None, None].astype(np.int64) * B + np.arange(B)  # in the order, (count, 1, B)
+        B, (batch, first, rows) = self.batch_size, self._find(window, count)
+        places = batch[:, None, None] * B + np.arange(B)  # in the order, (count, 1, B)
         chosen = self.order[np.minimum(places, len(self.order) - 1)]
-        start, length = self.starts[chosen], np.where(places < len(self.order), self.lengths[chosen].astype(np.int64), -1)
-        t = self.first[these, None, None] + np.arange(-1, self.longest(window, count))[:, None]  # of a record, (count, longest + 1, 1)
+        start, length = self.starts[chosen].astype(np.int64), np.where(places < len(self.order), self.lengths[chosen], -1)
+        t = first[:, None, None] + np.arange(-1, rows.max())[:, None]  # of a record, (count, longest + 1, 1)
         where = start + np.clip(t, 0, np.maximum(length - 1, 0))
         ids = self.ids[np.minimum(where, len(self.ids) - 1)].astype(np.int32)  # each is a target, then an input
         inputs, targets, at = ids[:, :-1], ids[:, 1:], t[:, 1:]

@@ -1,6 +1,6 @@
 """The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -11,7 +11,7 @@ from . import _dispatch, loop
 from ._network import Parameters
 from .errors import check_integer, check_text
 from .history import History, Progress
-from .network import Learner, Real
+from .network import Learner, Real, is_tutorials
 from .reader import DataReader, TextStream
 from .vocabulary import described
 
@@ -203,6 +203,48 @@ class RNN(Learner):
         g = gradient.views()
         return g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]
 
+    def gradient_norms(self, inputs: ArrayLike, target: int, hprev: ArrayLike) -> NDArray[np.float64]:
+        r"""Return how the gradient of the last prediction shrinks, or grows, on its way back through time.
+
+        Parameters
+        ----------
+        inputs : sequence of int
+            T ids in [0, V).
+        target : int
+            The id that follows them.
+        hprev : array_like (H, 1)
+            The state before the first input.
+
+        Returns
+        -------
+        ndarray (T,) of float64
+            The length of :math:`\partial L_T / \partial h_{T-k}` for k = 0 to T - 1 steps back, where :math:`L_T` is the loss of target
+            alone: how much each state mattered to it.
+
+        Notes
+        -----
+        Each step back multiplies the gradient by :math:`W^T` and by the slopes of tanh,
+        :math:`\partial L / \partial h_{t-1} = W^T (1 - h_t^2) \partial L / \partial h_t`, so over many steps it vanishes or explodes
+        like a power: what lies further back than it reaches cannot be learned from.
+
+        Examples
+        --------
+        >>> rnn = RNN(hidden_size=8, vocab_size=4, seq_length=3, learning_rate=0.1, dtype="float64", seed=0)
+        >>> norms = rnn.gradient_norms([1, 0, 2, 1], 2, np.zeros((8, 1)))
+        >>> bool(norms[3] < norms[2] < norms[1] < norms[0])
+        True
+        """
+        y = self._check_ids("target", [target])[0, 0]
+        _, hs, ps = self.forward(inputs, hprev)
+        dy = ps[len(hs) - 2].astype(np.float64)  # what vanishes is soon too small for float32
+        dy[y] -= 1
+        dh = self.V.T @ dy
+        norms = [np.linalg.norm(dh)]
+        for t in range(len(hs) - 2, 0, -1):
+            dh = self.W.T @ ((1 - hs[t] ** 2) * dh)
+            norms.append(np.linalg.norm(dh))
+        return np.array(norms)
+
     def update_model(self, dU: ArrayLike, dW: ArrayLike, dV: ArrayLike, db: ArrayLike, dc: ArrayLike) -> None:
         """Apply one Adagrad update: memory += g * g; weight -= learning_rate * g / sqrt(memory + 1e-8)."""
         gradient = Parameters(self.network.description, self.dtype)
@@ -318,6 +360,18 @@ class RNN(Learner):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
+
+
+def kind_of(layers: Sequence[tuple[str, int]]) -> type[Learner]:
+    """Return the class of a learner with these layers: `RNN` of the tutorial's network, else `Learner`."""
+    return RNN if is_tutorials(layers) else Learner
+
+
+def make_learner(layers: Sequence[tuple[str, int]], symbols: int, **settings: Any) -> Learner:
+    """Return a new learner of layers and symbols."""
+    learner = object.__new__(kind_of(layers))
+    Learner.__init__(learner, (layers, symbols), **settings)
+    return learner
 
 
 def _check_reader(reader: Any, name: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .errors import check_integer
 
-_PIECE = 1 << 20  # numbers at a time
+_PIECE = 1 << 16  # random numbers made at a time, where they are many
 
 
 def random_seed() -> int:

@@ -27,7 +27,7 @@ from . import training
 from .create import train_new, train_records
 from .errors import check_number, check_sequence, hint
 from .model import CharRNN
-from .options import shows
+from .options import defaults, shows
 from .sampling import Controls
 from .scoring import OnUnknown
 from .training import Alphabet, NewOptions
@@ -101,6 +101,8 @@ class _Estimator(BaseEstimator):
     def _options(self) -> NewOptions:
         """Return the options of a training."""
         given: Any = {name: value for name, value in self.get_params(deep=False).items() if name in NewOptions.__annotations__}
+        if self.preset is not None:  # what is as by default was not given
+            given = {name: value for name, value in given.items() if value != defaults(NewOptions)[name] or name == "preset"}
         options: NewOptions = given | {"seed": _seed(self.random_state)}
         return options
 

@@ -561,9 +561,11 @@ _CONTROLS: _Values = {"temperature": [-1, math.nan, math.inf, "1", None, True], 
 _CONTROLS |= {"min_p": [-0.1, 1.1, math.nan, "1"], "no_repeat": [0, 1.5, 2**40], "seed": [-1, 2**64, 1.5, "1"], "spelling": [1]}
 _SHARED: _Values = {"prime": [None, *_OTHER], "allowed": _OTHER, "forbidden": _OTHER, "min_length": [-1, 1.5, None], "on_unknown": ["?"]}
 _SETTINGS: _Values = {"seq_length": [0, 1.5, None], "batch_size": [0, -1, "2"], "learning_rate": [0, -1, math.nan, math.inf, "1"]}
-_SETTINGS |= {"clip_value": [0, math.nan, None], "n_threads": [0, 1.5], "steps": [-1, 1.5, "1"], "epochs": [-1, True], "seconds": [-1]}
+_SETTINGS |= {"clip_value": [0, math.nan], "clip_norm": [0, math.nan, "1"], "dropout": [-0.1, 1, math.nan, None], "n_layers": [2]}
+_SETTINGS |= {"n_threads": [0, 1.5], "steps": [-1, 1.5, "1"], "epochs": [-1, True], "seconds": [-1]}
 _SETTINGS |= {"keep": ["first"], "patience": [0, 1.5], "validation_fraction": [-0.1, 1, math.nan], "learning_rate_decay": [0, 1.1]}
-_SETTINGS |= {"seed": [-1, 2**64], "callback": [5], "hidden_size": [9], "alphabet": ["bytes"], "spelling": [1]}
+_SETTINGS |= {"optimizer": ["newton", None], "schedule": ["step"], "warmup": [-1, 1.5], "weight_decay": [-1, math.inf], "cell": ["lstm"]}
+_SETTINGS |= {"preset": ["huge"], "seed": [-1, 2**64], "callback": [5], "hidden_size": [9], "alphabet": ["bytes"], "spelling": [1]}
 
 
 def _check_wrong_texts_are_refused(model: CharRNN) -> None:

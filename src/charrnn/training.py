@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence
-from ._network import Parameters
+from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
 from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence
 from .files import StrPath, check_target
@@ -24,13 +24,15 @@ from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .options import defaults
 from .reader import Ids, RecordStream, StoredIds, TextStream, check_length
+from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
 from .seeding import permutation, random_seed
-from .vocabulary import AnyText, Vocabulary, described
+from .vocabulary import AnyText, Vocabulary, described, distinct
 
 _log = logging.getLogger("charrnn")
 
 _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
+_PIECE = 1 << 20  # characters of records that are encoded at a time
 
 
 Keep: TypeAlias = Literal["best", "last"]
@@ -40,6 +42,8 @@ Alphabet: TypeAlias = Literal["characters", "bytes"]
 class Options(TrainingOptions, total=False):
     """The options of training, by name."""
 
+    preset: Annotated[Preset | None, None]
+    optimizer: Annotated[Optimizer, "adagrad"]
     seed: Annotated[int | None, 0]
     epochs: Annotated[int | None, None]
     steps: Annotated[int | None, None]
@@ -47,6 +51,8 @@ class Options(TrainingOptions, total=False):
     validation_fraction: Annotated[float, 0.1]
     keep: Annotated[Keep | None, None]
     patience: Annotated[int | None, None]
+    schedule: Annotated[ScheduleName, "constant"]
+    warmup: Annotated[int, 0]
     learning_rate_decay: Annotated[float, 1.0]
     callback: Annotated[Callback | None, None]
     sample_every: Annotated[int | None, None]
@@ -58,16 +64,27 @@ class Options(TrainingOptions, total=False):
 class NewOptions(Options, total=False):
     """The options of training a new model, by name, but alphabet."""
 
+    cell: Annotated[Cell, "rnn"]
     hidden_size: Annotated[int, 100]
+    n_layers: Annotated[int, 1]
     dtype: Annotated[Literal["float32", "float64"], "float32"]
 
 
-def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the network and those of the training, with the defaults of what is not given; the seed is for both."""
-    options = {**defaults(NewOptions), **options}
-    network = {"hidden_size", "dtype", *TrainingOptions.__annotations__}
-    seed, rest = {"seed": options["seed"]}, {name: value for name, value in options.items() if name not in network}
-    return {name: options[name] for name in network} | seed, rest
+_OF_LAYERS, _OF_LEARNER = ("cell", "hidden_size", "n_layers"), ("dtype", "optimizer", *TrainingOptions.__annotations__)
+
+
+def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, Any], dict[str, Any]]:
+    """Return the layers of a network, the options of its learner and those of the training, with the defaults of what is not given.
+
+    The seed is for both; what is None has the default of the optimiser.
+    """
+    chosen = {**defaults(NewOptions), **recipe(options.get("preset"), dict(options))}
+    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
+    chosen |= {name: value for name, value in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
+    layers = [(chosen["cell"], chosen["hidden_size"])] * check_integer("n_layers", chosen["n_layers"], 1, MAX_LAYERS)
+    learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")}
+    others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
+    return layers, learner, {name: value for name, value in chosen.items() if name not in others}
 
 
 def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
@@ -130,13 +147,20 @@ class Records:
             raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
         strings = check_sequence("strings", strings, "text.splitlines() has the lines of a text")
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
-        strings = [_check_type(f"strings[{i}]", string, of_bytes) for i, string in enumerate(strings)]
+        for i, string in enumerate(strings):
+            if not isinstance(string, bytes if of_bytes else str):
+                _check_type(f"strings[{i}]", string, of_bytes)
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
-        text = (b"" if of_bytes else "").join(strings)
-        self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, True, known, extend)
-        self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
-        self.lengths: NDArray[np.int32] = np.array([len(string) for string in strings], np.int32)
+        empty: AnyText = b"" if of_bytes else ""
+        chars = empty if of_bytes else distinct(_joined(strings, empty))
+        self.vocabulary: Vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
+        self.lengths: NDArray[np.int64] = np.fromiter(map(len, strings), np.int64, len(strings))
+        self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
+        start = 0
+        for text in _joined(strings, empty):
+            self.ids[start : start + len(text)] = self.vocabulary.encode(text, dtype=self.ids.dtype)
+            start += len(text)
         self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
@@ -149,14 +173,26 @@ class Records:
         order = permutation(n, seed)
 
         def stream(chosen: NDArray[np.signedinteger[Any]], batch_size: int) -> Stream:
-            boundary = len(self.vocabulary)
-            return RecordStream(self.ids, self.lengths[chosen], boundary, batch_size, seed, learner.seq_length, starts[chosen])
+            return RecordStream(
+                self.ids, self.lengths[chosen], len(self.vocabulary), batch_size, seed, learner.seq_length, starts=starts[chosen]
+            )
 
         held_out = int(n * fraction)
         train, rest = order[: n - held_out], order[n - held_out :]
         rest = rest[: max(1, np.searchsorted(np.cumsum(self.lengths[rest] + 1, dtype=np.int64), _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return stream(train, learner.batch_size), stream(rest, 64) if held_out else None
+
+
+def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
+    """Yield all of them as one text, piece by piece: as a whole it would take four bytes a character where one has a rare one."""
+    first, characters = 0, 0
+    for i, string in enumerate(strings):
+        characters += len(string)
+        if characters >= _PIECE or i == len(strings) - 1:
+            text = empty.join(strings[first : i + 1])
+            yield from (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
+            first, characters = i + 1, 0
 
 
 def _sha256(*arrays: Ids) -> str:
@@ -190,6 +226,8 @@ def train(
     seed: int | None,
     validation_fraction: float,
     keep: Keep | None,
+    schedule: ScheduleName,
+    warmup: int,
     learning_rate_decay: float,
     callback: Callback | None,
     sample_every: int | None,
@@ -204,7 +242,7 @@ def train(
     ends the training, the network has the weights of the last whole step.
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
-    decay = check_number("learning_rate_decay", learning_rate_decay, above=0, maximum=1)
+    moves = Schedule.check(schedule, warmup, learning_rate_decay)
     if keep is not None:
         check_choice("keep", keep, get_args(Keep))
     if sample_every is not None:
@@ -222,11 +260,14 @@ def train(
     network = learner.network
     best = Parameters(network.description, network.dtype) if validation is not None and keep != "last" else None
     position, state = Position(), None
-    options = persistence.config(learner) | {
+    options = persistence.settings(learner) | {
+        "network": str(network.description),
         "dtype": network.dtype.name,
         "seed": seed,
         "validation_fraction": fraction,
-        "learning_rate_decay": decay,
+        "schedule": moves.name,
+        "warmup": moves.warmup,
+        "learning_rate_decay": moves.decay,
         "keep": "last" if best is None else "best",
         "remember": index is not None,
     }
@@ -236,8 +277,7 @@ def train(
         options["starting_weights"] = _starting_weights(network)
     if resume is not None:
         saved, stood = _read_checkpoint(resume, source.vocabulary, options, sha256, stream)
-        network.weights.copy_from(saved.learner.network.weights)
-        network.memory.copy_from(saved.learner.network.memory)
+        network.copy_from(saved.learner.network)
         position, state = stood.position, stood.state
         history.reports, history.stop_reason = saved.history.reports, saved.history.stop_reason
         if best is not None and stood.best is not None:
@@ -255,7 +295,8 @@ def train(
         fit(
             learner,
             stream,
-            decay=decay,
+            schedule=moves,
+            masks=seed,
             validation=validation,
             best=best,
             callback=callback,

@@ -1,12 +1,21 @@
 """Characters to ids and back."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .errors import check_choice, check_text
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
+
+    TextT = TypeVar("TextT", bound=str | bytes, default=str)
+else:
+    from typing import TypeVar
+
+    TextT = TypeVar("TextT")
 
 AnyText: TypeAlias = Any  # str, or bytes where the vocabulary is of bytes
 OnUnknown: TypeAlias = Literal["error", "skip"]  # what to do about characters that are not in the vocabulary
@@ -42,14 +51,15 @@ def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
             yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _distinct(text: str) -> str:
-    """Return the distinct characters of text in order of code point."""
+def distinct(texts: Iterable[str]) -> str:
+    """Return the distinct characters of texts in order of code point."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
-    for start, codes in _pieces(check_text("text", text)):
-        seen[codes] = True
-        if seen[0xD800:0xE000].any():
-            where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
-            raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
+    for text in texts:
+        for start, codes in _pieces(check_text("text", text)):
+            seen[codes] = True
+            if seen[0xD800:0xE000].any():
+                where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
+                raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
@@ -104,7 +114,7 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: str, records: bool = False) -> "Vocabulary":
         """Return the vocabulary of all characters in text, in order of code point; for records with a boundary."""
-        return cls(_distinct(text), records)
+        return cls(distinct([text]), records)
 
     @classmethod
     def all_bytes(cls, records: bool = False) -> "Vocabulary":
@@ -117,7 +127,7 @@ class Vocabulary:
 
     def missing(self, text: AnyText) -> str:
         """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
-        return "" if self.of_bytes else "".join(char for char in _distinct(text) if char not in self)
+        return "" if self.of_bytes else "".join(char for char in distinct([text]) if char not in self)
 
     @property
     def chars(self) -> str:

@@ -52,28 +52,23 @@ SANITIZED = "LD_PRELOAD" in os.environ  # a sanitizer takes memory and address s
 LONGEST = 1 << 16  # bytes of a file
 
 
-def load(path):
-    """Return the model in a file, and what it holds as a checkpoint."""
-    return charrnn.load(path), persistence.load(path).training
-
-
-def check_refusal(data, path):
-    """Load a file; return what came of it, or None if it was refused as it should be."""
+def check_loading(data, path):
+    """Load a file; return the model in it and what it holds as a checkpoint, or None if it was refused as it should be."""
     traced = zlib.crc32(data) % 16 == 0
     if traced:
         tracemalloc.start()
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
-        found = load(path)
+        model = charrnn.load(path)
     except charrnn.ModelFormatError:
-        found = None
+        model = None
     peak = tracemalloc.get_traced_memory()[1] if traced else 0
     tracemalloc.stop()
     took, grown = time.process_time() - started, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     grown = 0 if SANITIZED else grown
     assert took <= LOAD_SECONDS, f"loading took {took:.1f} s"
     assert max(peak, grown) <= len(data) + SPARE, f"loading took {max(peak, grown)} bytes, for a file of {len(data)}"
-    return found
+    return None if model is None else (model, persistence.load(path).training)
 
 
 def check_claims(data, model, stands):
@@ -108,7 +103,7 @@ class Target:
         self.path.write_bytes(data)
         signal.setitimer(signal.ITIMER_REAL, USE_SECONDS)  # its signal ends the process, wherever that is
         written = os.fstat(2).st_size
-        found = self.attempt(data, lambda: check_refusal(data, self.path))
+        found = self.attempt(data, lambda: check_loading(data, self.path))
         if found is not None:
             self.counts["accepted"] += 1
             self.attempt(data, lambda: check_claims(data, *found))
@@ -162,8 +157,12 @@ def work(arguments, folder):
     if arguments.driver == "atheris":
 
         def mutate(data, size, seed):  # often of a seed: most files that reach a new line are refused, and so is what is made of them
-            change = mutator.Mutator(seed)
-            return change(bytes(data) if change.random.random() < 0.4 else change.random.choice(contents))[:size]
+            try:
+                change = mutator.Mutator(seed)
+                return change(bytes(data) if change.random.random() < 0.4 else change.random.choice(contents))[:size]
+            except BaseException:  # Atheris would wait for ever
+                traceback.print_exc()
+                os._exit(1)
 
         flags = [f"-seed={arguments.seed + 1}", "-timeout=0", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-verbosity=0", str(seeds)]
         atheris.Setup([sys.argv[0], *flags], one, custom_mutator=mutate)

@@ -44,13 +44,17 @@ class Mutator:
 
     def __call__(self, data):
         """Return another file."""
-        chosen = self.random
-        if chosen.random() < 0.08:
+        if self.random.random() < 0.08:
             return self.plain(data)
         try:
-            metadata, tensors = take_apart(data)
-        except ValueError:
+            return self.structured(data)
+        except (RecursionError, ValueError):  # it cannot be taken apart, or is JSON nested as deep as it can be written
             return self.plain(data)
+
+    def structured(self, data):
+        """Return another file with few changes, the checks in front of them satisfied; or raise ValueError or RecursionError."""
+        chosen = self.random
+        metadata, tensors = take_apart(data)
         changes = []
         for _ in range(chosen.choice((1, 1, 2, 3))):
             kind = chosen.choice(

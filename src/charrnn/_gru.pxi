@@ -1,0 +1,38 @@
+# The gated recurrent unit (Cho and others, 2014), reset after the product, as cuDNN, PyTorch and ONNX define it. Part of _core.pyx.
+#
+# r_t = sigmoid(x_t Wxr + br + h_(t-1) Whr)        u_t = sigmoid(x_t Wxu + bu + h_(t-1) Whu)        q_t = h_(t-1) Whn + bhn
+# n_t = tanh(x_t Wxn + bn + r_t q_t)               h_t = n_t + u_t (h_(t-1) - n_t)
+#
+# The sums of a row lie in the order n, r, u, q: the input adds to the first three, the state before to the last three.
+
+cdef void _gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
+    """Make the sums z_t (4, n) of one stream n_t, r_t, u_t, q_t where they are, and h_t from h_(t-1)."""
+    cdef real* r = z + n
+    cdef real* u = z + 2 * n
+    cdef real* q = z + 3 * n
+    cdef Py_ssize_t j
+    for j in range(2 * n):
+        r[j] = sigmoid(r[j])
+    for j in range(n):
+        z[j] = tanh(fma(r[j], q[j], z[j]))
+    for j in range(n):
+        h[j] = fma(u[j], before[j] - z[j], z[j])
+
+
+# dn_t = (1 - u_t) dh_t    dzn_t = (1 - n_t^2) dn_t    dq_t = r_t dzn_t    dzr_t = r_t (1 - r_t) q_t dzn_t
+# dzu_t = u_t (1 - u_t) (h_(t-1) - n_t) dh_t           dh_(t-1) = u_t dh_t + [dzr_t, dzu_t, dq_t] [Whr, Whu, Whn]^T
+
+cdef void _gru_backward(Py_ssize_t n, const real* before, const real* z, const real* after, real* dh, real* dz) noexcept nogil:
+    """Make the gradient dz_t (4, n) by the sums. dh_t becomes u_t dh_t, what h_(t-1) gets directly; after is what h_t got so."""
+    cdef const real* r = z + n
+    cdef const real* u = z + 2 * n
+    cdef const real* q = z + 3 * n
+    cdef real d
+    cdef Py_ssize_t j
+    for j in range(n):
+        d = dh[j] + after[j]
+        dz[j] = fma(-z[j], z[j], <real>1) * fma(-u[j], d, d)
+        dz[n + j] = fma(-r[j], r[j], r[j]) * (q[j] * dz[j])
+        dz[2 * n + j] = fma(-u[j], u[j], u[j]) * ((before[j] - z[j]) * d)
+        dz[3 * n + j] = r[j] * dz[j]
+        dh[j] = u[j] * d

@@ -1,0 +1,50 @@
+# Long short-term memory (Hochreiter and Schmidhuber, 1997; with a forget gate, Gers and others, 2000), without peepholes. Part of _core.pyx.
+#
+# i_t = sigmoid(x_t Wxi + bi + h_(t-1) Whi)        f_t, o_t likewise        g_t = tanh(x_t Wxg + bg + h_(t-1) Whg)
+# c_t = f_t c_(t-1) + i_t g_t                      h_t = o_t tanh(c_t)
+#
+# h and c of a row lie side by side, and so do the sums, in the order i, f, g, o.
+
+cdef void _lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
+    """Make the sums z_t (4, n) of one stream its gates where they are, and h_t, c_t (2, n) from those of t - 1."""
+    cdef const real* c_before = before + n
+    cdef real* c = h + n
+    cdef real* f = z + n
+    cdef real* g = z + 2 * n
+    cdef real* o = z + 3 * n
+    cdef Py_ssize_t j
+    for j in range(2 * n):
+        z[j] = sigmoid(z[j])
+    for j in range(n):
+        g[j] = tanh(g[j])
+    for j in range(n):
+        o[j] = sigmoid(o[j])
+    for j in range(n):
+        c[j] = fma(f[j], c_before[j], z[j] * g[j])
+    for j in range(n):
+        h[j] = o[j] * tanh(c[j])
+
+
+# do_t = tanh(c_t) dh_t    dc_t = o_t (1 - tanh(c_t)^2) dh_t + f_(t+1) dc_(t+1)    di_t = g_t dc_t    df_t = c_(t-1) dc_t    dg_t = i_t dc_t
+# dz of a sigmoid s: s (1 - s) ds, of tanh: (1 - g^2) dg;  dh_(t-1) = [dzi, dzf, dzg, dzo] [Whi, Whf, Whg, Who]^T
+
+cdef void _lstm_backward(
+    Py_ssize_t n, const real* before, const real* h, const real* z, const real* after, real* dh, real* dz,
+) noexcept nogil:
+    """Make the gradient dz_t (4, n) by the sums, of dh_t; dc_t becomes f_t dc_t, what c_(t-1) gets; after has what c_t got."""
+    cdef const real* c_before = before + n
+    cdef const real* c = h + n
+    cdef const real* f = z + n
+    cdef const real* g = z + 2 * n
+    cdef const real* o = z + 3 * n
+    cdef real* dc = dh + n
+    cdef real s, d
+    cdef Py_ssize_t j
+    for j in range(n):
+        s = tanh(c[j])
+        d = fma(o[j] * fma(-s, s, <real>1), dh[j], after[n + j])
+        dz[3 * n + j] = fma(-o[j], o[j], o[j]) * (s * dh[j])
+        dz[j] = fma(-z[j], z[j], z[j]) * (g[j] * d)
+        dz[n + j] = fma(-f[j], f[j], f[j]) * (c_before[j] * d)
+        dz[2 * n + j] = fma(-g[j], g[j], <real>1) * (z[j] * d)
+        dc[j] = f[j] * d
