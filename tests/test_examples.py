@@ -1,4 +1,4 @@
-"""Every example runs in a process of its own, in under 30 seconds, and prints what it should."""
+"""Every example runs in a process of its own, in under 30 seconds unless it starts others, and prints what it should."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name):
-    ran = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=30, check=True)
+def run(name, timeout=30):
+    ran = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=timeout, check=True)
     assert all(line.startswith("charrnn: ") for line in ran.stderr.splitlines()), ran.stderr  # progress, where the machine is slow
     return ran.stdout
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the tests were co
 
 def test_every_example_has_a_test():
     words = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'run("{path.name}")' in words for path in EXAMPLES.glob("*.py"))
+    assert all(f'run("{path.name}"' in words for path in EXAMPLES.glob("*.py"))
 
 
 def test_names():
@@ -56,7 +56,7 @@ def test_dialogue():
 def test_cluster():
     pytest.importorskip("sklearn")
     pytest.importorskip("distributed")
-    best, *table = run("cluster.py").splitlines()
+    best, *table = run("cluster.py", timeout=120).splitlines()  # it starts processes
     assert best.startswith("best of 12: {'batch_size': ")
     bits = [float(line.split()[1]) for line in table[1:]]
     assert len(bits) == 3

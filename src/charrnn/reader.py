@@ -165,6 +165,7 @@ class TextStream:
     def __init__(self, ids: Ids, seq_length: int, batch_size: int = 1) -> None:
         self.ids: Ids = ids
         self.targets: int = len(ids) - 1
+        self.filler: np.int32 = self.ids[np.zeros((1, 1), np.intp)].astype(np.int32)[0, 0]  # is read where there is nothing
         self.batch_size: int = min(batch_size, self.targets)  # more would only cost
         self.length: int = -(-self.targets // self.batch_size)
         self.seq_length: int = min(seq_length, self.length)
@@ -191,7 +192,8 @@ class TextStream:
         stop = min(start + count * self.seq_length, self.length)
         where = np.arange(start, stop + 1)[:, None] + self.length * np.arange(self.batch_size)
         ids = self.ids[np.minimum(where, self.targets)].astype(np.int32)  # each is a target, then an input
-        return ids[:-1], np.where(where[:-1] < self.targets, ids[1:], IGNORED).astype(np.int32, copy=False)
+        exists = where[:-1] < self.targets
+        return np.where(exists, ids[:-1], self.filler), np.where(exists, ids[1:], np.int32(IGNORED))
 
 
 class RecordStream:

@@ -19,7 +19,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted
 except ModuleNotFoundError as _error:
-    if _error.name in ("joblib", "scipy", "sklearn"):
+    if (_error.name or "").partition(".")[0] in ("joblib", "scipy", "sklearn"):
         _error.add_note("charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'")
     raise
 
