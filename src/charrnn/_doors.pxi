@@ -11,8 +11,8 @@ cdef enum:
 def initialize(AnyWorkspace work, double scale, random):
     """Fill the matrices of the network with random numbers, row by row; random (1,) of uint64 moves on. Forget gates begin open, at 1.
 
-    They are normal with standard deviation scale; or, if that is 0, uniform up to 1 / sqrt(units) of their layer, as is usual for cells with
-    gates.
+    They are normal with standard deviation scale; or, if that is 0, uniform up to 1 / sqrt(units) of their layer, as is usual for cells
+    with gates.
     """
     _check_whole(work, False)
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))

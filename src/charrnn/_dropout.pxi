@@ -6,7 +6,9 @@
 # Which are dropped depends on the seed, the number of the step, the layer, the stream, the time step and the unit, and on nothing else:
 # threads, batches and a training that is resumed find the same ones.
 
-cdef inline unsigned long long _mask_key(unsigned long long seed, unsigned long long step, int layer, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
+cdef inline unsigned long long _mask_key(
+    unsigned long long seed, unsigned long long step, int layer, Py_ssize_t t, Py_ssize_t b,
+) noexcept nogil:
     cdef unsigned long long state = seed
     state = mixed(&state) + step
     state = mixed(&state) + (<unsigned long long>layer << 56)

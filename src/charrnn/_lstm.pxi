@@ -1,4 +1,4 @@
-# Long short-term memory (Hochreiter and Schmidhuber, 1997; with a forget gate, Gers and others, 2000), without peepholes. Part of _core.pyx.
+# Long short-term memory (Hochreiter and Schmidhuber, 1997; with forget gates, Gers and others, 2000), no peepholes. Part of _core.pyx.
 #
 # i_t = sigmoid(x_t Wxi + bi + h_(t-1) Whi)        f_t, o_t likewise        g_t = tanh(x_t Wxg + bg + h_(t-1) Whg)
 # c_t = f_t c_(t-1) + i_t g_t                      h_t = o_t tanh(c_t)

@@ -188,8 +188,8 @@ cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t fir
         return
     dy = &work.p[some.t0, 0, 0] if last else &work.dz[some.t0, 0, plan.layers[i + 1].sums]
     _dense_backward(
-        &some, W, &work.transposed[W.transposed], 0 if work.in_panels else W.ldt, &work.zeros[0], dy, work.p.shape[2] if last else plan.width,
-        &work.dz[some.t0, 0, plan.layers[i].column], plan.width, watch,
+        &some, W, &work.transposed[W.transposed], 0 if work.in_panels else W.ldt, &work.zeros[0], dy,
+        work.p.shape[2] if last else plan.width, &work.dz[some.t0, 0, plan.layers[i].column], plan.width, watch,
     )
 
 
