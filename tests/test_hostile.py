@@ -141,6 +141,7 @@ DOORS = {
     "cpu_level": "",
     "fma_chains": "few",
 }
+ALIKE = ("trace", "saliency")  # one function for both types of workspace
 NETWORK = {
     "workspace": "T B ?training",
     "train_steps": "work inputs targets =rate ?clip ?clip_norm ?decay ?dropout ?masks ?first ?length ?reset ?threads",
@@ -538,7 +539,7 @@ class Hostile(RuleBasedStateMachine):
         """Cython keeps the function of each type of workspace within reach."""
         self.seed(number)
         work = self.random.choice(self.works)
-        name = self.random.choice([name for name, places in DOORS.items() if places.startswith("work")])
+        name = self.random.choice([name for name, places in DOORS.items() if places.startswith("work") and name not in ALIKE])
         given, named = self.arguments(DOORS[name], work.network, work, threat=0.1)
         for dtype in ("Workspace32", "Workspace64"):
             call = getattr(self.random.choice(CORES), name)[dtype]

@@ -52,6 +52,7 @@ def test_no_text_is_markup(model):
     written = model.trace(HOSTILE * 2).html(title=HOSTILE)
     assert written.count("<script") == written.count("</script>") == len(parts(written)[1]) + 2
     assert "alert(1)</script" not in written
+    assert "<" not in re.search(r'id="meta">(.*)</script>\n', written)[1]
     title = re.search("<title>(.*)</title>", written)[1]
     assert html.unescape(title).startswith(HOSTILE[:60])
     assert title.endswith("[2028][2029][202E][00][1B]⇥   [0D]↵&#x27;&quot;`${1}\\")

@@ -48,7 +48,30 @@ cdef void _likeliest(Py_ssize_t V, real* p, Py_ssize_t k, int* ids, double* valu
         values[i], ids[i], p[v] = largest, <int>v, -1
 
 
-def trace(AnyWorkspace work, inputs, targets, count):
+cdef void _trace(
+    AnyWorkspace work, const int[:, ::1] x, const int[:, ::1] y, Py_ssize_t k, char* states, double[:, ::1] nll, int[:, ::1] ids,
+    double[:, ::1] p, Watch* watch,
+) noexcept nogil:
+    """Run windows over inputs x (N, B); keep what is there after each: ids and p are (N * B, k)."""
+    cdef Py_ssize_t start = 0, rows, t, b, row, size = work.B * work.plan.width * sizeof(work.hs[0, 0, 0])
+    _begin(work, x.shape[0], watch)
+    while start < x.shape[0]:
+        rows = min(work.T, x.shape[0] - start)
+        _load(work, x, y, start, rows)
+        _forward(work, 0, work.B, rows, watch)
+        if charrnn_get(watch.stopped):
+            return
+        memcpy(states + start * size, &work.hs[1, 0, 0], rows * size)
+        for t in range(rows):
+            for b in range(work.B):
+                row = (start + t) * work.B + b
+                nll[start + t, b] = work.nll[t, b]
+                _likeliest(work.plan.V, &work.p[t, b, 0], k, &ids[row, 0], &p[row, 0])
+        _carry(work, rows)
+        start += rows
+
+
+def trace(Workspace work, inputs, targets, count):
     """Run windows of work's length over inputs (N, B), carrying the state; return what is there after each of them.
 
     That is the state, (N, B, width); the loss of its target, float64 (N, B), 0 if it is IGNORED; and the count likeliest symbols, int32
@@ -57,36 +80,55 @@ def trace(AnyWorkspace work, inputs, targets, count):
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
-    cdef Py_ssize_t k = check_size("count", count, 1, work.plan.V), start = 0, rows, t, b
+    cdef Py_ssize_t k = check_size("count", count, 1, work.plan.V), i
     cdef Memory states = new_memory((x.shape[0], work.B, work.plan.width), work.network.dtype)
     cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
-    cdef int[:, :, ::1] ids = _empty((x.shape[0], work.B, k), np.int32)
-    cdef double[:, :, ::1] p = _empty((x.shape[0], work.B, k))
+    cdef int[:, ::1] ids = _empty((x.shape[0] * work.B, k), np.int32)
+    cdef double[:, ::1] p = _empty((x.shape[0] * work.B, k))
     cdef double total = 0
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    with nogil:
-        _begin(work, x.shape[0], &watch)
-        while start < x.shape[0]:
-            rows = min(work.T, x.shape[0] - start)
-            _load(work, x, y, start, rows)
-            _forward(work, 0, work.B, rows, &watch)
-            if charrnn_get(&stopped):
-                break
-            memcpy(states.start + start * states.strides[0], &work.hs[1, 0, 0], rows * states.strides[0])
-            for t in range(rows):
-                for b in range(work.B):
-                    nll[start + t, b] = work.nll[t, b]
-                    total += work.nll[t, b]
-                    _likeliest(work.plan.V, &work.p[t, b, 0], k, &ids[start + t, b, 0], &p[start + t, b, 0])
-            _carry(work, rows)
-            start += rows
+    # Not a door for each precision, as the others are: most of it is the same.
+    if isinstance(work, Workspace32):
+        with nogil:
+            _trace[Workspace32](<Workspace32>work, x, y, k, states.start, nll, ids, p, &watch)
+    else:
+        with nogil:
+            _trace[Workspace64](<Workspace64>work, x, y, k, states.start, nll, ids, p, &watch)
     _raise_interruption(work)
+    for i in range(x.shape[0] * work.B):
+        total += (&nll[0, 0])[i]
     _check_possible(total)
-    return states.view(), np.asarray(nll), np.asarray(ids), np.asarray(p)
+    shape = x.shape[0], work.B, k
+    return states.view(), np.asarray(nll), np.asarray(ids).reshape(shape), np.asarray(p).reshape(shape)
 
 
-def saliency(AnyWorkspace work, inputs, targets):
+cdef double _saliency(
+    AnyWorkspace work, const int[:, ::1] x, const int[:, ::1] y, double[:, ::1] result, Watch* watch,
+) noexcept nogil:
+    """Lead the gradient of the targets y back to the inputs x, both (rows, B); return the loss, NaN where there is none."""
+    cdef Py_ssize_t rows = x.shape[0], first, t, b
+    cdef Span span = Span(0, work.B, work.B, 0, rows, rows)
+    cdef Matrix* Wxh = &work.plan.matrices[work.plan.layers[0].Wxh]
+    cdef double total = 0
+    _begin(work, rows, watch)
+    _load(work, x, y, 0, rows)
+    first = _first_target(work.targets, rows)
+    _states(work, &span, watch)
+    if first < rows:
+        span.t0 = first
+        _logits(work, &span, first + 1, watch)
+    for t in range(first, rows):
+        for b in range(work.B):
+            total += _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
+    _backward(work, 0, work.B, rows, watch)
+    _input_saliency(
+        Wxh, work.B, rows, work.inputs, &work.weights[Wxh.start], &work.dz[0, 0, work.plan.layers[0].sums], work.plan.width, result, watch,
+    )
+    return total
+
+
+def saliency(Workspace work, inputs, targets):
     """Run inputs (at most T, B) from the state, which stays; return how the log-probability of the targets, (rows, B), those of a stream
     summed, changes with the length of each input's one-hot vector: float64 (rows, B).
     """
@@ -95,30 +137,15 @@ def saliency(AnyWorkspace work, inputs, targets):
     cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T)
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
     cdef double[:, ::1] result = _empty((rows, work.B))
-    cdef Matrix* Wxh
-    cdef Span span
-    cdef Py_ssize_t first, t, b
-    cdef double total = 0
+    cdef double total
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    with nogil:
-        _begin(work, rows, &watch)
-        _load(work, x, y, 0, rows)
-        first = _first_target(work.targets, rows)
-        span = Span(0, work.B, work.B, 0, rows, rows)
-        _states(work, &span, &watch)
-        if first < rows:
-            span.t0 = first
-            _logits(work, &span, first + 1, &watch)
-        for t in range(first, rows):
-            for b in range(work.B):
-                total += _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
-        _backward(work, 0, work.B, rows, &watch)
-        Wxh = &work.plan.matrices[work.plan.layers[0].Wxh]
-        _input_saliency(
-            Wxh, work.B, rows, work.inputs, &work.weights[Wxh.start], &work.dz[0, 0, work.plan.layers[0].sums], work.plan.width, result,
-            &watch,
-        )
+    if isinstance(work, Workspace32):
+        with nogil:
+            total = _saliency[Workspace32](<Workspace32>work, x, y, result, &watch)
+    else:
+        with nogil:
+            total = _saliency[Workspace64](<Workspace64>work, x, y, result, &watch)
     _raise_interruption(work)
     _check_possible(total)
     return np.asarray(result)
