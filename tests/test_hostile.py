@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+import charrnn
 from charrnn import RNN, CharRNN, DataReader, History, Vocabulary, _dispatch, _network
 from charrnn.network import Network
 from charrnn.novelty import RecordIndex
@@ -668,6 +669,46 @@ def test_nothing_that_python_can_do_breaks_an_object():
             phases=[Phase.generate],  # to shrink takes long, and a crash ends it all the same
         ),
     )
+
+
+class LongStr(str):
+    __slots__ = ("says",)
+
+    def __len__(self):
+        return self.says
+
+
+class LongBytes(bytes):
+    def __len__(self):
+        return self.says
+
+
+@pytest.mark.parametrize("says", [1, 3, 50])
+@pytest.mark.parametrize("records", [False, True])
+@pytest.mark.parametrize("alphabet", ["characters", "bytes"])
+def test_a_text_is_as_long_as_it_is_whatever_it_says(says, records, alphabet):
+    """Arrays are made by its length: scores were those of other texts, and ids were of memory that nobody had written."""
+    kind = LongStr if alphabet == "characters" else LongBytes
+
+    def lying(text):
+        text = kind(text)
+        text.says = says
+        return text
+
+    def results(text, more):
+        train = charrnn.train_records if records else charrnn.train_text
+        trained = train([text, more] * 9 if records else text, alphabet=alphabet, hidden_size=2, steps=3, validation_fraction=0)
+        vocabulary = model.vocabulary
+        known = [vocabulary.lookup(text), vocabulary.encode(text), model.log_probs(text), model.next_probs(text)]
+        scores = model.score(text), model.score(more, context=text), *model.score_many([text, more, text])
+        written = model.generate(9, prime=text, seed=0), model.generate(9, seed=0, stop=[text, more])
+        return [*(array.tolist() for array in known), scores, written, trained.vocabulary, trained.network.weights.block.tobytes()]
+
+    texts = ("to be", "or not") if alphabet == "characters" else (b"to be", b"or not")
+    model = charrnn.train_records(texts, alphabet=alphabet, hidden_size=4, steps=5)
+    if not records:
+        model = charrnn.train_text(texts[0] + texts[1], alphabet=alphabet, hidden_size=4, steps=5)
+    assert results(*map(lying, texts)) == results(*texts)
 
 
 BEGINNING = """if True:

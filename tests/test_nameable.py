@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from charrnn.nameable import correlations, described, properties
+from charrnn.nameable import correlations, properties, shown
 
 TEXT = 'ROMEO:\nHe said "no (never)".\n  indented\n\n"open\n\nEnd.'
 MARKED = {
@@ -65,24 +65,24 @@ def test_correlations_are_those_of_numpy():
 
 
 @pytest.mark.parametrize(
-    ("char", "shown"),
+    ("char", "sign"),
     [("a", "a"), ("\x00", "[00]"), ("\x7f", "[7F]"), ("\u2028", "[2028]"), ("\u202e", "[202E]"), ("\u0301", "◌\u0301"), ("\xa0", "[00A0]")],
 )
-def test_what_cannot_be_seen_alone_is_shown_by_a_sign(char, shown):
-    label, called, kind = described(char)
-    assert label == shown
+def test_what_cannot_be_seen_alone_is_shown_by_a_sign(char, sign):
+    label, called, kind = shown(char)
+    assert label == sign
     assert called == char or f"U+{ord(char):04X}" in called
     assert kind == ("" if char == "a" else "special")
 
 
 def test_no_sign_changes_how_others_look():
     for code in [*range(0xD800), *range(0xE000, 0x110000, 13)]:
-        label, _, kind = described(chr(code))
+        label, _, kind = shown(chr(code))
         unseen = [char for char in label if unicodedata.category(char)[0] in "CZ" and char != " "]
         assert not unseen, f"U+{code:04X}"
         assert kind in ("", "feed", "special")
 
 
 def test_bytes_beyond_ascii_are_shown_as_numbers():
-    assert described("\xe9", of_bytes=True) == ("[E9]", "byte E9", "special")
-    assert described("e", of_bytes=True) == ("e", "e", "")
+    assert shown("\xe9", of_bytes=True) == ("[E9]", "byte E9", "special")
+    assert shown("e", of_bytes=True) == ("e", "e", "")

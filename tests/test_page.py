@@ -41,7 +41,7 @@ def test_arrays_are_those_of_the_trace(model):
     labels = [symbol[0] for symbol in meta["symbols"]]
     assert "".join(labels[i] for i in ids)[:11] == "</script><s"
     following = np.frombuffer(arrays["next"], np.uint8).reshape(n, 5)
-    assert labels[following[0, 0]] == charrnn.nameable.described(trace.likeliest(0)[0][0])[0]
+    assert labels[following[0, 0]] == charrnn.nameable.shown(trace.likeliest(0)[0][0])[0]
     assert np.frombuffer(arrays["probs"], "<u2").reshape(n, 5) / 65535 == pytest.approx(trace.next_probs, abs=1e-5)
     shares = np.frombuffer(arrays["saliency"], np.int8).reshape(n, 7) / 127
     peaks = np.frombuffer(arrays["peaks"], "<f4")

@@ -122,6 +122,14 @@ def nudge(x):
     return x + 1e-9
 
 
+def scaled(name):
+    def change(trace):
+        setattr(trace, name, getattr(trace, name) * 1.01)
+        return trace
+
+    return change
+
+
 def shift_a_weight(model):
     model.network.weights.views()["by"][0] += 1
 
@@ -137,6 +145,10 @@ SABOTAGE = {
     "score_many_equals_score": [(CharRNN, "score_many", after(lambda x: np.nextafter(x, 9)))],
     "score_many_depends_on_no_neighbour": [(CharRNN, "score_many", after(lambda x: x + 1e-12 * len(x)))],
     "an_empty_text_scores_only_as_a_record": [(CharRNN, "score", lambda real: lambda self, text: real(self, text or "to"))],
+    "a_trace_tells_what_log_probs_and_next_probs_say": [
+        (CharRNN, "trace", after(scaled("surprise"))),
+        (CharRNN, "trace", after(scaled("next_probs"))),
+    ],
     "a_seed_repeats_a_text": [(CharRNN, "generate", without("seed"))],
     "other_seeds_and_none_give_other_texts": [
         (CharRNN, "generate", given(lambda named: named | {"seed": 1})),

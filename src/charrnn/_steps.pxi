@@ -173,15 +173,23 @@ cdef void _forward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T
                 work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
 
 
-cdef void _from_above(AnyWorkspace work, int i, const Span* span, Watch* watch) noexcept nogil:
-    """dz of layer i = the gradient by its outputs."""
+cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t first, Watch* watch) noexcept nogil:
+    """dz of layer i = the gradient by its outputs; of the last, the first time step that has a target is the first to get any."""
     cdef Plan* plan = &work.plan
-    cdef Matrix* W = &plan.matrices[plan.Why if i == plan.n_layers - 1 else plan.layers[i + 1].Wxh]
-    cdef Py_ssize_t ld = 0 if work.in_panels else W.ldt
-    dy = &work.p[span.t0, 0, 0] if i == plan.n_layers - 1 else &work.dz[span.t0, 0, plan.layers[i + 1].sums]
+    cdef Span some = span[0]
+    cdef bint last = i == plan.n_layers - 1
+    cdef Matrix* W = &plan.matrices[plan.Why if last else plan.layers[i + 1].Wxh]
+    cdef Py_ssize_t t, b
+    for t in range(span.t0, min(span.t1, first) if last else span.t0):
+        for b in range(span.b0, span.b1):
+            _clear(plan.layers[i].lanes, &work.dz[t, b, plan.layers[i].column])
+    some.t0 = max(span.t0, first) if last else span.t0
+    if some.t0 >= some.t1:
+        return
+    dy = &work.p[some.t0, 0, 0] if last else &work.dz[some.t0, 0, plan.layers[i + 1].sums]
     _dense_backward(
-        span, W, &work.transposed[W.transposed], ld, &work.zeros[0], dy, work.p.shape[2] if i == plan.n_layers - 1 else plan.width,
-        &work.dz[span.t0, 0, plan.layers[i].column], plan.width, watch,
+        &some, W, &work.transposed[W.transposed], 0 if work.in_panels else W.ldt, &work.zeros[0], dy, work.p.shape[2] if last else plan.width,
+        &work.dz[some.t0, 0, plan.layers[i].column], plan.width, watch,
     )
 
 
@@ -193,7 +201,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
     """
     cdef Plan* plan = &work.plan
     cdef Span span = Span(b0, b1, work.B, T, T, T)
-    cdef Py_ssize_t t, b
+    cdef Py_ssize_t t, b, first = _first_target(work.targets, T)
     cdef int i
     cdef bint bounded = True
     while span.t0 > 0:
@@ -204,7 +212,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
             for b in range(b0, b1):
                 _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
         for i in range(plan.n_layers - 1, -1, -1):
-            _from_above(work, i, &span, watch)
+            _from_above(work, i, &span, first, watch)
             if work.dropout:
                 _drop_outputs(work, i, &span, True, watch)
             _layer_backward(work, &plan.layers[i], &span, watch)
@@ -229,6 +237,16 @@ cdef double _total(const double[:, ::1] nll, const int[:, ::1] targets, Py_ssize
             if targets[t, b] != IGNORED:
                 total += nll[t, b]
     return total
+
+
+cdef Py_ssize_t _first_target(const int[:, ::1] targets, Py_ssize_t rows) noexcept nogil:
+    """The first of these rows that has a target, rows if none has: no earlier one needs probabilities."""
+    cdef Py_ssize_t t, b
+    for t in range(rows):
+        for b in range(targets.shape[1]):
+            if targets[t, b] != IGNORED:
+                return t
+    return rows
 
 
 cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept nogil:

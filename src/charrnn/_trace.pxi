@@ -30,28 +30,22 @@ cdef void _input_saliency(
             dz += ldz
 
 
-cdef void _likeliest(Py_ssize_t V, const real* p, Py_ssize_t k, int* ids, double* values) noexcept nogil:
-    """The k likeliest of V symbols, the likeliest first, of those as likely the lower id first."""
-    cdef Py_ssize_t v, i, found = 0
-    for v in range(V):
-        if found == k and not p[v] > values[k - 1]:
-            continue
-        i = found if found < k else k - 1
-        while i > 0 and p[v] > values[i - 1]:
-            values[i], ids[i] = values[i - 1], ids[i - 1]
-            i -= 1
-        values[i], ids[i] = p[v], <int>v
-        found = min(k, found + 1)
-
-
-cdef Py_ssize_t _first_target(const int[:, ::1] targets, Py_ssize_t rows) noexcept nogil:
-    """The first of these rows that has a target, rows if none has: no earlier one needs probabilities."""
-    cdef Py_ssize_t t, b
-    for t in range(rows):
-        for b in range(targets.shape[1]):
-            if targets[t, b] != IGNORED:
-                return t
-    return rows
+cdef void _likeliest(Py_ssize_t V, real* p, Py_ssize_t k, int* ids, double* values) noexcept nogil:
+    """The k likeliest of V symbols, the likeliest first, of those as likely the lower id first; p has -1 in their places then."""
+    cdef real peak[LANES]
+    cdef real largest
+    cdef Py_ssize_t v, i, m, j
+    for i in range(k):
+        for j in range(LANES):
+            peak[j] = p[j]
+        for m in range(1, _lanes(V) // LANES):       # the padding has probability 0
+            for j in range(LANES):
+                peak[j] = p[m * LANES + j] if p[m * LANES + j] > peak[j] else peak[j]
+        largest = _largest_lane(peak)
+        v = 0
+        while v < V - 1 and p[v] != largest:
+            v += 1
+        values[i], ids[i], p[v] = largest, <int>v, -1
 
 
 def trace(AnyWorkspace work, inputs, targets, count):

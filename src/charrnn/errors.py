@@ -110,10 +110,16 @@ def hint(word: Any, known: Iterable[str]) -> str:
 
 
 def check_text(name: str, value: Any) -> str:
-    """Return value if it is a str, or raise TypeError."""
+    """Return value as a plain str if it is a str, or raise TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value
+    text: str = plain(value)
+    return text
+
+
+def plain(text: Any) -> Any:
+    """Return a str or bytes, of whatever class, as one that is as long as it says: arrays are made by its length."""
+    return text if type(text) in (str, bytes) else (b"" if isinstance(text, bytes) else "").join([text])
 
 
 def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = True) -> list[Any]:

@@ -5,7 +5,7 @@ import copy
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray

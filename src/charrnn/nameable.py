@@ -34,14 +34,14 @@ def properties(text: str) -> dict[str, Numbers]:
     return {name: values.astype(np.float64) for name, values in found.items() if len(values) and (values != values[0]).any()}
 
 
-def described(char: str, of_bytes: bool = False) -> tuple[str, str, str]:
+def shown(char: str, of_bytes: bool = False) -> tuple[str, str, str]:
     r"""Return how a character is shown where each must be seen, what it is called, and its kind: "", "feed" or "special".
 
     What has no look of its own, or would change how others look (controls, directions, combining marks), is shown by a sign.
 
     Examples
     --------
-    >>> described("a"), described("\x00"), described("\u202e")
+    >>> shown("a"), shown("\x00"), shown("\u202e")
     (('a', 'a', ''), ('[00]', 'U+0000', 'special'), ('[202E]', 'right-to-left override (U+202E)', 'special'))
     """
     code = ord(char)

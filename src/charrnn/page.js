@@ -27,7 +27,7 @@
   const feed = meta.symbols.findIndex(([, , kind]) => kind === "feed");
 
   let mode = meta.units.length && Math.abs(meta.units[0].r) > 0.3 ? "unit" : "surprise";
-  let unit = 0, states = null, cursor = -1, pointed = -1, diverging = [], sequential = [];
+  let unit = 0, states = null, cursor = -1, pointed = -1, tipped = -1, diverging = [], sequential = [];
 
   // ---------------------------------------------------------------------------------------------------------------- colours
 
@@ -233,6 +233,7 @@
 
   function showTip(i) {
     const tip = $("tip");
+    tipped = i;
     tip.hidden = i < 0 || i >= meta.n;
     if (tip.hidden) return;
     tip.replaceChildren(table(i, `after ${named(ids[i])}`));
@@ -315,7 +316,8 @@
   });
   text.addEventListener("pointerleave", () => { pointed = -1; showTip(-1); describe(); });
   text.addEventListener("blur", () => showTip(-1));
-  text.addEventListener("scroll", () => showTip(-1), { passive: true });
+  // What the pointer is over has gone; the cursor has only moved.
+  text.addEventListener("scroll", () => showTip(pointed < 0 && tipped === cursor ? tipped : -1), { passive: true });
   text.addEventListener("click", (event) => {
     const i = indexOf(event.target);
     if (i < 0) return;

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_integer, check_text
-from .nameable import described
+from .nameable import shown
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _texts(trace: "Trace[Any]") -> tuple[dict[str, NDArray[np.generic]], list[tu
 def _symbol(vocabulary: Vocabulary, symbol: int) -> tuple[str, str, str]:
     if symbol == len(vocabulary):
         return "∎", "the end of the record", "special"
-    return described(vocabulary.chars[symbol], vocabulary.of_bytes)
+    return shown(vocabulary.chars[symbol], vocabulary.of_bytes)
 
 
 def _states(trace: "Trace[Any]", units: "list[Unit]") -> tuple[dict[str, NDArray[np.generic]], list[float]]:
@@ -124,7 +124,7 @@ def _filled(title: str, summary: str, meta: dict[str, Any], arrays: dict[str, ND
 
     template, style, script = ((resources.files(__package__) / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
     parts = {
-        "title": html.escape("".join(char if char.isprintable() else described(char)[0] for char in title)),
+        "title": html.escape("".join(char if char.isprintable() else shown(char)[0] for char in title)),
         "summary": html.escape(summary),
         "version": __version__,
         "style": style,

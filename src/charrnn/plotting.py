@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
-from .nameable import described
+from .nameable import shown
 
 if TYPE_CHECKING:
     from .history import History
@@ -95,7 +95,7 @@ class TraceFigure(_SelfShowing):
             draw_units(self.trace, self.units, start, stop, charts[1])
         text = self.trace.text[start:stop]
         chars = text.decode("latin-1") if isinstance(text, bytes) else text
-        charts[-1].set_xticks(range(start, stop), [described(char, isinstance(text, bytes))[0] for char in chars])
+        charts[-1].set_xticks(range(start, stop), [shown(char, isinstance(text, bytes))[0] for char in chars])
         charts[-1].tick_params(axis="x", length=0, labelsize=8, labelfontfamily="monospace")
 
     def __repr__(self) -> str:

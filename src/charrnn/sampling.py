@@ -56,9 +56,9 @@ class Sampling(NamedTuple):
         given: Any = {**_DEFAULTS, **controls}
         stop, top_k, top_p, min_p, no_repeat = (given[name] for name in ("stop", "top_k", "top_p", "min_p", "no_repeat"))
         stop = () if stop is None else (stop,) if isinstance(stop, (str, bytes)) else tuple(check_sequence("stop", stop, ordered=False))
-        for text in stop:
-            if not vocabulary.check("stop", text):
-                raise ValueError("stop must not have an empty text")
+        stop = tuple(vocabulary.check("stop", text) for text in stop)
+        if not all(stop):
+            raise ValueError("stop must not have an empty text")
         mask = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
         return cls(
             temperature=check_number("temperature", given["temperature"], minimum=0),

@@ -344,6 +344,17 @@ def _check_an_empty_text_scores_only_as_a_record(model: CharRNN) -> None:
 # ------------------------------------------------------------ drawing
 
 
+def _check_a_trace_tells_what_log_probs_and_next_probs_say(model: CharRNN) -> None:
+    """A trace's surprise has the bits of log_probs, and what it finds likeliest is so by next_probs."""
+    text = _text(model, 70)
+    trace = model.trace(text, top=3)
+    _same(trace.surprise, -model.log_probs(text) / math.log(2), "surprise")
+    for place in (0, 64, 69):
+        p = model.next_probs(text[: place + 1])
+        _close(model, trace.next_probs[place], p[trace.next_ids[place]], f"what is likeliest after {place + 1} characters")
+        _close(model, trace.next_probs[place], np.sort(p)[::-1][:3], f"the likeliest after {place + 1} characters")
+
+
 def _check_a_seed_repeats_a_text(model: CharRNN) -> None:
     """The same seed gives the same text."""
     for seed in (0, 7, 2**64 - 1):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import persistence
 from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
-from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence
+from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, plain
 from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
@@ -113,7 +113,7 @@ class Text:
     def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
         self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
-        check_length("text", _check_type("text", text, of_bytes))
+        text = check_length("text", _check_type("text", text, of_bytes))
         self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
         self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
 
@@ -155,7 +155,8 @@ class Records:
         empty: AnyText = b"" if of_bytes else ""
         chars = empty if of_bytes else distinct(_joined(strings, empty))
         self.vocabulary: Vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
-        self.lengths: NDArray[np.int64] = np.fromiter(map(len, strings), np.int64, len(strings))
+        length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
+        self.lengths: NDArray[np.int64] = np.fromiter(map(length, strings), np.int64, len(strings))
         self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
         start = 0
         for text in _joined(strings, empty):
@@ -203,7 +204,7 @@ def _sha256(*arrays: Ids) -> str:
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     if isinstance(text, bytes if of_bytes else str):
-        return text
+        return plain(text)
     instead = ""
     if isinstance(text, bytes):
         instead = ": alphabet='bytes' trains on bytes"

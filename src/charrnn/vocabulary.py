@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .errors import check_choice, check_text
+from .errors import check_choice, check_text, plain
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
@@ -55,7 +55,8 @@ def distinct(texts: Iterable[str]) -> str:
     """Return the distinct characters of texts in order of code point."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
     for text in texts:
-        for start, codes in _pieces(check_text("text", text)):
+        text = check_text("text", text)
+        for start, codes in _pieces(text):
             seen[codes] = True
             if seen[0xD800:0xE000].any():
                 where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
@@ -140,13 +141,14 @@ class Vocabulary:
         return b"" if self.of_bytes else ""
 
     def check(self, name: str, text: AnyText) -> AnyText:
-        """Return text if it is of the type that this vocabulary encodes, str or bytes; or raise TypeError."""
+        """Return text, as a plain str or bytes, if it is of the type that this vocabulary encodes; or raise TypeError."""
         if self.of_bytes and not isinstance(text, bytes):
             raise TypeError(f"{name} must be bytes, as in the training of this model, not {type(text).__name__}")
-        return text if self.of_bytes else check_text(name, text)
+        return plain(text) if self.of_bytes else check_text(name, text)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
+        text = plain(text)
         ids = np.empty(len(text), np.int32)
         for start, codes in _pieces(text):
             ids[start : start + len(codes)] = self.of_codes(codes)
@@ -186,7 +188,8 @@ class Vocabulary:
         skip = check_choice("on_unknown", on_unknown, get_args(OnUnknown)) == "skip"
         if np.dtype(dtype).kind not in "iu" or np.iinfo(dtype).max < len(self) - 1:
             raise ValueError(f"dtype must be an integer type that holds {len(self) - 1}, not {np.dtype(dtype)}")
-        if self.check(name, text) and isinstance(text, bytes):  # an empty text is no buffer
+        text = self.check(name, text)
+        if text and isinstance(text, bytes):  # an empty text is no buffer
             return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
         ids, end = np.empty(len(text), dtype=dtype), 0
         for start in range(0, len(text), _PIECE):
