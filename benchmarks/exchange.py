@@ -92,7 +92,7 @@ def seconds(comm, action, times):
 
 def products(H, streams):
     """An action: forward and backward of one window of so many streams, and an update that is part of it."""
-    network = Network(([("rnn", H)], V))
+    network = Network(([("rnn", H)], V), "float32")
     network.weights.block[...] = np.random.default_rng(0).normal(0, 0.01, network.weights.block.shape)
     network.memory.block[...] = 1
     work = network.workspace(T, streams, training=True)
