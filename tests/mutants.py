@@ -66,7 +66,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "ended texts go on": (SAMPLING, "            if ended[w]:\n", "            if False:\n"),
     "scores of beams without their past": (SAMPLING, "base = scores[w] - _softmax", "base = -_softmax"),
     "a layer reads its own states": (STEPS, "else &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column]", "else &work.hs[span.t0 + 1, 0, layer.column]"),
-    "the layer below gets the output's gradient": (STEPS, "else &work.dz[span.t0, 0, plan.layers[i + 1].sums]", "else &work.dz[span.t0, 0, plan.layers[i].sums]"),
+    "the layer below gets the output's gradient": (STEPS, "else &work.dz[some.t0, 0, plan.layers[i + 1].sums]", "else &work.dz[some.t0, 0, plan.layers[i].sums]"),
     "a workspace of another network is taken": (NETWORK, "network is not network:", "network is None:"),
     "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(blocking=False):", "if False:"),
     "no probabilities, no error": (DOORS, "    if nll != nll:\n", "    if False:\n"),
