@@ -16,7 +16,7 @@ import time
 import numpy as np
 from mpi4py import MPI
 
-from charrnn.network import Learner
+from charrnn.network import Network
 
 SHARDS, V, T = 8, 65, 25
 
@@ -92,11 +92,12 @@ def seconds(comm, action, times):
 
 def products(H, streams):
     """An action: forward and backward of one window of so many streams, and an update that is part of it."""
-    learner = Learner(([("rnn", H)], V), seed=0, seq_length=T, batch_size=streams, learning_rate=0.1, clip_value=5.0,
-                      initial_accumulator_value=1.0, n_threads=1)  # fmt: skip
-    work = learner.network.workspace(T, streams, training=True)
+    network = Network(([("rnn", H)], V), "float32")
+    network.weights.block[...] = np.random.default_rng(0).normal(0, 0.01, network.weights.block.shape)
+    network.memory.block[...] = 1
+    work = network.workspace(T, streams, training=True)
     ids = np.random.default_rng(0).integers(0, V, (T + 1, streams)).astype(np.int32)
-    return lambda: learner.network.train_steps(work, ids[:-1], ids[1:], rate=1e-4, clip=5.0)
+    return lambda: network.train_steps(work, ids[:-1], ids[1:], rate=1e-4, clip=5.0)
 
 
 def main():

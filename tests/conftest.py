@@ -24,6 +24,7 @@ ALONE = {
         "browser",
         "checkpoint",
         "cli",
+        "corpus",
         "dask",
         "datasets",
         "dispatch",

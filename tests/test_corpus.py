@@ -124,7 +124,8 @@ def library(tmp_path):
 
 
 def content(source):
-    return source.vocabulary.decode(source.ids)
+    ids = source.ids.read(0, len(source.ids)) if isinstance(source.ids, StoredIds) else source.ids
+    return source.vocabulary.decode(ids)
 
 
 def test_several_files_are_one_text(library):
@@ -135,6 +136,11 @@ def test_several_files_are_one_text(library):
     assert content(corpus.TextFiles(library, "bytes")) == b"aa\n\xef\xbb\xbfone\ntwodd\n"
     found = corpus.RecordFiles([library / "b" / "2.txt", library / "d.md"])
     assert (content(found), found.lengths.tolist()) == ("twodd", [3, 2])  # a file's end ends its last line
+
+
+def test_only_the_first_byte_order_mark_of_a_file_is_dropped(text_file, place):
+    text = "\ufeff\ufeff" + "".join("ab"[: i % 3] + "\ufeff" for i in range(20))
+    assert content(corpus.TextFiles(text_file(text))) == text[1:]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):

@@ -3,7 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from charrnn.reader import IGNORED, DataReader, TextStream, read_text
+from charrnn import seeding
+from charrnn.reader import IGNORED, DataReader, RecordStream, TextStream, read_text
+from charrnn.seeding import make_random, permutation
 
 
 def test_text_is_read_as_it_is(text_file):
@@ -84,3 +86,26 @@ def test_reader_has_the_tutorials_attributes(text_file):
 def test_wrong_seq_length_is_refused(text_file, seq_length, error):
     with pytest.raises(error, match="seq_length must be"):
         DataReader(text_file("banana"), seq_length)
+
+
+@pytest.mark.parametrize("piece", [1, 300, 1 << 20])
+def test_the_order_of_records_is_that_of_one_sort_however_many_are_sorted_at_a_time(monkeypatch, piece):
+    monkeypatch.setattr("charrnn.reader._PIECE", piece)
+    monkeypatch.setattr("charrnn.seeding._PIECE", piece)
+    n, B, seed, epoch = 1000, 3, 5, 2
+    lengths = np.random.default_rng(0).integers(1, 20, n)
+    stream = RecordStream(np.zeros(lengths.sum(), np.uint8), lengths, 1, B, seed)
+    stream.begin(epoch)
+    order = np.argsort(make_random(int(_state(seed, epoch)), n), kind="stable")
+    order = order[np.lexsort((lengths[order], np.arange(n) // (16 * B)))]
+    whole = n // B
+    batches = order[: whole * B].reshape(whole, B)[permutation(whole, seed, epoch, 1)]
+    assert stream.order.tolist() == [*batches.ravel(), *order[whole * B :]]
+
+
+def _state(*seeds):
+    """The state that `permutation` draws from."""
+    state = np.zeros(1, np.uint64)
+    for seed in seeds:
+        state = seeding._mix(state + np.uint64(seed))
+    return state[0]

@@ -154,7 +154,7 @@ class CharRNNDensity(DensityMixin, _Estimator):
     alphabet : {"characters", "bytes"}
         Whether X has str or bytes.
     remember : bool, default False
-        Whether model_ keeps an index of the strings, for ``model_.generate_many(novel=True)``.
+        Whether ``model_`` keeps an index of the strings, for ``model_.generate_many(novel=True)``.
     on_unknown : {"surprise", "skip", "error"}
         What to do about a character that no training string had: let it cost as the least likely character there, leave it out, or
         raise ValueError.
@@ -248,7 +248,7 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         What to do about a character that no training string had: leave it out (no class knows it), let it cost as the least likely
         character of each class there, or raise ValueError.
     priors : array-like (n_classes,), optional
-        The probability of each class before a string is seen, in the order of classes_; by default its share of the training.
+        The probability of each class before a string is seen, in the order of ``classes_``; by default its share of the training.
     n_jobs : int, optional
         Models to train side by side, by joblib; None is 1 unless in a `joblib.parallel_config`, -1 all processors. The result is the same.
     random_state : int, RandomState instance or None, default 0
@@ -264,7 +264,7 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     class_prior_ : ndarray (n_classes,)
         The probability of each class.
     models_ : list of CharRNN
-        In the order of classes_.
+        In the order of ``classes_``.
 
     Notes
     -----

@@ -156,12 +156,13 @@ class Records:
         chars = empty if of_bytes else distinct(_joined(strings, empty))
         self.vocabulary: Vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
         length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
-        self.lengths: NDArray[np.int64] = np.fromiter(map(length, strings), np.int64, len(strings))
-        self.ids: NDArray[Any] = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
+        self.lengths: NDArray[np.signedinteger[Any]] = np.fromiter(map(length, strings), np.int64, len(strings))
+        ids = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
         start = 0
         for text in _joined(strings, empty):
-            self.ids[start : start + len(text)] = self.vocabulary.encode(text, dtype=self.ids.dtype)
+            ids[start : start + len(text)] = self.vocabulary.encode(text, dtype=ids.dtype)
             start += len(text)
+        self.ids: Ids = ids
         self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
 
     def sha256(self) -> str:
