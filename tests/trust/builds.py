@@ -24,7 +24,10 @@ def work(steps):
     for dtype in ("float32", "float64"):
         for threads, batch_size in ((1, 1), (2, 5)):
             options = {"dtype": dtype, "n_threads": threads, "batch_size": batch_size, "hidden_size": 37, "progress": False}
+            deep = {"cell": "lstm", "n_layers": 2, "optimizer": "adam", "dropout": 0.3, "weight_decay": 0.1}
             for model in (
+                charrnn.train_text(TEXT, steps=steps // 3, **options, **deep),
+                charrnn.train_text(TEXT, steps=steps // 3, cell="gru", optimizer="rmsprop", **options),
                 charrnn.train_text(TEXT, steps=steps, **options),
                 charrnn.train_records(RECORDS, steps=steps, remember=True, **options),
             ):

@@ -12,6 +12,10 @@ LARGEST_BATCH = 64  # a file may ask for more streams than the memory has room f
 RESUMED = "resumed"
 TEXT = "ab ba, abba! " * 5
 RECORDS = ["ab", "abba", "ba", "", "b", "aab"] * 4
+NETWORKS = (
+    {"cell": "lstm", "n_layers": 2, "optimizer": "adam", "dropout": 0.2, "schedule": "cosine", "warmup": 3},
+    {"cell": "gru", "optimizer": "rmsprop", "weight_decay": 0.1},
+)
 OPTIONS = {"seq_length": 4, "batch_size": 2, "progress": False}
 
 
@@ -24,8 +28,8 @@ def make(folder):
     """Write small models and checkpoints of every kind into a folder."""
     number = 0
     for alphabet in ("characters", "bytes"):
-        for dtype, H in (("float32", 1), ("float32", 3), ("float64", 2)):
-            named = {"alphabet": alphabet, "hidden_size": H, "dtype": dtype, **OPTIONS}
+        for dtype, H, network in (("float32", 1, {}), ("float32", 3, NETWORKS[0]), ("float64", 2, NETWORKS[1])):
+            named = {"alphabet": alphabet, "hidden_size": H, "dtype": dtype, **network, **OPTIONS}
             vocabulary = charrnn.Vocabulary.all_bytes() if alphabet == "bytes" else charrnn.Vocabulary("ab")
             text, records = material(vocabulary)
             for keep in ("last", "best"):
@@ -148,7 +152,7 @@ def go_on(model, chosen, path):
     """Train a model further, with new characters."""
     text, records = material(model.vocabulary)
     more = {"extend": True, "steps": 2, "progress": False, "seed": 1, "n_threads": chosen.choice((1, 1, 1, 2))}
-    if model.rnn.batch_size > LARGEST_BATCH:
+    if model._now.learner.batch_size > LARGEST_BATCH:
         more["batch_size"] = 2
     before = model.network.weights.block.copy()
     try:
@@ -163,16 +167,19 @@ def go_on(model, chosen, path):
 def resume(model, chosen, file, stands, path):
     """Resume from a checkpoint, with the options that it tells of; return `RESUMED`, or None if a ValueError says what is amiss."""
     options = stands.options
-    names = ("dtype", "seed", "validation_fraction", "learning_rate_decay", "keep")
+    names = ("dtype", "seed", "validation_fraction", "schedule", "warmup", "learning_rate_decay", "keep")
     named = {name: options[name] for name in names if name in options}
-    named |= {name: value for name, value in charrnn.persistence.config(model.rnn).items() if name != "hidden_size"}
+    layers = model.network.description.layers
+    named |= charrnn.persistence.settings(model._now.learner)
     named |= {
-        "hidden_size": model.rnn.hidden_size,
+        "cell": layers[0].cell,
+        "hidden_size": layers[0].units,
+        "n_layers": len(layers),
         "steps": min(stands.position.step + chosen.choice((0, 2)), 2**63 - 1),
         "progress": False,
     }
     text, records = material(model.vocabulary)
-    if model.rnn.batch_size > LARGEST_BATCH:
+    if model._now.learner.batch_size > LARGEST_BATCH:
         return
     try:
         if model.vocabulary.records:

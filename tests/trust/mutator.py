@@ -11,7 +11,27 @@ JSON_WORDS = ("config", "history", "training")
 SIZES = (0, 1, -1, 2, 3, 7, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30)
 RAW = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e308", "5e-324", "-0.0", "-0", "1.0", "0.5", "2.0", "-1.5", "1e2", "9" * 5000)
 RAW += ("true", "false", "null", '""', '"8"', '"a"', '"\\ud800"', '"best"', "[]", "[1]", "{}", '{"a":1}', "[" * 5000, "[" * 400 + "]" * 400)
-WORDS = ("", "0", "null", "[]", "{}", "{", '"', "x", "1" * 5000, "[" * 5000, "charrnn", "text", "records", "bytes", "characters", "1", "2")
+WORDS = (
+    "",
+    "0",
+    "null",
+    "[]",
+    "{}",
+    "{",
+    '"',
+    "x",
+    "1" * 5000,
+    "[" * 5000,
+    "charrnn",
+    "text",
+    "records",
+    "bytes",
+    "characters",
+    "1",
+    "2",
+    "gru",
+    "adam",
+)
 CHARACTERS = ("", "a", "ab", "aa", "\0", "\n", "\U0010ffff", "\ud800", "\u00e9", "\ufeff", "".join(map(chr, range(256))), "xyz" * 9)
 DTYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I32", "U32", "I64", "U64", "BOOL", "F8_E4M3", "f32", "", "C64")
 NAMES = (
@@ -20,9 +40,12 @@ NAMES = (
     "Why",
     "bh",
     "by",
+    "Whi",
+    "bhn",
+    "Whf2",
     "state",
     "remembered",
-    *(f"{part}.{name}" for part in ("memory", "best") for name in ("Wxh", "by")),
+    *(f"{part}.{name}" for part in ("memory", "momentum", "best") for name in ("Wxh", "by")),
 )
 NUMBERS = {"F32": "<f", "F64": "<d", "U32": "<I"}
 EXTREMES = (0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-300, 1e30, -1e30, 3.4e38, -3.4e38, 1.7e308, float("nan"), float("inf"), -float("inf"))
