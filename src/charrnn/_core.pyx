@@ -6,13 +6,15 @@ counts: sums run over H or V only.
 
     z_t = x_t Wxh + bh + h_(t-1) Whh        h_t = tanh(z_t)        logits_t = by + h_t Why        p_t = softmax(logits_t)
 
+(a vanilla layer; cells with gates have a z_t of each gate).
+
 The rule that makes the same bits at every vector width: vectorise across outputs, never along a sum. Each output element is one chain of
 fused multiply-adds in a fixed order; where a sum must run along a row (softmax), it has LANES partial sums, whatever the machine has.
 
-This file is the table of contents; each room has forward and backward side by side. In the rooms are `noexcept nogil` kernels on
-memoryviews, one layer at a time, which allocate nothing, raise nothing and trust their arguments; a `Matrix` says where it lies in the
-block of weights. Kernels that work on streams take those from b0 to b1, kernels that work on weights the rows from j0 to j1, so that
-threads can share a step: they split outputs, never a sum.
+This file is the table of contents; each room has forward and backward side by side. In the rooms are `noexcept nogil` kernels, one layer
+at a time, which allocate nothing, raise nothing and trust their arguments; a `Matrix` says where it lies in the block of weights. Kernels
+that work on streams take a `Span` of them and of time steps, kernels that work on weights a `Part` of these, so that threads can share a
+step: they split outputs, never a sum.
 """
 
 # What the rooms use.
