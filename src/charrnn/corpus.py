@@ -107,12 +107,17 @@ class _Raw(io.RawIOBase):
     def __init__(self, path: str, report: Callable[[int], None]) -> None:
         self.path, self.report = path, report
         self.file = open_regular(path)
-        self.before = self._stat()
+        try:
+            self.before = self._stat()
+        except BaseException:
+            self.close()
+            raise
         self.digest = hashlib.sha256()
         self.done = 0
 
     def _stat(self) -> tuple[int, int]:
-        stat = os.fstat(self.file.fileno())
+        with named(self.path):
+            stat = os.fstat(self.file.fileno())
         return stat.st_size, stat.st_mtime_ns
 
     def readable(self) -> bool:
@@ -136,7 +141,9 @@ class _Raw(io.RawIOBase):
         return Source(os.path.basename(self.path), *self.before, self.digest.hexdigest())
 
     def close(self) -> None:
-        self.file.close()
+        if hasattr(self, "file"):
+            with contextlib.suppress(OSError):  # what was only read has lost nothing, and another error may be on its way
+                self.file.close()
         super().close()
 
 
