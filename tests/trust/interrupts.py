@@ -20,10 +20,9 @@ from pydoc_data.topics import topics
 import numpy as np
 
 import charrnn
-from charrnn import RNN, CharRNN, History, Vocabulary, persistence
-from charrnn.network import TrainingOptions
-from charrnn.options import defaults
+from charrnn import RNN, CharRNN, History, Vocabulary, persistence, training
 from charrnn.reader import TextStream
+from charrnn.rnn import make_learner
 
 TEXT = "\n\n".join(topics.values())
 P99, WORST = 0.1, 0.25  # seconds
@@ -63,11 +62,11 @@ class Using:
 class Training:
     """A training of a text with a checkpoint, judged by the weights of the same steps done one at a time."""
 
-    def __init__(self, hidden_size, batch_size, n_threads, folder, characters=60_000, seq_length=25):
-        self.name = f"train H={hidden_size} B={batch_size} T={seq_length}, {n_threads} threads"
+    def __init__(self, hidden_size, batch_size, n_threads, folder, characters=60_000, seq_length=25, **more):
+        self.name = " ".join([f"train H={hidden_size} B={batch_size} T={seq_length}, {n_threads} threads", *map(str, more.values())])
         self.text = TEXT[:characters]
         self.options = {"hidden_size": hidden_size, "batch_size": batch_size, "keep": "last", "seq_length": seq_length, "progress": False}
-        self.options |= {"validation_fraction": 0, "n_threads": n_threads}
+        self.options |= {"validation_fraction": 0, "n_threads": n_threads, **more}
         self.path = Path(folder) / f"{hidden_size}-{batch_size}-{n_threads}-{seq_length}.safetensors"
         self.weights = []  # after each step: SHA-256
         self.steps = self.one_at_a_time()
@@ -77,15 +76,17 @@ class Training:
 
     def one_at_a_time(self):
         vocabulary, options = Vocabulary.from_text(self.text), self.options
-        names = ("hidden_size", "batch_size", "seq_length")
-        rnn = RNN(vocab_size=len(vocabulary), seed=0, **{**defaults(TrainingOptions), **{name: options[name] for name in names}})
+        layers, settings, _ = training.split({**options, "n_threads": 1})
+        learner, step = make_learner(layers, len(vocabulary), **settings), 0
+        how = {"rate": learner.learning_rate, "clip": learner.clip_value, "clip_norm": learner.clip_norm, "dropout": learner.dropout}
         stream = TextStream(vocabulary.encode(self.text), options["seq_length"], options["batch_size"])
-        work = rnn.network.workspace(stream.seq_length, stream.batch_size, training=True)
+        work = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)
         while True:
             work.state[...] = 0
             for window in range(stream.windows):
-                rnn.network.train_steps(work, *stream.read(window, 1), rate=rnn.learning_rate, clip=rnn.clip_value)
-                yield self.digest(rnn.network)
+                learner.network.train_steps(work, *stream.read(window, 1), first=step, **how)
+                step += 1
+                yield self.digest(learner.network)
 
     @staticmethod
     def digest(network):
@@ -115,6 +116,8 @@ def cases(folder):
     for hidden_size, batch_size in ((64, 8), (512, 32), (2048, 32)):
         for threads in (1, 2):
             yield Training(hidden_size, batch_size, threads, folder)
+            if hidden_size == 512:
+                yield Training(hidden_size, batch_size, threads, folder, cell="lstm", optimizer="adam", n_layers=2, dropout=0.3)
     yield Training(512, 1, 1, folder, 60_001, 60_000)
     model = charrnn.train_records(TEXT.split()[:3000], steps=50, progress=False)
     records = TEXT.splitlines()
