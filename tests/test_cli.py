@@ -182,6 +182,7 @@ def test_look_writes_a_page(model_file, tmp_path):
     assert run("look", model_file, str(tmp_path / "text"), "-o", str(tmp_path / "page.html")).stdout == ""
     written = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"<title>{os.path.basename(model_file)}</title>" in written
+    assert written == run("look", model_file, stdin="the quick").stdout  # the file was read, not standard input
 
 
 def test_look_says_what_is_wrong(model_file, tmp_path):

@@ -1,13 +1,22 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import charrnn
-from charrnn import recipes, training
+from charrnn import persistence, recipes, training
+from charrnn._network import CELLS, OPTIMIZERS
 from charrnn.recipes import Schedule
 
 TEXT = "to be, or not to be, that is the question. " * 20
+
+
+def test_the_names_are_those_of_the_engine():
+    assert get_args(recipes.Cell) == CELLS
+    assert get_args(recipes.Optimizer) == OPTIMIZERS
+    assert set(recipes.BY_OPTIMIZER) == set(persistence._MEMORIES) == set(OPTIMIZERS)
+    assert set(get_args(recipes.Preset)) == set(recipes.PRESETS)
 
 
 def test_powers_are_products():

@@ -26,7 +26,7 @@ from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
-from .reader import decode_text
+from .reader import decode_text, read_bytes
 from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, ScheduleName
 from .scoring import OnUnknown
 from .vocabulary import AnyText
@@ -383,7 +383,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         return _train_on_files(arguments, start, options)
     if arguments.cache is not None or len(arguments.file) > 1:
         raise ValueError("- stands alone: standard input is read once, without other files and without --cache")
-    text = _read(arguments.file == ["-"], of_bytes, arguments.progress)
+    text = _read("-" if arguments.file else None, of_bytes, arguments.progress)
     if arguments.records:
         train = train_records if start is None else start.train_records
         return train(_lines(text), remember=arguments.remember, **options)
@@ -399,15 +399,15 @@ def _train_on_files(arguments: Arguments, start: CharRNN | None, options: dict[s
     return start.train_file(arguments.file, remember=arguments.remember, cache=arguments.cache, **options)
 
 
-def _read(from_stdin: bool, of_bytes: bool, announced: bool) -> AnyText:
+def _read(path: str | None, of_bytes: bool, announced: bool) -> AnyText:
     """Return the text to train on, as bytes or str; announced tells whether to say what it is, where nobody has chosen it."""
-    if not from_stdin:
+    if path is None:
         text = python_docs()
         if announced:
             print(f"charrnn: no file is given: training on the documentation of Python, {len(text):,} characters", file=sys.stderr)
         return text.encode() if of_bytes else text
-    data = sys.stdin.buffer.read()
-    return data if of_bytes else decode_text(data, "standard input")
+    data = sys.stdin.buffer.read() if path == "-" else read_bytes(path)
+    return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
 
 
 def _lines(text: AnyText) -> list[AnyText]:

@@ -27,7 +27,7 @@ BY_OPTIMIZER: dict[str, dict[str, float]] = {
 
 _BUDGETS = ("epochs", "steps", "seconds")
 _GATED: dict[str, Any] = {"cell": "lstm", "optimizer": "adam", "schedule": "cosine", "warmup": 100, "seq_length": 64, "batch_size": 32}
-PRESETS: dict[str, dict[str, Any]] = {  # docs/results.md has the loss and the time of each
+PRESETS: dict[str, dict[str, Any]] = {  # docs/howto/networks.md has the loss of each
     "tutorial": {},
     "small": {**_GATED, "hidden_size": 192, "learning_rate": 0.01, "dropout": 0.1, "steps": 1500},
     "medium": {**_GATED, "hidden_size": 320, "learning_rate": 0.01, "dropout": 0.25, "weight_decay": 0.1, "steps": 2800},
