@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/charrnn train
 
 test: .venv/tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # cython-lint looks for pycodestyle there
 lint: .venv/linted

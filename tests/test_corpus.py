@@ -71,13 +71,13 @@ def test_many_characters_have_wide_ids(text_file, place):
 
 def test_only_what_is_large_is_in_a_file(text_file, monkeypatch):
     path = text_file(PLAIN)
-    assert isinstance(corpus.TextFiles(path).ids, np.ndarray)
-    assert isinstance(corpus.TextFiles(path, "bytes").ids, np.ndarray)
+    assert isinstance(corpus.text_files(path).ids, np.ndarray)
+    assert isinstance(corpus.text_files(path, "bytes").ids, np.ndarray)
     monkeypatch.setattr(corpus, "_IN_MEMORY", len(PLAIN) - 1)
-    found = corpus.TextFiles(path).ids
+    found = corpus.text_files(path).ids
     assert isinstance(found, StoredIds)
     assert found.file.file.name != str(path)
-    assert corpus.TextFiles(path, "bytes").ids.file.name == str(path)  # as it is
+    assert corpus.text_files(path, "bytes").ids.file.name == str(path)  # as it is
 
 
 def test_a_checkpoint_goes_on_with_the_text_wherever_it_is(text_file, place, tmp_path):
@@ -129,24 +129,24 @@ def content(source):
 
 
 def test_several_files_are_one_text(library):
-    assert content(corpus.TextFiles(library)) == "aa\none\ntwodd\n"
-    assert content(corpus.TextFiles([library / "d.md", str(library / "b")])) == "dd\none\ntwo"
-    assert content(corpus.TextFiles(path for path in [library / "b" / "2.txt"] * 2)) == "twotwo"
-    assert content(corpus.TextFiles(str(library / "**" / "*.txt"))) == "aa\none\ntwo"
-    assert content(corpus.TextFiles(library, "bytes")) == b"aa\n\xef\xbb\xbfone\ntwodd\n"
-    found = corpus.RecordFiles([library / "b" / "2.txt", library / "d.md"])
+    assert content(corpus.text_files(library)) == "aa\none\ntwodd\n"
+    assert content(corpus.text_files([library / "d.md", str(library / "b")])) == "dd\none\ntwo"
+    assert content(corpus.text_files(path for path in [library / "b" / "2.txt"] * 2)) == "twotwo"
+    assert content(corpus.text_files(str(library / "**" / "*.txt"))) == "aa\none\ntwo"
+    assert content(corpus.text_files(library, "bytes")) == b"aa\n\xef\xbb\xbfone\ntwodd\n"
+    found = corpus.record_files([library / "b" / "2.txt", library / "d.md"])
     assert (content(found), found.lengths.tolist()) == ("twodd", [3, 2])  # a file's end ends its last line
 
 
 def test_only_the_first_byte_order_mark_of_a_file_is_dropped(text_file, place):
     text = "\ufeff\ufeff" + "".join("ab"[: i % 3] + "\ufeff" for i in range(20))
-    assert content(corpus.TextFiles(text_file(text))) == text[1:]
+    assert content(corpus.text_files(text_file(text))) == text[1:]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):
     (tmp_path / "a[1].txt").write_text("one")
     (tmp_path / "a1.txt").write_text("else")
-    assert content(corpus.TextFiles(tmp_path / "a[1].txt")) == "one"
+    assert content(corpus.text_files(tmp_path / "a[1].txt")) == "one"
 
 
 MISTAKES = [
@@ -233,16 +233,16 @@ def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monke
     stat = path.stat()
     path.write_bytes(ACCENTED.replace("perdu", "gagné").encode()[: stat.st_size])  # as long, and as old
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert "gn" in content(corpus.TextFiles(path, cache=folder))
+    assert "gn" in content(corpus.text_files(path, cache=folder))
     assert len(passes) == 1
     assert cached(folder) == [name]
     os.utime(path, ns=(0, 1))
-    corpus.TextFiles(path, cache=folder)
-    corpus.RecordFiles(path, cache=folder)
-    corpus.TextFiles(path, "bytes", cache=folder)
-    corpus.TextFiles(path, known=first.vocabulary, extend=True, cache=folder)
+    corpus.text_files(path, cache=folder)
+    corpus.record_files(path, cache=folder)
+    corpus.text_files(path, "bytes", cache=folder)
+    corpus.text_files(path, known=first.vocabulary, extend=True, cache=folder)
     with pytest.raises(ValueError, match="does not know"):
-        corpus.TextFiles(path, known=charrnn.Vocabulary("à"), cache=folder)
+        corpus.text_files(path, known=charrnn.Vocabulary("à"), cache=folder)
     assert len(cached(folder)) == 5
 
 
@@ -262,7 +262,7 @@ def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
 def test_others_can_read_a_cache(text_file, tmp_path):
     from safetensors.numpy import load_file
 
-    source = corpus.RecordFiles(text_file(PLAIN), cache=tmp_path / "cache")
+    source = corpus.record_files(text_file(PLAIN), cache=tmp_path / "cache")
     (name,) = cached(tmp_path / "cache")
     tensors = load_file(tmp_path / "cache" / name)
     assert tensors["ids"].tolist() == source.ids.tolist()

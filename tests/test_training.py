@@ -80,11 +80,11 @@ def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypa
     model = charrnn.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last")
     expected = charrnn.train_text(text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last")
     assert model.history.validation_losses == expected.history.validation_losses
-    source = training.Records(["ab", "c", "abcabc", "", "ca"] * 20)
+    source = training.Records.of(["ab", "c", "abcabc", "", "ca"] * 20)
     held_out = source.streams(model.rnn, 0.5, 0)[1]
     assert 30 - 6 <= held_out.targets <= 30
     assert held_out.lengths.tolist() == source.streams(model.rnn, 0.5, 0)[1].lengths.tolist()
-    assert len(training.Records(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths) == 1
+    assert len(training.Records.of(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths) == 1
 
 
 def test_no_validation_where_there_is_too_little_text():

@@ -1,7 +1,7 @@
 """Build the distributions as a release does, then use the wheel as its users do.
 
 sdist -> wheel from that sdist -> repaired wheel in dist/ -> checks of both -> for each CPython found, a fresh environment without a
-compiler in which the tests and the examples run, copied away from the source tree.
+compiler in which the examples run, copied away from the source tree; in that of the oldest and the newest, all the tests.
 """
 
 import os
@@ -75,15 +75,17 @@ def fresh(python, folder, wheel, *more):
     return bin
 
 
-def try_wheel(bin, folder):
-    """Run the tests and the examples from copies in folder."""
+def try_wheel(bin, folder, whole):
+    """Run the examples, and the tests if the whole is to be tried, from copies in folder."""
     for part in ("tests", "examples"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     place = "import charrnn, shutil; print(charrnn.isa, charrnn.__file__); assert 'site-packages' in charrnn.__file__"
     run(bin / "python", "-c", f"{place}; assert not (shutil.which('cc') or shutil.which('gcc'))", cwd=folder, env=environment(bin))
     # As pyproject.toml says to pytest, but that is not here.
     pytest = (bin / "python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::charrnn.TrainingWarning")
-    run(*pytest, "tests", "--ignore", "tests/test_examples.py", cwd=folder, env=environment(bin))
+    if whole:
+        several = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
+        run(*pytest, *several, "tests", "--ignore", "tests/test_examples.py", cwd=folder, env=environment(bin))
     # Each example has a test that ends it after 30 seconds.
     run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
 
@@ -124,12 +126,13 @@ def main():
         folder = Path(name)
         sdist, wheel = build(folder)
         check_metadata(sdist, wheel)
-        for version, python in interpreters():
-            bin = fresh(python, folder / version, wheel)
+        found = list(interpreters())
+        bins = [fresh(python, folder / version, wheel) for version, python in found]
+        check_types(fresh(found[-1][1], folder / "types", wheel))
+        for (version, _), bin in zip(found, bins, strict=True):
             check_import(bin)
-            try_wheel(bin, folder / f"away-{version}")
+            try_wheel(bin, folder / f"away-{version}", whole=bin in (bins[0], bins[-1]))
         check_cimport(bin, folder / f"away-{version}")
-        check_types(bin)
         (ROOT / "dist").mkdir(exist_ok=True)
         for path in (sdist, wheel):
             shutil.copy(path, ROOT / "dist")

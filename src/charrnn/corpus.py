@@ -546,42 +546,37 @@ def _check_size(name: str, survey: _Survey, way: _Way) -> None:
         raise ValueError(f"{name} has no line with a character in it; training needs at least 1")
 
 
-class TextFiles(Text):
-    """The text of files, one after the other, as ids."""
-
-    def __init__(
-        self,
-        path: Paths,
-        alphabet: str = "characters",
-        known: Vocabulary | None = None,
-        extend: bool = False,
-        cache: StrPath | None = None,
-        progress: bool | None = None,
-    ) -> None:
-        self.called = time.perf_counter()
-        self.vocabulary, self.ids, _ = read(path, _Way(alphabet, False, known, extend), cache, progress)
+def text_files(
+    path: Paths,
+    alphabet: str = "characters",
+    known: Vocabulary | None = None,
+    extend: bool = False,
+    cache: StrPath | None = None,
+    progress: bool | None = None,
+) -> Text:
+    """Return the text of files, one after the other."""
+    called = time.perf_counter()
+    vocabulary, ids, _ = read(path, _Way(alphabet, False, known, extend), cache, progress)
+    return Text(vocabulary, ids, called)
 
 
-class RecordFiles(Records):
-    """The lines of files that are not empty, as records: they end with a line feed, a carriage return, or both, and where a file ends."""
+def record_files(
+    path: Paths,
+    alphabet: str = "characters",
+    known: Vocabulary | None = None,
+    extend: bool = False,
+    remember: bool = False,
+    cache: StrPath | None = None,
+    progress: bool | None = None,
+) -> Records:
+    """Return the lines of files that are not empty; they end with a line feed, a carriage return, or both, and where a file ends."""
+    called = time.perf_counter()
+    corpus = read(path, _Way(alphabet, True, known, extend), cache, progress)
+    return Records(*corpus, RecordIndex.of(_strings(corpus)) if remember else None, called)
 
-    def __init__(
-        self,
-        path: Paths,
-        alphabet: str = "characters",
-        known: Vocabulary | None = None,
-        extend: bool = False,
-        remember: bool = False,
-        cache: StrPath | None = None,
-        progress: bool | None = None,
-    ) -> None:
-        self.called = time.perf_counter()
-        self.vocabulary, self.ids, self.lengths = read(path, _Way(alphabet, True, known, extend), cache, progress)
-        self.index = RecordIndex.of(self._strings()) if remember else None
 
-    def _strings(self) -> Iterator[AnyText]:
-        start = 0
-        for length in self.lengths.tolist():
-            ids = self.ids
-            yield self.vocabulary.decode(ids.read(start, start + length) if isinstance(ids, StoredIds) else ids[start : start + length])
-            start += length
+def _strings(corpus: _Corpus) -> Iterator[AnyText]:
+    start, ids = 0, corpus.ids
+    for length in corpus.lengths.tolist():
+        yield corpus.vocabulary.decode(ids.read(start, start + length) if isinstance(ids, StoredIds) else ids[start : start + length])
+        start += length

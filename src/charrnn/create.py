@@ -131,7 +131,7 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     True
     """
     check_names(options, NewOptions, ("alphabet",))
-    source = training.Text(text, alphabet)
+    source = training.Text.of(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
     return train_new(source, options)
@@ -212,15 +212,15 @@ def train_file(
     """
     check_names(options, NewOptions, ("alphabet", "records", "remember", "cache"))
     check_records(records, remember)
-    from .corpus import RecordFiles, TextFiles  # here: importing charrnn should cost little
+    from .corpus import record_files, text_files  # here: importing charrnn should cost little
 
     progress = options.get("progress")
     source: training.Text | training.Records
     try:
         if records:
-            source = RecordFiles(path, alphabet, remember=remember, cache=cache, progress=progress)
+            source = record_files(path, alphabet, remember=remember, cache=cache, progress=progress)
         else:
-            source = TextFiles(path, alphabet, cache=cache, progress=progress)
+            source = text_files(path, alphabet, cache=cache, progress=progress)
     except FileNotFoundError as error:
         if "\n" in str(path):
             error.add_note("This looks like a text, not the name of a file: train_text trains on a text.")
@@ -280,7 +280,7 @@ def train_records(
     'sanna'
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
-    return train_new(training.Records(strings, alphabet, remember=remember), options)
+    return train_new(training.Records.of(strings, alphabet, remember=remember), options)
 
 
 def train_new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:

@@ -544,7 +544,7 @@ class CharRNN(Generic[TextT]):
         known = self._now.vocabulary
         if known.records:
             raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(training.Text(text, known=known, extend=extend), options)
+        return self._go_on(training.Text.of(text, known=known, extend=extend), options)
 
     @shows(Options, _AS_BEFORE)
     def train_file(
@@ -554,16 +554,16 @@ class CharRNN(Generic[TextT]):
 
         path and cache are those of `charrnn.train_file`.
         """
-        from .corpus import RecordFiles, TextFiles  # here: importing charrnn should cost little
+        from .corpus import record_files, text_files  # here: importing charrnn should cost little
 
         vocabulary, progress = self._now.vocabulary, options.get("progress")
         if vocabulary.records:
             remember = self._remembers(remember)
-            source = RecordFiles(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
+            source = record_files(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
             return self._go_on(source, options)
         if remember:
             raise ValueError("this is a model of text, which has no records to remember")
-        return self._go_on(TextFiles(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
+        return self._go_on(text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
 
     @shows(Options, _AS_BEFORE)
     def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
@@ -574,7 +574,7 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        return self._go_on(training.Records(strings, known=now.vocabulary, extend=extend, remember=self._remembers(remember)), options)
+        return self._go_on(training.Records.of(strings, known=now.vocabulary, extend=extend, remember=self._remembers(remember)), options)
 
     def _remembers(self, wanted: bool) -> bool:
         """Return whether this model remembers its records; or raise ValueError if it is wanted and too late."""

@@ -355,7 +355,7 @@ def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:
 def _fit_class(name: Any, strings: list[AnyText], vocabulary: Vocabulary, options: NewOptions) -> CharRNN[Any]:
     """Return the model of one class, which knows the characters of all."""
     try:
-        return train_new(training.Records(strings, known=vocabulary), options)
+        return train_new(training.Records.of(strings, known=vocabulary), options)
     except Exception as error:
         error.add_note(f"This was the training of class {name}.")
         raise

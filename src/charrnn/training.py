@@ -7,8 +7,9 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from os import PathLike
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,17 +106,23 @@ def _grown_vocabulary(vocabulary: Vocabulary, text: AnyText, extend: bool) -> Vo
     return vocabulary.extended(text) if missing else vocabulary
 
 
+@dataclass
 class Text:
-    """A text (str or bytes) as ids, and its streams; known is the vocabulary of a model that goes on with it, which extend lets grow."""
+    """A text as ids, and its streams; called is when training was asked for, as a budget of seconds counts the encoding."""
 
-    index: RecordIndex | None = None  # a text has no records to remember
+    vocabulary: Vocabulary
+    ids: Ids
+    called: float
+    index: ClassVar[None] = None  # a text has no records to remember
 
-    def __init__(self, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> None:
-        self.called: float = time.perf_counter()  # a budget of seconds counts the encoding
+    @classmethod
+    def of(cls, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> Self:
+        """Encode a text (str or bytes); known is the vocabulary of a model that goes on with it, which extend lets grow."""
+        called = time.perf_counter()
         of_bytes = alphabet == "bytes" if known is None else known.of_bytes
         text = check_length("text", _check_type("text", text, of_bytes))
-        self.vocabulary: Vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
-        self.ids: Ids = self.vocabulary.encode(text, dtype=self.vocabulary.smallest_dtype)
+        vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
+        return cls(vocabulary, vocabulary.encode(text, dtype=vocabulary.smallest_dtype), called)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
@@ -130,18 +137,27 @@ class Text:
         return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), TextStream(self.ids[cut : cut + _MEASURED], 256)
 
 
+@dataclass
 class Records:
-    """Records as ids, and their streams; the parameters are those of `Text`, and remember: whether to keep an index of the records."""
+    """Records as ids, one after the other, and their streams; index is of the records, if they are to be remembered."""
 
-    def __init__(
-        self,
+    vocabulary: Vocabulary
+    ids: Ids
+    lengths: NDArray[np.signedinteger[Any]]
+    index: RecordIndex | None
+    called: float
+
+    @classmethod
+    def of(
+        cls,
         strings: Iterable[AnyText],
         alphabet: str = "characters",
         known: Vocabulary | None = None,
         extend: bool = False,
         remember: bool = False,
-    ) -> None:
-        self.called: float = time.perf_counter()
+    ) -> Self:
+        """Encode records; the parameters are those of `Text.of`, and remember: whether to keep an index of the records."""
+        called = time.perf_counter()
         if isinstance(strings, (str, PathLike)) and os.path.isfile(strings):
             how = "pathlib.Path(name).read_text(encoding='utf-8').splitlines() has its lines"
             raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
@@ -154,16 +170,15 @@ class Records:
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
         empty: AnyText = b"" if of_bytes else ""
         chars = empty if of_bytes else distinct(_joined(strings, empty))
-        self.vocabulary: Vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
+        vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
         length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
-        self.lengths: NDArray[np.signedinteger[Any]] = np.fromiter(map(length, strings), np.int64, len(strings))
-        ids = np.empty(self.lengths.sum(), self.vocabulary.smallest_dtype)
+        lengths = np.fromiter(map(length, strings), np.int64, len(strings))
+        ids = np.empty(lengths.sum(), vocabulary.smallest_dtype)
         start = 0
         for text in _joined(strings, empty):
-            ids[start : start + len(text)] = self.vocabulary.encode(text, dtype=ids.dtype)
+            ids[start : start + len(text)] = vocabulary.encode(text, dtype=ids.dtype)
             start += len(text)
-        self.ids: Ids = ids
-        self.index: RecordIndex | None = RecordIndex.of(strings) if remember else None
+        return cls(vocabulary, ids, lengths, RecordIndex.of(strings) if remember else None, called)
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
