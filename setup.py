@@ -33,6 +33,7 @@ UNIX_FLAGS += ["-Wno-unused-function"]  # only the baseline exports step and sco
 # No tables for debuggers to unwind by: 3 % of the wheel.
 UNIX_FLAGS += ["-g"] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
+SMALL = {"unix": ["-Os"], "msvc": ["/O1"]}  # of what is no kernel: 60 kB of the wheel
 STRIP = [] if DEBUG or sys.platform != "linux" else ["-s"]  # no symbol table: a seventh of the wheel
 ISA_FLAGS = {
     "v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
@@ -60,7 +61,7 @@ class BuildExt(build_ext):
         common = MSVC_FLAGS if kind == "msvc" else UNIX_FLAGS
         isa = ext.name.rpartition("_core_")[2]
         ext.define_macros = [*ext.define_macros, ("CYTHON_INLINE", INLINE[kind])]
-        ext.extra_compile_args = common + ISA_FLAGS.get(isa, {}).get(kind, [])
+        ext.extra_compile_args = common + (ISA_FLAGS.get(isa, {}).get(kind, []) if "._core" in ext.name else SMALL[kind])
         ext.extra_link_args = [*STRIP]
         if SANITIZE:
             ext.extra_compile_args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]

@@ -123,7 +123,7 @@ EXTREMES = [0.0, -0.0, 1e30, -1e31, 3e38, -3e38, 1e-45, math.inf, -math.inf, mat
 # What is called with what: places are filled by name, most often with what belongs there. "=" is by keyword, "?" by keyword and optional.
 SAMPLE = "work n random allowed past =temperature =top_p =min_p =top_k =no_repeat"
 DOORS = {
-    "initialize": "work scale random",
+    "initialize": "network scale random",
     "evaluate": "work inputs targets",
     "following": "work row",
     "window": "work inputs",
@@ -141,7 +141,6 @@ DOORS = {
     "cpu_level": "",
     "fma_chains": "few",
 }
-ALIKE = ("trace", "saliency")  # one function for both types of workspace
 NETWORK = {
     "workspace": "T B ?training",
     "train_steps": "work inputs targets =rate ?clip ?clip_norm ?decay ?dropout ?masks ?first ?length ?reset ?threads",
@@ -533,18 +532,6 @@ class Hostile(RuleBasedStateMachine):
             if found is not None:
                 self.check(call, found, network, given)
                 self.keep_result(found)
-
-    @rule(number=NUMBERS)
-    def call_a_specialisation(self, number):
-        """Cython keeps the function of each type of workspace within reach."""
-        self.seed(number)
-        work = self.random.choice(self.works)
-        name = self.random.choice([name for name, places in DOORS.items() if places.startswith("work") and name not in ALIKE])
-        given, named = self.arguments(DOORS[name], work.network, work, threat=0.1)
-        for dtype in ("Workspace32", "Workspace64"):
-            call = getattr(self.random.choice(CORES), name)[dtype]
-            self.attempt(call, *given, **named)
-            self.attempt(call, None, *given[1:], **named)
 
     @rule(number=NUMBERS)
     def call_two_at_once(self, number):

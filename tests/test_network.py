@@ -88,7 +88,6 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
 CONTROLS = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "top_k": 3, "no_repeat": 0}
 STEPS = {"rates": [0.1], "clip": 1.0, "clip_norm": 1.0, "decay": 0.0, "dropout": 0.0, "masks": 0, "first": 0, "reset": False, "threads": 1}
 DOORS = {  # how many arguments beside the workspace, and options
-    "initialize": (2, {}),
     "evaluate": (2, {}),
     "following": (1, {}),
     "window": (1, {}),
@@ -108,6 +107,12 @@ def test_a_door_takes_only_a_workspace(kernels, network, door):
     for work in (None, 3, np.zeros(3), network, _network.OwnedNetwork):
         with pytest.raises(TypeError):
             getattr(kernels, door)(work, *[0.5] * count, **options)
+
+
+def test_only_a_network_gets_weights(kernels, network):
+    for thing in (None, 3, network.workspace(1, 1), _network.OwnedNetwork):
+        with pytest.raises(TypeError):
+            kernels.initialize(thing, 0.5, 0.5)
 
 
 # ------------------------------------------------------------------------------------------------ what is owned

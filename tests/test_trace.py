@@ -32,7 +32,7 @@ def records():
 def stack(layers, dtype="float64", V=7, scale=0.6):
     """A network of layers with weights of a size at which gradients reach far, and its vocabulary."""
     network = Network(([layer if isinstance(layer, tuple) else ("rnn", layer) for layer in layers], V), dtype)
-    _dispatch.core.initialize(network.workspace(1, 1), scale, make_random(3))
+    _dispatch.core.initialize(network, scale, make_random(3))
     return network, Vocabulary("abcdefghijklmnopqrstuvwxyz"[:V])
 
 
@@ -48,7 +48,7 @@ def letters(n, V=7, seed=0):
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 200])
 def test_states_and_expectations_equal_forwards_to_the_bit(kernels, dtype, length):
     rnn = charrnn.RNN(33, 7, 25, 0.1, dtype=dtype, seed=1)
-    _dispatch.core.initialize(rnn.network.workspace(1, 1), 0.3, make_random(3))
+    _dispatch.core.initialize(rnn.network, 0.3, make_random(3))
     trace = traced(rnn.network, Vocabulary("abcdefg"), letters(length), top=7)
     _, hs, ps = rnn.forward(trace.vocabulary.encode(trace.text), np.zeros((33, 1)))
     (states,) = trace.states

@@ -20,7 +20,7 @@ step: they split outputs, never a sum.
 # What the rooms use.
 from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, mixed  # no-cython-lint
 from charrnn._elementary cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
-from charrnn._network cimport AnyWorkspace, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
+from charrnn._network cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
 from charrnn._network cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
 from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, new_memory  # no-cython-lint
 

@@ -1,161 +1,138 @@
 # What Python calls. Part of _core.pyx.
 #
 # A door takes a workspace, which knows its network and all sizes, and trusts nothing else: it checks what it is given, works on copies that
-# no other thread can reach, and only then releases the GIL.
+# no other thread can reach, and only then releases the GIL. It is there once for both precisions; what it calls then, once for each.
 
 
 cdef enum:
     SLOW = 1_000_000_000     # floating-point operations of a training step: 10 ms and more
 
 
-def initialize(AnyWorkspace work, double scale, random):
-    """Fill the matrices of the network with random numbers, row by row; random (1,) of uint64 moves on. Forget gates begin open, at 1.
+def initialize(OwnedNetwork network not None, double scale, random):
+    """Fill the matrices of a network with random numbers, row by row, and the biases with 0; random (1,) of uint64 moves on.
 
     They are normal with standard deviation scale; or, if that is 0, uniform up to 1 / sqrt(units) of their layer, as is usual for cells
     with gates.
     """
-    _check_whole(work, False)
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (1,))
-    cdef Py_ssize_t start, rows, columns, ld, i, j
+    cdef double[::1] row
     cdef double width
-    for name, (start, rows, columns, ld, bias) in work.network.description.tensors.items():
-        width = 1 / sqrt(rows if name == "Why" else columns)
-        if bias:
-            for j in range(columns):
-                work.weights[start + j] = name.startswith("bf")
+    cdef Py_ssize_t j
+    for name, numbers in network.weights.views().items():
+        if numbers.ndim == 1:
+            numbers[...] = 0
             continue
-        with nogil:
-            for i in range(rows):
-                for j in range(columns):
-                    if scale > 0:
-                        work.weights[start + i * ld + j] = scale * normal(&states[0])
-                    else:
-                        work.weights[start + i * ld + j] = width * (2 * uniform(&states[0]) - 1)
+        width = 1 / sqrt(len(numbers) if name == "Why" else numbers.shape[1])
+        drawn = _empty(numbers.shape[1])
+        row = drawn
+        for i in range(len(numbers)):
+            with nogil:
+                for j in range(row.shape[0]):
+                    row[j] = scale * normal(&states[0]) if scale > 0 else width * (2 * uniform(&states[0]) - 1)
+            numbers[i] = drawn
     random[...] = states
 
 
-def evaluate(AnyWorkspace work, inputs, targets):
+def evaluate(Workspace work, inputs, targets):
     """Run windows of work's length over inputs (N, B), carrying the state; return the loss of each target, float64 (N, B)."""
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (x.shape[0], work.B))
     cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
-    cdef Py_ssize_t window, start, rows
     cdef double total = 0
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _begin(work, x.shape[0], &watch)
-        for window in range((x.shape[0] + work.T - 1) // work.T):
-            start = window * work.T
-            rows = min(work.T, x.shape[0] - start)
-            _load(work, x, y, start, rows)
-            _forward(work, 0, work.B, rows, &watch)
-            if charrnn_get(&stopped):
-                break
-            nll[start:start + rows] = work.nll[:rows]
-            total += _total(work.nll, work.targets, rows)
-            _carry(work, rows)
+        if work.single:
+            total = _evaluate(<Workspace32>work, x, y, nll, &watch)
+        else:
+            total = _evaluate(<Workspace64>work, x, y, nll, &watch)
     _raise_interruption(work)
     _check_possible(total)
     return np.asarray(nll)
 
 
-def feed(AnyWorkspace work, inputs):
+def feed(Workspace work, inputs):
     """Lead the state through inputs (N, B)."""
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
-    cdef Span span
-    cdef Py_ssize_t start = 0, rows
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _begin(work, x.shape[0], &watch)
-        while start < x.shape[0] and not charrnn_get(&stopped):
-            rows = min(work.T, x.shape[0] - start)
-            span = Span(0, work.B, work.B, 0, rows, rows)
-            _load(work, x, x, start, rows)
-            _states(work, &span, &watch)
-            _carry(work, rows)
-            start += rows
+        if work.single:
+            _feed(<Workspace32>work, x, &watch)
+        else:
+            _feed(<Workspace64>work, x, &watch)
     _raise_interruption(work)
 
 
-def following(AnyWorkspace work, targets):
+def following(Workspace work, targets):
     """Return the probabilities (B, V) of what follows the state, which stays, and the loss of targets (B,), float64 (B,)."""
     _check_whole(work, False)
     cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))
     cdef double[::1] nll = _empty(work.B)
-    cdef Py_ssize_t b
     cdef double total = 0
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _begin(work, 1, &watch)
-        _next_logits(work, &watch)
-        for b in range(work.B):
-            if _stopped(&watch, 10 * work.plan.V):
-                break
-            nll[b] = _softmax(work.plan.V, &work.p[0, b, 0], y[b])
-            total += nll[b]
+        if work.single:
+            total = _following(<Workspace32>work, y, nll, &watch)
+        else:
+            total = _following(<Workspace64>work, y, nll, &watch)
     _raise_interruption(work)
     _check_possible(total)
-    return np.array(work.p[0, :, :work.plan.V]), np.asarray(nll)
+    return work.probabilities.view()[0, :, :work.plan.V].copy(), np.asarray(nll)
 
 
-def window(AnyWorkspace work, inputs):
+def window(Workspace work, inputs):
     """Run inputs (at most T, B) from the state, which stays; return the states (rows + 1, B, width) and the logits (rows, B, V)."""
     _check_whole(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = min(x.shape[0], work.T)
-    cdef Span span = Span(0, work.B, work.B, 0, rows, rows)
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _begin(work, rows, &watch)
-        _load(work, x, x, 0, rows)
-        _states(work, &span, &watch)
-        _logits(work, &span, 1, &watch)
+        if work.single:
+            _window(<Workspace32>work, x, rows, &watch)
+        else:
+            _window(<Workspace64>work, x, rows, &watch)
     _raise_interruption(work)
-    return np.array(work.hs[:rows + 1]), np.array(work.p[:rows, :, :work.plan.V])
+    return work.states.view()[:rows + 1].copy(), work.probabilities.view()[:rows, :, :work.plan.V].copy()
 
 
-def softmax(AnyWorkspace work, logits):
+def softmax(Workspace work, logits):
     """Return the probabilities of logits (at most T, B, V), in work's dtype."""
     _check_whole(work, False)
-    cdef const double[:, :, ::1] x = check_array("logits", logits, "float64", (None, work.B, work.plan.V))
-    cdef Py_ssize_t rows = min(x.shape[0], work.T), t, b, v
-    cdef double wrong = 0
-    for t in range(rows):
-        for b in range(work.B):
-            for v in range(x.shape[2]):
-                work.p[t, b, v] = x[t, b, v]
-            wrong += _softmax(x.shape[2], &work.p[t, b, 0], IGNORED)
+    given = check_array("logits", logits, "float64", (None, work.B, work.plan.V))[:work.T]
+    cdef Py_ssize_t rows = len(given)
+    cdef double wrong
+    p = work.probabilities.view()[:rows, :, :work.plan.V]
+    with np.errstate(over="ignore"):
+        p[...] = given
+    wrong = _softmax_rows(<Workspace32>work, rows) if work.single else _softmax_rows(<Workspace64>work, rows)
     _check_possible(wrong)
-    return np.array(work.p[:rows, :, :work.plan.V])
+    return p.copy()
 
 
-def backward(AnyWorkspace work, inputs, targets, states, probabilities):
+def backward(Workspace work, inputs, targets, states, probabilities):
     """Return the gradient (not clipped) of inputs and targets (at most T, B), from the states (rows + 1, B, state_size) before and after
     each character and the probabilities (rows, B, V), as `Parameters`. The network must be one vanilla layer.
     """
     _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
-    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T), t, b, v
+    cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T)
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
-    cdef const double[:, :, ::1] p = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
     if work.plan.layers[0].sums != work.plan.layers[0].column or work.plan.n_layers > 1:
         raise ValueError(f"only the gradient of one vanilla layer follows from its states, not that of {work.network.description}")
-    units = work.network.description.units
-    np.asarray(work.hs)[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
-    for t in range(rows):
-        for b in range(work.B):
-            for v in range(work.p.shape[2]):
-                work.p[t, b, v] = p[t, b, v] if v < p.shape[2] else 0
-    return _gradient_of_window(work, x, y, rows, False, None)[1]
+    units, p = work.network.description.units, work.probabilities.view()[:rows]
+    given = check_array("probabilities", probabilities, "float64", (rows, work.B, work.plan.V))
+    work.states.view()[:rows + 1, :, units] = check_array("states", states, "float64", (rows + 1, work.B, len(units)))
+    p[...] = 0
+    p[:, :, :work.plan.V] = given
+    return _gradient_of_window(work, x, y, rows, False)[1]
 
 
-def gradient(AnyWorkspace work, inputs, targets, *, double dropout=0, unsigned long long masks=0, unsigned long long step=0):
+def gradient(Workspace work, inputs, targets, *, double dropout=0, unsigned long long masks=0, unsigned long long step=0):
     """Return the losses (rows, B) of inputs and targets (at most T, B), from the state, which stays, and the gradient as `Parameters`.
 
     The gradient is that of the sum over the rows and the mean over the streams, not clipped. dropout is the part of the outputs that is
@@ -165,52 +142,51 @@ def gradient(AnyWorkspace work, inputs, targets, *, double dropout=0, unsigned l
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Py_ssize_t rows = check_size("the length of inputs", x.shape[0], 1, work.T)
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (rows, work.B))
-    return _gradient_of_window(work, x, y, rows, True, (_check_dropout(dropout), masks, step))
+    work.masks, work.step = masks, step
+    return _gradient_of_window(work, x, y, rows, True, _check_dropout(dropout))
 
 
-cdef _gradient_of_window(AnyWorkspace work, const int[:, ::1] x, const int[:, ::1] y, Py_ssize_t rows, bint forward, masks):
-    """Return losses and gradient of a window; forward: whether states and probabilities are to be made, with dropout if there are masks."""
-    cdef Part whole = Part(0, 1)
+cdef _gradient_of_window(
+    Workspace work, const int[:, ::1] x, const int[:, ::1] y, Py_ssize_t rows, bint forward, double dropout=0,
+):
+    """Return losses and gradient of a window; forward: whether states and probabilities are to be made, some outputs being dropped."""
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    cdef double dropout = 0
-    _make_packs(work, 1)
-    if masks is not None:
-        dropout, work.masks, work.step = masks
-        _make_dropped(work, dropout)
+    _make_room(work, 1, dropout, False)
     with nogil:
         _load(work, x, y, 0, rows)
-        _mark_used(work, rows)
-        _clear(work.plan.size, &work.gradient[0])
-        _begin(work, rows, &watch)
-        work.dropout = dropout
-        if forward:
-            _forward(work, 0, work.B, rows, &watch)
-        _backward(work, 0, work.B, rows, &watch)
-        _gradient(work, rows, &whole, &watch)
+        if work.single:
+            _window_gradient(<Workspace32>work, rows, forward, dropout, &watch)
+        else:
+            _window_gradient(<Workspace64>work, rows, forward, dropout, &watch)
     _raise_interruption(work)
     if forward:
         _check_possible(_total(work.nll, work.targets, rows))
     found = Parameters(work.network.description, work.network.dtype)
-    found.block[...] = work.gradient
+    found.block[...] = work.slope.view()
     return np.array(work.nll[:rows]), found
 
 
-def update(AnyWorkspace work, Parameters gradient not None, double rate):
+def update(Workspace work, Parameters gradient not None, double rate):
     """Apply one Adagrad update to the network."""
     _check_whole(work, True)
     if gradient.description != work.network.description:
         raise ValueError(f"the gradient is of another network ({gradient.description}), not of this one ({work.network.description})")
     if work.network.optimizer != "adagrad":
         raise ValueError(f"the optimizer of this network is {work.network.optimizer}, not adagrad")
-    np.asarray(work.gradient)[...] = gradient.block
+    work.slope.view()[...] = gradient.block
+    work.used[:] = 1
     cdef Update change = Update(ADAGRAD, rate, INFINITY, 1, 0, 1, 1)
+    cdef Part whole = Part(0, 1)
     with nogil:
-        _adagrad(work.plan.size, &work.weights[0], &work.memory[0], &work.gradient[0], &change, <double>1)
+        if work.single:
+            _learn(<Workspace32>work, &change, &whole)
+        else:
+            _learn(<Workspace64>work, &change, &whole)
 
 
 def train_steps(
-    AnyWorkspace work, inputs, targets, length, *, rates, double clip, double clip_norm, double decay, double dropout,
+    Workspace work, inputs, targets, length, *, rates, double clip, double clip_norm, double decay, double dropout,
     unsigned long long masks, unsigned long long first, bint reset, int threads,
 ):
     """Train on windows of length (at most T) characters over inputs (N, B), carrying the state; with reset, each begins with zero.
@@ -228,21 +204,20 @@ def train_steps(
     cdef double[::1] losses = _empty(steps)
     # Three passes through the network, each as long as a forward pass.
     cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
-    cdef int optimizer = ("adagrad", "sgd", "rmsprop", "adam").index(work.network.optimizer)
     cdef bint cautious = _may_overflow(work.network, np.max(rates, initial=0), min(clip, clip_norm * T))
     cdef Crew crew = Crew(
-        work=<void*>work, single=AnyWorkspace is Workspace32, update=Update(optimizer, 0, clip, 1, decay, 1, 1), clip_norm=clip_norm,
-        dropout=_check_dropout(dropout), first=first, reset=reset, rows=0, parts=1, doing=OVER, slow=slow, cautious=cautious, stopped=0,
-        overflowed=0, members=NULL,
+        work=<void*>work, update=Update(work.network.rule, 0, clip, 1, decay, 1, 1), clip_norm=clip_norm, dropout=_check_dropout(dropout),
+        first=first, reset=reset, rows=0, parts=1, doing=OVER, slow=slow, cautious=cautious, stopped=0, overflowed=0, members=NULL,
     )
-    if cautious and (work.before is None or work.before.shape[0] == 0):
-        work.before = _empty(2 * work.plan.size + work.momentum.shape[0], work.network.dtype)
+    threads = max(1, min(threads, work.B))
     work.masks = masks
-    _make_dropped(work, dropout)
-    _make_packs(work, max(1, min(threads, work.B)))
-    _assemble(&crew, max(1, min(threads, work.B)))
+    _make_room(work, threads, dropout, cautious)
+    _assemble(&crew, threads)
     with nogil:
-        done = _train(work, &crew, x, y, T, each, losses)
+        if work.single:
+            done = _train(<Workspace32>work, &crew, x, y, T, each, losses)
+        else:
+            done = _train(<Workspace64>work, &crew, x, y, T, each, losses)
     _dismiss(&crew)
     work.losses = np.asarray(losses)[:done]
     work.steps += done
@@ -260,7 +235,7 @@ cdef bint _may_overflow(network, rate, clip) except -1:
 
 
 def sample(
-    AnyWorkspace work, n, random, allowed, past, *, double temperature, double top_p, double min_p, top_k, no_repeat,
+    Workspace work, n, random, allowed, past, *, double temperature, double top_p, double min_p, top_k, no_repeat,
 ):
     """Draw n ids in each stream, each fed back, from the state, which moves on; return them, int32 (n, B).
 
@@ -286,15 +261,17 @@ def sample(
     cdef Watch watch = _new_watch(work, &stopped)
     ids[:first] = before
     with nogil:
-        _begin(work, ids.shape[0] - first, &watch)
-        possible = _sample(work, ids, first, states, mask, left, &controls, &watch)
+        if work.single:
+            possible = _sample(<Workspace32>work, ids, first, states, mask, left, &controls, &watch)
+        else:
+            possible = _sample(<Workspace64>work, ids, first, states, mask, left, &controls, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
     random[...] = states
     return np.asarray(ids)[first:]
 
 
-def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
+def search(Workspace work, n, scores, ended, allowed, boundary):
     """Extend B texts by n ids, keeping the B most probable at each; boundary ends a text, -1 if nothing does.
 
     Return the ids and which text each extends, int32 (n, B), and the new scores and ended.
@@ -314,23 +291,34 @@ def search(AnyWorkspace work, n, scores, ended, allowed, boundary):
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
     with nogil:
-        _begin(work, ids.shape[0], &watch)
-        possible = _search(work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
+        if work.single:
+            possible = _search(<Workspace32>work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
+        else:
+            possible = _search(<Workspace64>work, end, mask, ids, parents, old_scores, new_scores, old_ended, new_ended, &watch)
     _raise_interruption(work)
     _check_possible(0.0 if possible else NAN)
     return np.asarray(ids), np.asarray(parents), np.asarray(old_scores), np.asarray(old_ended)
 
 
-cdef _make_dropped(AnyWorkspace work, double dropout):
-    """Give a workspace room for outputs of which some are dropped."""
-    if dropout > 0 and work.dropped.shape[0] == 0:
-        work.dropped = _empty((work.T, work.B, work.plan.outputs), work.network.dtype)
+cdef bint _make_room(Workspace work, int threads, double dropout, bint cautious) except False:
+    """Give a workspace room for what threads pack of its windows, for outputs of which some are dropped, and to go back a step."""
+    cdef Py_ssize_t packs = threads * PACK_NUMBERS if work.T * work.B >= PACK_FROM else 0
+    cdef Py_ssize_t before = work.plan.size * (2 if work.network.momentum is None else 3) if cautious else 0
+    if work.single:
+        _enlarge(<Workspace32>work, dropout > 0, packs, before)
+    else:
+        _enlarge(<Workspace64>work, dropout > 0, packs, before)
+    return True
 
 
-cdef _make_packs(AnyWorkspace work, int threads):
-    """Give a workspace room for what threads pack of its windows."""
-    if work.T * work.B >= PACK_FROM and work.packs.shape[0] < threads * PACK_NUMBERS:
-        work.packs = _empty(threads * PACK_NUMBERS, work.network.dtype)
+cdef _enlarge(AnyWorkspace work, bint dropped, Py_ssize_t packs, Py_ssize_t before):
+    dtype = work.network.dtype
+    if dropped and work.dropped.shape[0] == 0:
+        work.dropped = _empty((work.T, work.B, work.plan.outputs), dtype)
+    if work.packs.shape[0] < packs:
+        work.packs = _empty(packs, dtype)
+    if work.before is None or work.before.shape[0] < before:
+        work.before = _empty(before, dtype)
 
 
 # ------------------------------------------------------------------------------------------------------------------ checks
@@ -392,39 +380,44 @@ def fma_chains(Py_ssize_t n):
 PARTS = "states", "logits", "softmax", "streams", "gradient", "update", "layout"
 
 
-def repeat(AnyWorkspace work, part, Py_ssize_t n):
+def repeat(Workspace work, part, Py_ssize_t n):
     """Do one of the PARTS of a training step n times, on what is in the workspace: for benchmarks."""
     _check_whole(work, True)
     cdef int number = PARTS.index(part)
-    cdef Py_ssize_t _i, t, b
-    cdef Span span = Span(0, work.B, work.B, 0, work.T, work.T)
-    cdef Part whole = Part(0, 1)
-    cdef Update change = Update(ADAGRAD, 0.1, 5, 1, 0, 1, 1)
+    cdef Py_ssize_t _i
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    _make_packs(work, 1)
+    _make_room(work, 1, 0, False)
     with nogil:
         for _i in range(n):
             if _stopped(&watch, UNWATCHED // 100):
                 break
-            if number == 0:
-                _states(work, &span, &watch)
-            elif number == 1:
-                _logits(work, &span, 1, &watch)
-            elif number == 2:
-                for t in range(work.T):
-                    for b in range(work.B):
-                        work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
-            elif number == 3:
-                _forward(work, 0, work.B, work.T, &watch)
-                _backward(work, 0, work.B, work.T, &watch)
-            elif number == 4:
-                _gradient(work, work.T, &whole, &watch)
-            elif number == 5:
-                _learn(work, &change, &whole)
+            if work.single:
+                _one_part(<Workspace32>work, number, &watch)
             else:
-                _lay_out(work, &whole, &watch)
+                _one_part(<Workspace64>work, number, &watch)
     _raise_interruption(work)
+
+
+cdef void _one_part(AnyWorkspace work, int number, Watch* watch) noexcept nogil:
+    cdef Span span = Span(0, work.B, work.B, 0, work.T, work.T)
+    cdef Part whole = Part(0, 1)
+    cdef Update change = Update(ADAGRAD, 0.1, 5, 1, 0, 1, 1)
+    if number == 0:
+        _states(work, &span, watch)
+    elif number == 1:
+        _logits(work, &span, 1, watch)
+    elif number == 2:
+        _softmax_rows(work, work.T)
+    elif number == 3:
+        _forward(work, 0, work.B, work.T, watch)
+        _backward(work, 0, work.B, work.T, watch)
+    elif number == 4:
+        _gradient(work, work.T, &whole, watch)
+    elif number == 5:
+        _learn(work, &change, &whole)
+    else:
+        _lay_out(work, &whole, watch)
 
 
 def cpu_level():

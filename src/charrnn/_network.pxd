@@ -81,6 +81,7 @@ cdef class OwnedNetwork:
     cdef readonly Description description
     cdef readonly object dtype
     cdef readonly str optimizer
+    cdef int rule                      # its number: ADAGRAD ...
     cdef readonly Parameters weights
     cdef readonly Parameters memory
     cdef readonly Parameters momentum  # of Adam, None of others
@@ -106,7 +107,8 @@ cdef class Workspace:
     cdef double[:, ::1] nll            # (T, B)
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef double[::1] squares           # (n_rows,): sums over rows of the gradient
-    cdef Memory states                 # of hs
+    cdef bint single                   # whether it is a Workspace32, and
+    cdef Memory states, probabilities, slope    # its hs, p and gradient
 
 # hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t, with the gates that led there; on the
 # way there they are z, the sums before the nonlinearities. dz: the gradient by those sums and by the states, likewise. p: logits,

@@ -312,6 +312,7 @@ cdef class OwnedNetwork:
     def __cinit__(self, description, dtype, optimizer="adagrad"):
         self.description = description if isinstance(description, Description) else Description(*description)
         self.dtype, self.optimizer = _check_dtype(dtype), _check_optimizer(optimizer)
+        self.rule = _OPTIMIZERS[self.optimizer]
         self.weights = Parameters(self.description, self.dtype)
         self.momentum = Parameters(self.description, self.dtype) if self.optimizer == "adam" else None
         self.memory = Parameters(self.description, self.dtype)
@@ -395,14 +396,16 @@ cdef _fill(AnyWorkspace work, dtype):
     work.dropped = new_memory((0, 0, 0), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
-    work.p = new_memory((work.T, work.B, _padded(plan.V)), dtype)
+    work.probabilities = new_memory((work.T, work.B, _padded(plan.V)), dtype)
+    work.p = work.probabilities
     if work.training:
         work.memory = work.network.memory.numbers
         work.momentum = new_memory((0,), dtype) if work.network.momentum is None else work.network.momentum.numbers
-        work.gradient, work.transposed = new_memory((plan.size,), dtype), new_memory((plan.transposed_size,), dtype)
+        work.slope, work.transposed = new_memory((plan.size,), dtype), new_memory((plan.transposed_size,), dtype)
+        work.gradient = work.slope
         work.squares = new_memory((plan.n_rows,), _FLOAT64)
         work.dz = new_memory((work.T, work.B, plan.width), dtype)
-    work.whole = True
+    work.single, work.whole = AnyWorkspace is Workspace32, True
 
 
 def workspace(OwnedNetwork network not None, T, B, training=False):

@@ -220,6 +220,7 @@ cdef bint _sample(
     # What a draw costs beside the network: the filters walk over all symbols, as often as numbers have bits.
     cdef Py_ssize_t cost = (10 if controls.top_k == V and controls.top_p == 1 else 100) * V + 2 * LOOK_BACK * controls.no_repeat
     cdef const signed char* mask
+    _begin(work, ids.shape[0] - first, watch)
     for t in range(first, ids.shape[0]):
         _next_logits(work, watch)
         for b in range(work.B):
@@ -242,6 +243,7 @@ cdef bint _search(
 ) noexcept nogil:
     """Extend B texts by the rows of ids, keeping the B most probable at each; False where there are no probabilities."""
     cdef Py_ssize_t t, w, j, V = work.plan.V
+    _begin(work, ids.shape[0], watch)
     for t in range(ids.shape[0]):
         _next_logits(work, watch)
         if not _extend(V, boundary, &allowed[0], work.p, &ended[0], &scores[0], &ids[t, 0], &parents[t, 0], &new_scores[0], watch):

@@ -384,6 +384,88 @@ cdef void _lay_out(AnyWorkspace work, const Part* part, Watch* watch) noexcept n
             j0 += rows
 
 
+# ------------------------------------------------------------------------------------------------------------------ without training
+
+cdef double _evaluate(
+    AnyWorkspace work, const int[:, ::1] inputs, const int[:, ::1] targets, double[:, ::1] nll, Watch* watch,
+) noexcept nogil:
+    """Run windows over the inputs, the state being carried; return the sum of the losses, each of which nll gets."""
+    cdef Py_ssize_t start = 0, rows
+    cdef double total = 0
+    _begin(work, inputs.shape[0], watch)
+    while start < inputs.shape[0]:
+        rows = min(work.T, inputs.shape[0] - start)
+        _load(work, inputs, targets, start, rows)
+        _forward(work, 0, work.B, rows, watch)
+        if charrnn_get(watch.stopped):
+            break
+        nll[start:start + rows] = work.nll[:rows]
+        total += _total(work.nll, work.targets, rows)
+        _carry(work, rows)
+        start += rows
+    return total
+
+
+cdef void _feed(AnyWorkspace work, const int[:, ::1] inputs, Watch* watch) noexcept nogil:
+    """Lead the state through the inputs."""
+    cdef Span span
+    cdef Py_ssize_t start = 0, rows
+    _begin(work, inputs.shape[0], watch)
+    while start < inputs.shape[0] and not charrnn_get(watch.stopped):
+        rows = min(work.T, inputs.shape[0] - start)
+        span = Span(0, work.B, work.B, 0, rows, rows)
+        _load(work, inputs, inputs, start, rows)
+        _states(work, &span, watch)
+        _carry(work, rows)
+        start += rows
+
+
+cdef double _following(AnyWorkspace work, const int[::1] targets, double[::1] nll, Watch* watch) noexcept nogil:
+    """p[0] = the probabilities of what follows the state; return the sum of the losses of targets, each of which nll gets."""
+    cdef Py_ssize_t b
+    cdef double total = 0
+    _begin(work, 1, watch)
+    _next_logits(work, watch)
+    for b in range(work.B):
+        if _stopped(watch, 10 * work.plan.V):
+            break
+        nll[b] = _softmax(work.plan.V, &work.p[0, b, 0], targets[b])
+        total += nll[b]
+    return total
+
+
+cdef void _window(AnyWorkspace work, const int[:, ::1] inputs, Py_ssize_t rows, Watch* watch) noexcept nogil:
+    """Run one window from the state, which stays: states and logits."""
+    cdef Span span = Span(0, work.B, work.B, 0, rows, rows)
+    _begin(work, rows, watch)
+    _load(work, inputs, inputs, 0, rows)
+    _states(work, &span, watch)
+    _logits(work, &span, 1, watch)
+
+
+cdef double _softmax_rows(AnyWorkspace work, Py_ssize_t rows) noexcept nogil:
+    """Turn logits into probabilities; return a number that is NaN where there are none."""
+    cdef Py_ssize_t t, b
+    cdef double wrong = 0
+    for t in range(rows):
+        for b in range(work.B):
+            wrong += _softmax(work.plan.V, &work.p[t, b, 0], IGNORED)
+    return wrong
+
+
+cdef void _window_gradient(AnyWorkspace work, Py_ssize_t rows, bint forward, double dropout, Watch* watch) noexcept nogil:
+    """The gradient of the window; forward: whether states and probabilities are to be made."""
+    cdef Part whole = Part(0, 1)
+    _mark_used(work, rows)
+    _clear(work.plan.size, &work.gradient[0])
+    _begin(work, rows, watch)
+    work.dropout = dropout
+    if forward:
+        _forward(work, 0, work.B, rows, watch)
+    _backward(work, 0, work.B, rows, watch)
+    _gradient(work, rows, &whole, watch)
+
+
 # ------------------------------------------------------------------------------------------------------------------ training
 
 cdef Py_ssize_t _train(

@@ -33,7 +33,6 @@ cdef struct Member:
 
 cdef struct Crew:
     void* work                   # a Workspace32 or Workspace64
-    bint single
     Update update
     double clip_norm             # of the gradient of the loss of a character
     double dropout
@@ -77,7 +76,7 @@ cdef void _serve(void* argument) noexcept nogil:
         if member.crew.doing == OVER:
             PyThread_release_lock(done)  # from here on nothing of the crew is there
             return
-        if member.crew.single:
+        if (<Workspace>member.crew.work).single:
             _work(<Workspace32>member.crew.work, member)
         else:
             _work(<Workspace64>member.crew.work, member)

@@ -88,13 +88,11 @@ def trace(Workspace work, inputs, targets, count):
     cdef double total = 0
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    # Not a door for each precision, as the others are: most of it is the same.
-    if isinstance(work, Workspace32):
-        with nogil:
-            _trace[Workspace32](<Workspace32>work, x, y, k, states.start, nll, ids, p, &watch)
-    else:
-        with nogil:
-            _trace[Workspace64](<Workspace64>work, x, y, k, states.start, nll, ids, p, &watch)
+    with nogil:
+        if work.single:
+            _trace(<Workspace32>work, x, y, k, states.start, nll, ids, p, &watch)
+        else:
+            _trace(<Workspace64>work, x, y, k, states.start, nll, ids, p, &watch)
     _raise_interruption(work)
     for i in range(x.shape[0] * work.B):
         total += (&nll[0, 0])[i]
@@ -140,12 +138,11 @@ def saliency(Workspace work, inputs, targets):
     cdef double total
     cdef int stopped = 0
     cdef Watch watch = _new_watch(work, &stopped)
-    if isinstance(work, Workspace32):
-        with nogil:
-            total = _saliency[Workspace32](<Workspace32>work, x, y, result, &watch)
-    else:
-        with nogil:
-            total = _saliency[Workspace64](<Workspace64>work, x, y, result, &watch)
+    with nogil:
+        if work.single:
+            total = _saliency(<Workspace32>work, x, y, result, &watch)
+        else:
+            total = _saliency(<Workspace64>work, x, y, result, &watch)
     _raise_interruption(work)
     _check_possible(total)
     return np.asarray(result)

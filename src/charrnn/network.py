@@ -280,7 +280,7 @@ class Learner:
         random = make_random(seed)
         self._begin(Network(description, dtype, optimizer), random, settings)
         scale = _TUTORIALS_SCALE if is_tutorials(self.network.description.layers) else 0.0
-        _dispatch.core.initialize(self.network.workspace(1, 1), scale, self.random)
+        _dispatch.core.initialize(self.network, scale, self.random)
 
     @classmethod
     def of(cls, network: Network, **settings: Any) -> Self:
