@@ -4,6 +4,7 @@
 # make release-check  what is too slow for each change: other Pythons, processors, architectures
 # make sanitize       runs the tests of what is owned under AddressSanitizer and UBSan
 # make trust          kills, failing disks and memory, hostile files, Ctrl-C, races ...: each for a moment; make fuzz RUNS=3000000 one at length
+# make interop        compares with PyTorch and ONNX, which it installs first
 # make page-check     opens the pages of traces in headless Chromium, which on Debian and Ubuntu root gets from apt
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
@@ -15,7 +16,7 @@ BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyprojec
 # The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
 TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races records
 
-.PHONY: demo test lint docs page-check wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
+.PHONY: demo test lint docs page-check interop wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -37,6 +38,12 @@ lint: .venv/linted
 
 wheel-check: .venv/shipped
 	$(BIN)/python tools/wheel_check.py
+
+# A wheel of PyTorch for the processor alone is a tenth of the size; where an index has one: make interop TORCH=torch==2.13.0+cpu
+TORCH ?= torch
+interop: .venv/tested
+	$(INSTALL) --group interop $(TORCH)
+	$(BIN)/python -m pytest -q tests/test_interop.py
 
 page-check: .venv/tested
 	$(INSTALL) --group browser

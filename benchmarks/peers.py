@@ -4,9 +4,12 @@ Each `train_*(problem)` returns a function that runs a number of steps, each `sa
 """
 
 import contextlib
+import functools
 from dataclasses import dataclass
 
 import numpy as np
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Problem:
     T: int
     B: int
     ids: np.ndarray
+    cell: str = "rnn"
+    layers: int = 1
     rate: float = 0.1
     clip: float = 5.0
 
@@ -27,11 +32,16 @@ class Problem:
 
     @property
     def flops(self):
-        """Floating-point operations of the matrix products of one step: three products, each forward and twice backward, no one-hot."""
-        return 6 * self.T * self.B * self.H * (self.H + self.V)
+        """Floating-point operations of the matrix products of one step: each product forward and twice backward, no one-hot."""
+        recurrent = GATES[self.cell] * (2 * self.layers - 1) * self.H * self.H  # a layer above the first reads the one below, too
+        return 6 * self.T * self.B * (recurrent + self.H * self.V)
+
+    def __str__(self):
+        network = "" if (self.cell, self.layers) == ("rnn", 1) else f"{self.cell}, {self.layers} layer{'s' * (self.layers > 1)}, "
+        return f"{network}H={self.H} V={self.V} T={self.T} B={self.B}"
 
 
-def problem(H, V, T, B, *, windows=40, text=None):
+def problem(H, V, T, B, *, cell="rnn", layers=1, windows=40, text=None):
     """A workload on text (ids below V), or on random ids where there is no such text."""
     rng = np.random.default_rng(0)
     size = B * windows * T + 1
@@ -39,7 +49,7 @@ def problem(H, V, T, B, *, windows=40, text=None):
     if len(source) < size:
         source = np.resize(source, size)
     starts = np.arange(B)[:, None] * windows * T
-    return Problem(H, V, T, B, np.ascontiguousarray(source[starts + np.arange(windows * T + 1)], dtype=np.int64))
+    return Problem(H, V, T, B, np.ascontiguousarray(source[starts + np.arange(windows * T + 1)], dtype=np.int64), cell, layers)
 
 
 def _initial(p, dtype):
@@ -132,9 +142,9 @@ def variant(level):
 
 def train_charrnn(p, level, n_threads=1):
     """`Network.train_steps`, as the training loop calls it: many windows a call."""
-    from charrnn import RNN
+    from charrnn.rnn import make_learner
 
-    network = RNN(p.H, p.V, p.T, p.rate, seed=0).network
+    network = make_learner([(p.cell, p.H)] * p.layers, p.V, initial_accumulator_value=0.0, seed=0).network
     work = network.workspace(p.T, p.B, training=True)
     inputs = np.ascontiguousarray(p.ids[:, :-1].T, dtype=np.int32)
     targets = np.ascontiguousarray(p.ids[:, 1:].T, dtype=np.int32)
@@ -152,22 +162,23 @@ def train_charrnn(p, level, n_threads=1):
 # ------------------------------------------------------------------------------------------------------------------ PyTorch
 
 
-def train_torch(p, threads=1):
-    """nn.RNN on an embedding of size H (the rows of U), a linear output layer, torch's Adagrad and clip_grad_value_."""
+def train_torch(p, threads=1, mkldnn=True):
+    """nn.RNN, nn.GRU or nn.LSTM on one-hot vectors, a linear output layer, torch's Adagrad and clip_grad_value_.
+
+    With mkldnn, PyTorch's default, layers that oneDNN has run there.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    U, W, V, _, _ = (torch.from_numpy(weight) for weight in _initial(p, np.float32))
-    rnn, out = torch.nn.RNN(p.V, p.H), torch.nn.Linear(p.H, p.V)
-    with torch.no_grad():
-        rnn.weight_ih_l0.copy_(U)
-        rnn.weight_hh_l0.copy_(W)
-        out.weight.copy_(V)
+    torch.backends.mkldnn.enabled = mkldnn
+    torch.manual_seed(0)
+    kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[p.cell]
+    rnn, out = kind(p.V, p.H, p.layers), torch.nn.Linear(p.H, p.V)
     parameters = [*rnn.parameters(), *out.parameters()]
     optimiser = torch.optim.Adagrad(parameters, lr=p.rate, eps=1e-8, foreach=True)
     eye = torch.eye(p.V)
     ids = torch.from_numpy(p.ids)
-    state = {"h": torch.zeros(1, p.B, p.H), "k": 0}
+    state = {"h": None, "k": 0}
 
     def run(steps):
         for _ in range(steps):
@@ -180,7 +191,7 @@ def train_torch(p, threads=1):
             loss.backward()
             torch.nn.utils.clip_grad_value_(parameters, p.clip)
             optimiser.step()
-            state["h"] = h.detach()
+            state["h"] = tuple(part.detach() for part in h) if p.cell == "lstm" else h.detach()
 
     return run
 
@@ -188,46 +199,86 @@ def train_torch(p, threads=1):
 # ------------------------------------------------------------------------------------------------------------------ JAX
 
 
-def train_jax(p):
+def train_jax(p, unroll=1):
     """All steps under one jit: lax.scan over the window inside lax.fori_loop over the windows."""
     import jax
     import jax.numpy as jnp
 
     ids = jnp.asarray(p.ids, jnp.int32)
+    cell = functools.partial({"rnn": _jax_rnn, "gru": _jax_gru, "lstm": _jax_lstm}[p.cell], jax)
 
-    def loss(weights, h, x, y):
-        U, W, V, b, c = weights
-
-        def cell(h, u):
-            h = jnp.tanh(u + h @ W + b)
-            return h, h
-
-        h, hs = jax.lax.scan(cell, h, U[x])
-        logits = hs @ V + c
+    def loss(weights, state, x, y):
+        *layers, (V, c) = weights
+        after = []
+        for i, ((U, W, b, q), before) in enumerate(zip(layers, state, strict=True)):
+            sums = (U[x] if i == 0 else x @ U) + b  # the first layer looks its rows up
+            last, x = jax.lax.scan(lambda carry, u, W=W, q=q: cell(carry, u, W, q), before, sums, unroll=unroll)
+            after.append(last)
+        logits = x @ V + c
         nll = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, y[..., None], -1)[..., 0]
-        return nll.sum() / p.B, h
+        return nll.sum() / p.B, after
 
     def step(k, carry):
-        weights, memory, h = carry
+        weights, memory, state = carry
         start = (k % p.windows) * p.T
         x = jax.lax.dynamic_slice(ids, (0, start), (p.B, p.T)).T
         y = jax.lax.dynamic_slice(ids, (0, start + 1), (p.B, p.T)).T
-        (_, h), grads = jax.value_and_grad(loss, has_aux=True)(weights, h, x, y)
-        grads = [jnp.clip(g, -p.clip, p.clip) for g in grads]
-        memory = [m + g * g for m, g in zip(memory, grads, strict=True)]
-        weights = [w - p.rate * g / jnp.sqrt(m + 1e-8) for w, m, g in zip(weights, memory, grads, strict=True)]
-        return weights, memory, h
+        (_, state), grads = jax.value_and_grad(loss, has_aux=True)(weights, state, x, y)
+        grads = jax.tree.map(lambda g: jnp.clip(g, -p.clip, p.clip), grads)
+        memory = jax.tree.map(lambda m, g: m + g * g, memory, grads)
+        weights = jax.tree.map(lambda w, m, g: w - p.rate * g / jnp.sqrt(m + 1e-8), weights, memory, grads)
+        return weights, memory, state
 
     many = jax.jit(lambda carry, steps: jax.lax.fori_loop(0, steps, step, carry), donate_argnums=0)
-    U, W, V, b, c = _initial(p, np.float32)
-    weights = [jnp.asarray(w) for w in (U.T, W.T, V.T, b[:, 0], c[:, 0])]
-    state = {"carry": (weights, [jnp.zeros_like(w) for w in weights], jnp.zeros((p.B, p.H)))}
+    weights = jax.tree.map(jnp.asarray, _jax_weights(p))
+    zeros = [jnp.zeros((p.B, p.H)) for _ in range(p.layers)]
+    state = [(h, jnp.zeros_like(h)) for h in zeros] if p.cell == "lstm" else zeros
+    state = {"carry": (weights, jax.tree.map(jnp.zeros_like, weights), state)}
 
     def run(steps):
         state["carry"] = many(state["carry"], steps)
         jax.block_until_ready(state["carry"])
 
     return run
+
+
+def _jax_weights(p):
+    """For each layer (inputs, gates H), (H, gates H), (gates H,), and the bias (H,) that only a GRU reads; and the output layer."""
+    rng = np.random.default_rng(0)
+    bound, G = p.H**-0.5, GATES[p.cell] * p.H
+
+    def uniform(*shape):
+        return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+    layers = [
+        (uniform(inputs, G), uniform(p.H, G), np.zeros(G, np.float32), np.zeros(p.H, np.float32))
+        for inputs in [p.V] + [p.H] * (p.layers - 1)
+    ]
+    return [*layers, (uniform(p.H, p.V), np.zeros(p.V, np.float32))]
+
+
+# Cells, as lax.scan takes them: what is carried and the input's part of the sums to what is carried then, and what is given.
+
+
+def _jax_rnn(jax, h, u, W, q):
+    h = jax.numpy.tanh(u + h @ W)
+    return h, h
+
+
+def _jax_gru(jax, h, u, W, q):
+    sums, H = h @ W, len(q)
+    r, z = jax.numpy.split(jax.nn.sigmoid(u[:, : 2 * H] + sums[:, : 2 * H]), 2, axis=1)
+    n = jax.numpy.tanh(u[:, 2 * H :] + r * (sums[:, 2 * H :] + q))
+    h = n + z * (h - n)
+    return h, h
+
+
+def _jax_lstm(jax, carry, u, W, q):
+    h, c = carry
+    i, f, o, g = jax.numpy.split(u + h @ W, 4, axis=1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jax.numpy.tanh(g)
+    h = jax.nn.sigmoid(o) * jax.numpy.tanh(c)
+    return (h, c), h
 
 
 def installed(*names):

@@ -1,10 +1,11 @@
 """All speed figures side by side, in one run on this machine: python benchmarks/run.py TEXT_FILE
 
-Writes results.md and results.png beside this file. Peers that are not installed are left out; README.md here has their install
-line. Every program does the same work on the same data, each in a process of its own and pinned to one core, but for the rows that say
-otherwise; rounds are interleaved and medians are given.
+Writes results.md and results.png beside this file; with --only the tables of some workloads are printed, and nothing is written. Peers
+that are not installed are left out; README.md here has their install line. Every program does the same work on the same data, each in a
+process of its own and pinned to one core, but for the rows that say otherwise; rounds are interleaved and medians are given.
 """
 
+import argparse
 import functools
 import os
 import platform
@@ -22,7 +23,7 @@ from charrnn import _dispatch
 from charrnn.seeding import make_random
 
 HERE = Path(__file__).parent
-ROUNDS = 7
+ROUNDS = 7  # unless --rounds says how many
 TARGET_SECONDS = 0.25  # one measurement takes about this long
 LEVELS = _dispatch.available()[::-1]
 NUMPY, NUMPY32 = "the tutorial's NumPy, float64", "the tutorial's NumPy, float32"
@@ -31,22 +32,30 @@ PROGRAMS = {
     NUMPY: peers.train_numpy,
     NUMPY32: functools.partial(peers.train_numpy, dtype=np.float32),
     "PyTorch eager": peers.train_torch,
+    "PyTorch eager, without oneDNN": functools.partial(peers.train_torch, mkldnn=False),
     "JAX, whole loop under jit": peers.train_jax,
+    "JAX, whole loop under jit, scan unrolled by 8": functools.partial(peers.train_jax, unroll=8),
 }
-WORKLOADS = {  # H, V (None: that of the text), T, B, windows
-    "the tutorial's": (100, None, 25, 1, 2000),
-    "H=128 T=50 B=32": (128, None, 50, 32, 40),
-    "H=512 T=64 B=32": (512, None, 64, 32, 10),
-    "H=1024 T=64 B=32": (1024, None, 64, 32, 4),
-    "H=256 V=5000": (256, 5000, 25, 4, 10),
+PEERS = {"PyTorch eager": "torch", "JAX, whole loop under jit": "jax"}  # with their defaults, and what must be installed
+SETTINGS = {"PyTorch eager, without oneDNN": "torch", "JAX, whole loop under jit, scan unrolled by 8": "jax"}  # of cells with gates
+WORKLOADS = {  # cell, layers, H, V (None: that of the text), T, B, windows
+    "the tutorial's": ("rnn", 1, 100, None, 25, 1, 2000),
+    "H=128 T=50 B=32": ("rnn", 1, 128, None, 50, 32, 40),
+    "H=512 T=64 B=32": ("rnn", 1, 512, None, 64, 32, 10),
+    "H=1024 T=64 B=32": ("rnn", 1, 1024, None, 64, 32, 4),
+    "H=256 V=5000": ("rnn", 1, 256, 5000, 25, 4, 10),
+    "GRU, H=512 T=64 B=32": ("gru", 1, 512, None, 64, 32, 10),
+    "LSTM, H=512 T=64 B=32": ("lstm", 1, 512, None, 64, 32, 10),
+    "LSTM 2 x 128, T=50 B=50": ("lstm", 2, 128, None, 50, 50, 20),
+    "GRU 3 x 256, T=64 B=32": ("gru", 3, 256, None, 64, 32, 10),
 }
 
 
 def workload(path, name):
-    H, V, T, B, windows = WORKLOADS[name]
+    cell, layers, H, V, T, B, windows = WORKLOADS[name]
     text = charrnn.reader.read_text(path)
     ids = charrnn.Vocabulary.from_text(text).encode(text)
-    return peers.problem(H, V or int(ids.max()) + 1, T, B, windows=windows, text=None if V else ids)
+    return peers.problem(H, V or int(ids.max()) + 1, T, B, cell=cell, layers=layers, windows=windows, text=None if V else ids)
 
 
 def timed(run, amount):
@@ -82,22 +91,22 @@ def serve(path, name, program, threads):
         print(timed(run, int(line)), flush=True)
 
 
-def measure(programs):
+def measure(programs, rounds=ROUNDS):
     """Median seconds a unit of work of each program, name -> time of an amount, rounds interleaved."""
     amounts, times = {}, {name: [] for name in programs}
     for name, run in programs.items():
         amounts[name] = max(1, round(TARGET_SECONDS / run(max(1, round(0.02 / max(run(1), 1e-6))))))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, run in programs.items():
             times[name].append(run(amounts[name]))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def side_by_side(path, name, programs, cores):
+def side_by_side(path, name, programs, cores, rounds=ROUNDS):
     """`measure` of programs, key -> (program, threads), at one workload."""
     processes = {key: Process(cores, path, name, *program) for key, program in programs.items()}
     try:
-        return measure(processes)
+        return measure(processes, rounds)
     finally:
         for process in processes.values():
             process.end()
@@ -115,18 +124,17 @@ def peak(level):
     return max(rates)
 
 
-def training_table(path, name, peaks, core):
+def training_table(path, name, peaks, core, rounds=ROUNDS):
     p = workload(path, name)
     programs = [f"charrnn {level}" for level in LEVELS]
     if name == "the tutorial's":
         programs += [NUMPY, NUMPY32]
-    programs += [
-        program for program, package in (("PyTorch eager", "torch"), ("JAX, whole loop under jit", "jax")) if peers.installed(package)
-    ]
-    times = side_by_side(path, name, {program: (program, 1) for program in programs}, {core})
+    others = PEERS if p.cell == "rnn" else PEERS | SETTINGS
+    programs += [program for program, package in others.items() if peers.installed(package)]
+    times = side_by_side(path, name, {program: (program, 1) for program in programs}, {core}, rounds)
     best = times[f"charrnn {LEVELS[0]}"]
     lines = [
-        f"### Training: {name} (H={p.H} V={p.V} T={p.T} B={p.B})",
+        f"### Training: {name} ({p})",
         "",
         "| program | a step | characters/s | charrnn is faster by | share of the core's FMA peak |",
         "|---|---|---|---|---|",
@@ -250,22 +258,36 @@ def picture(ratios, curve, path):
     figure.savefig(path, dpi=110)
 
 
-def main(path):
-    text = charrnn.reader.read_text(path)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("path", metavar="TEXT_FILE")
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="WORKLOAD", help=f"of: {', '.join(WORKLOADS)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements of each program at a workload (default: %(default)s)")
+    given = parser.parse_args()
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     peaks = {level: peak(level) for level in LEVELS}
-    lines = [
+    lines, ratios = [machine(cores, peaks), ""], {}
+    print(lines[0])
+    for name in given.only or WORKLOADS:
+        table, ratios[name] = training_table(given.path, name, peaks, max(cores), given.rounds)
+        lines += [*table, ""]
+        print("\n".join(["", *table]), flush=True)
+    if not given.only:
+        write_rest(given.path, lines, ratios, cores)
+
+
+def machine(cores, peaks):
+    return (
         f"{processor()}, {len(cores)} cores, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
         f"charrnn {charrnn.__version__}. FMA peak of one core, measured: "
-        + ", ".join(f"{level} {rate / 1e9:.0f} Gflop/s" for level, rate in peaks.items()),
-        "",
-    ]
-    ratios = {}
-    for name in WORKLOADS:
-        table, ratios[name] = training_table(path, name, peaks, max(cores))
-        lines += [*table, ""]
-        print("\n".join(table), flush=True)
+        + ", ".join(f"{level} {rate / 1e9:.0f} Gflop/s" for level, rate in peaks.items())
+    )
+
+
+def write_rest(path, lines, ratios, cores):
+    """Measure what is not training on one core, and write results.md and results.png."""
+    text = charrnn.reader.read_text(path)
     table, curve = growth_table()
     lines += [*text_table(text), "", *table, "", *memory_table(text), ""]
     os.sched_setaffinity(0, cores)
@@ -285,4 +307,4 @@ def processor():
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[2:]) if sys.argv[1] == "--serve" else main(*sys.argv[1:])
+    serve(*sys.argv[2:]) if sys.argv[1:2] == ["--serve"] else main()

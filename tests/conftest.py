@@ -32,6 +32,7 @@ ALONE = {
         "documents",
         "examples",
         "hostile",
+        "interop",
         "kernel",
         "loop",
         "notebooks",

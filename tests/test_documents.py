@@ -33,9 +33,12 @@ OPTIONAL = {
     "fastapi",
     "joblib",
     "matplotlib",
+    "onnx",
+    "onnxruntime",
     "pandas",
     "polars",
     "sklearn",
+    "torch",
 }  # what documents speak of and a tester may lack
 
 pytestmark = pytest.mark.skipif(not DOCUMENTS[0].exists(), reason="the tests were copied away from the project")

@@ -39,6 +39,8 @@ ORDER = [
     "trace",
     "persistence",
     "training",
+    "torch_module",
+    "interop",
     "corpus",
     "model",
     "create",
@@ -72,8 +74,8 @@ def test_modules_import_only_what_comes_before_them():
 
 @pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
-    if module in ("plotting", "sklearn"):
-        pytest.importorskip({"plotting": "matplotlib"}.get(module, module))
+    if module in ("plotting", "sklearn", "torch_module"):
+        pytest.importorskip({"plotting": "matplotlib", "torch_module": "torch"}.get(module, module))
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0
 
@@ -91,8 +93,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         import charrnn
         assert world() == before
         assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars")
-        own = ("testing", "datasets", "sklearn", "trace", "page", "nameable", "plotting")
+        libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars", "torch", "onnx")
+        own = ("testing", "datasets", "sklearn", "trace", "page", "nameable", "plotting", "interop")
         for heavy in (*libraries, *(f"charrnn.{module}" for module in own)):
             assert heavy not in sys.modules, heavy
     """

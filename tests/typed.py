@@ -1,5 +1,6 @@
 """Code that uses the whole public interface as its documentation says: test_types.py has type checkers read it, and runs it."""
 
+import importlib.util
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +139,13 @@ def keep(model: CharRNN, folder: Path) -> CharRNN:
     return charrnn.load(io.BytesIO(data)) if written else loaded
 
 
+def elsewhere(model: CharRNN, folder: Path) -> CharRNN[Any]:
+    if not all(map(importlib.util.find_spec, ("torch", "onnx"))):
+        return model
+    model.to_onnx(folder / "model.onnx")
+    return charrnn.from_torch(model.to_torch(), model.vocabulary)
+
+
 def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     history, vocabulary = model.history, model.vocabulary
     reason: str | None = history.stop_reason
@@ -189,6 +197,7 @@ def main(folder: Path) -> None:
     octets = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False)
     assert inside(model, octets, folder) > 9
     assert repr(keep(model, folder)) == repr(model)
+    assert elsewhere(model, folder).score("to be") > 0
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")
     assert len(mistakes(model)) == 2

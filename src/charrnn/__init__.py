@@ -11,7 +11,7 @@ Learn a text, then write, score and rank text:
 from typing import TYPE_CHECKING
 
 from ._dispatch import isa
-from .create import load, train_file, train_records, train_text
+from .create import from_torch, load, train_file, train_records, train_text
 from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted, TrainingWarning
 from .history import History, Progress
 from .model import CharRNN
@@ -50,6 +50,7 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingWarning",
     "Vocabulary",
+    "from_torch",
     "isa",
     "load",
     "train_file",

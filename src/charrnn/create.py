@@ -14,6 +14,7 @@ from .options import check_names, shows
 from .persistence import ModelSource
 from .rnn import make_learner
 from .training import Alphabet, NewOptions
+from .vocabulary import Vocabulary
 
 _LONGEST_NAME = 256  # of a file, more or less
 
@@ -326,3 +327,38 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
     if alphabet is not None and check_choice("alphabet", alphabet, get_args(Alphabet)) != found:
         raise ModelFormatError(f"this is a model of {found}, not of {alphabet}")
     return model
+
+
+def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
+    """Return a CharRNN with the weights of a module of PyTorch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, or a pair
+        Its attributes ``rnn``, an nn.RNN, nn.GRU or nn.LSTM that reads one-hot vectors, and ``out``, an nn.Linear to logits, or these two:
+        what `CharRNN.to_torch` returns, or what you trained. Layers go one way, without projections; the two biases of a sum are added.
+    vocabulary : Vocabulary
+        A character for each id, in their order; with records=True the last id is the boundary of records.
+
+    Returns
+    -------
+    CharRNN
+        In float64 if the module is, otherwise in float32; it goes on training with the defaults of `train_text`, or what you give.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If PyTorch is not installed.
+    TypeError, ValueError
+        If module is no such network, or does not fit the vocabulary: the message names the argument or the tensor.
+
+    Examples
+    --------
+    >>> import charrnn, torch  # doctest: +SKIP
+    >>> rnn, out = torch.nn.LSTM(5, 16, 2), torch.nn.Linear(16, 5)  # doctest: +SKIP
+    >>> charrnn.from_torch((rnn, out), charrnn.Vocabulary(" beot"))  # doctest: +SKIP
+    CharRNN(cell='lstm', hidden_size=16, n_layers=2, 5 characters, 0 steps)
+    """
+    from . import interop  # here: importing charrnn should cost little
+
+    return CharRNN[Any](interop.from_torch(module, vocabulary), vocabulary, History())

@@ -645,6 +645,71 @@ class CharRNN(Generic[TextT]):
         """
         persistence.save(target, self._now)
 
+    def to_torch(self) -> Any:
+        """Return the network as a module of PyTorch, ready to evaluate.
+
+        Returns
+        -------
+        torch.nn.Module
+            Called with ids (T, B), and a state or nothing, it returns the logits (T, B, V) of what follows each, and the state after
+            them. It has ``rnn``, an nn.RNN, nn.GRU or nn.LSTM that reads one-hot vectors, ``out``, an nn.Linear, and the dropout of this
+            model, for training (``module.train()``). Its weights are a copy.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If PyTorch is not installed.
+        ValueError
+            If layers differ in their cell or size, which no module of PyTorch has.
+
+        Examples
+        --------
+        >>> import charrnn, torch  # doctest: +SKIP
+        >>> model = charrnn.train_text("to be " * 50, cell="gru", hidden_size=16, epochs=5, progress=False)  # doctest: +SKIP
+        >>> module = model.to_torch()  # doctest: +SKIP
+        >>> logits, state = module(torch.tensor(model.vocabulary.encode("to b"))[:, None].long())  # doctest: +SKIP
+        >>> bool((logits[-1, 0].softmax(0) - torch.tensor(model.next_probs("to b"))).abs().max() < 1e-5)  # doctest: +SKIP
+        True
+        """
+        from . import interop  # here, as few ask for it: importing charrnn should cost little
+
+        return interop.to_torch(self._now.learner)
+
+    def to_onnx(self, path: StrPath) -> None:
+        """Write the network to an ONNX file, for the runtimes that read such; a crash leaves the old file or the new one.
+
+        Its inputs are ``ids``, int64 (T, B), and the state of each layer, ``h1`` (1, B, H), of an LSTM ``c1``, too, ``h2`` ..., zero at the
+        start of a text; its outputs ``logits`` (T, B, V) of what follows each id, and ``h1_after`` ..., the state after them. The metadata
+        has the ``vocabulary``, a JSON string of the characters in the order of their ids, ``alphabet`` and ``kind`` ("records": one id
+        more is their boundary).
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If the library onnx is not installed.
+        OSError
+            If the file cannot be written.
+        ValueError
+            If the weights have 2 GiB or more: such files hold less.
+
+        Examples
+        --------
+        >>> import charrnn, onnxruntime  # doctest: +SKIP
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5, progress=False)  # doctest: +SKIP
+        >>> model.to_onnx("model.onnx")  # doctest: +SKIP
+        >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
+        >>> [part.name for part in session.get_inputs()]  # doctest: +SKIP
+        ['ids', 'h1']
+        """
+        from . import interop  # here, as few ask for it: importing charrnn should cost little
+
+        now = self._now
+        interop.to_onnx(now.learner.network, now.vocabulary, path)
+
     def __reduce__(self) -> Any:
         """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
         return _from_file, (type(self), b"".join(persistence.to_parts(self._now)))
