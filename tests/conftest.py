@@ -35,6 +35,7 @@ ALONE = {
         "kernel",
         "loop",
         "notebooks",
+        "parallel",
         "persistence",
         "sklearn",
         "structure",

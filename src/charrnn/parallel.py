@@ -506,6 +506,11 @@ class Team:
             raise RankError(how)
 
 
+def world() -> Any:
+    """Return the communicator of all processes that mpiexec has started."""
+    return _mpi().COMM_WORLD
+
+
 def abort(comm: Any) -> None:
     """End all processes at once, as this one cannot go on and the others would wait for it."""
     traceback.print_exc()

@@ -88,6 +88,8 @@ def together(train: _F) -> _F:
             return train(*arguments, **options)
         from .parallel import Team  # here: few need it
 
+        if isinstance(comm, Team):  # who made it listens
+            return train(*arguments, comm=comm, **options)
         with Team(comm) as team:
             if team.rank:
                 options["progress"] = False
