@@ -410,10 +410,10 @@ def _warn_of_nothing_learned(history: History, symbols: int) -> None:
         return
     what = f"after {last.step} steps the loss is {last.nll:.3g} nats per character, where equal chances for all give {uniform:.3g}: "
     if last.nll > 1.1 * uniform:
-        warnings.warn(what + "the training does not converge; lower learning_rate", TrainingWarning, stacklevel=6)
+        warnings.warn(what + "the training does not converge; lower learning_rate", TrainingWarning, stacklevel=7)
     elif last.nll > 0.85 * uniform and history.stop_reason == "epochs":
         advice = "so few characters or steps teach nothing; more text, more epochs, a smaller batch_size or seq_length do"
-        warnings.warn(what + advice, TrainingWarning, stacklevel=6)
+        warnings.warn(what + advice, TrainingWarning, stacklevel=7)
 
 
 def _starting_weights(network: Network) -> str:
