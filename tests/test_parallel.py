@@ -65,9 +65,9 @@ def test_any_ranks_make_the_same_tree(shards, data):
             for shard, slot in parallel.program(*part, i):
                 assert first <= shard < stop or shard == -1
                 assert slot < stop - first
-                slots[slot] = slots[slot] + slots[slot + 1] if shard < 0 else numbers[shard]
+                slots[slot] = slots[slot] + slots[slot + 1] if shard < 0 else numbers[shard].copy()
         found |= {part: slots[i] for i, part in enumerate(parts)}
-    whole = parallel.total({(i, i + 1): row for i, row in enumerate(numbers)}, 0, shards)
+    whole = parallel.total({(i, i + 1): row for i, row in enumerate(numbers)}, 0, shards)  # which are no longer what they were
     assert parallel.total(found, 0, shards).tobytes() == whole.tobytes()
 
 
@@ -172,17 +172,30 @@ def test_doors_refuse_what_is_out_of_bounds(kernels):
     ids = np.zeros((3, 4), np.int32)
     more = {"dropout": 0.0, "masks": 0, "step": 0, "threads": 1}
 
-    def run(numbers=(0, 1, 2, 3), streams=4, shards=2, program=((0, 0), (1, 1), (-1, 0)), kept=1):
+    def run(numbers=(0, 1, 2, 3), streams=4, shards=2, program=((0, 0), (1, 1), (-1, 0)), kept=None):
         return kernels.shard_gradients(work, ids, ids, numbers, streams, shards, np.array(program, np.int32).reshape(-1, 2), kept, **more)
 
-    losses, bounded, sums = run()
+    size = len(network.weights.block)
+    sums = np.zeros((2, size), np.float32)
+    losses, bounded = run(kept=sums)
     assert losses.shape == (4,)
     assert bounded
-    assert sums.shape == (1, len(network.weights.block))
+    assert (sums[0] != sums[1]).any()
     for wrong in (
-        {"numbers": (0, 1, 2)}, {"numbers": (0, 1, 2, -1)}, {"streams": 0}, {"shards": 3}, {"shards": 5}, {"shards": 0}, {"kept": -1},
-        {"program": ((2, 0),)}, {"program": ((0, -1),)}, {"program": ((0, 2),)}, {"program": ((-2, 0),)}, {"kept": 5000},
-    ):  # fmt: skip
+        {"numbers": (0, 1, 2)},
+        {"numbers": (0, 1, 2, -1)},
+        {"streams": 0},
+        {"shards": 3},
+        {"shards": 5},
+        {"shards": 0},
+        {"program": ((2, 0),)},
+        {"program": ((0, -1),)},
+        {"program": ((0, 2),)},
+        {"program": ((-2, 0),)},
+        {"kept": 0},
+        {"kept": np.zeros((3, size))},
+        {"kept": np.zeros((1, size + 1))},
+    ):
         with pytest.raises((ValueError, IndexError)):
             run(**wrong)
     rows = len(parallel.row_starts(network.description)) - 1

@@ -37,9 +37,9 @@ cdef void _sum_shards(AnyWorkspace work, Crew* crew, const int[:, ::1] program) 
 
 cdef _shard_gradients(
     AnyWorkspace work, Crew* crew, const int[:, ::1] x, const int[:, ::1] y, const int[::1] numbers, Py_ssize_t streams, Py_ssize_t shards,
-    const int[:, ::1] program, Py_ssize_t slots, Py_ssize_t kept, int threads,
+    const int[:, ::1] program, Py_ssize_t slots, kept, int threads,
 ):
-    """Return whether the gradient is bounded, and a copy of the slots that are kept, (kept, size)."""
+    """Return whether the gradient is bounded; kept gets a copy of the first slots."""
     cdef Py_ssize_t size = work.plan.size, b
     if work.sums.shape[0] < (slots - 1) * size:      # the first is the gradient
         work.sums = new_memory(((slots - 1) * size,), work.network.dtype)
@@ -55,11 +55,10 @@ cdef _shard_gradients(
         _sum_shards(work, crew, program)
     bounded = _all_bounded(crew)
     _dismiss(crew)
-    sums = _empty((kept, size), work.network.dtype)
-    if kept:
-        sums[0] = work.gradient
-        sums[1:] = np.asarray(work.sums)[:(kept - 1) * size].reshape(kept - 1, size)
-    return bounded, sums
+    if kept is not None:
+        kept[0] = work.gradient
+        kept[1:] = np.asarray(work.sums)[:(len(kept) - 1) * size].reshape(-1, size)
+    return bounded
 
 
 def shard_gradients(
@@ -72,8 +71,10 @@ def shard_gradients(
     shards-th stream of work from number j on. program, int32 (n, 2), is what to do one after the other: (j, slot) makes the gradient of
     shard j, (-1, slot) adds slot + 1 to a slot. The other arguments are those of `train_steps`, step being the number of the step.
 
-    Return the loss of each stream, summed over its targets, float64 (B,); whether the gradient is bounded; and a copy of the first kept
-    slots, (kept, size).
+    kept, if it is not None, is an array (any, size) that gets a copy of the first slots: where there are large ones in each step, new
+    memory would cost more than the copy.
+
+    Return the loss of each stream, summed over its targets, float64 (B,), and whether the gradient is bounded.
     """
     _check_whole(work, True)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
@@ -82,7 +83,7 @@ def shard_gradients(
     cdef const int[::1] places = check_ids("numbers", numbers, 0, INT_MAX, (work.B,))
     cdef Py_ssize_t batch = check_size("streams", streams, 1, INT_MAX), every = check_size("shards", shards, 1, min(work.B, MAX_SHARDS))
     cdef const int[:, ::1] todo = check_ids("program", program, -1, every, (None, 2))
-    cdef Py_ssize_t slots = max(1, check_size("kept", kept, 0, MAX_SHARDS))
+    cdef Py_ssize_t slots = 1
     cdef double[::1] losses = np.zeros(work.B)
     # Three passes through the network, each as long as a forward pass.
     cdef Crew crew = Crew(
@@ -96,16 +97,20 @@ def shard_gradients(
         if todo[t, 1] < 0:
             raise ValueError(f"program[{t}, 1] must be a slot, not {todo[t, 1]}")
         slots = max(slots, todo[t, 1] + 1 + (todo[t, 0] < 0))
+    if kept is not None:
+        kept = np.asarray(kept)
+        if kept.ndim != 2 or kept.shape[1] != work.plan.size or not 1 <= kept.shape[0] <= slots:
+            raise ValueError(f"kept must be of shape (1 to {slots}, {work.plan.size}), not {kept.shape}")
     work.masks, work.step, threads = masks, step, max(1, min(threads, work.B))
     if isinstance(work, Workspace32):
-        found = _shard_gradients[Workspace32](<Workspace32>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
+        bounded = _shard_gradients[Workspace32](<Workspace32>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
     else:
-        found = _shard_gradients[Workspace64](<Workspace64>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
+        bounded = _shard_gradients[Workspace64](<Workspace64>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
     _raise_interruption(work)
     for t in range(rows):
         for b in range(work.B):
             losses[b] += work.nll[t, b] if y[t, b] != IGNORED else 0
-    return np.asarray(losses), *found
+    return np.asarray(losses), bounded
 
 
 # ------------------------------------------------------------------------------------------------------------------ rows of the weights

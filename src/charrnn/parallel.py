@@ -70,14 +70,16 @@ def program(low: int, high: int, slot: int) -> Iterator[tuple[int, int]]:
 
 
 def total(parts: dict[tuple[int, int], Real], low: int, high: int) -> Real:
-    """Return the sum of the tree over shards low to high, some parts of it being there.
+    """Return the sum of the tree over shards low to high, some parts of it being there: in the memory of the first of them.
 
     >>> float(total({(0, 2): np.ones(1), (2, 3): np.ones(1)}, 0, 3)[0])
     2.0
     """
     if (low, high) in parts:
         return parts[low, high]
-    return total(parts, low, halfway(low, high)) + total(parts, halfway(low, high), high)
+    left = total(parts, low, halfway(low, high))
+    left += total(parts, halfway(low, high), high)
+    return left
 
 
 def row_starts(description: Description) -> NDArray[np.int64]:
@@ -226,13 +228,22 @@ class Shards(Stepper):
         self._all_weights()
         return True
 
-    def _gradients(self, inputs: Any, targets: Any, number: int, kept: int) -> tuple[NDArray[np.float64], bool, Real]:
-        """Return the losses of the streams here, whether their gradient is bounded, and the sums of the parts of the tree, if kept."""
-        learner = self.learner
-        found: tuple[NDArray[np.float64], bool, Real] = _dispatch.core.shard_gradients(
-            self.work, inputs[:, self.columns], targets, self.numbers, self.streams, self.here, self.program, kept,
-            dropout=learner.dropout, masks=self.masks, step=number, threads=learner.n_threads,
-        )  # fmt: skip
+    def _gradients(self, inputs: Any, targets: Any, number: int, kept: Real | None) -> tuple[NDArray[np.float64], bool]:
+        """Return the losses of the streams here and whether their gradient is bounded; kept gets the sums of the parts of the tree."""
+        found: tuple[NDArray[np.float64], bool] = _dispatch.core.shard_gradients(
+            self.work,
+            inputs[:, self.columns],
+            targets,
+            self.numbers,
+            self.streams,
+            self.here,
+            self.program,
+            kept,
+            dropout=self.learner.dropout,
+            masks=self.masks,
+            step=number,
+            threads=self.learner.n_threads,
+        )
         return found
 
     # What differs where there are several.
@@ -242,7 +253,7 @@ class Shards(Stepper):
 
         None as the sum says that it is in work.
         """
-        losses, bounded, _ = self._gradients(inputs, targets, number, 0)
+        losses, bounded = self._gradients(inputs, targets, number, None)
         return _summed(self._in_order([losses])), bounded, None
 
     def later(self) -> AbstractContextManager[Any]:
@@ -293,6 +304,9 @@ class Ranks(Shards):
         self.signals: _Later = _Later()
         self.failure: BaseException | None = None  # of this rank
         self.counts: NDArray[np.int64] = np.diff(self.places)
+        network = learner.network
+        self.sums: Real = np.zeros((len(self.parts[comm.rank]), self.places[-1]), network.dtype)  # of the parts of the tree here
+        self.got: list[Real] = [np.zeros((len(parts), self.counts[comm.rank]), network.dtype) for parts in self.parts]  # of what is owned
 
     # What rank 0 does, and the others do when it says so.
 
@@ -375,14 +389,14 @@ class Ranks(Shards):
             raise
 
     def _sum(self, inputs: Any, targets: Any, number: int) -> tuple[float, bool, Real | None]:
-        code, losses, sums = _FINE, np.zeros(len(self.numbers)), None
+        code, losses = _FINE, np.zeros(len(self.numbers))
         try:
-            losses, bounded, sums = self._gradients(inputs, targets, number, len(self.parts[self.comm.rank]))
+            losses, bounded = self._gradients(inputs, targets, number, self.sums)
             code = _FINE if bounded else _UNBOUNDED
         except Exception as error:
             code, self.failure = _FAILED, error
         loss, bounded = self._agree(code, losses)
-        return loss, bounded, self._exchange(sums) if bounded else None
+        return loss, bounded, self._exchange() if bounded else None
 
     def _agree(self, code: int, losses: NDArray[np.float64]) -> tuple[float, bool]:
         """Return the loss of all streams, and whether the gradient is bounded everywhere; or raise, everywhere, what ends the training."""
@@ -401,11 +415,10 @@ class Ranks(Shards):
             raise KeyboardInterrupt
         return _summed(self._in_order([found[1:] for found in each])), _UNBOUNDED not in codes
 
-    def _exchange(self, sums: Any) -> Real:
+    def _exchange(self) -> Real:
         """Send each rank its rows of the sums that are whole here; return the sum over all shards of those that are owned."""
-        comm = self.comm
-        sent = [np.ascontiguousarray(sums[:, self.places[i] : self.places[i + 1]]) for i in range(comm.size)]
-        got = [np.empty((len(parts), sent[comm.rank].shape[1]), sums.dtype) for parts in self.parts]
+        comm, got = self.comm, list(self.got)
+        sent = [np.ascontiguousarray(self.sums[:, start:stop]) for start, stop in pairwise(self.places)]
         others = [i for i in range(comm.size) if i != comm.rank]
         requests = [comm.Irecv(got[i], i) for i in others] + [comm.Isend(sent[i], i) for i in others]
         _mpi().Request.Waitall(requests)
