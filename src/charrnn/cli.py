@@ -326,11 +326,11 @@ def _train(arguments: Arguments) -> None:
     if not arguments.mpi:
         _train_alone(arguments, None)
         return
-    if "-" in arguments.file:
-        raise ValueError("--mpi: standard input is there for one process only; give the name of a file")
     from .parallel import Team, world
 
     with Team(world()) as team:
+        if "-" in arguments.file:
+            raise ValueError("--mpi: standard input is there for one process only; give the name of a file")
         _train_alone(arguments, team)
 
 

@@ -11,7 +11,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from types import FrameType
 from typing import Any, Self
@@ -137,7 +136,7 @@ class Shards(Stepper):
     """
 
     def __init__(self, learner: Learner, stream: Stream, masks: int, shards: int, rank: int = 0, ranks: int = 1) -> None:
-        self.learner, self.masks, self.shards = learner, masks, shards
+        self.learner, self.stream, self.masks, self.shards = learner, stream, masks, shards
         bounds = [shards * i // ranks for i in range(ranks + 1)]
         self.bounds: list[int] = bounds
         self.parts: list[list[tuple[int, int]]] = [list(whole_parts(*pair, 0, shards)) for pair in pairwise(bounds)]
@@ -177,16 +176,21 @@ class Shards(Stepper):
 
     def train(self, at: Position, inputs: NDArray[np.int32], targets: NDArray[np.int32], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of length rows, (rows, batch_size), from a position on; with reset each begins with the zero state."""
+        rates = np.broadcast_to(rates, -(-len(inputs) // length))
+        rows = self.stream.used_rows(at.window, len(rates))
+        mine = np.where(self.there, targets[:, self.columns], np.int32(IGNORED))
+        self._train(at.step, inputs[:, self.columns], mine, rows, rates, length, reset)
+
+    def _train(self, step: int, inputs: Any, targets: Any, rows: NDArray[np.int64], rates: Real, length: int, reset: bool) -> None:
+        """Train on windows of the streams that are here, of each so many rows."""
         self.hindrance = ""
         losses: list[float] = []
-        rates = np.broadcast_to(rates, -(-len(inputs) // length))
-        with self.later(), held(self.work, self.learner.network):
+        with held(self.work, self.learner.network):
             for i, rate in enumerate(rates.tolist()):
                 if reset:
-                    self.clear()
-                window = slice(i * length, (i + 1) * length)
-                rows = _used_rows(targets[window])
-                loss = self._step(inputs[window][:rows], targets[window][:rows], rate, at.step + i, losses)
+                    Shards.clear(self)
+                window = slice(i * length, i * length + int(rows[i]))
+                loss = self._step(inputs[window], targets[window], rate, step + i, losses)
                 if loss is None:
                     return
                 losses.append(loss)
@@ -194,7 +198,7 @@ class Shards(Stepper):
     def _step(self, inputs: Any, targets: Any, rate: float, number: int, losses: list[float]) -> float | None:
         """Do a step; return its loss, or None if something hinders it. losses are those of the steps of the call before it."""
         learner, core, rows = self.learner, _dispatch.core, len(inputs)
-        loss, bounded, sums = self._sum(inputs, np.where(self.there, targets[:, self.columns], np.int32(IGNORED)), number)
+        loss, bounded, sums = self._sum(inputs, targets, number)
         norm = 0.0
         if bounded:
             norm = math.sqrt(_summed(self._all_squares(core.shard_squares(self.work, sums, *self.own)))) / rows  # of a character's loss
@@ -232,7 +236,7 @@ class Shards(Stepper):
         """Return the losses of the streams here and whether their gradient is bounded; kept gets the sums of the parts of the tree."""
         found: tuple[NDArray[np.float64], bool] = _dispatch.core.shard_gradients(
             self.work,
-            inputs[:, self.columns],
+            inputs,
             targets,
             self.numbers,
             self.streams,
@@ -256,10 +260,6 @@ class Shards(Stepper):
         losses, bounded = self._gradients(inputs, targets, number, None)
         return _summed(self._in_order([losses])), bounded, None
 
-    def later(self) -> AbstractContextManager[Any]:
-        """Return a context in which Ctrl-C waits, where processes must not part."""
-        return nullcontext()
-
     def _all_squares(self, squares: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the squares of all rows."""
         return squares
@@ -270,12 +270,6 @@ class Shards(Stepper):
 
     def _all_weights(self) -> None:
         """Have all weights everywhere."""
-
-
-def _used_rows(targets: NDArray[np.int32]) -> int:
-    """Return how many rows there are up to the last that has a target, at least 1."""
-    used = np.flatnonzero((targets != IGNORED).any(axis=1))
-    return int(used[-1]) + 1 if len(used) else 1
 
 
 def _summed(numbers: Real) -> float:
@@ -298,7 +292,6 @@ class Ranks(Shards):
     def __init__(self, learner: Learner, stream: Stream, masks: int, shards: int, comm: Any) -> None:
         super().__init__(learner, stream, masks, shards, comm.rank, comm.size)
         self.comm: Any = comm
-        self.stream: Stream = stream
         self.epoch: int = -1  # for which the stream stands ready
         self.zero: bool = False  # whether the others have to begin from the zero state
         self.signals: _Later = _Later()
@@ -318,29 +311,29 @@ class Ranks(Shards):
     def train(self, at: Position, inputs: NDArray[np.int32], targets: NDArray[np.int32], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of length rows, (rows, batch_size), from a position on; with reset each begins with the zero state."""
         zero, self.zero = self.zero, False
-        with self.later():
-            count = -(-len(inputs) // length)
-            self.comm.bcast(("_follow", at.epoch, at.window, at.step, count, rates, length, reset, zero))
+        with self.signals:  # a step ends everywhere, or nowhere
+            rates = np.broadcast_to(rates, -(-len(inputs) // length))
+            self.comm.bcast(("_follow", at.epoch, at.window, at.step, rates, length, reset, zero))
             super().train(at, inputs, targets, rates, length, reset)
 
-    def _follow(self, epoch: int, window: int, step: int, count: int, rates: Real, length: int, reset: bool, zero: bool) -> None:
+    def _follow(self, epoch: int, window: int, step: int, rates: Real, length: int, reset: bool, zero: bool) -> None:
         """Train as rank 0 does."""
         try:
             if epoch != self.epoch:
                 self.stream.begin(epoch)
                 self.epoch = epoch
-            inputs, targets = self.stream.read(window, count)
+            inputs, targets = self.stream.read(window, len(rates), self.numbers)
         except Exception as error:  # a file that has changed
             self.failure = error
             self._agree(_FAILED, np.zeros(len(self.numbers)))
             return
         if zero:
             super().clear()
-        super().train(Position(step=step), inputs, targets, rates, length, reset)
+        self._train(step, inputs, targets, self.stream.used_rows(window, len(rates)), rates, length, reset)
 
     def get_state(self) -> Real:
         """Return the state; the network then has all that its optimiser keeps, for a checkpoint."""
-        with self.later():
+        with self.signals:
             self.comm.bcast(("_gather",))
             return self._in_order(self._gather())
 
@@ -373,10 +366,6 @@ class Ranks(Shards):
                         abort(self.comm)
 
     # A step.
-
-    def later(self) -> AbstractContextManager[Any]:
-        """Return a context in which Ctrl-C waits: a step ends everywhere, or nowhere."""
-        return self.signals if self.comm.rank == 0 else nullcontext()
 
     def _step(self, inputs: Any, targets: Any, rate: float, number: int, losses: list[float]) -> float | None:
         try:
