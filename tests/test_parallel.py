@@ -416,3 +416,17 @@ def test_the_command(tmp_path, text_file):
     assert wrong.stderr.count("charrnn: error: 3 ranks need as many shards, not --shards 2") == 1
     assert wrong.stderr.count("charrnn: error") == 1
     assert "--mpi: standard input is there for one process only" in run(*command[:4], "-", "--mpi").stderr
+
+
+@needs_mpi
+def test_files_with_a_cache_and_models_that_go_on(mpi, text_file):
+    text_file(TEXT, "input")
+    run = """
+model = charrnn.train_file("input", steps=20, comm=comm, cache="cache", **OPTIONS)
+model.train_text(TEXT[::-1], steps=20, comm=comm, progress=False)
+tell(bits=bits(model)[0])
+"""
+    told, output = mpi(2, run)
+    one = train(TEXT, steps=20, shards=8)
+    one.train_text(TEXT[::-1], steps=20, shards=8, progress=False)
+    assert [[line["bits"] for line in lines] for lines in told] == [[bits(one)[0]]] * 2, output
