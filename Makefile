@@ -110,7 +110,7 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(INSTALL) --group test --group people --group scale
+	$(INSTALL) --group test --group people --group scale --group parallel
 	touch $@
 
 .venv/fuzzing: .venv/tested

@@ -36,6 +36,7 @@ ALONE = {
         "kernel",
         "loop",
         "notebooks",
+        "parallel",
         "persistence",
         "sklearn",
         "structure",

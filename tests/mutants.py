@@ -15,22 +15,22 @@ LINALG, DENSE, INPUT, SOFTMAX, OPTIMIZER, DROPOUT = (
     f"_{room}.pxi" for room in ("linalg", "dense", "input", "softmax", "optimizer", "dropout")
 )
 CELL, GRU, LSTM = "_rnn.pxi", "_gru.pxi", "_lstm.pxi"
-THREADS, STEPS, SAMPLING, DOORS, TRACE = (f"_{room}.pxi" for room in ("threads", "steps", "sampling", "doors", "trace"))
+THREADS, STEPS, SAMPLING, DOORS, TRACE, SHARDS = (f"_{room}.pxi" for room in ("threads", "steps", "sampling", "doors", "trace", "shards"))
 ELEMENTARY, NETWORK = "_elementary.pxd", "_network.pyx"
 MUTANTS = {  # name: (file, text, replacement)
     "no derivative of tanh": (CELL, "dz[j] *= fma(-h[j], h[j], <real>1)", "pass"),
     "derivative of tanh with plus": (CELL, "fma(-h[j], h[j], <real>1)", "fma(h[j], h[j], <real>1)"),
-    "output bias gradient missing": (STEPS, "&work.gradient[W.start], &work.gradient[matrices[plan.by].start],", "&work.gradient[W.start], NULL,"),
-    "hidden bias gradient missing": (STEPS, "&work.gradient[W.start], db + (layer.recurrent - layer.sums), packs, watch", "&work.gradient[W.start], NULL, packs, watch"),
+    "output bias gradient missing": (STEPS, "gradient + matrices[plan.by].start, packs, watch,", "NULL, packs, watch,"),
+    "hidden bias gradient missing": (STEPS, "gradient + W.start, db + (layer.recurrent - layer.sums), packs, watch", "gradient + W.start, NULL, packs, watch"),
     "last row of a sum missing": (LINALG, "    _clear(N, sums)\n    for p in range(K):", "    _clear(N, sums)\n    for p in range(K - 1):"),
-    "dWhh from h_t, not h_(t-1)": (STEPS, "W, part, rows, &work.hs[0, 0, layer.column]", "W, part, rows, &work.hs[1, 0, layer.column]"),
-    "dWhy from h_(t-1), not h_t": (STEPS, "if work.dropout else &work.hs[1, 0, last.column]", "if work.dropout else &work.hs[0, 0, last.column]"),
+    "dWhh from h_t, not h_(t-1)": (STEPS, "W, part, rows, &work.hs[0, b, layer.column]", "W, part, rows, &work.hs[1, b, layer.column]"),
+    "dWhy from h_(t-1), not h_t": (STEPS, "if work.dropout else &work.hs[1, b, last.column]", "if work.dropout else &work.hs[0, b, last.column]"),
     "tanh' at the state after, not before": (STEPS, "layer, &work.hs[t, b, column], &work.hs[t + 1, b, column], &work.hs", "layer, &work.hs[t, b, column], &work.hs[t, b, column], &work.hs"),
     "carried gradient dropped": (STEPS, "M, layer.lanes, Whh.columns, &work.dz", "M, layer.lanes, 0, &work.dz"),
     "carried gradient through Whh, not its transpose": (LINALG, "    _shuffle(y, 16, x)\n", "    _shuffle(y, 16, x)\n    for i in range(rows):\n        _copy(16, A + i * lda, x + 16 * i)\n"),
     "target not subtracted": (SOFTMAX, "    p[target] -= 1\n", "    pass\n"),
     "target added": (SOFTMAX, "p[target] -= 1", "p[target] += 1"),
-    "loss summed over the streams, not averaged": (STEPS, "1.0 / work.B)", "1.0)"),
+    "loss summed over the streams, not averaged": (STEPS, "1.0 / work.streams)", "1.0)"),
     "ignored targets counted": (SOFTMAX, "    if target == IGNORED:    # p may be NaN\n        for i in range(n):\n            p[i] = 0\n        return\n", ""),
     "clip lets large gradients through": (OPTIMIZER, "g = limit if g > limit else g", "g = g"),
     "clip lets large negative gradients through": (OPTIMIZER, "return -limit if g < -limit else g", "return g"),
@@ -111,7 +111,14 @@ MUTANTS = {  # name: (file, text, replacement)
     "the same mask in each stream": (DROPOUT, "(<unsigned long long>t << 28) + <unsigned long long>b", "(<unsigned long long>t << 28)"),
     "the same mask at each time": (DROPOUT, "(<unsigned long long>t << 28) + <unsigned long long>b", "<unsigned long long>b"),
     "dropped when it is used, too": (STEPS, "    work.dropout = 0\n", "    pass\n"),
-    "Why learns from what was dropped": (STEPS, "    x = &work.dropped[0, 0, last.output] if work.dropout else &work.hs[1, 0, last.column]", "    ldx = plan.width\n    x = &work.hs[1, 0, last.column]"),
+    "Why learns from what was dropped": (STEPS, "    x = &work.dropped[0, b, last.output] if work.dropout else &work.hs[1, b, last.column]", "    ldx = ldz\n    x = &work.hs[1, b, last.column]"),
+    # Shards.
+    "mean over the streams that are here": (SHARDS, "work.streams, work.shards = streams, shards", "work.shards = shards"),
+    "each shard is the first": (SHARDS, "work.shard, work.slot = program[i, 0], program[i, 1]", "work.shard, work.slot = min(program[i, 0], 0), program[i, 1]"),
+    "streams are numbered as they lie here": (SHARDS, "        work.numbers[b] = numbers[b]\n", "        work.numbers[b] = <int>b\n"),
+    "rows of characters not in use are what they were": (SHARDS, "    work.used[:] = 1 ", "    pass"),
+    "rows of another are updated, too": (STEPS, "max(0, work.row0 - row), min(W.rows, work.row1 - row)", "0, W.rows"),
+    "states of a step in shards stay": (SHARDS, "_carry[Workspace32](<Workspace32>work, size)", "pass"),
     # Optimisers.
     "Adam: no correction of the mean": (OPTIMIZER, "rate = update.rate / update.first", "rate = update.rate"),
     "Adam: no correction of the square": (OPTIMIZER, "over = 1 / sqrt(update.second)", "over = 1"),
@@ -201,6 +208,7 @@ TESTS = [
     "tests/test_checkpoint.py",
     "tests/test_persistence.py",
     "tests/test_trace.py",
+    "tests/test_parallel.py",
     "tests/test_nameable.py",
     "tests/test_page.py",
 ]

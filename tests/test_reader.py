@@ -109,3 +109,20 @@ def _state(*seeds):
     for seed in seeds:
         state = seeding._mix(state + np.uint64(seed))
     return state[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_some_streams_are_those_of_all(batch_size):
+    ids, lengths = np.arange(1, 60).astype(np.uint8), np.array([7, 0, 140, 3, 12, 1, 33])
+    records = RecordStream(np.resize(ids, lengths.sum()), lengths, 60, batch_size, seed=1, seq_length=9)
+    for stream in (TextStream(ids, 9, batch_size), records):
+        for window in range(stream.windows):
+            inputs, targets = stream.read(window, 1)
+            numbers = np.array([4, 0, 6, 2], np.int32)
+            some, some_targets = stream.read(window, 1, numbers)
+            there = numbers < stream.batch_size
+            assert (some[:, there] == inputs[:, numbers[there]]).all()
+            assert (some_targets[:, there] == targets[:, numbers[there]]).all()
+            assert (some_targets[:, ~there] == IGNORED).all()
+            last = np.flatnonzero((targets != IGNORED).any(axis=1))[-1]
+            assert stream.used_rows(window, 1).tolist() == [last + 1]

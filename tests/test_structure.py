@@ -31,6 +31,7 @@ ORDER = [
     "history",
     "display",
     "loop",
+    "parallel",
     "rnn",
     "sampling",
     "scoring",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._dispatch import isa
 from .create import from_torch, load, train_file, train_records, train_text
-from .errors import CharRNNError, DivergedError, ModelFormatError, TrainingInterrupted, TrainingWarning
+from .errors import CharRNNError, DivergedError, ModelFormatError, RankError, TrainingInterrupted, TrainingWarning
 from .history import History, Progress
 from .model import CharRNN
 from .reader import DataReader
@@ -47,6 +47,7 @@ __all__ = [
     "History",
     "ModelFormatError",
     "Progress",
+    "RankError",
     "TrainingInterrupted",
     "TrainingWarning",
     "Vocabulary",

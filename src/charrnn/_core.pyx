@@ -53,4 +53,5 @@ include "charrnn/_steps.pxi"         # whole steps: they walk the layers
 include "charrnn/_sampling.pxi"      # drawing, filters, beam search
 include "charrnn/_doors.pxi"         # what Python calls: checks, then releases the GIL
 include "charrnn/_trace.pxi"         # what units hold, and what a prediction rests on: doors of its own
+include "charrnn/_shards.pxi"        # steps of a batch in shards, whose gradients are summed in a tree
 include "charrnn/_capi.pxi"          # what other Cython code calls

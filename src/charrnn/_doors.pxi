@@ -177,12 +177,11 @@ def update(Workspace work, Parameters gradient not None, double rate):
     work.slope.view()[...] = gradient.block
     work.used[:] = 1
     cdef Update change = Update(ADAGRAD, rate, INFINITY, 1, 0, 1, 1)
-    cdef Part whole = Part(0, 1)
     with nogil:
         if work.single:
-            _learn(<Workspace32>work, &change, &whole)
+            _learn_all(<Workspace32>work, &change)
         else:
-            _learn(<Workspace64>work, &change, &whole)
+            _learn_all(<Workspace64>work, &change)
 
 
 def train_steps(

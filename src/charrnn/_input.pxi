@@ -22,10 +22,10 @@ cdef void _input_forward(
 # dWxh[x_t] += dz_t
 
 cdef void _input_gradient(
-    const Matrix* Wxh, const Part* part, Py_ssize_t T, const int[:, ::1] inputs, const signed char* used, const real* dz, Py_ssize_t ldz,
-    real* gradient, Watch* watch,
+    const Matrix* Wxh, const Part* part, Py_ssize_t T, const int[:, ::1] inputs, Py_ssize_t first, Py_ssize_t every,
+    const signed char* used, const real* dz, Py_ssize_t ldz, real* gradient, Watch* watch,
 ) noexcept nogil:
-    """Some columns of the rows of dWxh whose character is in use; the other rows are 0 and not written."""
+    """Some columns of the rows of dWxh whose character is in use, from every so many streams; the other rows are 0 and not written."""
     cdef Py_ssize_t n = _lanes(Wxh.columns), j0 = _share(n, part.number, part.of), j1 = _share(n, part.number + 1, part.of), i, t, b, j
     cdef real* row
     if j0 >= j1:
@@ -36,8 +36,8 @@ cdef void _input_gradient(
     for t in range(T):
         if _stopped(watch, inputs.shape[1] * (j1 - j0)):
             return
-        for b in range(inputs.shape[1]):
-            row = gradient + inputs[t, b] * Wxh.ld
+        for b in range(inputs.shape[1] // every):
+            row = gradient + inputs[t, first + b * every] * Wxh.ld
             for j in range(j0, j1):
                 row[j] += dz[j]
             dz += ldz

@@ -337,6 +337,8 @@ cdef class Workspace:
             raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
         self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
         self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
+        self.numbers = new_memory((self.B,), _INT32)
+        self.streams, self.shards, self.row1 = self.B, 1, self.plan.n_rows
         try:
             self.lock = threading.Lock()
         except RuntimeError:                 # what Python calls a lack of memory here
@@ -392,7 +394,7 @@ cdef _fill(AnyWorkspace work, dtype):
     work.weights = work.network.weights.numbers
     work.zeros = new_memory((plan.largest_ld,), dtype)
     work.panels = new_memory((plan.size if work.B >= MANY_STREAMS else 0,), dtype)
-    work.packs = new_memory((0,), dtype)
+    work.packs, work.sums = new_memory((0,), dtype), new_memory((0,), dtype)
     work.dropped = new_memory((0, 0, 0), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states

@@ -91,7 +91,7 @@ cdef void _drop_outputs(AnyWorkspace work, int i, const Span* span, bint backwar
         if _stopped(watch, (span.b1 - span.b0) * layer.lanes):
             return
         for b in range(span.b0, span.b1):
-            key = _mask_key(work.masks, work.step, i, t, b)
+            key = _mask_key(work.masks, work.step, i, t, work.numbers[b])
             if backward:
                 _drop(layer.lanes, &work.dz[t, b, layer.column], &work.dz[t, b, layer.column], key, work.dropout)
             else:
@@ -194,7 +194,7 @@ cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t fir
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
-    """Lead the gradient of the loss (sum over T, mean over B) back through streams of the window; return whether it is bounded.
+    """Lead the gradient of the loss (sum over T, mean over the batch) back through streams of the window; return whether it is bounded.
 
     p becomes the gradient by the logits, dz first the one by the states, then the one by the sums before the nonlinearities: all that
     the gradients by the weights are made of.
@@ -210,7 +210,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
             if _stopped(watch, (b1 - b0) * (plan.V + plan.width)):
                 return False
             for b in range(b0, b1):
-                _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.B)
+                _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.streams)
         for i in range(plan.n_layers - 1, -1, -1):
             _from_above(work, i, &span, first, watch)
             if work.dropout:
@@ -262,52 +262,58 @@ cdef Py_ssize_t _used_rows(const int[:, ::1] targets, Py_ssize_t rows) noexcept 
 # ------------------------------------------------------------------------------------------------------------------ weights
 
 cdef void _gradient(AnyWorkspace work, Py_ssize_t T, const Part* part, Watch* watch) noexcept nogil:
-    """One part of the gradient: some rows of each matrix, some columns of the first; the biases are in the first part."""
+    """One part of the gradient of a shard of the streams: some rows of each matrix, some columns of the first; biases in the first part.
+
+    Stream b of time step t is in row t B + b: those of a shard, each so many rows after the one before, are a matrix with larger steps.
+    """
     cdef Plan* plan = &work.plan
     cdef Matrix* matrices = plan.matrices
     cdef LayerPlan* layer
     cdef LayerPlan* last = &plan.layers[plan.n_layers - 1]
     cdef Matrix* W
-    cdef Py_ssize_t rows = T * work.B, ldx = plan.outputs if work.dropout else plan.width
+    cdef Py_ssize_t rows = T * work.B // work.shards, b = work.shard, ldz = work.shards * plan.width
+    cdef Py_ssize_t ldx = work.shards * plan.outputs if work.dropout else ldz
     cdef int i
+    gradient = &work.gradient[0] if work.slot == 0 else &work.sums[(work.slot - 1) * plan.size]
     zeros, packs = &work.zeros[0], &work.packs[part.number * PACK_NUMBERS] if work.packs.shape[0] else NULL
     for i in range(plan.n_layers):
         layer, W = &plan.layers[i], &matrices[plan.layers[i].Wxh]
-        dz, db = &work.dz[0, 0, layer.sums], &work.gradient[matrices[layer.bh].start]
+        dz, db = &work.dz[0, b, layer.sums], gradient + matrices[layer.bh].start
         if i == 0:
-            _input_gradient(W, part, T, work.inputs, &work.used[0], dz, plan.width, &work.gradient[W.start], watch)
+            _input_gradient(W, part, T, work.inputs, b, work.shards, &work.used[0], dz, ldz, gradient + W.start, watch)
         else:
-            x = &work.dropped[0, 0, plan.layers[i - 1].output] if work.dropout else &work.hs[1, 0, plan.layers[i - 1].column]
-            _dense_gradient(W, part, rows, x, ldx, dz, plan.width, zeros, &work.gradient[W.start], NULL, packs, watch)
+            x = &work.dropped[0, b, plan.layers[i - 1].output] if work.dropout else &work.hs[1, b, plan.layers[i - 1].column]
+            _dense_gradient(W, part, rows, x, ldx, dz, ldz, zeros, gradient + W.start, NULL, packs, watch)
         W = &matrices[layer.Whh]
         if layer.recurrent > layer.sums and part.number == 0:    # sums that the state before does not add to
-            _column_sums(layer.recurrent - layer.sums, rows, dz, plan.width, db, watch)
+            _column_sums(layer.recurrent - layer.sums, rows, dz, ldz, db, watch)
         _dense_gradient(
-            W, part, rows, &work.hs[0, 0, layer.column], plan.width, &work.dz[0, 0, layer.recurrent], plan.width, zeros,
-            &work.gradient[W.start], db + (layer.recurrent - layer.sums), packs, watch,
+            W, part, rows, &work.hs[0, b, layer.column], ldz, &work.dz[0, b, layer.recurrent], ldz, zeros,
+            gradient + W.start, db + (layer.recurrent - layer.sums), packs, watch,
         )
     W = &matrices[plan.Why]
-    x = &work.dropped[0, 0, last.output] if work.dropout else &work.hs[1, 0, last.column]
+    x = &work.dropped[0, b, last.output] if work.dropout else &work.hs[1, b, last.column]
     _dense_gradient(
-        W, part, rows, x, ldx, &work.p[0, 0, 0], work.p.shape[2], zeros, &work.gradient[W.start], &work.gradient[matrices[plan.by].start],
-        packs, watch,
+        W, part, rows, x, ldx, &work.p[0, b, 0], work.shards * work.p.shape[2], zeros, gradient + W.start,
+        gradient + matrices[plan.by].start, packs, watch,
     )
 
 
 cdef void _square(AnyWorkspace work, const Part* part) noexcept nogil:
-    """The sums of squares of one part of the rows of the gradient."""
+    """The sums of squares of one part of the rows of the gradient, as far as they are wanted."""
     cdef Plan* plan = &work.plan
     cdef Matrix* W
-    cdef Py_ssize_t first = 0, j
+    cdef Py_ssize_t row = 0, j0, j
     cdef int i
     for i in range(plan.n_matrices):
         W = &plan.matrices[i]
-        for j in range(_share(W.rows, part.number, part.of), _share(W.rows, part.number + 1, part.of)):
+        j0 = max(work.row0 - row, _share(W.rows, part.number, part.of))
+        for j in range(j0, min(work.row1 - row, _share(W.rows, part.number + 1, part.of))):
             if i == plan.layers[0].Wxh and not work.used[j]:
-                work.squares[first + j] = 0
+                work.squares[row + j] = 0
             else:
-                work.squares[first + j] = _sum_of_squares(_lanes(W.columns), &work.gradient[W.start + j * W.ld])
-        first += W.rows
+                work.squares[row + j] = _sum_of_squares(_lanes(W.columns), &work.gradient[W.start + j * W.ld])
+        row += W.rows
 
 
 cdef double _norm(Workspace work) noexcept nogil:
@@ -320,24 +326,27 @@ cdef double _norm(Workspace work) noexcept nogil:
 
 
 cdef void _learn(AnyWorkspace work, const Update* update, const Part* part) noexcept nogil:
-    """Clip and update one part of the weights."""
+    """Clip and update one part of the weights, as far as their rows are wanted."""
     cdef Matrix* W
-    cdef Py_ssize_t j0, j1, v
+    cdef Py_ssize_t row = 0, j0, j1, v
     # Where nothing but the gradient moves a weight, the rows of characters that are not in use stay as they are.
     cdef bint all_rows = update.optimizer >= RMSPROP or update.decay > 0
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
         if i != work.plan.layers[0].Wxh:
-            j0, j1 = _share(W.rows, part.number, part.of), _share(W.rows, part.number + 1, part.of)
+            j0 = max(work.row0 - row, _share(W.rows, part.number, part.of))
+            j1 = min(work.row1 - row, _share(W.rows, part.number + 1, part.of))
+            row += W.rows
             _update(work, update, W, j0 * W.ld, (j1 - j0) * W.ld)
             continue
         j0, j1 = _share(_lanes(W.columns), part.number, part.of), _share(_lanes(W.columns), part.number + 1, part.of)
-        for v in range(W.rows):
+        for v in range(max(0, work.row0 - row), min(W.rows, work.row1 - row)):
             if not work.used[v] and all_rows:
                 _clear(j1 - j0, &work.gradient[W.start + v * W.ld + j0])
             if work.used[v] or all_rows:
                 _update(work, update, W, v * W.ld + j0, j1 - j0)
+        row += W.rows
 
 
 cdef void _update(AnyWorkspace work, const Update* update, const Matrix* W, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
@@ -359,9 +368,19 @@ cdef void _update(AnyWorkspace work, const Update* update, const Matrix* W, Py_s
 cdef void _begin(AnyWorkspace work, Py_ssize_t steps, Watch* watch) noexcept nogil:
     """Get a workspace ready for a call of so many time steps."""
     cdef Part whole = Part(0, 1)
-    work.dropout = 0
-    work.in_panels = SPARE_ROWS > 0 and work.panels.shape[0] > 0 and steps >= PANEL_STEPS
+    _reset(work, steps)
     _lay_out(work, &whole, watch)
+
+
+cdef void _reset(AnyWorkspace work, Py_ssize_t steps) noexcept nogil:
+    """Nothing is dropped, the streams are a whole batch and one shard, all weights learn; how weights are read is chosen."""
+    cdef Py_ssize_t b
+    work.dropout = 0
+    work.streams, work.shard, work.shards, work.slot = work.B, 0, 1, 0
+    work.row0, work.row1 = 0, work.plan.n_rows
+    for b in range(work.B):
+        work.numbers[b] = <int>b
+    work.in_panels = SPARE_ROWS > 0 and work.panels.shape[0] > 0 and steps >= PANEL_STEPS
 
 
 cdef void _lay_out(AnyWorkspace work, const Part* part, Watch* watch) noexcept nogil:
@@ -464,6 +483,13 @@ cdef void _window_gradient(AnyWorkspace work, Py_ssize_t rows, bint forward, dou
         _forward(work, 0, work.B, rows, watch)
     _backward(work, 0, work.B, rows, watch)
     _gradient(work, rows, &whole, watch)
+
+
+cdef void _learn_all(AnyWorkspace work, const Update* update) noexcept nogil:
+    """Clip and update all weights."""
+    cdef Part whole = Part(0, 1)
+    _reset(work, 1)
+    _learn(work, update, &whole)
 
 
 # ------------------------------------------------------------------------------------------------------------------ training

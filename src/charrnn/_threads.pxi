@@ -15,6 +15,7 @@ cdef enum:               # what there is to do: bits
     SQUARES = 4
     UPDATE = 8
     LAY_OUT = 16
+    ADD = 32
 
 cdef enum:               # what has overflowed
     LOSS = 1
@@ -59,6 +60,8 @@ cdef void _work(AnyWorkspace work, Member* member) noexcept nogil:
         member.bounded = _backward(work, b0, b1, crew.rows, watch)
     if crew.doing & GRADIENT:
         _gradient(work, crew.rows, &part, watch)
+    if crew.doing & ADD:
+        _add_next_slot(work, &part)
     if crew.doing & SQUARES:
         _square(work, &part)
     if crew.doing & UPDATE:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from . import __version__, isa
 from .create import load, train_file, train_records, train_text
 from .datasets import python_docs
-from .errors import CharRNNError, TrainingInterrupted, TrainingWarning, hint
+from .errors import CharRNNError, RankError, TrainingInterrupted, TrainingWarning, hint
 from .files import check_target
 from .history import History
 from .model import CharRNN
@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
+    except RankError:  # which has said why
+        return FAILED
     except (OSError, ValueError, TypeError, CharRNNError, MemoryError, ImportError) as error:
         print(f"charrnn: error: {_in_options(_explain(error), arguments)}", file=sys.stderr)
         return FAILED if isinstance(error, (ArithmeticError, MemoryError)) else WRONG_INPUT
@@ -212,6 +214,8 @@ def _add_train(commands: Any) -> None:
         help="which weights to keep: those of the pass with the best validation loss, or the last (best)",
     )
     add("--threads", type=int, default=1, metavar="N", help="threads that share a step where --batch-size is above 1")
+    add("--shards", type=int, metavar="N", help="cut a batch into N shards, which processes share (8 with --mpi)")
+    add("--mpi", action="store_true", help="train together with others: mpiexec -n 4 charrnn train --mpi ...")
     add("--seed", type=int, default=0, metavar="N", help="of the initial weights")
     add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE, now and then and at the end")
     add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
@@ -319,6 +323,20 @@ _IF_GIVEN = (
 
 
 def _train(arguments: Arguments) -> None:
+    if not arguments.mpi:
+        _train_alone(arguments, None)
+        return
+    from .parallel import Team, world
+
+    with Team(world()) as team:
+        if "-" in arguments.file:
+            raise ValueError("--mpi: standard input is there for one process only; give the name of a file")
+        _train_alone(arguments, team)
+
+
+def _train_alone(arguments: Arguments, team: Any) -> None:
+    """Train, as one of a team perhaps, of which rank 0 speaks and writes."""
+    speaks = team is None or team.rank == 0
     if arguments.extend and arguments.start is None:
         raise ValueError("--extend needs --start")
     if arguments.remember and not arguments.records:
@@ -337,7 +355,9 @@ def _train(arguments: Arguments) -> None:
         "checkpoint": arguments.checkpoint,
         "resume": arguments.resume,
         "sample_every": arguments.sample_every,
-        "progress": arguments.progress,
+        "shards": arguments.shards,
+        "comm": team,
+        "progress": arguments.progress and speaks,
     }
     _check_targets(arguments)
     if threading.current_thread() is threading.main_thread():  # which alone may
@@ -345,13 +365,14 @@ def _train(arguments: Arguments) -> None:
     try:
         model = _train_on(arguments, options)
     except (Exception, TrainingInterrupted) as error:
-        learned = getattr(error, "model", None)  # what was learned until then
+        learned = getattr(error, "model", None) if speaks else None  # what was learned until then
         if isinstance(error, TrainingInterrupted) and learned:
             _report(learned, arguments)
         elif arguments.output is not None and learned and learned.history.reports:
             learned.save(arguments.output)
         raise
-    _report(model, arguments)
+    if speaks:
+        _report(model, arguments)
 
 
 def _check_targets(arguments: Arguments) -> None:
@@ -383,7 +404,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         return _train_on_files(arguments, start, options)
     if arguments.cache is not None or len(arguments.file) > 1:
         raise ValueError("- stands alone: standard input is read once, without other files and without --cache")
-    text = _read("-" if arguments.file else None, of_bytes, arguments.progress)
+    text = _read("-" if arguments.file else None, of_bytes, options["progress"])
     if arguments.records:
         train = train_records if start is None else start.train_records
         return train(_lines(text), remember=arguments.remember, **options)

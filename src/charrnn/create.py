@@ -13,7 +13,7 @@ from .model import CharRNN
 from .options import check_names, shows
 from .persistence import ModelSource
 from .rnn import make_learner
-from .training import Alphabet, NewOptions
+from .training import Alphabet, NewOptions, together
 from .vocabulary import Vocabulary
 
 _LONGEST_NAME = 256  # of a file, more or less
@@ -27,6 +27,7 @@ def train_text(text: str, *, alphabet: Literal["characters"] = ..., **options: U
 def train_text(text: bytes, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]) -> CharRNN[bytes]: ...
 
 
+@together
 @shows(NewOptions)
 def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]) -> CharRNN[Any]:
     """Train a model on a text.
@@ -94,6 +95,13 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
         Called with a `Progress` a few times an epoch, whose ``model`` is the model as it is then; returns True to stop.
     sample_every : int, optional
         Print what the model writes after so many steps, again and again: 200 characters, or 5 records.
+    shards : int, optional
+        Cut the streams of a batch into so many shards, at most batch_size, and sum their gradients in a fixed tree: what several processes
+        do, with the same bits in one. By default 8 with comm, and without it the batch is one.
+    comm : mpi4py.MPI.Comm, optional
+        The processes that train together, each calling this with the same arguments, as MPI.COMM_WORLD (``pip install
+        charrnn-cython[mpi]``); at most as many as shards. All return the same model; rank 0 shows progress, calls back and writes the
+        checkpoint. Any number gives the same bits.
     progress : bool, optional
         Whether to show on stderr how far it is, by default yes: a bar on a terminal or in a notebook, elsewhere a line every 5 seconds.
     checkpoint : path, optional
@@ -102,8 +110,8 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
         It is a model file, too: `load` reads it, with the weights of its last step.
     resume : path, optional
         Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
-        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress and
-        n_threads must be those of the checkpoint.
+        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress,
+        n_threads and comm must be those of the checkpoint.
 
     Returns
     -------
@@ -118,6 +126,8 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     TrainingInterrupted
         At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
         exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
+    RankError
+        With comm, if another process has ended the training.
 
     Warns
     -----
@@ -134,7 +144,7 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     check_names(options, NewOptions, ("alphabet",))
     source = training.Text.of(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
-        warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=2)
+        warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=3)
     return train_new(source, options)
 
 
@@ -162,6 +172,7 @@ def train_file(
 ) -> CharRNN[bytes]: ...
 
 
+@together
 @shows(NewOptions)
 def train_file(
     path: Paths,
@@ -247,6 +258,7 @@ def train_records(
 ) -> CharRNN[bytes]: ...
 
 
+@together
 @shows(NewOptions)
 def train_records(
     strings: Iterable[str] | Iterable[bytes],

@@ -30,6 +30,18 @@ class DivergedError(CharRNNError, ArithmeticError):
     model: "CharRNN[Any] | None" = None
 
 
+class RankError(CharRNNError, RuntimeError):
+    """Another process of a training over MPI has ended it; the message names its rank and its error.
+
+    Attributes
+    ----------
+    model : CharRNN or None
+        The model as of the last whole step, if there was any.
+    """
+
+    model: "CharRNN[Any] | None" = None
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during training. A KeyboardInterrupt, so that a script that does not expect it ends as usual.
 

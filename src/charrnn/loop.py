@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._network import Parameters
+from ._network import Parameters, Workspace
 from .display import Display, check_progress
 from .errors import DivergedError, check_integer, check_number
 from .history import Callback, History, Progress
@@ -104,6 +104,51 @@ def validate(network: Network, stream: Stream) -> float:
     return float(total / stream.targets)
 
 
+class Stepper:
+    """How windows are trained on: all streams of a batch at once, in this process."""
+
+    def __init__(self, learner: Learner, stream: Stream, masks: int) -> None:
+        self.learner: Learner = learner
+        self.masks: int = masks  # the seed of what dropout drops
+        self.work: Workspace = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)
+
+    @property
+    def overflowed(self) -> str | None:
+        """What kept the latest windows from the next step, if anything."""
+        return self.work.overflowed
+
+    def clear(self) -> None:
+        """Begin from the zero state."""
+        self.work.state[...] = 0
+
+    def set_state(self, state: Real) -> None:
+        """Begin from a state, (batch_size, units)."""
+        self.work.set_state(state)
+
+    def get_state(self) -> Real:
+        """Return the state; the network then has all that its optimiser keeps, for a checkpoint."""
+        return self.work.get_state()
+
+    def train(self, at: Position, inputs: NDArray[np.int32], targets: NDArray[np.int32], rates: Real, length: int, reset: bool) -> None:
+        """Train on windows of length rows, (rows, batch_size), from a position on; with reset each begins with the zero state."""
+        learner = self.learner
+        learner.network.train_steps(
+            self.work,
+            inputs,
+            targets,
+            rate=rates,
+            clip=learner.clip_value,
+            clip_norm=learner.clip_norm,
+            decay=learner.weight_decay,
+            dropout=learner.dropout,
+            masks=self.masks,
+            first=at.step,
+            length=length,
+            reset=reset,
+            threads=learner.n_threads,
+        )
+
+
 def fit(learner: Learner, stream: Stream, *, history: History | None = None, progress: bool | None = False, **options: Any) -> History:
     """Train the network of a learner on stream until a budget is used up; return a History.
 
@@ -141,6 +186,7 @@ class _Run:
     budget: Budget
     schedule: Schedule = CONSTANT  # how the learning rate moves
     masks: int = 0  # the seed of what dropout drops
+    stepper: Stepper | None = None  # how windows are trained on, by default as a whole
     threshold: float | None = None  # stop when the smoothed loss of a window falls to it (looked at with each report)
     validation: Stream | None = None  # what is held out, to be measured after each epoch
     best: Parameters | None = None  # gets the weights of the epoch whose validation loss was the lowest so far
@@ -158,9 +204,10 @@ class _Run:
             check_number("threshold", self.threshold)
         network, stream = self.learner.network, self.stream
         self.at = at = Position() if self.position is None else self.position
-        self.work = network.workspace(stream.seq_length, stream.batch_size, training=True)
+        self.hands = Stepper(self.learner, stream, self.masks) if self.stepper is None else self.stepper
+        self.work = self.hands.work
         if self.state is not None:
-            self.work.set_state(self.state)
+            self.hands.set_state(self.state)
         self.first = at.step
         self.crossing = 1  # windows to hand to C next
         self.crossed: tuple[NDArray[np.int32], int] | None = None  # the targets handed to C last, and the rows of a window
@@ -254,34 +301,20 @@ class _Run:
         """Train on the next windows, at most count."""
         at, stream, learner = self.at, self.stream, self.learner
         if stream.resets(at.window):
-            self.work.state[...] = 0
+            self.hands.clear()
         count, reset = stream.together(at.window, count)
         T = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
         self.crossed = targets, T
         rates = learner.learning_rate * self.factors(count)
         step, characters, loss, before = at.step, at.characters, at.unreported_loss, time.perf_counter()
-        learner.network.train_steps(
-            self.work,
-            inputs,
-            targets,
-            rate=rates,
-            clip=learner.clip_value,
-            clip_norm=learner.clip_norm,
-            decay=learner.weight_decay,
-            dropout=learner.dropout,
-            masks=self.masks,
-            first=at.step,
-            length=T,
-            reset=reset,
-            threads=learner.n_threads,
-        )
+        self.hands.train(at, inputs, targets, rates, T, reset)
         took = time.perf_counter() - before
         self.learning += took
         self.settle()
         if at.step < step + count:
             raise DivergedError(
-                f"the {self.work.overflowed} of step {at.step + 1} is not finite; the weights of the step before are kept. "
+                f"the {self.hands.overflowed} of step {at.step + 1} is not finite; the weights of the step before are kept. "
                 f"Lower learning_rate ({learner.learning_rate:g}) or clip_{self.clipped()}"
             )
         done = at.characters - characters
@@ -360,7 +393,7 @@ class _Run:
         if self.save is not None and self.saved_step != self.at.step and time.perf_counter() - self.saved >= seconds:
             self.at.seconds = self.seconds()
             try:
-                self.save(self.at, self.work.get_state())
+                self.save(self.at, self.hands.get_state())
             except Exception:
                 self.save = None  # nor at the end
                 raise

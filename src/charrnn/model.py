@@ -508,6 +508,7 @@ class CharRNN(Generic[TextT]):
         state = _after(now, context, on_unknown)
         return Trace(now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown)
 
+    @training.together
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with another text; the model changes in place.
@@ -546,6 +547,7 @@ class CharRNN(Generic[TextT]):
             raise ValueError("this is a model of records: train_records goes on with it")
         return self._go_on(training.Text.of(text, known=known, extend=extend), options)
 
+    @training.together
     @shows(Options, _AS_BEFORE)
     def train_file(
         self, path: Paths, *, extend: bool = False, remember: bool = False, cache: StrPath | None = None, **options: Unpack[Options]
@@ -565,6 +567,7 @@ class CharRNN(Generic[TextT]):
             raise ValueError("this is a model of text, which has no records to remember")
         return self._go_on(text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
 
+    @training.together
     @shows(Options, _AS_BEFORE)
     def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`.

@@ -186,11 +186,19 @@ class TextStream:
         """Return the time steps of each of these windows, in `read`."""
         return self.seq_length
 
-    def read(self, window: int, count: int) -> Windows:
-        """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size)."""
+    def used_rows(self, window: int, count: int) -> NDArray[np.int64]:
+        """Return how many time steps up to the last with a target each of these windows has."""
+        return np.minimum(self.length - self.seq_length * np.arange(window, window + count), self.seq_length)
+
+    def read(self, window: int, count: int, streams: NDArray[np.integer[Any]] | None = None) -> Windows:
+        """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size).
+
+        Or of some streams, by their numbers, those that there are not being without targets.
+        """
         start = window * self.seq_length
         stop = min(start + count * self.seq_length, self.length)
-        where = np.arange(start, stop + 1)[:, None] + self.length * np.arange(self.batch_size)
+        numbers = np.arange(self.batch_size) if streams is None else streams.astype(np.int64)
+        where = np.arange(start, stop + 1)[:, None] + self.length * numbers
         ids = self.ids[np.minimum(where, self.targets)].astype(np.int32)  # each is a target, then an input
         exists = where[:-1] < self.targets
         return np.where(exists, ids[:-1], self.filler), np.where(exists, ids[1:], np.int32(IGNORED))
@@ -283,10 +291,18 @@ class RecordStream:
         """Return the time steps of each of these windows in `read`: those of the longest record among them, and its end."""
         return int(self._find(window, count)[2].max())
 
-    def read(self, window: int, count: int) -> Windows:
-        """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size)."""
+    def used_rows(self, window: int, count: int) -> NDArray[np.int64]:
+        """Return how many time steps up to the last with a target each of these windows has."""
+        return self._find(window, count)[2]
+
+    def read(self, window: int, count: int, streams: NDArray[np.integer[Any]] | None = None) -> Windows:
+        """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size).
+
+        Or of some streams, by their numbers, those that there are not being without targets.
+        """
         B, (batch, first, rows) = self.batch_size, self._find(window, count)
-        places = batch[:, None, None] * B + np.arange(B)  # in the order, (count, 1, B)
+        numbers = np.arange(B) if streams is None else streams.astype(np.int64)
+        places = np.where(numbers < B, batch[:, None, None] * B + numbers, len(self.order))  # in the order, (count, 1, streams)
         chosen = self.order[np.minimum(places, len(self.order) - 1)]
         start, length = self.starts[chosen].astype(np.int64), np.where(places < len(self.order), self.lengths[chosen], -1)
         t = first[:, None, None] + np.arange(-1, rows.max())[:, None]  # of a record, (count, longest + 1, 1)
@@ -295,7 +311,7 @@ class RecordStream:
         inputs, targets, at = ids[:, :-1], ids[:, 1:], t[:, 1:]
         targets = np.where(at < length, targets, np.where(at == length, self.boundary, IGNORED)).astype(np.int32)
         inputs = np.where((0 < at) & (at <= length), inputs, self.boundary).astype(np.int32)
-        return inputs.reshape(-1, B), targets.reshape(-1, B)
+        return inputs.reshape(-1, len(numbers)), targets.reshape(-1, len(numbers))
 
 
 class DataReader:

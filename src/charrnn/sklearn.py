@@ -183,7 +183,7 @@ class CharRNNDensity(DensityMixin, _Estimator):
     model_: CharRNN[Any]
     longest_: int
 
-    @shows(DensityParameters, _QUIET, without=("seed",))
+    @shows(DensityParameters, _QUIET, without=("seed", "comm"))
     def __init__(self, **parameters: Unpack[DensityParameters]) -> None:
         self._take(CharRNNDensity.__init__, parameters)
 
@@ -283,7 +283,7 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     class_prior_: NDArray[np.float64]
     models_: list[CharRNN[Any]]
 
-    @shows(ClassifierParameters, _QUIET, without=("seed", *_ONE_FILE))
+    @shows(ClassifierParameters, _QUIET, without=("seed", "comm", *_ONE_FILE))
     def __init__(self, **parameters: Unpack[ClassifierParameters]) -> None:
         self._take(CharRNNClassifier.__init__, parameters)
 

@@ -1,15 +1,16 @@
 """Training as a whole: what is trained on, what is held out, which weights are kept, checkpoints and how to go on from them."""
 
+import functools
 import itertools
 import logging
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,16 @@ from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleNa
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary, described, distinct
 
+if TYPE_CHECKING:
+    from .parallel import Team
+
 _log = logging.getLogger("charrnn")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
 _PIECE = 1 << 20  # characters of records that are encoded at a time
+_SHARDS = 8  # of a batch, where several processes train
 
 
 Keep: TypeAlias = Literal["best", "last"]
@@ -57,6 +63,8 @@ class Options(TrainingOptions, total=False):
     learning_rate_decay: Annotated[float, 1.0]
     callback: Annotated[Callback | None, None]
     sample_every: Annotated[int | None, None]
+    shards: Annotated[int | None, None]
+    comm: Annotated[Any, None]
     progress: Annotated[bool | None, None]
     checkpoint: Annotated[StrPath | None, None]
     resume: Annotated[StrPath | None, None]
@@ -69,6 +77,25 @@ class NewOptions(Options, total=False):
     hidden_size: Annotated[int, 100]
     n_layers: Annotated[int, 1]
     dtype: Annotated[Literal["float32", "float64"], "float32"]
+
+
+def together(train: _F) -> _F:
+    """Have a function that trains do so over MPI where it is given comm: what one of the processes raises ends all of them."""
+
+    @functools.wraps(train)
+    def meet(*arguments: Any, comm: Any = None, **options: Any) -> Any:
+        if comm is None:
+            return train(*arguments, **options)
+        from .parallel import Team  # here: few need it
+
+        if isinstance(comm, Team):  # who made it listens
+            return train(*arguments, comm=comm, **options)
+        with Team(comm) as team:
+            if team.rank:
+                options["progress"] = False
+            return train(*arguments, comm=team, **options)
+
+    return meet  # type: ignore[return-value]
 
 
 _OF_LAYERS, _OF_LEARNER = ("cell", "hidden_size", "n_layers"), ("dtype", "optimizer", *TrainingOptions.__annotations__)
@@ -248,6 +275,8 @@ def train(
     learning_rate_decay: float,
     callback: Callback | None,
     sample_every: int | None,
+    shards: int | None,
+    comm: "Team | None",
     progress: bool | None,
     checkpoint: StrPath | None,
     resume: StrPath | None,
@@ -267,7 +296,8 @@ def train(
     check_progress(progress)
     budget = Budget.check(**budgets)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
-    if checkpoint is not None:
+    shards = _check_shards(shards, learner.batch_size, comm)
+    if checkpoint is not None and (comm is None or comm.rank == 0):
         check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
@@ -287,9 +317,10 @@ def train(
         "learning_rate_decay": moves.decay,
         "keep": "last" if best is None else "best",
         "remember": index is not None,
+        "shards": shards,
     }
     sha256 = ""
-    if checkpoint is not None or resume is not None:
+    if checkpoint is not None or resume is not None or comm is not None:
         sha256 = source.sha256()
         options["starting_weights"] = _starting_weights(network)
     if resume is not None:
@@ -301,6 +332,14 @@ def train(
             best.copy_from(stood.best)
         _log.info("resumed from %s at step %d", resume, position.step)
 
+    hands = _hands(learner, stream, seed, shards, comm)
+    if comm is not None:
+        resumed = {"a checkpoint of step": position.step, "best weights": _sha256(best.block) if best is not None else ""}
+        comm.meet({**options, "a text of SHA-256": sha256, **resumed, "weights": _starting_weights(network)})
+        if comm.rank:
+            comm.follow(hands, history)
+            return
+
     def save(position: Position, state: Real) -> None:
         known = best if position.best_nll is not None else None
         stands = persistence.Training(position, options, sha256, state, known)
@@ -308,12 +347,14 @@ def train(
         persistence.save(checkpoint, persistence.Saved(learner, source.vocabulary, history, index, stands))
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
+    ended: BaseException | None = None
     try:
         fit(
             learner,
             stream,
             schedule=moves,
             masks=seed,
+            stepper=hands,
             validation=validation,
             best=best,
             callback=callback,
@@ -327,11 +368,39 @@ def train(
             called=source.called,
             **budgets,
         )
-    except KeyboardInterrupt:  # the usual end of a training that has begun to overfit
+        _keep_best(network, history, position, best)
+    except KeyboardInterrupt as error:  # the usual end of a training that has begun to overfit
+        ended = error
         _keep_best(network, history, position, best)
         raise
-    _keep_best(network, history, position, best)
+    except BaseException as error:
+        ended = error
+        raise
+    finally:
+        if comm is not None:
+            comm.end(ended, history, network)
     _warn_of_nothing_learned(history, network.description.vocab_size)
+
+
+def _check_shards(shards: Any, batch_size: int, comm: "Team | None") -> int | None:
+    """Return the number of shards, None for the batch as one; or raise ValueError or TypeError. Several processes need some."""
+    if shards is None and comm is None:
+        return None
+    number, ranks = check_integer("shards", _SHARDS if shards is None else shards, 1, 4096), 1 if comm is None else comm.size
+    if number > batch_size:
+        raise ValueError(f"shards={number} needs as many streams, not batch_size={batch_size}: raise batch_size, or lower shards")
+    if ranks > number:
+        raise ValueError(f"{ranks} ranks need as many shards, not shards={number}: start fewer, or raise shards")
+    return number
+
+
+def _hands(learner: Learner, stream: Stream, seed: int, shards: int | None, comm: "Team | None") -> Any:
+    """Return what trains on windows, None for the loop's own."""
+    if shards is None:
+        return None
+    from .parallel import Ranks, Shards  # here: few need it
+
+    return Shards(learner, stream, seed, shards) if comm is None else Ranks(learner, stream, seed, shards, comm.comm)
 
 
 def _warn_of_nothing_learned(history: History, symbols: int) -> None:
@@ -341,10 +410,10 @@ def _warn_of_nothing_learned(history: History, symbols: int) -> None:
         return
     what = f"after {last.step} steps the loss is {last.nll:.3g} nats per character, where equal chances for all give {uniform:.3g}: "
     if last.nll > 1.1 * uniform:
-        warnings.warn(what + "the training does not converge; lower learning_rate", TrainingWarning, stacklevel=5)
+        warnings.warn(what + "the training does not converge; lower learning_rate", TrainingWarning, stacklevel=7)
     elif last.nll > 0.85 * uniform and history.stop_reason == "epochs":
         advice = "so few characters or steps teach nothing; more text, more epochs, a smaller batch_size or seq_length do"
-        warnings.warn(what + advice, TrainingWarning, stacklevel=5)
+        warnings.warn(what + advice, TrainingWarning, stacklevel=7)
 
 
 def _starting_weights(network: Network) -> str:
