@@ -82,6 +82,13 @@ def trace():
     return model.trace(SHAKESPEARE)
 
 
+@pytest.fixture(scope="module")
+def layered():
+    """Of a network with gates and two layers."""
+    model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False)
+    return model.trace(SHAKESPEARE)
+
+
 @pytest.fixture
 def visit(browser, tmp_path):
     """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the test at its end."""
@@ -148,6 +155,94 @@ def test_colours_are_the_numbers_of_the_trace(visit, trace, dark):
     levels = np.floor(np.minimum(trace.surprise[:400].astype(np.float32) / 8, 1) * 255 + 0.5) / 255
     assert page.evaluate(COLOURS, 400) == [mixed(level, "hot", dark) for level in levels]
     assert len(set(page.evaluate(COLOURS, 400))) > 20
+
+
+def values_of(trace, unit, many):
+    """The bytes of -127 to 127 that the page should have of a unit, and its values."""
+    values = trace.parts[unit.layer][unit.part][:, unit.number].astype(float)
+    least, most = charrnn.nameable.scale(unit.part, values)
+    return np.floor(254 * (values[:many] - least) / (most - least) + 0.5) - 127, values[:many]
+
+
+def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
+    page = visit(layered.html(title="Shakespeare"))
+    layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colours the text")
+    assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0: lstm, 24", "layer 1: lstm, 24"]
+    assert part.locator("option").all_inner_texts() == [
+        "state h", "cell state c", "input gate i", "forget gate f", "candidate g", "output gate o"
+    ]  # fmt: skip
+    for chosen, name in ((1, "f"), (0, "c"), (0, "o"), (1, "h")):
+        layer.select_option(str(chosen))
+        part.select_option(name)
+        units = [unit for unit in layered.units(part=name) if unit.layer == chosen]
+        labels = page.locator("#units label").all_inner_texts()
+        assert [int(re.search(r"unit (\d+)", label)[1]) for label in labels] == [unit.number for unit in units]
+        assert units[0].follows in labels[0]
+        assert page.locator("summary").inner_text() == "24 units"
+        for unit in (units[0], units[-1]):
+            page.locator("#units label", has_text=re.compile(rf"unit {unit.number}\b")).click()
+            wanted, values = values_of(layered, unit, 400)
+            assert page.evaluate(COLOURS, 400) == [both_ways(q) for q in wanted]
+            page.locator("#text span").nth(30).hover()
+            shown = page.locator("#details span.chosen").inner_text()
+            assert shown.split()[0] == name
+            assert float(shown.split()[1].replace("−", "-")) == pytest.approx(values[30], abs=0.5 * abs(values).max() / 127 + 0.006)
+            assert page.locator("#details span").count() == 6
+    assert "layer 1, unit" in page.locator("#about").inner_text()
+    layer.select_option("all")
+    assert page.locator("#units label").count() == 48
+    part.select_option("f")
+    keep_picture(page, "gates")
+    assert page.locator("#meaning").inner_text() == "How much of the cell before stays: 0 forgets."
+    assert page.get_by_role("img", name="From 0, closed to 1, open").count() == 1
+    assert page.get_by_role("radiogroup", name="Unit that colours the text, by its forget gate f").count() == 1
+
+
+def test_another_part_is_of_the_same_unit(visit, layered):
+    page = visit(layered.html())
+    unit = layered.units()[7]
+    page.locator("#pick-7").check()
+    page.locator("#part").select_option("i")
+    wanted, _ = values_of(layered, unit._replace(part="i"), 200)
+    assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in wanted]
+    assert page.locator("#units :checked").count() == 1
+    assert f"layer {unit.layer}, unit {unit.number}, input gate i" in page.locator("#about").inner_text()
+    page.locator("#layer").select_option(str(1 - unit.layer))  # which does not have it: the best of that layer
+    best = next(one for one in layered.units(part="i") if one.layer != unit.layer)
+    assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in values_of(layered, best, 200)[0]]
+    page.locator("#filter").fill("no such unit")
+    page.locator("#part").select_option("c")
+    assert page.locator("#units label:visible").count() == 0
+    page.locator("#filter").fill("")
+    page.locator("#order").select_option("number")
+    numbers = [int(re.search(r"unit (\d+)", label)[1]) for label in page.locator("#units label").all_inner_texts()]
+    assert numbers == list(range(24))
+
+
+def test_gates_are_reached_by_the_keyboard_and_heard(visit, layered):
+    page = visit(layered.html())
+    reached = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName"))
+    assert reached == ["theme", "mode", "text", "SUMMARY", "layer", "part", "filter", "order", "pick-0"]
+    page.locator("#layer").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator("#part").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    assert page.locator("#part").input_value() == "f"
+    page.locator("#text").focus()
+    page.keyboard.press("Control+Home")
+    shown = page.locator("#details span.chosen").inner_text()
+    assert f"H, forget gate f {shown.removeprefix('f ')}. Expected next" in page.locator("#live").inner_text()
+
+
+def test_a_network_without_gates_has_nothing_to_choose(visit, trace):
+    page = visit(trace.html())
+    assert page.locator("#choice").is_hidden()
+    page.locator("#text span").nth(3).hover()
+    assert re.search(r"unit \d+: [+−]\d\.\d\d", page.locator("#details").inner_text())
 
 
 def test_a_click_shows_what_the_prediction_rests_on(visit, trace):
@@ -328,14 +423,16 @@ def test_records_bytes_and_layers_have_pages(visit):
     assert "[FF]" in page.locator("#text").inner_text()
 
 
-def test_narrow_and_dark(visit, trace):
-    for name, dark, size in (
-        ("wide", False, (1280, 800)),
-        ("dark", True, (1280, 800)),
-        ("narrow", False, (400, 800)),
-        ("small", True, (360, 640)),
+def test_narrow_and_dark(visit, trace, layered):
+    for name, shown, dark, size in (
+        ("wide", trace, False, (1280, 800)),
+        ("dark", trace, True, (1280, 800)),
+        ("narrow", trace, False, (400, 800)),
+        ("small", trace, True, (360, 640)),
+        ("gates-dark", layered, True, (1280, 800)),
+        ("gates-small", layered, False, (360, 640)),
     ):
-        page = visit(trace.html(title="Shakespeare"), dark=dark, size=size)
+        page = visit(shown.html(title="Shakespeare"), dark=dark, size=size)
         keep_picture(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert page.evaluate("document.getElementById('text').clientHeight") > 200

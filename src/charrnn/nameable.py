@@ -1,7 +1,10 @@
-"""What a character of a text is, in words: inside quotes, a capital, the end of a word. Units are compared with it."""
+"""What a character of a text is, in words: inside quotes, a capital, the end of a word. Units are compared with it.
+
+And what the parts of a unit are called.
+"""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -64,6 +67,35 @@ _NAMED = {
     "\n": ("↵", "line feed", "feed"),
     "\t": ("⇥   ", "tab", "special"),
 }
+
+
+PARTS = {
+    "h": ("state h", "What a unit passes on."),
+    "c": ("cell state c", "What a unit remembers."),
+    "i": ("input gate i", "How much of the candidate the cell takes in."),
+    "f": ("forget gate f", "How much of the cell before stays: 0 forgets."),
+    "g": ("candidate g", "What the cell could take in."),
+    "o": ("output gate o", "How much of the cell is passed on."),
+    "n": ("candidate n", "What the state could become."),
+    "r": ("reset gate r", "How much the state before counts in the candidate."),
+    "u": ("update gate u", "How much of the state before stays: 0 takes the candidate."),
+    "q": ("recurrent sum q", "What the state before adds to the candidate, were the reset gate open."),
+}
+_GATES = ("i", "f", "o", "r", "u")
+
+
+def scale(part: str, values: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the least and the largest value of a scale for a part of units: 0 and 1 of gates, else -1 and 1, or as far as values go.
+
+    Examples
+    --------
+    >>> scale("f", np.array([0.2, 0.3])), scale("h", np.array([0.2, 0.3])), scale("c", np.array([-2.5, 0.3]))
+    ((0.0, 1.0), (-1.0, 1.0), (-2.5, 2.5))
+    """
+    if part in _GATES:
+        return 0.0, 1.0
+    largest = max(1.0, float(np.abs(values).max(initial=0.0)))
+    return -largest, largest
 
 
 def _each(codes: NDArray[np.uint32], test: Callable[[str], bool]) -> Flags:
@@ -169,7 +201,7 @@ def _since(starts: Flags) -> NDArray[np.int64]:
     return counted - _carried(starts, counted - 1)
 
 
-def correlations(states: NDArray[np.floating], values: dict[str, Numbers]) -> Numbers:
+def correlations(states: NDArray[np.floating], values: Mapping[str, Numbers]) -> Numbers:
     """Return Pearson's correlation of each unit, states (n, units), with each property: float64 (units, properties).
 
     It is 0 where a unit or a property does not change.
