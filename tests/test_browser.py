@@ -167,7 +167,7 @@ def values_of(trace, unit, many):
 def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
     page = visit(layered.html(title="Shakespeare"))
     layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colours the text")
-    assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0: lstm, 24", "layer 1: lstm, 24"]
+    assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0, lstm", "layer 1, lstm"]
     assert part.locator("option").all_inner_texts() == [
         "state h", "cell state c", "input gate i", "forget gate f", "candidate g", "output gate o"
     ]  # fmt: skip
@@ -411,6 +411,19 @@ def test_texts_of_any_shape(visit, trace, text):
     assert page.locator("#text .cursor").count() == 1
     whole = """[...document.querySelectorAll("#text div")].map((block) => block.textContent).join("")"""
     assert page.evaluate(whole) == text.replace("\n", "↵\n")
+
+
+def test_a_page_without_units_and_saliency_has_the_surprise(visit, layered):
+    page = visit(layered.html(units=0, back=0))
+    page.locator("#text").focus()
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.locator("#text span").nth(30).click()
+    assert page.locator("#text .cursor").count() == 1
+    assert page.locator('#modes [value="surprise"]').is_checked()
+    assert page.locator("#modes :disabled").count() == 2
+    assert page.locator("#choice").is_hidden()
+    assert page.locator("summary").inner_text() == "0 of 48 units"
 
 
 def test_records_bytes_and_layers_have_pages(visit):

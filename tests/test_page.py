@@ -56,6 +56,7 @@ def test_gates_and_cells_of_each_layer_are_there_in_words_and_bytes():
     assert abs(trace.parts[1]["c"]).max() > 1
     meta, arrays = parts(trace.html())
     assert [layer["parts"] for layer in meta["layers"]] == [list("hcifgo")] * 2
+    assert "2 layers: lstm of 6 units · 45 symbols" in trace.html()
     assert [(name, words) for name, words, _ in meta["parts"]][3] == ("f", "forget gate f")
     wanted = [unit._asdict() for part in "hcifgo" for unit in trace.units(part=part)]
     assert [{name: unit[name] for name in wanted[0]} for unit in meta["units"]] == wanted
@@ -75,8 +76,21 @@ def test_of_layers_of_different_cells_each_has_its_own_parts():
     trace = charrnn.trace.Trace(network, vocabulary, "abca", np.zeros(network.workspace(1, 1).state.shape[1]))
     meta, _ = parts(trace.html(parts=("c", "q")))
     assert [layer["parts"] for layer in meta["layers"]] == [["c"], [], ["q"]]
+    assert "lstm of 4 units, rnn of 3 units, gru of 2 units · 3 symbols" in trace.html()
     assert [(unit["layer"], unit["part"]) for unit in meta["units"]] == [(0, "c")] * 4 + [(2, "q")] * 2
     assert parts(trace.html(parts=[]))[0]["units"] == []
+
+
+def test_what_has_no_bounds_is_written_as_far_as_numbers_reach():
+    network, vocabulary = charrnn.network.Network(([("gru", 4)], 3), "float32"), charrnn.Vocabulary("abc")
+    weights = network.weights.views()
+    weights["Whn"][...], weights["bhn"][...], weights["bn"][...] = 3e38, 3e38, 1
+    trace = charrnn.trace.Trace(network, vocabulary, "abca" * 5, np.zeros(network.workspace(1, 1).state.shape[1]))
+    assert np.isinf(trace.parts[0]["q"]).any()
+    meta, _ = parts(trace.html())
+    (unit, *_) = [unit for unit in meta["units"] if unit["part"] == "q"]
+    assert unit["most"] == pytest.approx(1e30)
+    assert all(np.isfinite(unit["correlation"]) for unit in meta["units"])
 
 
 def test_of_a_long_text_units_travel_whole(monkeypatch):

@@ -5,13 +5,14 @@ And what the parts of a unit are called.
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
+_Real = TypeVar("_Real", bound=np.floating)
 
 _LETTERS = 24  # characters that have a property of their own: the most frequent ones
 _PAIRS = {"parentheses": ("(", ")"), "brackets": ("[", "]"), "braces": ("{", "}"), "tags": ("<", ">"), "quotes": ("“", "”")}
@@ -79,9 +80,15 @@ PARTS = {
     "n": ("candidate n", "What the state could become."),
     "r": ("reset gate r", "How much the state before counts in the candidate."),
     "u": ("update gate u", "How much of the state before stays: 0 takes the candidate."),
-    "q": ("recurrent sum q", "What the state before adds to the candidate, were the reset gate open."),
+    "q": ("recurrent sum q", "What the state before could add to the candidate."),
 }
 _GATES = ("i", "f", "o", "r", "u")
+
+
+def finite(values: NDArray[_Real]) -> NDArray[_Real]:
+    """Return values within bounds that sums of squares can bear: the GRU's q has none, and may be infinite where weights are huge."""
+    bounded: NDArray[_Real] = np.clip(values, -1e30, 1e30)
+    return bounded
 
 
 def scale(part: str, values: NDArray[np.floating]) -> tuple[float, float]:
@@ -176,7 +183,7 @@ def _letters(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
     distinct, counts = np.unique(codes, return_counts=True)
     frequent = distinct[np.argsort(-counts, kind="stable")]
     chars = [char for char in map(chr, frequent) if not char.isspace() and char.isprintable()][:_LETTERS]
-    return {f"the character {char}": codes == ord(char) for char in chars}
+    return {f"the character {shown(char)[0]}": codes == ord(char) for char in chars}
 
 
 def _before(flags: Flags) -> Flags:

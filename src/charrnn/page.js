@@ -144,7 +144,8 @@
 
   // ---------------------------------------------------------------------------------------------------------------- words
 
-  const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+  const short = (value, digits) => (value < 1e4 ? value.toFixed(digits) : value.toExponential(1));
+  const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + short(Math.abs(value), digits);
   const numbered = (one) => (meta.layers.length > 1 ? `layer ${one.layer}, unit ${one.number}` : `unit ${one.number}`);
   const partNames = new Map(meta.parts);
   const unitName = (one) => (meta.parts.length > 1 ? `${numbered(one)}, ${partNames.get(one.part)}` : numbered(one));
@@ -265,6 +266,7 @@
   // ---------------------------------------------------------------------------------------------------------------- doing
 
   function setMode(wanted) {
+    if (wanted === "saliency" && !meta.back) return;
     if (wanted === "unit" && !meta.units.length) wanted = "surprise";
     mode = wanted;
     for (const input of document.getElementsByName("mode")) input.checked = input.value === mode;
@@ -343,7 +345,7 @@
     const i = indexOf(event.target);
     if (i < 0) return;
     setCursor(i);
-    if (meta.back) setMode("saliency");
+    setMode("saliency");
   });
   $("modes").addEventListener("change", (event) => setMode(event.target.value));
   $("units").addEventListener("change", (event) => { setUnit(Number(event.target.value)); setMode("unit"); });
@@ -368,7 +370,7 @@
   }
 
   function offerLayers() {
-    const layers = meta.layers.map(({ cell, units }, i) => [i, `layer ${i}: ${cell}, ${units}`]).filter(([i]) => meta.layers[i].parts.length);
+    const layers = meta.layers.map(({ cell }, i) => [i, `layer ${i}, ${cell}`]).filter(([i]) => meta.layers[i].parts.length);
     offer($("layer"), layers.length === 1 ? layers : [["all", "all layers"], ...layers]);
     offerParts();
   }
@@ -415,8 +417,8 @@
     const same = there.find((i) => meta.units[i].layer === before.layer && meta.units[i].number === before.number);
     listUnits();
     setUnit(same ?? there[0]);
-    $(`pick-${unit}`).parentNode.scrollIntoView({ block: "nearest" });
     setMode("unit");
+    $(`pick-${unit}`).parentNode.scrollIntoView({ block: "nearest" });
   }
 
   $("filter").addEventListener("input", filterUnits);

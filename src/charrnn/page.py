@@ -11,6 +11,7 @@ a share of the largest of its position; a probability is 16 bits.
 import base64
 import hashlib
 import html
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import check_choice, check_integer, check_sequence, check_text
-from .nameable import PARTS, scale, shown
+from .nameable import PARTS, finite, scale, shown
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ def _chosen(trace: "Trace[Any]", parts: list[str], most: int) -> "list[Unit]":
 
 def _summary(trace: "Trace[Any]") -> str:
     bits = f" · {trace.surprise.mean():.2f} bits per character" if len(trace.surprise) else ""
-    return f"{len(trace):,} characters{bits} · {trace.network.description}"
+    description = trace.network.description
+    alike = [(layer, len(list(same))) for layer, same in itertools.groupby(description.layers)]
+    layers = [f"{f'{count} layers: ' if count > 1 else ''}{layer.cell} of {layer.units} units" for layer, count in alike]
+    return f"{len(trace):,} characters{bits} · {', '.join(layers)} · {description.vocab_size} symbols"
 
 
 def _texts(trace: "Trace[Any]") -> tuple[dict[str, NDArray[np.generic]], list[tuple[str, str, str]]]:
@@ -126,7 +130,7 @@ def _states(trace: "Trace[Any]", units: "list[Unit]") -> tuple[dict[str, NDArray
     arrays: dict[str, NDArray[np.generic]] = {}
     scales, layers = [], trace.parts
     for i, unit in enumerate(units):
-        values = layers[unit.layer][unit.part][:, unit.number].astype(np.float64)
+        values = finite(layers[unit.layer][unit.part][:, unit.number].astype(np.float64))
         scales.append(scale(unit.part, values))
         arrays[f"unit-{i}"] = quantised(values, *scales[-1])
     return arrays, scales

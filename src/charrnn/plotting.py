@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
-from .nameable import PARTS, scale, shown
+from .nameable import PARTS, finite, scale, shown
 
 if TYPE_CHECKING:
     from .history import History
@@ -117,7 +117,7 @@ def draw_surprise(trace: "Trace[Any]", start: int, stop: int, ax: Axes) -> Axes:
 
 def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, ax: Axes) -> Axes:
     """Draw a row for each unit: blue where it is low, red where it is high."""
-    rows = np.array([trace.parts[unit.layer][unit.part][start:stop, unit.number] for unit in units])
+    rows = finite(np.array([trace.parts[unit.layer][unit.part][start:stop, unit.number] for unit in units]))
     least, most = scale(units[0].part, rows)
     extent = (start - 0.5, max(stop, start + 1) - 0.5, len(units) - 0.5, -0.5)
     if start < stop:

@@ -360,7 +360,8 @@ class Trace(Generic[TextT]):
 def _followers(layer: int, part: str, values: Real, properties: Mapping[str, NDArray[np.float64]]) -> Iterator[Unit]:
     """Yield the units of a layer, each with the property that its values, (n, H), follow best."""
     names = [*properties, ""]
-    found = np.pad(nameable.correlations(values, properties), [(0, 0), (0, 1)])
+    bounded = nameable.finite(values) if part == "q" else values
+    found = np.pad(nameable.correlations(bounded, properties), [(0, 0), (0, 1)])
     for number, column in enumerate(np.abs(found).argmax(axis=1)):
         correlation = float(found[number, column])
         yield Unit(layer, number, names[column] if correlation else "", correlation, part)
