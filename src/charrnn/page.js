@@ -165,7 +165,7 @@
     if (mode === "unit") {
       const digits = one.most === 1 ? 0 : 2;
       [least, most] = isGate(one) ? ["0, closed", "1, open"] : [signed(one.least, digits), signed(one.most, digits)];
-      about = unitName(one) + (one.follows ? ` follows “${one.follows}” (r = ${signed(one.correlation)})` : "");
+      about = unitName(one) + (one.follows ? ` follows “${one.follows}” (correlation ${signed(one.correlation)})` : "");
     } else if (mode === "saliency") {
       [least, most] = ["less likely", "likelier"];
       about = "Click a character: what made the network expect it?";
