@@ -333,6 +333,17 @@ def test_readers_of_the_screen_hear_names(visit, trace):
     assert page.evaluate(unnamed) == 0
 
 
+def test_the_unit_that_was_chosen_colours_the_text_again(visit, trace):
+    page = visit(trace.html())
+    before = page.evaluate(COLOURS, 100)
+    for leave in (lambda: choose(page, "surprise"), lambda: page.locator("#text span").nth(50).click()):
+        leave()
+        assert page.evaluate(COLOURS, 100) != before
+        page.locator("#units label").first.click()
+        assert page.evaluate(COLOURS, 100) == before
+        assert page.locator('#modes [value="unit"]').is_checked()
+
+
 def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
     page = visit(trace.html())
     units = trace.units()

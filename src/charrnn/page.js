@@ -349,6 +349,7 @@
   });
   $("modes").addEventListener("change", (event) => setMode(event.target.value));
   $("units").addEventListener("change", (event) => { setUnit(Number(event.target.value)); setMode("unit"); });
+  $("units").addEventListener("click", (event) => { if (event.target.checked && mode !== "unit") setMode("unit"); }); // the one chosen before
 
   // ---------------------------------------------------------------------------------------------------------------- list of units
 

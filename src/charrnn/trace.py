@@ -231,7 +231,7 @@ class Trace(Generic[TextT]):
         (0, 'in the first half')
         """
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
-        check_choice("part", part, self.part_names)
+        part = check_choice("part", part, self.part_names)
         units = [unit for layer, parts in enumerate(self.parts) if part in parts for unit in _followers(layer, part, parts[part], values)]
         return sorted(units, key=lambda unit: -abs(unit.correlation))
 
@@ -269,7 +269,7 @@ class Trace(Generic[TextT]):
         start = check_integer("start", start, 0, n)
         stop = min(n, start + 100) if stop is None else check_integer("stop", stop, start, n)
         units = check_integer("units", units, 0)
-        check_choice("part", part, self.part_names)
+        part = check_choice("part", part, self.part_names)
         try:
             from .plotting import TraceFigure
         except ModuleNotFoundError as error:
