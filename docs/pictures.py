@@ -111,14 +111,18 @@ def modules() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)[:1_000_000]
 
 
+WATCHED = {"source": ["in the indentation", "vowel"], "names": ["position in the word"], "gates": ["position in the line"]}
+
+
 def draw_pages() -> None:
-    """Draw the pages of howto/inside.md as Chromium shows them: the whole of one, and units of two models."""
+    """Draw the pages of howto/inside.md as Chromium shows them: the whole of one, units of two models and a gate of one."""
     from playwright.sync_api import sync_playwright
 
     source, names = modules(), "\n".join(charrnn.datasets.names())
     traces = {
         "source": charrnn.train_text(source, seq_length=100, epochs=5).trace(source[-100_000:]),
         "names": charrnn.train_text(names, epochs=40).trace(names),
+        "gates": charrnn.train_text(names, cell="lstm", epochs=40).trace(names),
     }
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
@@ -142,11 +146,12 @@ def draw_page(page: Any, name: str) -> None:
             page.wait_for_timeout(300)
         page.screenshot(path=DOCS / "inside.png")
         page.mouse.move(5, 5)
-    wanted = ["in the indentation", "vowel"] if name == "source" else ["position in the word"]
-    for property in wanted:
+    if name == "gates":
+        page.locator("#part").select_option("i")
+    for property in WATCHED[name]:
         page.locator("#units label", has_text=property).first.click()
         box = page.locator("main").bounding_box()
-        clip = {"x": box["x"], "y": box["y"], "width": 300 if name == "names" else 640, "height": 340}
+        clip = {"x": box["x"], "y": box["y"], "width": 640 if name == "source" else 300, "height": 340}
         page.screenshot(path=DOCS / f"inside-{property.split()[-1]}.png", clip=clip)
 
 

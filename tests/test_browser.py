@@ -82,6 +82,13 @@ def trace():
     return model.trace(SHAKESPEARE)
 
 
+@pytest.fixture(scope="module")
+def layered():
+    """Of a network with gates and two layers."""
+    model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False)
+    return model.trace(SHAKESPEARE)
+
+
 @pytest.fixture
 def visit(browser, tmp_path):
     """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the test at its end."""
@@ -148,6 +155,94 @@ def test_colours_are_the_numbers_of_the_trace(visit, trace, dark):
     levels = np.floor(np.minimum(trace.surprise[:400].astype(np.float32) / 8, 1) * 255 + 0.5) / 255
     assert page.evaluate(COLOURS, 400) == [mixed(level, "hot", dark) for level in levels]
     assert len(set(page.evaluate(COLOURS, 400))) > 20
+
+
+def values_of(trace, unit, many):
+    """The bytes of -127 to 127 that the page should have of a unit, and its values."""
+    values = trace.parts[unit.layer][unit.part][:, unit.number].astype(float)
+    least, most = charrnn.nameable.scale(unit.part, values)
+    return np.floor(254 * (values[:many] - least) / (most - least) + 0.5) - 127, values[:many]
+
+
+def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
+    page = visit(layered.html(title="Shakespeare"))
+    layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colours the text")
+    assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0, lstm", "layer 1, lstm"]
+    assert part.locator("option").all_inner_texts() == [
+        "state h", "cell state c", "input gate i", "forget gate f", "candidate g", "output gate o"
+    ]  # fmt: skip
+    for chosen, name in ((1, "f"), (0, "c"), (0, "o"), (1, "h")):
+        layer.select_option(str(chosen))
+        part.select_option(name)
+        units = [unit for unit in layered.units(part=name) if unit.layer == chosen]
+        labels = page.locator("#units label").all_inner_texts()
+        assert [int(re.search(r"unit (\d+)", label)[1]) for label in labels] == [unit.number for unit in units]
+        assert units[0].follows in labels[0]
+        assert page.locator("summary").inner_text() == "24 units"
+        for unit in (units[0], units[-1]):
+            page.locator("#units label", has_text=re.compile(rf"unit {unit.number}\b")).click()
+            wanted, values = values_of(layered, unit, 400)
+            assert page.evaluate(COLOURS, 400) == [both_ways(q) for q in wanted]
+            page.locator("#text span").nth(30).hover()
+            shown = page.locator("#details span.chosen").inner_text()
+            assert shown.split()[0] == name
+            assert float(shown.split()[1].replace("−", "-")) == pytest.approx(values[30], abs=0.5 * abs(values).max() / 127 + 0.006)
+            assert page.locator("#details span").count() == 6
+    assert "layer 1, unit" in page.locator("#about").inner_text()
+    layer.select_option("all")
+    assert page.locator("#units label").count() == 48
+    part.select_option("f")
+    keep_picture(page, "gates")
+    assert page.locator("#meaning").inner_text() == "How much of the cell before stays: 0 forgets."
+    assert page.get_by_role("img", name="From 0, closed to 1, open").count() == 1
+    assert page.get_by_role("radiogroup", name="Unit that colours the text, by its forget gate f").count() == 1
+
+
+def test_another_part_is_of_the_same_unit(visit, layered):
+    page = visit(layered.html())
+    unit = layered.units()[7]
+    page.locator("#pick-7").check()
+    page.locator("#part").select_option("i")
+    wanted, _ = values_of(layered, unit._replace(part="i"), 200)
+    assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in wanted]
+    assert page.locator("#units :checked").count() == 1
+    assert f"layer {unit.layer}, unit {unit.number}, input gate i" in page.locator("#about").inner_text()
+    page.locator("#layer").select_option(str(1 - unit.layer))  # which does not have it: the best of that layer
+    best = next(one for one in layered.units(part="i") if one.layer != unit.layer)
+    assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in values_of(layered, best, 200)[0]]
+    page.locator("#filter").fill("no such unit")
+    page.locator("#part").select_option("c")
+    assert page.locator("#units label:visible").count() == 0
+    page.locator("#filter").fill("")
+    page.locator("#order").select_option("number")
+    numbers = [int(re.search(r"unit (\d+)", label)[1]) for label in page.locator("#units label").all_inner_texts()]
+    assert numbers == list(range(24))
+
+
+def test_gates_are_reached_by_the_keyboard_and_heard(visit, layered):
+    page = visit(layered.html())
+    reached = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName"))
+    assert reached == ["theme", "mode", "text", "SUMMARY", "layer", "part", "filter", "order", "pick-0"]
+    page.locator("#layer").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator("#part").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    assert page.locator("#part").input_value() == "f"
+    page.locator("#text").focus()
+    page.keyboard.press("Control+Home")
+    shown = page.locator("#details span.chosen").inner_text()
+    assert f"H, forget gate f {shown.removeprefix('f ')}. Expected next" in page.locator("#live").inner_text()
+
+
+def test_a_network_without_gates_has_nothing_to_choose(visit, trace):
+    page = visit(trace.html())
+    assert page.locator("#choice").is_hidden()
+    page.locator("#text span").nth(3).hover()
+    assert re.search(r"unit \d+: [+−]\d\.\d\d", page.locator("#details").inner_text())
 
 
 def test_a_click_shows_what_the_prediction_rests_on(visit, trace):
@@ -238,6 +333,17 @@ def test_readers_of_the_screen_hear_names(visit, trace):
     assert page.evaluate(unnamed) == 0
 
 
+def test_the_unit_that_was_chosen_colours_the_text_again(visit, trace):
+    page = visit(trace.html())
+    before = page.evaluate(COLOURS, 100)
+    for leave in (lambda: choose(page, "surprise"), lambda: page.locator("#text span").nth(50).click()):
+        leave()
+        assert page.evaluate(COLOURS, 100) != before
+        page.locator("#units label").first.click()
+        assert page.evaluate(COLOURS, 100) == before
+        assert page.locator('#modes [value="unit"]').is_checked()
+
+
 def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
     page = visit(trace.html())
     units = trace.units()
@@ -318,6 +424,19 @@ def test_texts_of_any_shape(visit, trace, text):
     assert page.evaluate(whole) == text.replace("\n", "↵\n")
 
 
+def test_a_page_without_units_and_saliency_has_the_surprise(visit, layered):
+    page = visit(layered.html(units=0, back=0))
+    page.locator("#text").focus()
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.locator("#text span").nth(30).click()
+    assert page.locator("#text .cursor").count() == 1
+    assert page.locator('#modes [value="surprise"]').is_checked()
+    assert page.locator("#modes :disabled").count() == 2
+    assert page.locator("#choice").is_hidden()
+    assert page.locator("summary").inner_text() == "0 of 48 units"
+
+
 def test_records_bytes_and_layers_have_pages(visit):
     records = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20, progress=False)
     page = visit(records.trace("susanna").html())
@@ -328,14 +447,16 @@ def test_records_bytes_and_layers_have_pages(visit):
     assert "[FF]" in page.locator("#text").inner_text()
 
 
-def test_narrow_and_dark(visit, trace):
-    for name, dark, size in (
-        ("wide", False, (1280, 800)),
-        ("dark", True, (1280, 800)),
-        ("narrow", False, (400, 800)),
-        ("small", True, (360, 640)),
+def test_narrow_and_dark(visit, trace, layered):
+    for name, shown, dark, size in (
+        ("wide", trace, False, (1280, 800)),
+        ("dark", trace, True, (1280, 800)),
+        ("narrow", trace, False, (400, 800)),
+        ("small", trace, True, (360, 640)),
+        ("gates-dark", layered, True, (1280, 800)),
+        ("gates-small", layered, False, (360, 640)),
     ):
-        page = visit(trace.html(title="Shakespeare"), dark=dark, size=size)
+        page = visit(shown.html(title="Shakespeare"), dark=dark, size=size)
         keep_picture(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert page.evaluate("document.getElementById('text').clientHeight") > 200
@@ -377,34 +498,40 @@ def test_a_notebook_shows_the_page(visit, trace):
     assert frame.locator("#text .cursor").count() == 1
 
 
-def test_a_hundred_thousand_characters_do_not_lag(visit, trace):
+@pytest.mark.parametrize(("cell", "units", "written_units"), [("rnn", 100, 100), ("lstm", 32, 6 * 20)])
+def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_units):
     rng = np.random.default_rng(0)
     lines = SHAKESPEARE.splitlines(keepends=True)
     text = "".join(lines[i] for i in rng.integers(0, len(lines), 4000))[:100_000]
-    model = charrnn.train_text(SHAKESPEARE * 4, hidden_size=100, steps=200, progress=False)
+    model = charrnn.train_text(SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False)
     written = model.trace(text).html()
-    print(f"{len(written):,} bytes")
+    assert written.count('id="unit-') == written_units
     assert len(written) < 30e6
-    painted, spent = [], []
+    painted, switched, chosen = [], [], []
     for _ in range(3):  # the machine may be busy with something else
         page = visit(written)
         painted.append(page.evaluate("performance.getEntriesByName('painted')[0].startTime"))
-        for i in range(1, 6):
-            spent.append(page.evaluate(SWITCH, i))
-    print(f"painted after {min(painted):.0f} ms, units switched in {np.median(spent):.0f} ms")
+        switched += [page.evaluate(SPENT, f"document.getElementById('pick-{i}').click()") for i in range(1, 6)]
+        chosen += [page.evaluate(SPENT, CHOOSE.format(part)) for part in ("cfog" if cell == "lstm" else "")]
     assert min(painted) < 2000
-    assert np.median(spent) < 100
+    assert np.median(switched) < 100
+    assert np.median(chosen or [0]) < 100
     page.locator("#text").focus()
     page.keyboard.press("Control+End")
     page.wait_for_timeout(200)
     alive = page.evaluate("document.querySelectorAll('#text span').length")
     assert 100 < alive < 20_000
-    record = {"bytes": len(written), "painted_ms": min(painted), "switch_ms": float(np.median(spent)), "spans": alive}
-    print(json.dumps(record))
+    medians = {f"{name}_ms": float(np.median(times)) for name, times in (("switch", switched), ("part", chosen)) if times}
+    print(json.dumps({"cell": cell, "bytes": len(written), "painted_ms": min(painted), **medians, "spans": alive}))
 
 
-SWITCH = """(i) => new Promise((done) => {
+SPENT = """(doing) => new Promise((done) => {
     const start = performance.now();
-    document.getElementById(`pick-${i}`).click();
+    Function(doing)();
     requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
 })"""
+CHOOSE = """
+    const select = document.getElementById("part");
+    select.value = "{}";
+    select.dispatchEvent(new Event("change", {{ bubbles: true }}));
+"""

@@ -185,6 +185,16 @@ def test_look_writes_a_page(model_file, tmp_path):
     assert written == run("look", model_file, stdin="the quick").stdout  # the file was read, not standard input
 
 
+def test_look_shows_the_parts_that_are_asked_for(tmp_path):
+    (tmp_path / "text").write_text("the quick brown fox\n" * 20)
+    run("train", tmp_path / "text", "-o", tmp_path / "m", "--cell", "lstm", "--hidden-size", 4, "--steps", 5, "--quiet")
+    page = run("look", tmp_path / "m", "--parts", "h,f", stdin="the quick").stdout
+    assert page.count('id="unit-') == 8
+    assert page.count('"part": "f"') == 4
+    assert run("look", tmp_path / "m", stdin="the quick").stdout.count('id="unit-') == 24
+    assert "each of --parts must be 'h', 'c', " in run("look", tmp_path / "m", "--parts", "h,x", stdin="the", check=False).stderr
+
+
 def test_look_says_what_is_wrong(model_file, tmp_path):
     assert "--skip-unknown" in run("look", model_file, stdin="to be Ж", check=False).stderr
     assert "--back must be from 0 to" in run("look", model_file, "--back", "-1", stdin="the", check=False).stderr

@@ -86,3 +86,7 @@ def test_no_sign_changes_how_others_look():
 def test_bytes_beyond_ascii_are_shown_as_numbers():
     assert shown("\xe9", of_bytes=True) == ("[E9]", "byte E9", "special")
     assert shown("e", of_bytes=True) == ("e", "e", "")
+
+
+def test_characters_that_change_others_are_named_by_a_sign():
+    assert "the character ◌̀" in properties("a\u0300b" * 3)

@@ -48,6 +48,66 @@ def test_arrays_are_those_of_the_trace(model):
     assert shares * peaks[:, None] == pytest.approx(trace.saliencies(0, n, 7), abs=float(0.51 * peaks.max() / 127))
 
 
+def test_gates_and_cells_of_each_layer_are_there_in_words_and_bytes():
+    model = charrnn.train_text(HOSTILE * 5, cell="lstm", n_layers=2, hidden_size=6, steps=100, progress=False)
+    trace = model.trace(HOSTILE * 2)
+    trace.network.weights.views()["bi2"][...] = 3  # so that cells go beyond 1
+    trace = model.trace(HOSTILE * 2)
+    assert abs(trace.parts[1]["c"]).max() > 1
+    meta, arrays = parts(trace.html())
+    assert [layer["parts"] for layer in meta["layers"]] == [list("hcifgo")] * 2
+    assert "2 layers: lstm of 6 units · 45 symbols" in trace.html()
+    assert [(name, words) for name, words, _ in meta["parts"]][3] == ("f", "forget gate f")
+    wanted = [unit._asdict() for part in "hcifgo" for unit in trace.units(part=part)]
+    assert [{name: unit[name] for name in wanted[0]} for unit in meta["units"]] == wanted
+    for i, unit in enumerate(meta["units"]):
+        values, step = trace.parts[unit["layer"]][unit["part"]][:, unit["number"]], (unit["most"] - unit["least"]) / 254
+        assert unit["least"] + step * np.frombuffer(arrays[f"unit-{i}"], np.uint8) == pytest.approx(values, abs=step * 0.501)
+        expected = (0, 1) if unit["part"] in "ifo" else (-1, 1) if unit["part"] in "hg" else (-unit["most"], max(1, abs(values).max()))
+        assert (unit["least"], unit["most"]) == expected
+
+
+def test_of_layers_of_different_cells_each_has_its_own_parts():
+    model = charrnn.train_text(HOSTILE * 5, cell="gru", hidden_size=5, steps=20, progress=False)
+    meta, _ = parts(model.trace(HOSTILE).html(parts=["u", "h"]))
+    assert [words for _, words, _ in meta["parts"]] == ["state h", "update gate u"]
+    assert len(meta["units"]) == 10
+    network, vocabulary = charrnn.network.Network(([("lstm", 4), ("rnn", 3), ("gru", 2)], 3), "float64"), charrnn.Vocabulary("abc")
+    trace = charrnn.trace.Trace(network, vocabulary, "abca", np.zeros(network.workspace(1, 1).state.shape[1]))
+    meta, _ = parts(trace.html(parts=("c", "q")))
+    assert [layer["parts"] for layer in meta["layers"]] == [["c"], [], ["q"]]
+    assert "lstm of 4 units, rnn of 3 units, gru of 2 units · 3 symbols" in trace.html()
+    assert [(unit["layer"], unit["part"]) for unit in meta["units"]] == [(0, "c")] * 4 + [(2, "q")] * 2
+    assert parts(trace.html(parts=[]))[0]["units"] == []
+
+
+def test_what_has_no_bounds_is_written_as_far_as_numbers_reach():
+    network, vocabulary = charrnn.network.Network(([("gru", 4)], 3), "float32"), charrnn.Vocabulary("abc")
+    weights = network.weights.views()
+    weights["Whn"][...], weights["bhn"][...], weights["bn"][...] = 3e38, 3e38, 1
+    trace = charrnn.trace.Trace(network, vocabulary, "abca" * 5, np.zeros(network.workspace(1, 1).state.shape[1]))
+    assert np.isinf(trace.parts[0]["q"]).any()
+    meta, _ = parts(trace.html())
+    (unit, *_) = [unit for unit in meta["units"] if unit["part"] == "q"]
+    assert unit["most"] == pytest.approx(1e30)
+    assert all(np.isfinite(unit["correlation"]) for unit in meta["units"])
+
+
+def test_of_a_long_text_units_travel_whole(monkeypatch):
+    model = charrnn.train_text(HOSTILE * 5, cell="lstm", n_layers=2, hidden_size=12, steps=100, progress=False)
+    trace = model.trace((HOSTILE * 4)[:200])
+    monkeypatch.setattr(page.make, "__kwdefaults__", page.make.__kwdefaults__ | {"room": 200 * 12 * 3})
+    meta, _ = parts(trace.html())
+    whole = {(unit["layer"], unit["number"]) for unit in meta["units"]}
+    assert len(whole) == 2 * 3
+    assert len(meta["units"]) == 2 * 3 * 6
+    for layer in (0, 1):
+        ranked = sorted((unit for part in "hcifgo" for unit in trace.units(part=part)), key=lambda unit: -abs(unit.correlation))
+        best = list(dict.fromkeys(unit.number for unit in ranked if unit.layer == layer))[:3]
+        assert {number for i, number in whole if i == layer} == set(best)
+    assert len(parts(trace.html(parts=["h"]))[0]["units"]) == 24
+
+
 def test_no_text_is_markup(model):
     written = model.trace(HOSTILE * 2).html(title=HOSTILE)
     assert written.count("<script") == written.count("</script>") == len(parts(written)[1]) + 2
@@ -105,18 +165,19 @@ def test_the_end_of_a_record_is_shown():
 
 
 def test_units_and_saliency_of_a_long_text_are_fewer(model, monkeypatch):
-    monkeypatch.setattr(page, "_STATE_BYTES", 1000)
+    monkeypatch.setattr(page.make, "__kwdefaults__", page.make.__kwdefaults__ | {"room": 1000})
     monkeypatch.setattr(page, "_SALIENCY_BYTES", 1000)
     meta, _ = parts(model.trace((HOSTILE * 4)[:200]).html())
-    assert (len(meta["units"]), meta["all_units"], meta["back"]) == (5, 12, 5)
+    assert (len(meta["units"]), meta["layers"][0]["units"], meta["back"]) == (5, 12, 5)
     meta, arrays = parts(model.trace((HOSTILE * 4)[:200]).html(units=7, back=0))
     assert (len(meta["units"]), meta["back"]) == (7, 0)
     assert "saliency" not in arrays
 
 
-def test_states_beyond_1_have_a_scale_of_their_own():
-    assert page.quantised(np.array([-1.0, -0.5, 0, 1 / 254, 1]), 1.0).tolist() == [0, 64, 127, 128, 254]
-    assert page.quantised(np.array([-3.0, 0, 1.5, 3]), 3.0).tolist() == [0, 127, 191, 254]
+def test_a_value_is_the_nearest_byte_of_its_scale():
+    assert page.quantised(np.array([-1.0, -0.5, 0, 1 / 254, 1]), -1.0, 1.0).tolist() == [0, 64, 127, 128, 254]
+    assert page.quantised(np.array([-3.0, 0, 1.5, 3]), -3.0, 3.0).tolist() == [0, 127, 191, 254]
+    assert page.quantised(np.array([0.0, 0.5, 0.75, 1]), 0.0, 1.0).tolist() == [0, 127, 191, 254]
 
 
 def test_a_notebook_shows_the_beginning(model):

@@ -236,6 +236,9 @@ def test_a_vocabulary_of_all_characters_there_are():
         (lambda model: model.trace("to").save_html(io.BytesIO()), r"path must be a str or path-like, not BytesIO: trace.html\(\)"),
         (lambda model: model.trace("to").html(title=3), "title must be a str, not int"),
         (lambda model: model.trace("to").html(back=-1), "back must be from 0 to"),
+        (lambda model: model.trace("to").html(parts="h"), r"parts must be a sequence of str, not one: parts=\['h'\]"),
+        (lambda model: model.trace("to").html(parts=["h", "c"]), "each of parts must be 'h', not 'c'"),
+        (lambda model: model.trace("to").plot(part="c"), "part must be 'h', not 'c'"),
     ],
 )
 def test_a_wrong_argument_is_named(model, call, message):
@@ -292,6 +295,33 @@ def test_a_model_in_training_is_traced_as_it_was(model):
     again.train_text(TEXT, steps=50, progress=False)
     assert (old.saliency(40) == kept).all()
     assert (trace.saliency(40) == before).all()
+
+
+def test_units_of_a_part_are_those_of_the_layers_that_have_it():
+    network, vocabulary = stack((("lstm", 7), ("gru", 5), ("rnn", 3), ("lstm", 2)))
+    trace = traced(network, vocabulary, letters(200))
+    assert trace.part_names == tuple("hcifgonruq")
+    for part, layers in {"h": {0: 7, 1: 5, 2: 3, 3: 2}, "c": {0: 7, 3: 2}, "f": {0: 7, 3: 2}, "u": {1: 5}, "q": {1: 5}}.items():
+        units = trace.units(part=part)
+        assert sorted((unit.layer, unit.number) for unit in units) == [(i, number) for i, size in layers.items() for number in range(size)]
+        for unit in units:
+            values = trace.parts[unit.layer][unit.part][:, unit.number]
+            assert unit.correlation == pytest.approx(np.corrcoef(values, trace.properties[unit.follows])[0, 1], abs=1e-9)
+    assert trace.units({"itself": trace.parts[3]["f"][:, 1]}, part="f")[0] == (3, 1, "itself", pytest.approx(1), "f")
+    with pytest.raises(ValueError, match=r"part must be 'h', 'c', .* or 'q', not 'z'"):
+        trace.units(part="z")
+
+
+def test_plot_draws_a_part():
+    pytest.importorskip("matplotlib")
+    network, vocabulary = stack((("lstm", 7), ("gru", 5)))
+    trace = traced(network, vocabulary, letters(50))
+    for part, ends in (("h", (-1, 1)), ("u", (0, 1)), ("f", (0, 1)), ("c", None)):
+        (image,) = trace.plot(5, 30, units=4, part=part).axes[1].images
+        best = trace.units(part=part)[0]
+        assert (np.asarray(image.get_array())[0] == trace.parts[best.layer][part][5:30, best.number]).all()
+        assert ends is None or image.get_clim() == ends
+    assert trace.plot(part="f").axes[1].get_title(loc="left") == "forget gate f"
 
 
 def test_gates_and_cells_are_there_by_layer_and_name():

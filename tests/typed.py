@@ -124,9 +124,9 @@ def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
     likely: list[tuple[str, float]] = trace.likeliest(0)
     unlikely: list[tuple[bytes, float]] = octets.trace(b"to").likeliest(1)
     moved: NDArray[np.float64] = trace.saliency(3, back=2) + trace.saliencies(0, 3, 2)[2]
-    best: tuple[int, int, str, float] = trace.units()[0]
+    best: tuple[int, int, str, float, str] = trace.units(part="h")[0]
     trace.units({"even": np.arange(5) % 2})
-    trace.save_html(folder / "page.html", title="to be", units=3, back=2)
+    trace.save_html(folder / "page.html", title="to be", units=3, back=2, parts=["h"])
     text: str = trace[1:3].text + trace.html()
     return len(trace) + len(states) + len(likely) + len(unlikely) + len(moved) + len(best) + len(text)
 

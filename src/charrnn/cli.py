@@ -98,6 +98,11 @@ def _text_argument(value: str) -> str:
     return _ESCAPE.sub(meant, os.fsencode(value)).decode("utf-8", "surrogateescape")
 
 
+def _names(value: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in value.split(",")]
+
+
 def _text(model: CharRNN, value: str | None) -> AnyText:
     """Return a UTF-8 argument as the kind of text that the model reads."""
     return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes and value is not None else value
@@ -308,7 +313,10 @@ def _add_look(commands: Any) -> None:
     add("file", nargs="?", default="-", help="the text, of a model of records one record; - for standard input")
     add("-o", "--output", metavar="PAGE", help="where to write the page (standard output)")
     add("--title", help="of the page (the name of the model's file)")
-    add("--units", type=int, metavar="N", help="show the N units that follow something best (all, if the text is not too long)")
+    add("--units", type=int, metavar="N", help="show the N units of each layer that follow something best (all that a page has room for)")
+    add(
+        "--parts", type=_names, metavar="NAMES", help="show these of the units: h the states, c cell states, i,f,g,o or n,r,u,q gates (all)"
+    )
     add("--back", type=int, metavar="N", help="how many characters before each to show the influence of (32)")
     add("--context", type=_text_argument, default="", metavar="TEXT", help="what comes before the text, read and not shown")
     _add_skip_unknown(add)
@@ -613,7 +621,7 @@ def _look(arguments: Arguments) -> None:
         text = text.removesuffix(_text(model, "\n"))
     trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
-    options = {"title": title, "units": arguments.units, "back": arguments.back}
+    options = {"title": title, "units": arguments.units, "back": arguments.back, "parts": arguments.parts}
     if arguments.output is not None:
         trace.save_html(arguments.output, **options)
     else:

@@ -107,7 +107,8 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return value if it is one of choices, or raise ValueError."""
     if value in choices:
         return str(value)
-    raise ValueError(f"{name} must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, not {value!r}{hint(value, choices)}")
+    words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
+    raise ValueError(f"{name} must be {words}, not {value!r}{hint(value, choices)}")
 
 
 def hint(word: Any, known: Iterable[str]) -> str:

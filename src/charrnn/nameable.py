@@ -1,14 +1,18 @@
-"""What a character of a text is, in words: inside quotes, a capital, the end of a word. Units are compared with it."""
+"""What a character of a text is, in words: inside quotes, a capital, the end of a word. Units are compared with it.
+
+And what the parts of a unit are called.
+"""
 
 import unicodedata
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
+_Real = TypeVar("_Real", bound=np.floating)
 
 _LETTERS = 24  # characters that have a property of their own: the most frequent ones
 _PAIRS = {"parentheses": ("(", ")"), "brackets": ("[", "]"), "braces": ("{", "}"), "tags": ("<", ">"), "quotes": ("“", "”")}
@@ -64,6 +68,41 @@ _NAMED = {
     "\n": ("↵", "line feed", "feed"),
     "\t": ("⇥   ", "tab", "special"),
 }
+
+
+PARTS = {
+    "h": ("state h", "What a unit passes on."),
+    "c": ("cell state c", "What a unit remembers."),
+    "i": ("input gate i", "How much of the candidate the cell takes in."),
+    "f": ("forget gate f", "How much of the cell before stays: 0 forgets."),
+    "g": ("candidate g", "What the cell could take in."),
+    "o": ("output gate o", "How much of the cell is passed on."),
+    "n": ("candidate n", "What the state could become."),
+    "r": ("reset gate r", "How much the state before counts in the candidate."),
+    "u": ("update gate u", "How much of the state before stays: 0 takes the candidate."),
+    "q": ("recurrent sum q", "What the state before could add to the candidate."),
+}
+_GATES = ("i", "f", "o", "r", "u")
+
+
+def finite(values: NDArray[_Real]) -> NDArray[_Real]:
+    """Return values within bounds that sums of squares can bear: the GRU's q has none, and may be infinite where weights are huge."""
+    bounded: NDArray[_Real] = np.clip(values, -1e30, 1e30)
+    return bounded
+
+
+def scale(part: str, values: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the least and the largest value of a scale for a part of units: 0 and 1 of gates, else -1 and 1, or as far as values go.
+
+    Examples
+    --------
+    >>> scale("f", np.array([0.2, 0.3])), scale("h", np.array([0.2, 0.3])), scale("c", np.array([-2.5, 0.3]))
+    ((0.0, 1.0), (-1.0, 1.0), (-2.5, 2.5))
+    """
+    if part in _GATES:
+        return 0.0, 1.0
+    largest = max(1.0, float(np.abs(values).max(initial=0.0)))
+    return -largest, largest
 
 
 def _each(codes: NDArray[np.uint32], test: Callable[[str], bool]) -> Flags:
@@ -144,7 +183,7 @@ def _letters(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
     distinct, counts = np.unique(codes, return_counts=True)
     frequent = distinct[np.argsort(-counts, kind="stable")]
     chars = [char for char in map(chr, frequent) if not char.isspace() and char.isprintable()][:_LETTERS]
-    return {f"the character {char}": codes == ord(char) for char in chars}
+    return {f"the character {shown(char)[0]}": codes == ord(char) for char in chars}
 
 
 def _before(flags: Flags) -> Flags:
@@ -169,7 +208,7 @@ def _since(starts: Flags) -> NDArray[np.int64]:
     return counted - _carried(starts, counted - 1)
 
 
-def correlations(states: NDArray[np.floating], values: dict[str, Numbers]) -> Numbers:
+def correlations(states: NDArray[np.floating], values: Mapping[str, Numbers]) -> Numbers:
     """Return Pearson's correlation of each unit, states (n, units), with each property: float64 (units, properties).
 
     It is 0 where a unit or a property does not change.

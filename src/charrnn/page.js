@@ -26,8 +26,8 @@
   const special = meta.symbols.map(([, , kind]) => kind !== "");
   const feed = meta.symbols.findIndex(([, , kind]) => kind === "feed");
 
-  let mode = meta.units.length && Math.abs(meta.units[0].r) > 0.3 ? "unit" : "surprise";
-  let unit = 0, states = null, cursor = -1, pointed = -1, tipped = -1, diverging = [], sequential = [];
+  let mode = meta.units.length && Math.abs(meta.units[0].correlation) > 0.3 ? "unit" : "surprise";
+  let unit = 0, states = null, whole = null, cursor = -1, pointed = -1, tipped = -1, diverging = [], sequential = [];
 
   // ---------------------------------------------------------------------------------------------------------------- colours
 
@@ -144,11 +144,18 @@
 
   // ---------------------------------------------------------------------------------------------------------------- words
 
-  const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
-  const unitName = (one) => (meta.layers > 1 ? `layer ${one.layer}, unit ${one.number}` : `unit ${one.number}`);
+  const short = (value, digits) => (value < 1e4 ? value.toFixed(digits) : value.toExponential(1));
+  const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + short(Math.abs(value), digits);
+  const numbered = (one) => (meta.layers.length > 1 ? `layer ${one.layer}, unit ${one.number}` : `unit ${one.number}`);
+  const partNames = new Map(meta.parts);
+  const unitName = (one) => (meta.parts.length > 1 ? `${numbered(one)}, ${partNames.get(one.part)}` : numbered(one));
   const named = (symbol) => meta.symbols[symbol][1];
   const percent = (p) => (p < 0.01 ? "<1 %" : `${Math.round(100 * p)} %`);
-  const state = (i) => ((states[i] - 127) / 127) * meta.units[unit].scale;
+  const isGate = (one) => one.least === 0;
+  function value(one, byte) {
+    const number = one.least + (byte / 254) * (one.most - one.least);
+    return isGate(one) ? number.toFixed(2) : signed(number);
+  }
 
   function explain() {
     const one = meta.units[unit];
@@ -156,9 +163,9 @@
     $("scale").className = both ? "both" : "one";
     let least = "0 bits", most = `${MOST_BITS} bits and more`, about = "How much each character surprises the network";
     if (mode === "unit") {
-      least = signed(-one.scale, one.scale === 1 ? 0 : 2);
-      most = signed(one.scale, one.scale === 1 ? 0 : 2);
-      about = one.follows ? `${unitName(one)} follows “${one.follows}” (r = ${signed(one.r)})` : unitName(one);
+      const digits = one.most === 1 ? 0 : 2;
+      [least, most] = isGate(one) ? ["0, closed", "1, open"] : [signed(one.least, digits), signed(one.most, digits)];
+      about = unitName(one) + (one.follows ? ` follows “${one.follows}” (correlation ${signed(one.correlation)})` : "");
     } else if (mode === "saliency") {
       [least, most] = ["less likely", "likelier"];
       about = "Click a character: what made the network expect it?";
@@ -209,6 +216,18 @@
     return low;
   }
 
+  // What the unit that colours the text holds at a character: its state, cell and gates, as far as they are in the page.
+  function holds(i) {
+    const found = [`${numbered(meta.units[unit])}: `];
+    for (const [index, bytes] of whole()) {
+      const one = meta.units[index];
+      const piece = element("span", `${meta.parts.length > 1 ? `${one.part} ` : ""}${value(one, bytes[i])}`, index === unit ? "chosen" : "");
+      piece.title = partNames.get(one.part);
+      found.push(piece);
+    }
+    return found;
+  }
+
   function describe() {
     const i = pointed >= 0 ? pointed : cursor;
     if (i < 0) {
@@ -220,15 +239,16 @@
       element("h2", [element("b", visible(ids[i])), `line ${line + 1}, column ${i - lines[line] + 1}`]),
       element("p", `${bits.toFixed(2)} bits: it had a probability of ${percent(2 ** -bits)}`),
     ];
-    if (meta.units.length && i < meta.n && states) parts.push(element("p", `${unitName(meta.units[unit])}: ${signed(state(i))}`));
+    if (i < meta.n && states) parts.push(element("p", holds(i)));
     if (i < meta.n) parts.push(table(i, "Expected next"));
     $("details").replaceChildren(...parts);
   }
 
   function say(i) {
     const next = expected(i).slice(0, 3).map(({ symbol, p }) => `${named(symbol)} ${percent(p)}`).join(", ");
-    const value = mode === "unit" && i < meta.n ? `, ${signed(state(i))}` : `, ${surprise[i].toFixed(1)} bits`;
-    $("live").textContent = `${named(ids[i])}${value}. ${next ? `Expected next: ${next}.` : ""}`;
+    const one = meta.units[unit], part = meta.parts.length > 1 ? `${partNames.get(one?.part)} ` : "";
+    const what = mode === "unit" && i < meta.n ? part + value(one, states[i]) : `${surprise[i].toFixed(1)} bits`;
+    $("live").textContent = `${named(ids[i])}, ${what}. ${next ? `Expected next: ${next}.` : ""}`;
   }
 
   function showTip(i) {
@@ -246,16 +266,19 @@
   // ---------------------------------------------------------------------------------------------------------------- doing
 
   function setMode(wanted) {
+    if (wanted === "saliency" && !meta.back) return;
     if (wanted === "unit" && !meta.units.length) wanted = "surprise";
     mode = wanted;
     for (const input of document.getElementsByName("mode")) input.checked = input.value === mode;
     paint();
   }
 
-  function setUnit(number) {
-    unit = number;
-    states = decoded(`unit-${number}`);
-    $(`pick-${number}`).checked = true;
+  function setUnit(index) {
+    unit = index;
+    states = decoded(`unit-${index}`);
+    const { layer, number } = meta.units[index];
+    whole = once(() => meta.units.flatMap((one, i) => (one.layer === layer && one.number === number ? [[i, decoded(`unit-${i}`)]] : [])));
+    $(`pick-${index}`).checked = true;
   }
 
   function setCursor(i) {
@@ -322,36 +345,13 @@
     const i = indexOf(event.target);
     if (i < 0) return;
     setCursor(i);
-    if (meta.back) setMode("saliency");
+    setMode("saliency");
   });
   $("modes").addEventListener("change", (event) => setMode(event.target.value));
   $("units").addEventListener("change", (event) => { setUnit(Number(event.target.value)); setMode("unit"); });
+  $("units").addEventListener("click", (event) => { if (event.target.checked && mode !== "unit") setMode("unit"); }); // the one chosen before
 
   // ---------------------------------------------------------------------------------------------------------------- list of units
-
-  function listUnits() {
-    const list = document.createDocumentFragment();
-    meta.units.forEach((one, i) => {
-      const input = document.createElement("input");
-      Object.assign(input, { type: "radio", name: "unit", value: i, id: `pick-${i}` });
-      const bar = document.createElement("u");
-      bar.className = one.r < 0 ? "minus" : "plus";
-      bar.style.width = `${100 * Math.abs(one.r)}%`;
-      const label = element("label", [
-        input,
-        element("b", [one.follows || unitName(one), element("small", one.follows ? unitName(one) : "follows nothing known")]),
-        element("i", bar),
-        element("output", one.follows ? signed(one.r) : ""),
-      ]);
-      label.title = `trace.states[${one.layer}][:, ${one.number}]`;
-      list.append(label);
-    });
-    $("units").append(list);
-    document.querySelector("summary").textContent =
-      meta.units.length < meta.all_units ? `${meta.units.length} of ${meta.all_units} units` : `${meta.all_units} units`;
-    if (!meta.units.length) document.querySelector('#modes [value="unit"]').disabled = true;
-    if (!meta.back) document.querySelector('#modes [value="saliency"]').disabled = true;
-  }
 
   const ORDERS = {
     rank: (a, b) => a - b,
@@ -359,14 +359,73 @@
     property: (a, b) => (meta.units[a].follows < meta.units[b].follows ? -1 : meta.units[a].follows > meta.units[b].follows ? 1 : a - b),
   };
 
-  $("filter").addEventListener("input", (event) => {
-    const wanted = event.target.value.trim().toLowerCase();
+  const ofLayer = (layer) => $("layer").value === "all" || layer === Number($("layer").value);
+  const layersChosen = () => meta.layers.filter((_, layer) => ofLayer(layer));
+  const listed = () => [...meta.units.keys()].filter((i) => ofLayer(meta.units[i].layer) && meta.units[i].part === $("part").value);
+
+  function offer(select, options) {
+    const before = select.value;
+    select.replaceChildren(...options.map(([name, label]) => Object.assign(element("option", label), { value: name })));
+    if (options.some(([name]) => name === before)) select.value = before;
+    select.hidden = options.length < 2;
+  }
+
+  function offerLayers() {
+    const layers = meta.layers.map(({ cell }, i) => [i, `layer ${i}, ${cell}`]).filter(([i]) => meta.layers[i].parts.length);
+    offer($("layer"), layers.length === 1 ? layers : [["all", "all layers"], ...layers]);
+    offerParts();
+  }
+
+  function offerParts() {
+    const there = new Set(layersChosen().flatMap(({ parts }) => parts));
+    offer($("part"), meta.parts.filter(([name]) => there.has(name)));
+    $("choice").hidden = !meta.units.length || ($("layer").hidden && $("part").hidden);
+  }
+
+  function labelOf(i) {
+    const one = meta.units[i], input = document.createElement("input"), bar = document.createElement("u");
+    Object.assign(input, { type: "radio", name: "unit", value: i, id: `pick-${i}`, checked: i === unit });
+    bar.className = one.correlation < 0 ? "minus" : "plus";
+    bar.style.width = `${100 * Math.abs(one.correlation)}%`;
+    const label = element("label", [
+      input,
+      element("b", [one.follows || numbered(one), element("small", one.follows ? numbered(one) : "follows nothing known")]),
+      element("i", bar),
+      element("output", one.follows ? signed(one.correlation) : ""),
+    ]);
+    label.title = one.part === "h" ? `trace.states[${one.layer}][:, ${one.number}]` : `trace.parts[${one.layer}]["${one.part}"][:, ${one.number}]`;
+    return label;
+  }
+
+  function listUnits() {
+    const there = listed().sort(ORDERS[$("order").value]);
+    $("units").replaceChildren(...there.map(labelOf));
+    const all = layersChosen().reduce((sum, { units, parts }) => sum + (parts.includes($("part").value) ? units : 0), 0);
+    document.querySelector("summary").textContent = there.length < all ? `${there.length} of ${all} units` : `${all} units`;
+    $("units").setAttribute("aria-label", `Unit that colours the text${meta.parts.length > 1 ? `, by its ${partNames.get($("part").value)}` : ""}`);
+    $("meaning").textContent = $("choice").hidden || $("part").hidden ? "" : meta.parts.find(([name]) => name === $("part").value)[2];
+    filterUnits();
+  }
+
+  function filterUnits() {
+    const wanted = $("filter").value.trim().toLowerCase();
     for (const label of $("units").children) label.hidden = !label.querySelector("b").textContent.toLowerCase().includes(wanted);
-  });
-  $("order").addEventListener("change", (event) => {
-    const labels = [...$("units").children].sort((a, b) => ORDERS[event.target.value](a.firstChild.value, b.firstChild.value));
-    $("units").append(...labels);
-  });
+  }
+
+  // Another layer, or part: of the unit that was shown, if it has that, else of the one that follows something best.
+  function choose() {
+    const before = meta.units[unit], there = listed();
+    const same = there.find((i) => meta.units[i].layer === before.layer && meta.units[i].number === before.number);
+    listUnits();
+    setUnit(same ?? there[0]);
+    setMode("unit");
+    $(`pick-${unit}`).parentNode.scrollIntoView({ block: "nearest" });
+  }
+
+  $("filter").addEventListener("input", filterUnits);
+  $("order").addEventListener("change", listUnits);
+  $("layer").addEventListener("change", () => { offerParts(); choose(); });
+  $("part").addEventListener("change", choose);
 
   // ---------------------------------------------------------------------------------------------------------------- light and dark
 
@@ -385,8 +444,11 @@
 
   if (matchMedia("(max-width: 52rem)").matches) $("list").open = false;
   makePalettes();
+  offerLayers();
   listUnits();
   if (meta.units.length) setUnit(0);
+  else document.querySelector('#modes [value="unit"]').disabled = true;
+  if (!meta.back) document.querySelector('#modes [value="saliency"]').disabled = true;
   build();
   setMode(mode);
   requestAnimationFrame(() => setTimeout(() => performance.mark("painted")));

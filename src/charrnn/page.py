@@ -3,23 +3,26 @@
 The page has a script and a style of its own, page.js and page.css, and data: nothing in it is text of the user's but the title, escaped,
 and the symbols, in JSON without a "<". A policy in its head lets only that script run, told by its hash, and forbids every request.
 
-Data are arrays in base64, little-endian. A state is a byte q of 0 to 254 for (q - 127) / 127 of the unit's scale, which is 1 where states
-lie in [-1, 1]; a saliency is a byte of -127 to 127 for a share of the largest of its position; a probability is 16 bits.
+Data are arrays in base64, little-endian. What a unit holds, its state, cell or gate, is a byte of 0 to 254 from the least to the largest
+value of a scale: -1 to 1 for states, 0 to 1 for gates, a unit's own where values may lie beyond. A saliency is a byte of -127 to 127 for
+a share of the largest of its position; a probability is 16 bits.
 """
 
 import base64
 import hashlib
 import html
+import itertools
 import json
 import re
+from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import check_integer, check_text
-from .nameable import shown
+from .errors import check_choice, check_integer, check_sequence, check_text
+from .nameable import PARTS, finite, scale, shown
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,17 +30,25 @@ if TYPE_CHECKING:
 
 _STATE_BYTES, _SALIENCY_BYTES = 12_000_000, 4_800_000  # at most, where the caller has not chosen
 _BACK = 32
-_IN_NOTEBOOK = {"back": 16, "units": 40}
+_NOTEBOOK_BACK, _NOTEBOOK_BYTES = 16, 160_000
 _FRAME = '<iframe sandbox="allow-scripts" style="width:100%;height:34rem;border:1px solid #8884;border-radius:8px" srcdoc="{}"></iframe>'
 
 
-def make(trace: "Trace[Any]", *, title: str | None = None, units: int | None = None, back: int | None = None) -> str:
-    """Return the page of a trace; arguments as in `Trace.save_html`."""
+def make(
+    trace: "Trace[Any]",
+    *,
+    title: str | None = None,
+    units: int | None = None,
+    back: int | None = None,
+    parts: Iterable[str] | None = None,
+    room: int = _STATE_BYTES,
+) -> str:
+    """Return the page of a trace; arguments as in `Trace.save_html`, and the bytes that units have room for where `units` is not given."""
     title = "Inside the network" if title is None else check_text("title", title)
     n = len(trace)
-    ranked = trace.units()
-    units = _STATE_BYTES // max(1, n) if units is None else check_integer("units", units, 0)
-    chosen = ranked[: units if n else 0]
+    names = _names(trace, parts)
+    most = room // max(1, n * sum(name in layer for layer in trace.parts for name in names))
+    chosen = _chosen(trace, names, most if units is None else check_integer("units", units, 0)) if n else []
     back = min(_BACK, _SALIENCY_BYTES // max(1, n)) if back is None else check_integer("back", back, 0)
     back = min(back, len(trace.surprise))
     arrays, symbols = _texts(trace)
@@ -51,12 +62,12 @@ def make(trace: "Trace[Any]", *, title: str | None = None, units: int | None = N
         "back": back,
         "id_bytes": arrays["ids"].itemsize,
         "symbols": symbols,
-        "layers": len(trace.states),
-        "all_units": len(ranked),
-        "units": [
-            {"layer": unit.layer, "number": unit.number, "follows": unit.follows, "r": unit.correlation, "scale": scale}
-            for unit, scale in zip(chosen, scales, strict=True)
+        "layers": [
+            {"cell": layer.cell, "units": layer.units, "parts": [name for name in names if name in own]}
+            for layer, own in zip(trace.network.description.layers, trace.parts, strict=True)
         ],
+        "parts": [[name, *PARTS[name]] for name in names],
+        "units": [unit._asdict() | {"least": least, "most": most} for unit, (least, most) in zip(chosen, scales, strict=True)],
     }
     return _filled(title, _summary(trace), meta, arrays)
 
@@ -64,13 +75,33 @@ def make(trace: "Trace[Any]", *, title: str | None = None, units: int | None = N
 def frame(trace: "Trace[Any]", whole: int) -> str:
     """Return a page in a frame, for a notebook; whole is how many characters there were before they were cut."""
     title = "Trace" if len(trace) == whole else f"Trace: the first {len(trace):,} of {whole:,} characters"
-    units, back = (0, 0) if not len(trace) else (_IN_NOTEBOOK["units"], _IN_NOTEBOOK["back"])
-    return _FRAME.format(html.escape(make(trace, title=title, units=units, back=back)))
+    return _FRAME.format(html.escape(make(trace, title=title, back=_NOTEBOOK_BACK, room=_NOTEBOOK_BYTES)))
+
+
+def _names(trace: "Trace[Any]", parts: Iterable[str] | None) -> list[str]:
+    """Return the names of parts, all if there are none given, in the trace's order."""
+    if parts is None:
+        return list(trace.part_names)
+    given = [check_choice("each of parts", name, trace.part_names) for name in check_sequence("parts", parts, "parts=['h']", ordered=False)]
+    return [name for name in trace.part_names if name in given]
+
+
+def _chosen(trace: "Trace[Any]", parts: list[str], most: int) -> "list[Unit]":
+    """Return units part by part, those first that follow something best: of each layer those most that do so in any of the parts."""
+    ranked = [unit for part in parts for unit in trace.units(part=part)]
+    layers: list[set[int]] = [set() for _ in trace.states]
+    for unit in sorted(ranked, key=lambda unit: -abs(unit.correlation)):
+        if len(layers[unit.layer]) < most:
+            layers[unit.layer].add(unit.number)
+    return [unit for unit in ranked if unit.number in layers[unit.layer]]
 
 
 def _summary(trace: "Trace[Any]") -> str:
     bits = f" · {trace.surprise.mean():.2f} bits per character" if len(trace.surprise) else ""
-    return f"{len(trace):,} characters{bits} · {trace.network.description}"
+    description = trace.network.description
+    alike = [(layer, len(list(same))) for layer, same in itertools.groupby(description.layers)]
+    layers = [f"{f'{count} layers: ' if count > 1 else ''}{layer.cell} of {layer.units} units" for layer, count in alike]
+    return f"{len(trace):,} characters{bits} · {', '.join(layers)} · {description.vocab_size} symbols"
 
 
 def _texts(trace: "Trace[Any]") -> tuple[dict[str, NDArray[np.generic]], list[tuple[str, str, str]]]:
@@ -94,20 +125,20 @@ def _symbol(vocabulary: Vocabulary, symbol: int) -> tuple[str, str, str]:
     return shown(vocabulary.chars[symbol], vocabulary.of_bytes)
 
 
-def _states(trace: "Trace[Any]", units: "list[Unit]") -> tuple[dict[str, NDArray[np.generic]], list[float]]:
-    """Return the states of units as bytes, and the scale of each."""
+def _states(trace: "Trace[Any]", units: "list[Unit]") -> tuple[dict[str, NDArray[np.generic]], list[tuple[float, float]]]:
+    """Return what units hold as bytes, and the ends of each one's scale."""
     arrays: dict[str, NDArray[np.generic]] = {}
-    scales = []
+    scales, layers = [], trace.parts
     for i, unit in enumerate(units):
-        values = trace.states[unit.layer][:, unit.number].astype(np.float64)
-        scales.append(max(1.0, float(np.abs(values).max())))
-        arrays[f"unit-{i}"] = quantised(values, scales[-1])
+        values = finite(layers[unit.layer][unit.part][:, unit.number].astype(np.float64))
+        scales.append(scale(unit.part, values))
+        arrays[f"unit-{i}"] = quantised(values, *scales[-1])
     return arrays, scales
 
 
-def quantised(values: NDArray[np.float64], scale: float) -> NDArray[np.uint8]:
-    """Return values in [-scale, scale] as bytes of 0 to 254."""
-    return (np.floor(127 * (values / scale) + 0.5) + 127).astype(np.uint8)
+def quantised(values: NDArray[np.float64], least: float, most: float) -> NDArray[np.uint8]:
+    """Return values in [least, most] as bytes of 0 to 254."""
+    return np.floor(254 * (values - least) / (most - least) + 0.5).astype(np.uint8)
 
 
 def _saliency(trace: "Trace[Any]", back: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

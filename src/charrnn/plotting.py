@@ -4,10 +4,11 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
-from .nameable import shown
+from .nameable import PARTS, finite, scale, shown
 
 if TYPE_CHECKING:
     from .history import History
@@ -75,12 +76,14 @@ class TraceFigure(_SelfShowing):
         Which characters.
     units : int
         How many units to show.
+    part : str
+        What of them.
     """
 
-    def __init__(self, trace: "Trace[Any]", start: int, stop: int, units: int) -> None:
+    def __init__(self, trace: "Trace[Any]", start: int, stop: int, units: int, part: str) -> None:
         self.trace: Trace[Any] = trace
         self.stretch: tuple[int, int] = start, stop
-        self.units: list[Unit] = trace.units()[:units]
+        self.units: list[Unit] = trace.units(part=part)[:units]
         width, height = 2.5 + 0.13 * max(30, stop - start), 1.6 + 0.22 * len(self.units)
         super().__init__(figsize=(min(width, 60), min(height, 60)), layout="constrained")
         self.fill(self)
@@ -113,12 +116,14 @@ def draw_surprise(trace: "Trace[Any]", start: int, stop: int, ax: Axes) -> Axes:
 
 
 def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, ax: Axes) -> Axes:
-    """Draw a row for each unit: blue below 0, red above."""
-    rows = [trace.states[unit.layer][start:stop, unit.number] for unit in units]
-    largest = max([1.0, *(float(abs(row).max()) for row in rows if len(row))])
+    """Draw a row for each unit: blue where it is low, red where it is high."""
+    rows = finite(np.array([trace.parts[unit.layer][unit.part][start:stop, unit.number] for unit in units]))
+    least, most = scale(units[0].part, rows)
     extent = (start - 0.5, max(stop, start + 1) - 0.5, len(units) - 0.5, -0.5)
     if start < stop:
-        ax.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest", extent=extent)
+        ax.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=least, vmax=most, interpolation="nearest", extent=extent)
+    if units[0].part != "h":
+        ax.set_title(PARTS[units[0].part][0], loc="left", fontsize=9)
     layer = "layer {0}, " if len(trace.states) > 1 else ""
     labels = [f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {layer.format(unit.layer)}{unit.number})" for unit in units]
     ax.set_yticks(range(len(units)), labels, fontsize=8)

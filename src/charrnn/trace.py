@@ -1,7 +1,7 @@
 """A text as a network reads it: what its units hold, what it expects, what a prediction rests on. Made by `CharRNN.trace`."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch, nameable
 from ._network import held
-from .errors import check_integer
+from .errors import check_choice, check_integer
 from .files import StrPath, check_target, write_atomically
 from .network import Network, Real
 from .reader import IGNORED
@@ -28,13 +28,14 @@ _IN_NOTEBOOK = 2000  # characters that a notebook shows
 class Unit(NamedTuple):
     """A unit, and the property that it follows best; follows is "" and correlation 0 if there is none.
 
-    layer and number count from 0: the unit's values are ``trace.states[layer][:, number]``.
+    layer and number count from 0: the unit's values are ``trace.parts[layer][part][:, number]``.
     """
 
     layer: int
     number: int
     follows: str
     correlation: float
+    part: str = "h"
 
 
 class Trace(Generic[TextT]):
@@ -101,6 +102,11 @@ class Trace(Generic[TextT]):
             {name: self._rows[:, start : start + layer.units] for name, start in starts.items()}
             for layer, starts in zip(description.layers, description.parts, strict=True)
         )
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The names in `parts`, each once, h first."""
+        return tuple(dict.fromkeys(name for layer in self.parts for name in layer))
 
     def likeliest(self, position: int) -> list[tuple[TextT, float]]:
         """Return the likeliest characters after the one at a position, and their probabilities; an empty text is the end of a record.
@@ -201,13 +207,15 @@ class Trace(Generic[TextT]):
         text: AnyText = self.text
         return nameable.properties(text.decode("latin-1") if isinstance(text, bytes) else text)
 
-    def units(self, properties: Mapping[str, ArrayLike] | None = None) -> list[Unit]:
+    def units(self, properties: Mapping[str, ArrayLike] | None = None, *, part: str = "h") -> list[Unit]:
         r"""Return all units, those first that follow a property best, by the absolute value of Pearson's correlation.
 
         Parameters
         ----------
         properties : mapping, optional
             What to look for instead of `properties`: for each name its value at every character, (n,) numbers.
+        part : str, default "h"
+            What of the units: their states, or another name in `parts`. Layers that have nothing of this name are left out.
 
         Notes
         -----
@@ -223,14 +231,8 @@ class Trace(Generic[TextT]):
         (0, 'in the first half')
         """
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
-        names = [*values, ""]
-        found = np.pad(nameable.correlations(self._rows[:, self.network.description.units], values), [(0, 0), (0, 1)])
-        best = np.abs(found).argmax(axis=1)
-        places = [(i, number) for i, layer in enumerate(self.network.description.layers) for number in range(layer.units)]
-        units = [
-            Unit(layer, number, names[column] if row[column] else "", float(row[column]))
-            for (layer, number), column, row in zip(places, best, found, strict=True)
-        ]
+        part = check_choice("part", part, self.part_names)
+        units = [unit for layer, parts in enumerate(self.parts) if part in parts for unit in _followers(layer, part, parts[part], values)]
         return sorted(units, key=lambda unit: -abs(unit.correlation))
 
     def _checked(self, name: str, value: ArrayLike) -> NDArray[np.float64]:
@@ -241,7 +243,7 @@ class Trace(Generic[TextT]):
             raise ValueError(f"properties[{name!r}] must be finite")
         return array.astype(np.float64)
 
-    def plot(self, start: int = 0, stop: int | None = None, *, units: int = 12) -> "TraceFigure":
+    def plot(self, start: int = 0, stop: int | None = None, *, units: int = 12, part: str = "h") -> "TraceFigure":
         """Draw a stretch of the text: how it surprises, character by character, and below the units that follow something, as a heat map.
 
         Parameters
@@ -250,6 +252,8 @@ class Trace(Generic[TextT]):
             Which characters: by default the first hundred.
         units : int, default 12
             How many units, the ones that come first in `units`; 0 draws the surprise alone.
+        part : str, default "h"
+            What of the units, as in `units`: states, or a cell or gate of this name.
 
         Returns
         -------
@@ -265,19 +269,30 @@ class Trace(Generic[TextT]):
         start = check_integer("start", start, 0, n)
         stop = min(n, start + 100) if stop is None else check_integer("stop", stop, start, n)
         units = check_integer("units", units, 0)
+        part = check_choice("part", part, self.part_names)
         try:
             from .plotting import TraceFigure
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError('trace.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
-        return TraceFigure(self, start, stop, units)
+        return TraceFigure(self, start, stop, units, part)
 
-    def html(self, *, title: str | None = None, units: int | None = None, back: int | None = None) -> str:
+    def html(
+        self, *, title: str | None = None, units: int | None = None, back: int | None = None, parts: Iterable[str] | None = None
+    ) -> str:
         """Return the trace as one page that needs nothing else: no network, no library; see `save_html`."""
         from .page import make
 
-        return make(self, title=title, units=units, back=back)
+        return make(self, title=title, units=units, back=back, parts=parts)
 
-    def save_html(self, path: StrPath, *, title: str | None = None, units: int | None = None, back: int | None = None) -> None:
+    def save_html(
+        self,
+        path: StrPath,
+        *,
+        title: str | None = None,
+        units: int | None = None,
+        back: int | None = None,
+        parts: Iterable[str] | None = None,
+    ) -> None:
         """Write the trace as one page that every browser opens, without network access.
 
         The text is coloured by a unit, by surprise, or by the saliency of a clicked character; the likely next characters show as the
@@ -290,11 +305,14 @@ class Trace(Generic[TextT]):
         title : str, optional
             Of the page.
         units : int, optional
-            How many units to write, the ones that come first in `units`: a byte a character each. By default all, if the text is not
-            so long that they would take more than 12 MB.
+            How many units of each layer to write, the ones that come first in `units` of any part: a byte a character for each part. By
+            default all, if the text is not so long that they would take more than 12 MB, and those that fit, if it is.
         back : int, optional
             How many characters before each to write the saliency of: a byte a character each. By default 32, fewer for texts of more
             than 150,000 characters; 0 leaves it out.
+        parts : iterable of str, optional
+            What of the units to write, by names of the attribute `parts`, for example ``["h", "c"]``. By default all there is: fewer
+            parts leave room for more units of a long text.
 
         Examples
         --------
@@ -309,7 +327,7 @@ class Trace(Generic[TextT]):
         if not isinstance(path, (str, PathLike)):
             raise TypeError(f"path must be a str or path-like, not {type(path).__name__}: trace.html() returns the page")
         check_target(path)
-        write_atomically(path, [self.html(title=title, units=units, back=back).encode()])
+        write_atomically(path, [self.html(title=title, units=units, back=back, parts=parts).encode()])
 
     def _repr_html_(self) -> str:
         from .page import frame
@@ -337,3 +355,13 @@ class Trace(Generic[TextT]):
         units = sum(layer.units for layer in self.network.description.layers)
         mean: Any = f"{self.surprise.mean():.3f}" if len(self.surprise) else "no"
         return f"<trace of {len(self):,} characters, {units} units: {mean} bits per character>"
+
+
+def _followers(layer: int, part: str, values: Real, properties: Mapping[str, NDArray[np.float64]]) -> Iterator[Unit]:
+    """Yield the units of a layer, each with the property that its values, (n, H), follow best."""
+    names = [*properties, ""]
+    bounded = nameable.finite(values) if part == "q" else values
+    found = np.pad(nameable.correlations(bounded, properties), [(0, 0), (0, 1)])
+    for number, column in enumerate(np.abs(found).argmax(axis=1)):
+        correlation = float(found[number, column])
+        yield Unit(layer, number, names[column] if correlation else "", correlation, part)
