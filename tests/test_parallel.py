@@ -282,6 +282,13 @@ def test_a_checkpoint_of_some_ranks_resumes_on_others(mpi, tmp_path):
     assert [[line["bits"] for line in lines] for lines in told] == [[expected]] * 2, output
 
 
+def without_fma(rank, source, **options):
+    """Train where rank 1 has other kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "_has_fma", lambda: rank != 1)
+        train(source, **options)
+
+
 def breaking(rank, source, **options):
     """Train where rank 1 has no memory for the fifth step."""
     with pytest.MonkeyPatch.context() as patch:
@@ -293,6 +300,7 @@ def breaking(rank, source, **options):
 ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("train(TEXT, comm=comm, seed=rank // 2)", "ValueError RankError RankError", "rank 2 has seed 1, rank 0 0"),
     ("train(TEXT + 'x' * (rank == 1), comm=comm)", "ValueError RankError RankError", "rank 1 has a text of SHA-256"),
+    ("without_fma(rank, TEXT, comm=comm)", "ValueError RankError RankError", "rank 1 has kernels with FMA False, rank 0 True"),
     ("train(TEXT, comm=comm, steps=-(rank == 1))", "RankError ValueError RankError", "rank 1: ValueError: steps must be"),
     ("train(TEXT, comm=comm, batch_size=2)", "ValueError RankError RankError", "shards=8 needs as many streams, not batch_size=2"),
     ("train(TEXT, comm=comm, shards=2)", "ValueError RankError RankError", "3 ranks need as many shards, not shards=2"),

@@ -6,6 +6,7 @@ some of the shards and owns some rows of the weights, which it updates; then all
 """
 
 import math
+import platform
 import signal
 import sys
 import threading
@@ -274,7 +275,8 @@ class Shards(Stepper):
 
 def _summed(numbers: Real) -> float:
     """Return the sum of numbers in their order, whatever NumPy makes of `sum`."""
-    return float(np.cumsum(np.append(0.0, numbers))[-1])
+    with np.errstate(over="ignore"):  # of finite numbers the sum may be infinite
+        return float(np.cumsum(np.append(0.0, numbers))[-1])
 
 
 def _may_overflow(network: Network, rate: float, clip: float) -> bool:
@@ -485,14 +487,15 @@ class Team:
 
     def meet(self, facts: dict[str, Any]) -> None:
         """Wait for the others; raise ValueError if the facts of one differ, RankError if it has an error."""
-        self._first_error(None, {"charrnn": _version(), **facts})
+        self._first_error(None, {"version": _version(), "kernels with FMA": _has_fma(), **facts})
 
     def end(self, error: BaseException | None, history: History, network: Network) -> None:
         """Tell the others, from rank 0, how the training ended, and give them what it made."""
         self.stage = "over"
         how = "" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else f"rank 0: {_words(error)}"
-        self.comm.bcast(("end", how, vars(history)))
-        self.comm.Bcast(network.weights.block)
+        with _Later():
+            self.comm.bcast(("end", how, vars(history)))
+            self.comm.Bcast(network.weights.block)
 
     def follow(self, hands: Ranks, history: History) -> None:
         """Do as rank 0 says to the end; then have what it has."""
@@ -528,6 +531,11 @@ def _version() -> str:
     from . import __version__
 
     return __version__
+
+
+def _has_fma() -> bool:
+    """Whether the kernels have the bits that all with FMA have."""
+    return _dispatch.isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _mpi() -> Any:
