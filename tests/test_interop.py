@@ -125,6 +125,12 @@ def test_a_module_is_a_copy_that_drops_in_training_only(torch):
     np.testing.assert_array_equal(model.network.weights.block, before)
 
 
+def test_the_generator_of_pytorch_stays_as_it_is(torch):
+    before = torch.get_rng_state()
+    charrnn.from_torch(trained(cell="lstm", dropout=0.5).to_torch(), trained().vocabulary)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_state_goes_on(torch):
     module, (inputs, targets) = trained(cell="lstm").to_torch(), ids_of(trained(), "to be, or")
     with torch.no_grad():

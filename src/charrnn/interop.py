@@ -78,15 +78,14 @@ def to_torch(learner: Learner) -> Any:
     (cell, units), *others = network.description.layers
     if any(layer != (cell, units) for layer in others):
         raise ValueError(f"one module of PyTorch has layers of one cell and size, not {network.description}; to_onnx writes any")
-    from .torch_module import new_module
+    from .torch_module import module_of
 
-    module = new_module(cell, units, 1 + len(others), network.description.vocab_size, learner.dropout, network.dtype.name)
     views = network.weights.views()
     arrays = {"out.weight": views["Why"].T, "out.bias": views["by"]}
     for i, (suffix, _, _) in enumerate(_layers(network)):
         arrays |= {f"rnn.{name}_l{i}": array for name, array in _rows(views, suffix, _IN_TORCH[cell])._asdict().items()}
-    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
-    return module.eval()
+    weights = {name: torch.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
+    return module_of(cell, units, 1 + len(others), network.description.vocab_size, learner.dropout, weights).eval()
 
 
 _AS_HERE: dict[str, tuple[Any, str]] = {  # what rnn must be, and what to do where it is not

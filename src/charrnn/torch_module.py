@@ -30,10 +30,11 @@ class CharModule(nn.Module):
         return self.out(self.drop(outputs)), state
 
 
-def new_module(cell: str, units: int, n_layers: int, symbols: int, dropout: float, dtype: str) -> CharModule:
-    """Return a module of these sizes."""
+def module_of(cell: str, units: int, n_layers: int, symbols: int, dropout: float, weights: dict[str, Tensor]) -> CharModule:
+    """Return a module of these sizes and weights, which it takes as they are."""
     between = dropout if n_layers > 1 else 0.0  # PyTorch warns of one that drops nothing
     kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
-    rnn, out = kind(symbols, units, n_layers, dropout=between), nn.Linear(units, symbols)
-    kind_of_number = getattr(torch, dtype)
-    return CharModule(rnn.to(kind_of_number), out.to(kind_of_number), dropout)
+    with torch.device("meta"):  # no first weights, which would take numbers of PyTorch's own generator
+        module = CharModule(kind(symbols, units, n_layers, dropout=between), nn.Linear(units, symbols), dropout)
+    module.load_state_dict(weights, assign=True)
+    return module
