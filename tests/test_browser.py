@@ -99,6 +99,7 @@ def visit(browser, tmp_path):
         path.write_bytes(content.encode())
         context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": size[0], "height": size[1]})
         contexts.append(context)
+        context.set_default_timeout(120_000)  # where much else runs, Chromium may take half a minute to open even an empty page
         page = context.new_page()
         note = lambda what: wrong.append(what) if not any(word in what for word in allowed) else None  # noqa: E731
         page.on("dialog", lambda dialog: (note(f"dialog {dialog.message}"), dialog.dismiss()))
