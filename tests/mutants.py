@@ -118,7 +118,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "streams are numbered as they lie here": (SHARDS, "        work.numbers[b] = numbers[b]\n", "        work.numbers[b] = <int>b\n"),
     "rows of characters not in use are what they were": (SHARDS, "    work.used[:] = 1 ", "    pass"),
     "rows of another are updated, too": (STEPS, "max(0, work.row0 - row), min(W.rows, work.row1 - row)", "0, W.rows"),
-    "states of a step in shards stay": (SHARDS, "_carry[Workspace32](<Workspace32>work, size)", "pass"),
+    "states of a step in shards stay": (SHARDS, "_carry(<Workspace32>work, size)", "pass"),
     # Optimisers.
     "Adam: no correction of the mean": (OPTIMIZER, "rate = update.rate / update.first", "rate = update.rate"),
     "Adam: no correction of the square": (OPTIMIZER, "over = 1 / sqrt(update.second)", "over = 1"),
