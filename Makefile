@@ -22,7 +22,8 @@ demo: .venv/installed
 	$(BIN)/charrnn train
 
 test: .venv/tested
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not clock"
+	$(BIN)/python -m pytest -m clock
 
 lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # cython-lint looks for pycodestyle there
 lint: .venv/linted

@@ -16,6 +16,11 @@ hypothesis.settings.load_profile("charrnn")
 # A shell starts its background jobs, this run perhaps, deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "clock: looks at the clock, and fails where other tests run beside it")
+
+
 # Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process, or
 # share a file or a network.
 ALONE = {

@@ -127,6 +127,7 @@ def test_a_callback_that_raises_leaves_a_checkpoint(path):
     assert bits(trained(120, resume=path)) == bits(trained(120))
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_resume_after_kill_9(path):
     """At random moments of a training that writes checkpoints all the time."""
@@ -145,10 +146,11 @@ def test_resume_after_kill_9(path):
         path.unlink()
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 @pytest.mark.parametrize("options", [{}, {"batch_size": 2, "n_threads": 2}])
 def test_the_checkpoint_after_ctrl_c_is_of_the_last_step(path, options):
-    for delay in (0.01, 0.06, 0.17):
+    for delay in (0.05, 0.1, 0.2):
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(charrnn.TrainingInterrupted) as stopped:
             trained(10**7, checkpoint=path, keep="last", **options)

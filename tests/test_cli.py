@@ -317,6 +317,7 @@ def test_a_closed_pipe_is_no_traceback(model_file):
         assert process.stderr.read() == b""
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="pipes and signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
@@ -334,6 +335,7 @@ def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
     assert charrnn.load(tmp_path / "c").history.steps == model.history.steps
 
 
+@pytest.mark.clock
 def test_generate_writes_as_it_draws(model_file):
     """The first characters of five million, which take seconds, are there as soon as the program is; beside whatever else runs here."""
 
@@ -412,6 +414,7 @@ def test_the_default_text_is_announced():
     assert run("train", "--steps", 9, "-q").stderr == ""
 
 
+@pytest.mark.clock
 def test_progress_where_there_is_no_terminal(tmp_path):
     """The lines come after five seconds: the test makes them come sooner."""
     program = "import sys; from charrnn import cli, display; display._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"

@@ -77,6 +77,7 @@ def test_training_stops_for_the_reason_it_gives(options, reason, steps):
     assert steps is None or history.steps == steps
 
 
+@pytest.mark.clock
 def test_seconds_are_kept():
     started = time.perf_counter()
     history = fit(network(), seconds=0.3)
@@ -162,6 +163,7 @@ def weights_after_each_step(ids, steps, batch_size):
         yield hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 @pytest.mark.parametrize(("batch_size", "n_threads", "steps"), [(1, 1, 12_000), (8, 2, 4_000)])
 def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step(batch_size, n_threads, steps):

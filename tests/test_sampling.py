@@ -364,6 +364,7 @@ def test_a_model_of_bytes_writes_bytes():
     assert isinstance(model.beam_search(4, prime=b"x")[0][0], bytes)
 
 
+@pytest.mark.clock
 def test_a_stream_costs_at_most_three_times_as_much_a_character():
     model = charrnn.train_text("to be, or not to be, that is the question\n" * 9, steps=1, progress=False)
 
@@ -390,6 +391,7 @@ def test_a_stream_in_bursts_has_the_characters_of_generate(controls, length):
         assert "".join(characters) == model.generate(length, seed=3, **controls)
 
 
+@pytest.mark.clock
 def test_an_endless_stream_draws_little_ahead():
     model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False)
     characters = model.stream(seed=1)

@@ -157,6 +157,7 @@ def test_states_of_layers_are_apart(kernels):
     assert {(unit.layer, unit.number) for unit in trace.units()} == {(0, i) for i in range(17)} | {(1, i) for i in range(6)}
 
 
+@pytest.mark.clock
 def test_a_million_characters_are_traced_in_two_seconds():
     rnn = charrnn.RNN(100, 65, 25, 0.1, seed=0)
     vocabulary = Vocabulary(map(chr, range(65)))

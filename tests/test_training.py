@@ -138,6 +138,7 @@ def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
     charrnn.train_text("output.txt", steps=1)  # or a warning, which here is an error
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_the_model_is_not_lost_at_ctrl_c():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
@@ -240,6 +241,7 @@ def test_a_training_that_teaches_says_nothing(english):
         charrnn.train_text(english, epochs=2)
 
 
+@pytest.mark.clock
 def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(english):
     text = english * 1000  # 20 million characters
     began = time.perf_counter()

@@ -84,8 +84,10 @@ def try_wheel(bin, folder, whole):
     # As pyproject.toml says to pytest, but that is not here.
     pytest = (bin / "python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::charrnn.TrainingWarning")
     if whole:
+        tests = ("tests", "--ignore", "tests/test_examples.py")
         several = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
-        run(*pytest, *several, "tests", "--ignore", "tests/test_examples.py", cwd=folder, env=environment(bin))
+        run(*pytest, *several, *tests, "-m", "not clock", cwd=folder, env=environment(bin))
+        run(*pytest, *tests, "-m", "clock", cwd=folder, env=environment(bin))
     # Each example has a test that ends it after 30 seconds.
     run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
 
