@@ -289,6 +289,14 @@ def without_fma(rank, source, **options):
         train(source, **options)
 
 
+def unreadable(rank, source, **options):
+    """Train where rank 1 cannot read its text."""
+    with pytest.MonkeyPatch.context() as patch:
+        if rank == 1:
+            patch.setattr(TextStream, "read", lambda *arguments: 1 / 0)
+        train(source, **options)
+
+
 def breaking(rank, source, **options):
     """Train where rank 1 has no memory for the fifth step."""
     with pytest.MonkeyPatch.context() as patch:
@@ -307,6 +315,7 @@ ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("charrnn.train_file('missing', comm=comm)", "FileNotFoundError RankError RankError", "No such file"),
     ("train(TEXT, comm=comm, callback=lambda progress: 1 / 0)", "ZeroDivisionError RankError RankError", "rank 0: ZeroDivisionError"),
     ("train(TEXT, comm=comm, learning_rate=1e38, optimizer='sgd', clip_norm=1e9)", "DivergedError RankError RankError", "rank 0: Diverged"),
+    ("unreadable(rank, TEXT, comm=comm)", "RankError ZeroDivisionError RankError", "rank 1: ZeroDivisionError"),
     ("breaking(rank, TEXT, comm=comm)", "RankError MemoryError RankError", "rank 1: MemoryError: nothing is left"),
 ]
 

@@ -178,9 +178,12 @@ class Shards(Stepper):
     def train(self, at: Position, inputs: NDArray[np.int32], targets: NDArray[np.int32], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of length rows, (rows, batch_size), from a position on; with reset each begins with the zero state."""
         rates = np.broadcast_to(rates, -(-len(inputs) // length))
-        rows = self.stream.used_rows(at.window, len(rates))
+        self._train(at.step, *self._here(at.window, len(rates), inputs, targets), rates, length, reset)
+
+    def _here(self, window: int, count: int, inputs: NDArray[np.int32], targets: NDArray[np.int32]) -> tuple[Any, Any, NDArray[np.int64]]:
+        """Return what of windows of all streams is here, and how many rows each has."""
         mine = np.where(self.there, targets[:, self.columns], np.int32(IGNORED))
-        self._train(at.step, inputs[:, self.columns], mine, rows, rates, length, reset)
+        return inputs[:, self.columns], mine, self.stream.used_rows(window, count)
 
     def _train(self, step: int, inputs: Any, targets: Any, rows: NDArray[np.int64], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of the streams that are here, of each so many rows."""
@@ -315,8 +318,9 @@ class Ranks(Shards):
         zero, self.zero = self.zero, False
         with self.signals:  # a step ends everywhere, or nowhere
             rates = np.broadcast_to(rates, -(-len(inputs) // length))
+            here = self._here(at.window, len(rates), inputs, targets)  # before the others wait for it
             self.comm.bcast(("_follow", at.epoch, at.window, at.step, rates, length, reset, zero))
-            super().train(at, inputs, targets, rates, length, reset)
+            self._train(at.step, *here, rates, length, reset)
 
     def _follow(self, epoch: int, window: int, step: int, rates: Real, length: int, reset: bool, zero: bool) -> None:
         """Train as rank 0 does."""
@@ -324,14 +328,14 @@ class Ranks(Shards):
             if epoch != self.epoch:
                 self.stream.begin(epoch)
                 self.epoch = epoch
-            inputs, targets = self.stream.read(window, len(rates), self.numbers)
+            here = *self.stream.read(window, len(rates), self.numbers), self.stream.used_rows(window, len(rates))
         except Exception as error:  # a file that has changed
             self.failure = error
             self._agree(_FAILED, np.zeros(len(self.numbers)))
             return
         if zero:
             super().clear()
-        self._train(step, inputs, targets, self.stream.used_rows(window, len(rates)), rates, length, reset)
+        self._train(step, *here, rates, length, reset)
 
     def get_state(self) -> Real:
         """Return the state; the network then has all that its optimiser keeps, for a checkpoint."""
