@@ -115,7 +115,7 @@ MUTANTS = {  # name: (file, text, replacement)
     # Shards.
     "mean over the streams that are here": (SHARDS, "work.streams, work.shards = streams, shards", "work.shards = shards"),
     "each shard is the first": (SHARDS, "work.shard, work.slot = program[i, 0], program[i, 1]", "work.shard, work.slot = min(program[i, 0], 0), program[i, 1]"),
-    "streams are numbered as they lie here": (SHARDS, "        work.numbers[b] = numbers[b]\n", "        work.numbers[b] = <int>b\n"),
+    "streams are numbered as they lie here": (SHARDS, "    work.numbers[:] = numbers\n", ""),
     "rows of characters not in use are what they were": (SHARDS, "    work.used[:] = 1 ", "    pass"),
     "rows of another are updated, too": (STEPS, "max(0, work.row0 - row), min(W.rows, work.row1 - row)", "0, W.rows"),
     "states of a step in shards stay": (SHARDS, "_carry(<Workspace32>work, size)", "pass"),

@@ -203,7 +203,7 @@ def train_steps(
     cdef double[::1] losses = _empty(steps)
     # Three passes through the network, each as long as a forward pass.
     cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
-    cdef bint cautious = _may_overflow(work.network, np.max(rates, initial=0), min(clip, clip_norm * T))
+    cdef bint cautious = may_overflow(work.network, np.max(rates, initial=0), min(clip, clip_norm * T))
     cdef Crew crew = Crew(
         work=<void*>work, update=Update(work.network.rule, 0, clip, 1, decay, 1, 1), clip_norm=clip_norm, dropout=_check_dropout(dropout),
         first=first, reset=reset, rows=0, parts=1, doing=OVER, slow=slow, cautious=cautious, stopped=0, overflowed=0, members=NULL,
@@ -225,12 +225,12 @@ def train_steps(
     return work.losses
 
 
-cdef bint _may_overflow(network, rate, clip) except -1:
-    """Whether a step may change a number to infinity: weights change by at most some times rate, by SGD rate times the clipped gradient,
-    memories by at most the square of that.
+def may_overflow(OwnedNetwork network not None, double rate, double clip):
+    """Return whether a step may change a number to infinity: weights change by at most some times rate, by SGD rate times the clipped
+    gradient, memories by at most the square of that.
     """
-    largest = float(np.finfo(network.dtype).max)
-    return not (rate * (clip if network.optimizer == "sgd" else 1) <= 1e-9 * largest and clip <= 1e-5 * sqrt(largest))
+    cdef double largest = np.finfo(network.dtype).max
+    return not (rate * (clip if network.rule == SGD else 1) <= 1e-9 * largest and clip <= 1e-5 * sqrt(largest))
 
 
 def sample(

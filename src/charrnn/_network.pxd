@@ -113,7 +113,7 @@ cdef class Workspace:
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef double[::1] squares           # (n_rows,): sums over rows of the gradient
     cdef bint single                   # whether it is a Workspace32, and
-    cdef Memory states, probabilities, slope    # its hs, p and gradient
+    cdef Memory states, probabilities, slope, slots    # its hs, p, gradient and sums
 
 # hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t, with the gates that led there; on the way
 # there they are z, the sums before the nonlinearities. dz: the gradient by those sums and by the states, likewise. p: logits,

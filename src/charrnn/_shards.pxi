@@ -21,9 +21,14 @@ cdef void _add_next_slot(AnyWorkspace work, const Part* part) noexcept nogil:
         _add(n, &work.sums[work.slot * size + j], &work.gradient[j] if work.slot == 0 else &work.sums[(work.slot - 1) * size + j])
 
 
-cdef void _sum_shards(AnyWorkspace work, Crew* crew, const int[:, ::1] program) noexcept nogil:
+cdef void _sum_shards(
+    AnyWorkspace work, Crew* crew, const int[::1] numbers, Py_ssize_t streams, Py_ssize_t shards, const int[:, ::1] program,
+) noexcept nogil:
     """Run the window that is loaded, then do what a program says: pairs (shard, slot), or (-1, slot) to add the slot above."""
     cdef Py_ssize_t i
+    _reset(work, crew.rows)
+    work.numbers[:] = numbers
+    work.streams, work.shards = streams, shards
     work.used[:] = 1           # so that rows of characters that are not in use are 0: another shard may have them
     _together(work, crew, LAY_OUT)
     work.dropout = crew.dropout
@@ -35,28 +40,8 @@ cdef void _sum_shards(AnyWorkspace work, Crew* crew, const int[:, ::1] program) 
         _together(work, crew, ADD if work.shard < 0 else GRADIENT)
 
 
-cdef _shard_gradients(
-    AnyWorkspace work, Crew* crew, const int[:, ::1] x, const int[:, ::1] y, const int[::1] numbers, Py_ssize_t streams, Py_ssize_t shards,
-    const int[:, ::1] program, Py_ssize_t slots, kept, int threads,
-):
-    """Return whether the gradient is bounded; kept gets a copy of the first slots."""
-    cdef Py_ssize_t size = work.plan.size, b
-    if work.sums.shape[0] < (slots - 1) * size:      # the first is the gradient
-        work.sums = new_memory(((slots - 1) * size,), work.network.dtype)
-    _reset(work, crew.rows)
-    work.streams, work.shards = streams, shards
-    for b in range(work.B):
-        work.numbers[b] = numbers[b]
-    _load(work, x, y, 0, crew.rows)
-    _assemble(crew, threads)
-    with nogil:
-        _sum_shards(work, crew, program)
-    bounded = _all_bounded(crew)
-    _dismiss(crew)
-    if kept is not None:
-        kept[0] = work.gradient
-        kept[1:] = np.asarray(work.sums)[:(len(kept) - 1) * size].reshape(-1, size)
-    return bounded
+cdef _have_sums(AnyWorkspace work):
+    work.sums = work.slots
 
 
 def shard_gradients(
@@ -99,12 +84,27 @@ def shard_gradients(
         kept = np.asarray(kept)
         if kept.ndim != 2 or kept.shape[1] != work.plan.size or not 1 <= kept.shape[0] <= slots:
             raise ValueError(f"kept must be of shape (1 to {slots}, {work.plan.size}), not {kept.shape}")
-    work.masks, work.step, threads = masks, step, max(1, min(threads, work.B))
+    threads = max(1, min(threads, work.B))
     _make_room(work, threads, dropout, False)
-    if work.single:
-        bounded = _shard_gradients(<Workspace32>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
-    else:
-        bounded = _shard_gradients(<Workspace64>work, &crew, x, y, places, batch, every, todo, slots, kept, threads)
+    if work.slots.shape[0] < (slots - 1) * work.plan.size:      # the first is the gradient
+        work.slots = new_memory(((slots - 1) * work.plan.size,), work.network.dtype)
+        if work.single:
+            _have_sums(<Workspace32>work)
+        else:
+            _have_sums(<Workspace64>work)
+    work.masks, work.step = masks, step
+    _load(work, x, y, 0, rows)
+    _assemble(&crew, threads)
+    with nogil:
+        if work.single:
+            _sum_shards(<Workspace32>work, &crew, places, batch, every, todo)
+        else:
+            _sum_shards(<Workspace64>work, &crew, places, batch, every, todo)
+    bounded = _all_bounded(&crew)
+    _dismiss(&crew)
+    if kept is not None:
+        kept[0] = work.slope.view()
+        kept[1:] = work.slots.view()[:(len(kept) - 1) * work.plan.size].reshape(-1, work.plan.size)
     _raise_interruption(work)
     for t in range(rows):
         for b in range(work.B):
@@ -124,17 +124,6 @@ cdef Py_ssize_t _row_start(const Plan* plan, Py_ssize_t row) noexcept nogil:
     return plan.size
 
 
-cdef _shard_squares(AnyWorkspace work, sums, Py_ssize_t first, Py_ssize_t stop):
-    """Take in rows first to stop of the gradient, in sums if that is not None, and return their squares."""
-    cdef Part whole = Part(0, 1)
-    work.row0, work.row1 = first, stop
-    if sums is not None:
-        np.asarray(work.gradient)[_row_start(&work.plan, first):_row_start(&work.plan, stop)] = sums
-    with nogil:
-        _square(work, &whole)
-    return np.asarray(work.squares)[first:stop].copy()
-
-
 def shard_squares(Workspace work, sums, first, stop):
     """Take in the sum over all shards of rows first to stop of the gradient, or None if it is in work already.
 
@@ -142,9 +131,16 @@ def shard_squares(Workspace work, sums, first, stop):
     """
     _check_whole(work, True)
     cdef Py_ssize_t b = check_size("stop", stop, 0, work.plan.n_rows), a = check_size("first", first, 0, b)
-    if work.single:
-        return _shard_squares(<Workspace32>work, sums, a, b)
-    return _shard_squares(<Workspace64>work, sums, a, b)
+    cdef Part whole = Part(0, 1)
+    work.row0, work.row1 = a, b
+    if sums is not None:
+        work.slope.view()[_row_start(&work.plan, a):_row_start(&work.plan, b)] = sums
+    with nogil:
+        if work.single:
+            _square(<Workspace32>work, &whole)
+        else:
+            _square(<Workspace64>work, &whole)
+    return np.array(work.squares[a:b])
 
 
 def shard_update(Workspace work, first, stop, *, double rate, double clip, double scale, double decay, unsigned long long step):

@@ -224,7 +224,7 @@ class Shards(Stepper):
     def _update(self, rows: int, change: dict[str, Any]) -> bool:
         """Update the weights; return whether they are finite, or leave them as they were."""
         network, before = self.learner.network, None
-        if _may_overflow(network, change["rate"], min(change["clip"], self.learner.clip_norm * rows)):
+        if _dispatch.core.may_overflow(network, change["rate"], min(change["clip"], self.learner.clip_norm * rows)):
             before = [None if kept is None else kept.block.copy() for kept in (network.weights, network.memory, network.momentum)]
         _dispatch.core.shard_update(self.work, *self.own, **change)
         fine = before is None or (bool(np.isfinite(network.weights.block).all()) and bool(np.isfinite(network.memory.block).all()))
@@ -280,12 +280,6 @@ def _summed(numbers: Real) -> float:
     """Return the sum of numbers in their order, whatever NumPy makes of `sum`."""
     with np.errstate(over="ignore"):  # of finite numbers the sum may be infinite
         return float(np.cumsum(np.append(0.0, numbers))[-1])
-
-
-def _may_overflow(network: Network, rate: float, clip: float) -> bool:
-    """Whether a step may change a number to infinity, as the kernels see it."""
-    largest = float(np.finfo(network.dtype).max)
-    return not (rate * (clip if network.optimizer == "sgd" else 1) <= 1e-9 * largest and clip <= 1e-5 * math.sqrt(largest))
 
 
 # -------------------------------------------------------------------------------------------------------------------- processes

@@ -33,7 +33,7 @@ _GATED: dict[str, Any] = {
 }
 PRESETS: dict[str, dict[str, Any]] = {  # docs/howto/networks.md has the loss of each
     "tutorial": {},
-    "small": {**_GATED, "hidden_size": 256, "learning_rate": 0.03, "dropout": 0.1, "steps": 1000},
+    "small": {**_GATED, "hidden_size": 256, "learning_rate": 0.03, "dropout": 0.1, "steps": 800},
     "medium": {**_GATED, "hidden_size": 384, "learning_rate": 0.03, "dropout": 0.2, "steps": 1500},
     "large": {**_GATED, "hidden_size": 512, "learning_rate": 0.027, "dropout": 0.4, "steps": 2400},
 }
