@@ -147,7 +147,7 @@ def draw_page(page: Any, name: str) -> None:
         page.screenshot(path=DOCS / "inside.png")
         page.mouse.move(5, 5)
     if name == "gates":
-        page.locator("#part").select_option("i")
+        page.locator("#part").select_option("o")
     for property in WATCHED[name]:
         page.locator("#units label", has_text=property).first.click()
         box = page.locator("main").bounding_box()

@@ -115,7 +115,7 @@ def test_texts_may_be_bytes():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_option_of_training_is_a_parameter(kind):
     shown, options = inspect.signature(kind.__init__).parameters, defaults(NewOptions)
-    del options["seed"]
+    del options["seed"], options["comm"]  # an estimator has random_state, and trains in one process
     for name in ("checkpoint", "resume") if kind is CharRNNClassifier else ():
         del options[name]
     assert {name: shown[name].default for name in options} == options | {"progress": False}
