@@ -316,7 +316,7 @@ cdef _enlarge(AnyWorkspace work, bint dropped, Py_ssize_t packs, Py_ssize_t befo
         work.dropped = _empty((work.T, work.B, work.plan.outputs), dtype)
     if work.packs.shape[0] < packs:
         work.packs = _empty(packs, dtype)
-    if work.before is None or work.before.shape[0] < before:
+    if work.before.shape[0] < before:
         work.before = _empty(before, dtype)
 
 
