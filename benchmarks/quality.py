@@ -77,7 +77,8 @@ def train_torch(path, cell, seconds=None):
         started, window = time.perf_counter(), step % stream.windows
         used = spent / seconds if seconds else step / steps
         factor = schedule.factors(0, [step], [used])[0]
-        state = step_torch(torch, module, optimiser, stream.read(window, 1), state if window else None, factor * options["learning_rate"])
+        rate, state = factor * options["learning_rate"], state if window else None
+        state = step_torch(torch, module, optimiser, stream.read(window, 1), state, rate, options["clip_norm"])
         spent += time.perf_counter() - started
         ends = spent >= seconds if seconds else step + 1 == steps
         if ends or window + 1 == stream.windows:
@@ -98,7 +99,7 @@ def begin_torch(torch, vocabulary, options):
     return module, torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, foreach=True)
 
 
-def step_torch(torch, module, optimiser, window, state, rate):
+def step_torch(torch, module, optimiser, window, state, rate, clip_norm):
     """One step on a window; return the state after it, without its gradient."""
     inputs, targets = (torch.from_numpy(ids.astype(np.int64)) for ids in window)
     for group in optimiser.param_groups:
@@ -106,7 +107,7 @@ def step_torch(torch, module, optimiser, window, state, rate):
     logits, state = module(inputs, state)
     optimiser.zero_grad()
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1).backward()
-    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
     optimiser.step()
     return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
