@@ -40,7 +40,7 @@ ORDER = [
     "trace",
     "persistence",
     "training",
-    "torch_module",
+    "_torch_module",
     "interop",
     "corpus",
     "model",
@@ -75,8 +75,8 @@ def test_modules_import_only_what_comes_before_them():
 
 @pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
-    if module in ("plotting", "sklearn", "torch_module"):
-        pytest.importorskip({"plotting": "matplotlib", "torch_module": "torch"}.get(module, module))
+    if module in ("plotting", "sklearn", "_torch_module"):
+        pytest.importorskip({"plotting": "matplotlib", "_torch_module": "torch"}.get(module, module))
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0
 

@@ -78,7 +78,7 @@ def to_torch(learner: Learner) -> Any:
     (cell, units), *others = network.description.layers
     if any(layer != (cell, units) for layer in others):
         raise ValueError(f"one module of PyTorch has layers of one cell and size, not {network.description}; to_onnx writes any")
-    from .torch_module import module_of
+    from ._torch_module import module_of
 
     views = network.weights.views()
     arrays = {"out.weight": views["Why"].T, "out.bias": views["by"]}

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _dispatch
-from ._network import Description, held
+from ._network import Description, Workspace, held
 from .errors import RankError
 from .history import LARGEST_LOSS, History
 from .loop import Position, Stepper, Stream
@@ -137,7 +137,10 @@ class Shards(Stepper):
     """
 
     def __init__(self, learner: Learner, stream: Stream, masks: int, shards: int, rank: int = 0, ranks: int = 1) -> None:
-        self.learner, self.stream, self.masks, self.shards = learner, stream, masks, shards
+        self.learner: Learner = learner
+        self.stream: Stream = stream
+        self.masks: int = masks
+        self.shards: int = shards
         bounds = [shards * i // ranks for i in range(ranks + 1)]
         self.bounds: list[int] = bounds
         self.parts: list[list[tuple[int, int]]] = [list(whole_parts(*pair, 0, shards)) for pair in pairwise(bounds)]
@@ -148,7 +151,7 @@ class Shards(Stepper):
         self.numbers: NDArray[np.int32] = (np.arange(self.each)[:, None] * shards + np.arange(first, stop)).ravel().astype(np.int32)
         self.there: NDArray[np.bool_] = self.numbers < self.streams
         self.columns: NDArray[np.int32] = np.minimum(self.numbers, self.streams - 1)
-        self.work = learner.network.workspace(stream.seq_length, len(self.numbers), training=True)
+        self.work: Workspace = learner.network.workspace(stream.seq_length, len(self.numbers), training=True)
         todo = [(shard - first if shard >= 0 else -1, slot) for i, part in enumerate(self.parts[rank]) for shard, slot in program(*part, i)]
         self.program: NDArray[np.int32] = np.array(todo, np.int32)
         starts = row_starts(learner.network.description)
