@@ -278,8 +278,9 @@ def test_a_checkpoint_of_some_ranks_resumes_on_others(mpi, tmp_path):
     run = "tell(bits=bits(train(TEXT, comm=comm, {more}, **{options}))[0])"
     mpi(4, run.format(more="checkpoint='checkpoint'", options={**options, "steps": 13}))
     assert bits(train(TEXT, shards=8, resume=tmp_path / "checkpoint", **options))[0] == expected
-    told, output = mpi(2, run.format(more="resume='checkpoint'", options=options))
-    assert [[line["bits"] for line in lines] for lines in told] == [[expected]] * 2, output
+    for ranks in (2, 8):
+        told, output = mpi(ranks, run.format(more="resume='checkpoint'", options=options))
+        assert [[line["bits"] for line in lines] for lines in told] == [[expected]] * ranks, output
 
 
 def without_fma(rank, source, **options):
