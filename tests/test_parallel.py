@@ -199,6 +199,10 @@ def test_doors_refuse_what_is_out_of_bounds(kernels):
         with pytest.raises((ValueError, IndexError)):
             run(**wrong)
     rows = len(parallel.row_starts(network.description)) - 1
+    run()
+    whole = kernels.shard_squares(work, None, 0, rows)
+    kernels.repeat(work, "gradient", 1)  # of all streams, though a program has ended with no shard
+    np.testing.assert_allclose(kernels.shard_squares(work, None, 0, rows), whole, rtol=1e-4)
     for first, stop in ((-1, 2), (3, 2), (0, rows + 1)):
         with pytest.raises(ValueError, match=r"(first|stop) must"):
             kernels.shard_squares(work, None, first, stop)

@@ -388,6 +388,10 @@ def repeat(Workspace work, part, Py_ssize_t n):
     cdef Watch watch = _new_watch(work, &stopped)
     _make_room(work, 1, 0, False)
     with nogil:
+        if work.single:      # a step in shards may have been the last
+            _reset(<Workspace32>work, work.T)
+        else:
+            _reset(<Workspace64>work, work.T)
         for _i in range(n):
             if _stopped(&watch, UNWATCHED // 100):
                 break

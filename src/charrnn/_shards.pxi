@@ -68,7 +68,6 @@ def shard_gradients(
     cdef const int[:, ::1] todo = check_ids("program", program, -1, every, (None, 2))
     cdef Py_ssize_t slots = 1
     cdef double[::1] losses = np.zeros(work.B)
-    # Three passes through the network, each as long as a forward pass.
     cdef Crew crew = Crew(
         work=<void*>work, update=Update(ADAGRAD, 0, 0, 1, 0, 1, 1), clip_norm=INFINITY,
         dropout=_check_dropout(dropout), first=step, reset=False, rows=rows, parts=1, doing=OVER, slow=True, cautious=False, stopped=0,
