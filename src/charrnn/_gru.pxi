@@ -27,12 +27,14 @@ cdef void _gru_backward(Py_ssize_t n, const real* before, const real* z, const r
     cdef const real* r = z + n
     cdef const real* u = z + 2 * n
     cdef const real* q = z + 3 * n
-    cdef real d
     cdef Py_ssize_t j
     for j in range(n):
-        d = dh[j] + after[j]
-        dz[j] = fma(-z[j], z[j], <real>1) * fma(-u[j], d, d)
+        dh[j] += after[j]
+        dz[j] = fma(-z[j], z[j], <real>1) * fma(-u[j], dh[j], dh[j])
+    for j in range(n):
         dz[n + j] = fma(-r[j], r[j], r[j]) * (q[j] * dz[j])
-        dz[2 * n + j] = fma(-u[j], u[j], u[j]) * ((before[j] - z[j]) * d)
+    for j in range(n):
+        dz[2 * n + j] = fma(-u[j], u[j], u[j]) * ((before[j] - z[j]) * dh[j])
+    for j in range(n):
         dz[3 * n + j] = r[j] * dz[j]
-        dh[j] = u[j] * d
+        dh[j] *= u[j]

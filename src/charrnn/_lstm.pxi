@@ -38,13 +38,17 @@ cdef void _lstm_backward(
     cdef const real* g = z + 2 * n
     cdef const real* o = z + 3 * n
     cdef real* dc = dh + n
-    cdef real s, d
+    cdef real s
     cdef Py_ssize_t j
     for j in range(n):
         s = tanh(c[j])
-        d = fma(o[j] * fma(-s, s, <real>1), dh[j], after[n + j])
+        dc[j] = fma(o[j] * fma(-s, s, <real>1), dh[j], after[n + j])
         dz[3 * n + j] = fma(-o[j], o[j], o[j]) * (s * dh[j])
-        dz[j] = fma(-z[j], z[j], z[j]) * (g[j] * d)
-        dz[n + j] = fma(-f[j], f[j], f[j]) * (c_before[j] * d)
-        dz[2 * n + j] = fma(-g[j], g[j], <real>1) * (z[j] * d)
-        dc[j] = f[j] * d
+    for j in range(n):
+        dz[j] = fma(-z[j], z[j], z[j]) * (g[j] * dc[j])
+    for j in range(n):
+        dz[n + j] = fma(-f[j], f[j], f[j]) * (c_before[j] * dc[j])
+    for j in range(n):
+        dz[2 * n + j] = fma(-g[j], g[j], <real>1) * (z[j] * dc[j])
+    for j in range(n):
+        dc[j] *= f[j]

@@ -4,9 +4,22 @@
 
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_start_new_thread, PyThread_type_lock,
-    WAIT_LOCK,
+    NOWAIT_LOCK, WAIT_LOCK,
 )
 from libc.stdlib cimport calloc, free
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+    #define CHARRNN_PAUSE() __builtin_ia32_pause()
+    #else
+    #define CHARRNN_PAUSE()
+    #endif
+    """
+    void CHARRNN_PAUSE() noexcept nogil
+
+cdef enum:
+    TRIES = 2000         # to take a lock before a thread sleeps: some 50 microseconds, as long as to sleep and be woken takes
 
 cdef enum:               # what there is to do: bits
     OVER = 0
@@ -70,12 +83,22 @@ cdef void _work(AnyWorkspace work, Member* member) noexcept nogil:
         _lay_out(work, &part, NULL if crew.doing & UPDATE else watch)
 
 
+cdef void _take(PyThread_type_lock lock) noexcept nogil:
+    """Take a lock that another thread is about to release."""
+    cdef int i
+    for i in range(TRIES):
+        if PyThread_acquire_lock(lock, NOWAIT_LOCK):
+            return
+        CHARRNN_PAUSE()
+    PyThread_acquire_lock(lock, WAIT_LOCK)
+
+
 cdef void _serve(void* argument) noexcept nogil:
     """What a thread does: its part, again and again, until it is over."""
     cdef Member* member = <Member*>argument
     cdef PyThread_type_lock done = member.done
     while True:
-        PyThread_acquire_lock(member.go, WAIT_LOCK)
+        _take(member.go)
         if member.crew.doing == OVER:
             PyThread_release_lock(done)  # from here on nothing of the crew is there
             return
@@ -94,7 +117,7 @@ cdef void _together(AnyWorkspace work, Crew* crew, int doing) noexcept nogil:
         PyThread_release_lock(crew.members[i].go)
     _work(work, &crew.members[0])
     for i in range(1, crew.parts):
-        PyThread_acquire_lock(crew.members[i].done, WAIT_LOCK)
+        _take(crew.members[i].done)
 
 
 cdef bint _all_bounded(const Crew* crew) noexcept nogil:
