@@ -45,7 +45,8 @@ import numpy as np
 from charrnn import persistence
 
 warnings.simplefilter("ignore", charrnn.TrainingWarning)  # trainings are short here
-LOAD_SECONDS, USE_SECONDS = 1, 5
+LOAD_SECONDS = 1  # of processor time
+USE_SECONDS = {signal.ITIMER_PROF: 5, signal.ITIMER_REAL: 120}  # of processor time; of any, as a wait takes none but a busy machine takes more
 SPARE = 8 << 20  # bytes that loading may take beside the size of the file
 ADDRESS_SPACE = 3 << 30  # more than any of these models needs: what asks for more gets a MemoryError, not the machine
 SANITIZED = "LD_PRELOAD" in os.environ  # a sanitizer takes memory and address space of its own
@@ -101,7 +102,8 @@ class Target:
         """Try a file; it lies in the folder meanwhile, for whoever looks after a crash."""
         self.counts["executions"] += 1
         self.path.write_bytes(data)
-        signal.setitimer(signal.ITIMER_REAL, USE_SECONDS)  # its signal ends the process, wherever that is
+        for timer, seconds in USE_SECONDS.items():
+            signal.setitimer(timer, seconds)  # its signal ends the process, wherever that is
         written = os.fstat(2).st_size
         found = self.attempt(data, lambda: check_loading(data, self.path))
         if found is not None:
@@ -109,7 +111,8 @@ class Target:
             self.attempt(data, lambda: check_claims(data, *found))
             for use in every_door.uses(found[0], self.path, found[1], self.scratch, zlib.crc32(data)):
                 self.counts["resumed"] += self.attempt(data, use) is every_door.RESUMED
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in USE_SECONDS:
+            signal.setitimer(timer, 0)
         if self.findings is not None and os.fstat(2).st_size != written:
             self.attempt(data, lambda: complain(written))
 
@@ -188,7 +191,7 @@ def direct(arguments, folder):
             total.update(json.loads((place / "figures").read_text("utf-8")))
             continue
         total["ended"] += 1
-        cause = "hang" if status == -signal.SIGALRM else "crash"
+        cause = "hang" if status in (-signal.SIGALRM, -signal.SIGPROF) else "crash"
         kept = arguments.findings / f"{cause}-{place.name}"
         print(f"a job ended with status {status}: see {kept}\n{(place / 'log').read_text('utf-8', 'replace')[-3000:]}")
         if (place / "input").exists():
