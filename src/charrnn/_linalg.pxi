@@ -83,18 +83,19 @@ cdef inline void _tile(
     Py_ssize_t rows, Py_ssize_t width, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, int ahead,
+    const real* bias, real* C, Py_ssize_t ldc, int ahead,
 ) noexcept nogil:
-    """C[i, j] = init[i, j] + sum over p of A[i, p] B[p, j]; rows, width and ahead are constants: the sums are in registers.
+    """C[i, j] = bias[j], or C[i, j] without a bias, + sum over p of A[i, p] B[p, j]; rows, width and ahead are constants: the sums are in
+    registers.
 
     ahead: what is asked for before it is needed, if it comes from far. OF_B are rows of B, OF_A columns of A that lie in one row.
     """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
     for i in range(rows):
+        begin = bias if bias != NULL else C + i * ldc
         for j in range(width):
-            acc[i][j] = init[i * ldi + j]
+            acc[i][j] = begin[j]
     if ahead:                                           # what is written at the end
         for i in range(rows):
             for j in range(width // LANES):
@@ -116,17 +117,17 @@ cdef inline void _tile(
 cdef inline void _strip(
     Py_ssize_t rows, Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, int ahead, Watch* watch,
+    const real* B, Py_ssize_t ldb,                      # 0: in panels
+    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
     """The tiles of one strip: of so many rows, of half as many, then single rows.
 
     Where B is walked more than once, and not in panels, it is walked in blocks of rows that stay in the cache, the sums waiting in C.
     """
-    cdef Py_ssize_t block = K if M <= rows or ldb == width else BLOCK_NUMBERS // width
-    cdef Py_ssize_t half = rows // 2 if rows > 3 else 1
-    cdef Py_ssize_t i, p = 0, depth
+    cdef bint panels = rows > 1 and ldb == 0            # known when this is compiled, for single rows too
+    cdef int ahead = OF_B if panels else NOTHING
+    cdef Py_ssize_t block = K if M <= rows or panels else BLOCK_NUMBERS // width
+    cdef Py_ssize_t half = rows // 2 if rows > 3 else 1, step = width if panels else ldb, i, p = 0, depth
     cdef const real* a
     while True:
         depth = min(block, K - p)
@@ -136,18 +137,18 @@ cdef inline void _strip(
         while i < M:
             a = A + i * a_row + p * a_col
             if M - i >= rows:
-                _tile(rows, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, ahead)
+                _tile(rows, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, ahead)
                 i += rows
             elif M - i >= half > 1:
-                _tile(half, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, ahead)
+                _tile(half, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, ahead)
                 i += half
             else:
-                _tile(1, width, depth, a, a_row, a_col, B + p * ldb, ldb, init + i * ldi, ldi, C + i * ldc, ldc, NOTHING)
+                _tile(1, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, NOTHING)
                 i += 1
         p += depth
         if p >= K:
             return
-        init, ldi = C, ldc
+        bias = NULL
 
 
 cdef inline Py_ssize_t _strip_width(Py_ssize_t N) noexcept nogil:
@@ -159,32 +160,32 @@ cdef void _product(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,                      # 0: in panels
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, Watch* watch, bint backwards=False,
+    const real* bias, real* C, Py_ssize_t ldc, Watch* watch, bint backwards=False,
 ) noexcept nogil:
-    """C = init + A B with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES; ldi = 0 repeats one row.
+    """C = bias + A B, or C += A B without a bias (NULL), with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES.
 
-    C may be init, but must not overlap what else is read. How it is cut into strips and tiles, and in which order they come, does not
-    change a bit. A product of few rows that is made again and again with the same B is faster if every other one is made backwards: what of
-    B was read last is then read first, and still in the first-level cache.
+    C must not overlap what is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
+    few rows that is made again and again with the same B is faster if every other one is made backwards: what of B was read last is then
+    read first, and still in the first-level cache.
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, j
     if N < 32 or (M < 4 and ldb):
-        _single_rows(M, N, K, A, a_row, a_col, B, ldb if ldb else N, init, ldi, C, ldc, watch, backwards)
+        _single_rows(M, N, K, A, a_row, a_col, B, ldb if ldb else N, bias, C, ldc, watch, backwards)
         return
     while start < N:
         width = _strip_width(N - start)
         j = min(start, N - width)
+        begin = bias + j if bias != NULL else NULL
         if SPARE_ROWS == 0 and j < start:
-            _last_strip(M, N - start, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, watch)
+            _last_strip(M, N - start, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif ldb and width == TILE_WIDTH:
-            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif ldb:
-            _strip(spare, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(spare, 32, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == TILE_WIDTH:
-            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j * K, TILE_WIDTH, init + j, ldi, C + j, ldc, OF_B, watch)
+            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j * K, 0, begin, C + j, ldc, watch)
         else:
-            _strip(spare, 32, M, K, A, a_row, a_col, B + j * K, 32, init + j, ldi, C + j, ldc, OF_B, watch)
+            _strip(spare, 32, M, K, A, a_row, a_col, B + j * K, 0, begin, C + j, ldc, watch)
         start = j + width
 
 
@@ -192,15 +193,17 @@ cdef void _last_strip(
     Py_ssize_t M, Py_ssize_t new, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, Watch* watch,
+    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
-    """A strip that overlaps the one before: only the last columns are new; where init is C, the others have no init any more."""
+    """A strip that overlaps the one before: only the last columns are new; what C began with is lost in the others."""
     cdef real some[64 * TILE_WIDTH]
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), i, k, count
     for i in range(0, M, 64):
         count = min(64, M - i)
-        _strip(rows, TILE_WIDTH, count, K, A + i * a_row, a_row, a_col, B, ldb, init + i * ldi, ldi, some, TILE_WIDTH, NOTHING, watch)
+        if bias == NULL:
+            for k in range(count):
+                _copy(TILE_WIDTH, C + (i + k) * ldc, some + k * TILE_WIDTH)
+        _strip(rows, TILE_WIDTH, count, K, A + i * a_row, a_row, a_col, B, ldb, bias, some, TILE_WIDTH, watch)
         for k in range(count):
             _copy(new, some + (k + 1) * TILE_WIDTH - new, C + i * ldc + (k * ldc + TILE_WIDTH - new))
 
@@ -209,8 +212,7 @@ cdef void _single_rows(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
     const real* B, Py_ssize_t ldb,
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc, Watch* watch, bint backwards,
+    const real* bias, real* C, Py_ssize_t ldc, Watch* watch, bint backwards,
 ) noexcept nogil:
     """`_product` for few rows: one at a time, in strips of nearly equal width, as a narrow one has too few sums to hide latency."""
     cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
@@ -218,22 +220,23 @@ cdef void _single_rows(
         strips = (N - done + widest - 1) // widest
         width = ((N - done) // LANES + strips - 1) // strips * LANES
         j = N - done - width if backwards else done
+        begin = bias + j if bias != NULL else NULL
         if width == 16:
-            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 32:
-            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 48:
-            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 64:
-            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 80:
-            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 96:
-            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         elif width == 112:
-            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         else:
-            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, init + j, ldi, C + j, ldc, NOTHING, watch)
+            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
         done += width
 
 
@@ -260,8 +263,7 @@ cdef void _outer_product(
     Where it is deep it is made block by block, each as much of A as stays in the second-level cache, while the strips of B are copied, one
     after the other, into the first. The sums are those of `_product`, which wait in C meanwhile.
     """
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = M // rows * rows, i = 0, p, some, depth, ldi
-    cdef const real* init
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = M // rows * rows, i = 0, p, some, depth
     if not SPARE_ROWS or K < PACK_FROM or N < 32:
         whole = 0
     if sums != NULL and whole == 0:
@@ -269,19 +271,19 @@ cdef void _outer_product(
     elif sums != NULL:
         _clear(N, sums)
     while i < whole:
-        some, p, init, ldi = min(PACK_ROWS, whole - i), 0, zeros, 0
+        some, p = min(PACK_ROWS, whole - i), 0
         while p < K:
             depth = min(PACK_DEPTH, K - p)
             if _stopped(watch, 10 * some * depth):
                 return
             _packed_product(
-                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, init, ldi, C + i * ldc, ldc, sums if i == 0 else NULL, pack, watch,
+                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, NULL if p else zeros, C + i * ldc, ldc, sums if i == 0 else NULL,
+                pack, watch,
             )
-            init, ldi = C + i * ldc, ldc
             p += depth
         i += some
     if whole < M:
-        _product(M - whole, N, K, A + whole, 1, lda, B, ldb, zeros, 0, C + whole * ldc, ldc, watch)
+        _product(M - whole, N, K, A + whole, 1, lda, B, ldb, zeros, C + whole * ldc, ldc, watch)
 
 
 cdef inline void _pack_strip(Py_ssize_t width, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* strip, real* sums) noexcept nogil:
@@ -301,12 +303,11 @@ cdef void _packed_product(
     Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t lda,
     const real* B, Py_ssize_t ldb,
-    const real* init, Py_ssize_t ldi,
-    real* C, Py_ssize_t ldc,
+    const real* bias, real* C, Py_ssize_t ldc,
     real* sums,
     real* strip, Watch* watch,                          # (K, TILE_WIDTH)
 ) noexcept nogil:
-    """C = init + A^T B for one block of `_outer_product`."""
+    """C = bias + A^T B, or C += A^T B, for one block of `_outer_product`."""
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, i, p
     cdef const real* a
     cdef real* c
@@ -320,14 +321,15 @@ cdef void _packed_product(
             _pack_strip(32, K, B + start, ldb, strip, sums)
         if sums != NULL:
             sums += width
+        begin = bias + start if bias != NULL else NULL
         i = 0
         while i < M:
             a, c = A + i, C + i * ldc + start
             if width == TILE_WIDTH:
-                _tile(rows, TILE_WIDTH, K, a, 1, lda, strip, TILE_WIDTH, init + i * ldi + start, ldi, c, ldc, OF_A)
+                _tile(rows, TILE_WIDTH, K, a, 1, lda, strip, TILE_WIDTH, begin, c, ldc, OF_A)
                 i += rows
             else:
-                _tile(spare, 32, K, a, 1, lda, strip, 32, init + i * ldi + start, ldi, c, ldc, OF_A)
+                _tile(spare, 32, K, a, 1, lda, strip, 32, begin, c, ldc, OF_A)
                 i += spare
         start += width
 
@@ -432,18 +434,17 @@ cdef void _products(
     const Span* span, Py_ssize_t N, Py_ssize_t K,
     const real* A, Py_ssize_t lda,
     const real* W, Py_ssize_t ldw,                      # 0: in panels
-    const real* init,
-    real* C, Py_ssize_t ldc, Watch* watch,
+    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
 ) noexcept nogil:
-    """C[t, b] = init + A[t, b] W in a span, where no time step waits for another; A and C begin with that of its first time step."""
+    """C[t, b] = bias + A[t, b] W in a span, where no time step waits for another; A and C begin with that of its first time step."""
     cdef Py_ssize_t B = span.B, b0 = span.b0, t, i = 0, rows, all_rows = (span.t1 - span.t0) * B
     if span.b1 - b0 < B:
         for t in range(span.t1 - span.t0):
-            _product(span.b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, init, 0, C + (t * B + b0) * ldc, ldc, watch)
+            _product(span.b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, bias, C + (t * B + b0) * ldc, ldc, watch)
         return
     while i < all_rows:
         rows = min(MANY_ROWS if ldw else PANEL_ROWS, all_rows - i)
-        _product(rows, N, K, A + i * lda, lda, 1, W, ldw, init, 0, C + i * ldc, ldc, watch)
+        _product(rows, N, K, A + i * lda, lda, 1, W, ldw, bias, C + i * ldc, ldc, watch)
         i += rows
 
 

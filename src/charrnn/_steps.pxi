@@ -54,7 +54,7 @@ cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* 
         for b in range(span.b0, span.b1 if others else span.b0):
             _copy(others, bias + inputs, &work.hs[t + 1, b, layer.sums + inputs])
         _product(
-            M, _lanes(Whh.columns), Whh.rows, &work.hs[t, span.b0, layer.column], width, 1, W, ld, sums, width, sums, width, watch, t % 2,
+            M, _lanes(Whh.columns), Whh.rows, &work.hs[t, span.b0, layer.column], width, 1, W, ld, NULL, sums, width, watch, t % 2,
         )
         if _stopped(watch, 10 * M * Whh.columns):
             return
@@ -71,7 +71,7 @@ cdef void _layer_backward(AnyWorkspace work, const LayerPlan* layer, const Span*
         if t < span.T - 1:
             _product(
                 M, layer.lanes, Whh.columns, &work.dz[t + 1, span.b0, layer.recurrent], width, 1, &work.transposed[Whh.transposed], ld,
-                dh, width, dh, width, watch, t % 2,
+                NULL, dh, width, watch, t % 2,
             )
         if _stopped(watch, 10 * M * Whh.columns):
             return
