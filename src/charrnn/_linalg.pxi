@@ -124,7 +124,7 @@ cdef inline void _strip(
 
     Where B is walked more than once, and not in panels, it is walked in blocks of rows that stay in the cache, the sums waiting in C.
     """
-    cdef bint panels = rows > 1 and ldb == 0            # known when this is compiled, for single rows too
+    cdef bint panels = ldb == 0
     cdef int ahead = OF_B if panels else NOTHING
     cdef Py_ssize_t block = K if M <= rows or panels else BLOCK_NUMBERS // width
     cdef Py_ssize_t half = rows // 2 if rows > 3 else 1, step = width if panels else ldb, i, p = 0, depth
@@ -170,7 +170,7 @@ cdef void _product(
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, j
     if N < 32 or (M < 4 and ldb):
-        _single_rows(M, N, K, A, a_row, a_col, B, ldb if ldb else N, bias, C, ldc, watch, backwards)
+        _single_rows(M, N, K, A, a_row, a_col, B, ldb, bias, C, ldc, watch, backwards)
         return
     while start < N:
         width = _strip_width(N - start)
@@ -216,27 +216,28 @@ cdef void _single_rows(
 ) noexcept nogil:
     """`_product` for few rows: one at a time, in strips of nearly equal width, as a narrow one has too few sums to hide latency."""
     cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
+    cdef Py_ssize_t ld = max(1, ldb if ldb else N)      # so the compiler knows that it is not 0
     while done < N:
         strips = (N - done + widest - 1) // widest
         width = ((N - done) // LANES + strips - 1) // strips * LANES
         j = N - done - width if backwards else done
         begin = bias + j if bias != NULL else NULL
         if width == 16:
-            _strip(1, 16, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 16, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 32:
-            _strip(1, 32, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 32, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 48:
-            _strip(1, 48, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 48, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 64:
-            _strip(1, 64, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 64, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 80:
-            _strip(1, 80, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 80, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 96:
-            _strip(1, 96, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 96, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         elif width == 112:
-            _strip(1, 112, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 112, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         else:
-            _strip(1, 128, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _strip(1, 128, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
         done += width
 
 
