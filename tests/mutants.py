@@ -98,7 +98,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "LSTM: dc passed on unweighted": (LSTM, "dc[j] *= f[j]", "pass"),
     "LSTM: df of c_t": (LSTM, "(c_before[j] * dc[j])", "(c[j] * dc[j])"),
     "LSTM: di of f": (LSTM, "dz[j] = fma(-z[j], z[j], z[j]) * (g[j] * dc[j])", "dz[j] = fma(-f[j], f[j], f[j]) * (g[j] * dc[j])"),
-    "LSTM: dg as of a sigmoid": (LSTM, "fma(-g[j], g[j], <real>1) * (z[j] * dc[j])", "fma(-g[j], g[j], g[j]) * (z[j] * d)"),
+    "LSTM: dg as of a sigmoid": (LSTM, "fma(-g[j], g[j], <real>1) * (z[j] * dc[j])", "fma(-g[j], g[j], g[j]) * (z[j] * dc[j])"),
     "forget gates begin open": (DOORS, "numbers[...] = 0", 'numbers[...] = name.startswith("bf")'),
     "initial matrices of all layers alike": (DOORS, "width = 1 / sqrt(len(numbers) if name == \"Why\" else numbers.shape[1])", "width = 0.05"),
     # Dropout.
