@@ -1,13 +1,16 @@
-"""Break the kernels on purpose, one way at a time, and check that the tests notice: python tests/mutants.py [name ...].
+"""Break the kernels on purpose, one way at a time, and check that the tests notice: python tests/mutants.py [--jobs N] [NAME ...].
 
-Each mutant is a copy of the package whose kernel source has one text replaced, built for the baseline only, tested in a process of its own.
+A mutant is a copy of the package with one text replaced, built for the baseline only, and tested in a process of its own.
 """
 
+import argparse
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +193,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "the best weights are not in the checkpoint": ("training.py", "known = best if position.best_nll is not None else None", "known = None"),
 }  # fmt: skip
 UNCHANGED = "nothing changed"
+SECONDS = 400  # for the tests of one; with a loop that has no end they would take for ever
 TESTS = [
     "tests/test_core.py",
     "tests/test_network.py",
@@ -214,13 +218,17 @@ TESTS = [
 ]
 
 
-def killer(file, text, replacement, folder):
-    """Return the first test that fails with text replaced in file, or None if all pass."""
-    project = folder / "project"
+def copy_project(folder):
+    """Make a folder a copy of what is to be mutated; return it."""
     for part in ("src", "tests", "setup.py", "pyproject.toml"):
         source = ROOT / part
         ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
-        shutil.copytree(source, project / part, ignore=ignore) if source.is_dir() else shutil.copy(source, project / part)
+        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder / part)
+    return folder
+
+
+def killer(project, file, text, replacement):
+    """Return the first test that fails with text replaced in file, or None if all pass; the file is put right again."""
     mutated = project / "src/charrnn" / file
     words = mutated.read_text(encoding="utf-8")
     if words.count(text) < 1:
@@ -231,31 +239,45 @@ def killer(file, text, replacement, folder):
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=project, env=build, check=True, capture_output=True)
     # An absolute path: tests start processes in other folders. The baseline by name, or its import warns that others are missing.
     run = os.environ | {"PYTHONPATH": str(project / "src"), "CHARRNN_ISA": "baseline"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
+    room = mutated.stem.strip("_")  # its own tests are the first
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not clock", *sorted(TESTS, key=lambda test: room not in test)]
     try:
-        ran = subprocess.run(command, cwd=project, env=run, capture_output=True, text=True, timeout=200)
+        ran = subprocess.run(command, cwd=project, env=run, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return "no end"
+    finally:
+        mutated.write_text(words, encoding="utf-8")
     if ran.returncode == 0:
         return None
     return next((line.split()[1] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "no test: pytest itself")
 
 
-def main(names):
+def main():
     """Run the named mutants, or all; exit with their number that survived."""
-    survivors = []
-    for name in (UNCHANGED, *(names or MUTANTS)):
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "project").mkdir()
-            test = killer(*MUTANTS.get(name, (LINALG, "", "")), Path(folder))
-        print(f"{name}: {'SURVIVED' if test is None else f'killed by {test}'}", flush=True)
-        if name == UNCHANGED and test is not None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of mutants (default: all)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)")
+    arguments = parser.parse_args()
+    names = arguments.names or list(MUTANTS)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+        projects = queue.SimpleQueue()
+        for job in range(arguments.jobs):
+            (Path(folder) / str(job)).mkdir()
+            projects.put(copy_project(Path(folder) / str(job)))
+
+        def test(name):
+            project = projects.get()
+            test = killer(project, *MUTANTS.get(name, (LINALG, "", "")))
+            projects.put(project)
+            print(f"{name}: {'SURVIVED' if test is None else f'killed by {test}'}", flush=True)
+            return test is not None
+
+        if test(UNCHANGED):
             raise SystemExit("the tests must pass where nothing is changed")
-        if name != UNCHANGED and test is None:
-            survivors.append(name)
-    print(f"{len(names or MUTANTS) - len(survivors)} killed, {len(survivors)} survived")
-    return len(survivors)
+        killed = sum(pool.map(test, names))
+    print(f"{killed} killed, {len(names) - killed} survived")
+    return len(names) - killed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -265,6 +265,7 @@ cdef void _outer_product(
     after the other, into the first. The sums are those of `_product`, which wait in C meanwhile.
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = M // rows * rows, i = 0, p, some, depth
+    cdef const real* bias
     if not SPARE_ROWS or K < PACK_FROM or N < 32:
         whole = 0
     if sums != NULL and whole == 0:
@@ -277,9 +278,9 @@ cdef void _outer_product(
             depth = min(PACK_DEPTH, K - p)
             if _stopped(watch, 10 * some * depth):
                 return
+            bias = NULL if p else zeros
             _packed_product(
-                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, NULL if p else zeros, C + i * ldc, ldc, sums if i == 0 else NULL,
-                pack, watch,
+                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, bias, C + i * ldc, ldc, sums if i == 0 else NULL, pack, watch,
             )
             p += depth
         i += some
