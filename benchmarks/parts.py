@@ -1,7 +1,8 @@
 """Each part of a training step alone: its time, Gflop/s, and share of the core's FMA peak: python benchmarks/parts.py [level ...]
 
-Every product that the network makes is in one of them: `states` and `backward` have those with the recurrent matrix, a time step after the
-other, `logits` the output layer's, `gradient` those over the whole window. On a new kind of core this tells in a minute what is slow there.
+Every product that the network makes is in one of them: `states` and `backward` have those with the recurrent matrices, a time step after
+the other, and the cells, `logits` the output layer's, `gradient` those over the whole window. On a new kind of core, or of cell, this tells
+in a minute what is slow there.
 """
 
 import sys
@@ -10,11 +11,20 @@ import time
 import numpy as np
 import peers
 
-import charrnn
 from charrnn import _dispatch
+from charrnn.rnn import make_learner
 
 SECONDS, ROUNDS = 0.03, 9
-SHAPES = [(100, 65, 25, 1), (128, 65, 50, 32), (256, 5000, 25, 4), (512, 65, 64, 32), (1024, 65, 64, 32)]  # H, V, T, B
+SHAPES = [  # cell, layers, H, V, T, B
+    ("rnn", 1, 100, 65, 25, 1),
+    ("rnn", 1, 128, 65, 50, 32),
+    ("rnn", 1, 256, 5000, 25, 4),
+    ("rnn", 1, 512, 65, 64, 32),
+    ("rnn", 1, 1024, 65, 64, 32),
+    ("gru", 1, 512, 65, 64, 32),
+    ("lstm", 1, 512, 65, 64, 32),
+    ("lstm", 2, 128, 65, 50, 50),
+]
 
 
 def fastest(run):
@@ -31,20 +41,21 @@ def fastest(run):
     return min(times)
 
 
-def parts(core, H, V, T, B):
+def parts(core, cell, layers, H, V, T, B):
     """Yield (name, seconds, operations) of each part of a step."""
-    network = charrnn.RNN(H, V, T, 0.1, batch_size=B, seed=0).network
+    network = make_learner([(cell, H)] * layers, V, initial_accumulator_value=0.0, seed=0).network
     work = network.workspace(T, B, training=True)
     ids = np.random.default_rng(0).integers(0, V, (T + 1, B)).astype(np.int32)
     network.train_steps(work, ids[:-1], ids[1:], rate=0.1, clip=5.0)
-    recurrent, output = 2 * T * B * H * H, 2 * T * B * H * V
+    output = 2 * T * B * H * V
+    hidden = T * B * network.description.operations - output  # of all layers, and between them
     times = {part: fastest(lambda n, part=part: core.repeat(work, part, n)) for part in core.PARTS}
     forward = times["states"] + times["logits"] + times["softmax"]
-    yield "states", times["states"], recurrent
+    yield "states", times["states"], hidden
     yield "logits", times["logits"], output
     yield "softmax", times["softmax"], 0
-    yield "backward", times["streams"] - forward, recurrent + output  # only together, as it changes what it reads
-    yield "gradient", times["gradient"], recurrent + output
+    yield "backward", times["streams"] - forward, hidden + output  # only together, as it changes what it reads
+    yield "gradient", times["gradient"], hidden + output
     yield "update", times["update"], 0
     yield "layout", times["layout"], 0
 
@@ -57,7 +68,7 @@ def main(*levels):
             for shape in SHAPES:
                 found = list(parts(core, *shape))
                 total, operations = (sum(numbers) for numbers in list(zip(*found, strict=True))[1:])
-                print("H={} V={} T={} B={}".format(*shape))
+                print("{} x {} H={} V={} T={} B={}".format(*shape))
                 for name, seconds, work in [*found, ("together", total, operations)]:
                     speed = f"{work / seconds / 1e9:6.0f} Gflop/s {100 * work / seconds / peak:4.0f} %" if work else ""
                     print(f"    {name:9}{1e6 * seconds:11,.1f} us {speed}".rstrip())

@@ -46,7 +46,7 @@ from charrnn import persistence
 
 warnings.simplefilter("ignore", charrnn.TrainingWarning)  # trainings are short here
 LOAD_SECONDS = 1  # of processor time
-USE_SECONDS = {signal.ITIMER_PROF: 5, signal.ITIMER_REAL: 120}  # of processor time; of any, as a wait takes none but a busy machine takes more
+USE_SECONDS = {signal.ITIMER_PROF: 5, signal.ITIMER_REAL: 120}  # a hang is judged by processor time, which a busy machine takes none of
 SPARE = 8 << 20  # bytes that loading may take beside the size of the file
 ADDRESS_SPACE = 3 << 30  # more than any of these models needs: what asks for more gets a MemoryError, not the machine
 SANITIZED = "LD_PRELOAD" in os.environ  # a sanitizer takes memory and address space of its own
