@@ -240,7 +240,18 @@ def killer(project, file, text, replacement):
     # An absolute path: tests start processes in other folders. The baseline by name, or its import warns that others are missing.
     run = os.environ | {"PYTHONPATH": str(project / "src"), "CHARRNN_ISA": "baseline"}
     room = mutated.stem.strip("_")  # its own tests are the first
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not clock", *sorted(TESTS, key=lambda test: room not in test)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not clock",
+        *sorted(TESTS, key=lambda test: room not in test),
+    ]
     try:
         ran = subprocess.run(command, cwd=project, env=run, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:

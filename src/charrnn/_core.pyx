@@ -22,7 +22,7 @@ from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, lo
 from charrnn._elementary cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
 from charrnn._network cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
 from charrnn._network cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
-from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, new_memory  # no-cython-lint
+from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, _lanes, new_memory  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint

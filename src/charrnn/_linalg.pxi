@@ -336,11 +336,6 @@ cdef void _packed_product(
         start += width
 
 
-cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
-    """n rounded up to a multiple of LANES: the columns that kernels work on."""
-    return (n + LANES - 1) // LANES * LANES
-
-
 cdef inline void _shuffle(const real* x, Py_ssize_t ldx, real* y) noexcept nogil:
     """y[64 r + 4 c + q] = x[4 q + r, c] of 16 x 16 numbers, for r, q < 4 and c < 16."""
     cdef Py_ssize_t r, c

@@ -51,6 +51,11 @@ cdef struct Plan:
     Py_ssize_t largest_ld  # of a row of states, or of logits
 
 
+cdef inline Py_ssize_t _lanes(Py_ssize_t n) noexcept nogil:
+    """n rounded up to a multiple of LANES: the columns that kernels work on."""
+    return (n + LANES - 1) // LANES * LANES
+
+
 cdef class Description:
     cdef Plan plan
     cdef readonly tuple layers

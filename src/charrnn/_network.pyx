@@ -77,8 +77,8 @@ cdef Py_ssize_t _padded(Py_ssize_t size):
     A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few
     sets of a first-level cache, as they do at powers of two.
     """
-    cdef Py_ssize_t lanes = (size + LANES - 1) // LANES
-    return (lanes + (lanes + 1) % 2) * LANES
+    size = _lanes(size)
+    return size if size // LANES % 2 else size + LANES
 
 
 @cython.final
@@ -113,7 +113,7 @@ cdef class Description:
         for i, (cell, units) in enumerate(self.layers):
             number, inputs, recurrent, biases, carried = _CELLS[cell]
             layer = &plan.layers[i]
-            layer.cell, layer.units, layer.lanes = number, units, (units + LANES - 1) // LANES * LANES
+            layer.cell, layer.units, layer.lanes = number, units, _lanes(units)
             layer.column, layer.output = plan.width, plan.outputs
             plan.outputs += layer.lanes
             plan.width += carried * layer.lanes
@@ -145,7 +145,7 @@ cdef class Description:
         Return its number.
         """
         cdef Matrix* matrix = &self.plan.matrices[self.plan.n_matrices]
-        cdef Py_ssize_t lanes = (units + LANES - 1) // LANES * LANES
+        cdef Py_ssize_t lanes = _lanes(units)
         matrix.bias = rows == 0
         matrix.rows, matrix.columns, matrix.ldt = max(1, rows), units if len(names) == 1 else len(names) * lanes, ldt
         matrix.ld = _padded(matrix.columns)
@@ -176,9 +176,9 @@ cdef class Description:
             names = {"h": layer["column"]}
             if cell == "lstm":
                 names["c"] = layer["column"] + layer["lanes"]
-            gates = {"rnn": "", "gru": "nruq", "lstm": "ifgo"}[cell]
-            for place, gate in enumerate(gates):
-                names[gate] = layer["sums"] + place * layer["lanes"]
+            if layer["sums"] != layer["column"]:     # else the one sum has become h
+                for place, gate in enumerate(_CELLS[cell][3]):
+                    names["q" if gate == "hn" else gate] = layer["sums"] + place * layer["lanes"]
             found.append(names)
         return tuple(found)
 
