@@ -32,7 +32,8 @@ class Encoded(NamedTuple):
     def of(cls, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: OnUnknown) -> "Encoded":
         """Encode texts as one, which is much faster; or raise what is wrong with text number i, called name.format(i)."""
         check_choice("on_unknown", on_unknown, get_args(OnUnknown))
-        texts = [vocabulary.check(name.format(i), text) for i, text in enumerate(texts)]
+        exact = type(vocabulary.empty)  # most are, and need neither a look nor a name
+        texts = [text if type(text) is exact else vocabulary.check(name.format(i), text) for i, text in enumerate(texts)]
         ids = vocabulary.lookup(vocabulary.empty.join(texts))
         lengths = np.array([len(text) for text in texts], np.int64)
         places, ends = np.flatnonzero(ids < 0), np.cumsum(lengths)
