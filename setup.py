@@ -13,6 +13,7 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
+QUICK = os.environ.get("CHARRNN_QUICK") == "1"  # built in half the time: tests/mutants.py
 COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # GCC counts how often each line of the kernels runs: make coverage
 # AddressSanitizer and UBSan watch every access (make sanitize), or ThreadSanitizer what threads share (tests/trust/races.py).
 SANITIZE = {"1": "address,undefined", "thread": "thread"}.get(os.environ.get("CHARRNN_SANITIZE", ""), "")
@@ -66,6 +67,8 @@ class BuildExt(build_ext):
         if SANITIZE:
             ext.extra_compile_args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
             ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
+        if QUICK:
+            ext.extra_compile_args += ["-O1"]
         if COVERAGE:
             ext.extra_compile_args += ["--coverage", "-O1"]
             ext.extra_link_args += ["--coverage"]
