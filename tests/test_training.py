@@ -74,6 +74,14 @@ def test_tiny_texts_train(text):
     assert math.isfinite(model.score(text))
 
 
+def test_a_large_network_reads_a_long_held_out_part_in_four_streams():
+    source = training.Text.of("to be, or not to be. " * 9000)
+    for units, fraction, streams in [(400, 0.1, 4), (400, 0.05, 1), (100, 0.1, 1)]:
+        learner = charrnn.RNN(units, len(source.vocabulary), 25, 0.1)
+        held_out = source.streams(learner, fraction, 0)[1]
+        assert (held_out.batch_size, held_out.targets) == (streams, int(len(source.ids) * fraction) - 1)
+
+
 def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypatch):
     monkeypatch.setattr(training, "_MEASURED", 30)
     text = "ab" * 500 + "ba" * 500

@@ -38,6 +38,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _MEASURED = 1 << 18  # characters of the held-out part: what is measured after each pass should cost little beside it
+# A network of so many operations a character reads its weights from beyond the second-level cache at each of them: four streams share that.
+_LARGE, _AT_ONCE, _LONG = 1 << 18, 4, 1 << 12  # but each stream has so many characters, as its first ones are surprising
 _PIECE = 1 << 20  # characters of records that are encoded at a time
 _SHARDS = 8  # of a batch, where several processes train
 
@@ -161,7 +163,10 @@ class Text:
         if held_out < 2 or len(self.ids) - held_out < 2:
             return TextStream(self.ids, learner.seq_length, learner.batch_size), None
         cut = len(self.ids) - held_out
-        return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), TextStream(self.ids[cut : cut + _MEASURED], 256)
+        measured = self.ids[cut : cut + _MEASURED]
+        large = learner.network.description.operations >= _LARGE and len(measured) > _AT_ONCE * _LONG
+        rest = TextStream(measured, 256, _AT_ONCE if large else 1)
+        return TextStream(self.ids[:cut], learner.seq_length, learner.batch_size), rest
 
 
 @dataclass
