@@ -64,6 +64,11 @@ def files(tmp_path, monkeypatch):
         (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "the path to write to must be a str or path-like, not bool"),
         (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
         (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
+        (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),
+        (lambda: MODEL.score_many(["hello", None]), TypeError, r"texts\[1\] must be a str, not NoneType: a missing value"),
+        (lambda: charrnn.train_text(np.array(["anna"])), TypeError, "text must be a str, not ndarray: train_records trains on records"),
+        (lambda: charrnn.train("names.txt"), AttributeError, "has no attribute 'train'; did you mean train_text"),
+        (lambda: setattr(LESSON, "lr", 0.1), AttributeError, "'lr' cannot be set: .*; did you mean learning_rate"),
     ],
 )
 def test_the_message_says_what_was_meant(call, error, message, files):

@@ -177,6 +177,17 @@ MISTAKES = {
     "threads": "n_threads",
     "validation": "validation_fraction",
     "remembers": "remember",
+    "num_layers": "n_layers",
+    "optimiser": "optimizer",
+    "lr_schedule": "schedule",
+    "wd": "weight_decay",
+    # what other programs say
+    "rnn_size": "hidden_size",
+    "grad_clip": "clip_norm",
+    "iterations": "steps",
+    "validation_split": "validation_fraction",
+    "early_stopping": "patience",
+    "random_state": "seed",
 }
 
 
@@ -189,11 +200,20 @@ def test_a_misspelt_option_is_answered_with_the_likely_one(given, meant):
 
 
 def test_a_misspelt_value_is_answered_with_the_likely_one():
-    for option, given, meant in (("keep", "bset", "best"), ("alphabet", "byte", "bytes")):
+    for option, given, meant in (
+        ("keep", "bset", "best"),
+        ("alphabet", "byte", "bytes"),
+        ("cell", "LSTM", "lstm"),
+        ("optimizer", "adamw", "adam"),
+        ("schedule", "cos", "cosine"),
+        ("preset", "Large", "large"),
+    ):
         with pytest.raises(ValueError, match=f"{option} must be .*, not '{given}'; did you mean {meant}"):
             charrnn.train_text("to be " * 9, **{option: given})
+    with pytest.raises(ValueError, match=r"schedule must be .*, not None$"):
+        charrnn.train_text("to be " * 9, schedule=None)
     model = charrnn.train_text("to be " * 9, steps=2, progress=False)
-    for given, meant in {"temp": "temperature", "topk": "top_k", "stops": "stop", "primer": "prime"}.items():
+    for given, meant in {"temp": "temperature", "topk": "top_k", "stops": "stop", "prompt": "prime", "max_length": "length"}.items():
         with pytest.raises(TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"):
             model.generate(5, **{given: 1})
     with pytest.raises(TypeError, match="there is no option 'zzz'; the options are"):
