@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypedDict, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,13 +70,17 @@ class Options(TrainingOptions, total=False):
     resume: Annotated[StrPath | None, None]
 
 
-class NewOptions(Options, total=False):
-    """The options of training a new model, by name, but alphabet."""
+class LayerOptions(TypedDict, total=False):
+    """What a new network is made of."""
 
     cell: Annotated[Cell, "rnn"]
     hidden_size: Annotated[int, 100]
     n_layers: Annotated[int, 1]
     dtype: Annotated[Literal["float32", "float64"], "float32"]
+
+
+class NewOptions(LayerOptions, Options, total=False):
+    """The options of training a new model, by name, but alphabet."""
 
 
 def together(train: _F) -> _F:
