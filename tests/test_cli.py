@@ -94,7 +94,7 @@ def test_score_prints_what_comes_before_a_mistake(model_file):
     assert ran.returncode == 2
     assert "line 3: text[0] = 'X' (U+0058) is not among" in ran.stderr
     ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
-    assert b"line 2: not UTF-8 at byte 0" in ran.stderr
+    assert b"line 2: not UTF-8 at byte 0: convert the lines, or score them by a model of bytes (train --bytes)" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1
 
 
@@ -193,6 +193,13 @@ def test_look_shows_the_parts_that_are_asked_for(tmp_path):
     assert page.count('"part": "f"') == 4
     assert run("look", tmp_path / "m", stdin="the quick").stdout.count('id="unit-') == 24
     assert "each of --parts must be 'h', 'c', " in run("look", tmp_path / "m", "--parts", "h,x", stdin="the", check=False).stderr
+
+
+def test_look_shows_one_record(tmp_path):
+    run("train", "-", "--records", "-o", tmp_path / "n", "-q", "--hidden-size", 4, "--steps", 9, stdin="anna\nbob\n")
+    assert "</html>" in run("look", tmp_path / "n", stdin="anna\n").stdout
+    ran = run("look", tmp_path / "n", stdin="anna\nbob\n", check=False)
+    assert (ran.returncode, ran.stderr) == (2, "charrnn: error: this is a model of records, and the page is of one: the text has 2 lines\n")
 
 
 def test_look_says_what_is_wrong(model_file, tmp_path):

@@ -608,7 +608,9 @@ def _line_text(model: CharRNN, line: bytes, number: int) -> AnyText:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from error
+        raise ValueError(
+            f"not UTF-8 at byte {error.start}: convert the lines, or score them by a model of bytes (train --bytes)"
+        ) from error
     if text.endswith("\r") and "\r" not in model.vocabulary:
         text = text[:-1]
     return text.removeprefix("\ufeff") if number == 0 else text
@@ -646,6 +648,8 @@ def _look(arguments: Arguments) -> None:
     text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
     if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
         text = text.removesuffix(_text(model, "\n"))
+        if (lines := len(_lines(text))) > 1:
+            raise ValueError(f"this is a model of records, and the page is of one: the text has {lines} lines")
     trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
     options = {"title": title, "units": arguments.units, "back": arguments.back, "parts": arguments.parts}
