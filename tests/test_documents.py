@@ -158,6 +158,7 @@ def test_lines_are_short(path):
     assert [line for line in code if len(line) > 75] == []
     prose = [line for line in BLOCK.sub("", text).splitlines() if not line.startswith(("|", "!["))]
     assert [line for line in prose if len(line) >= 100] == []
+    assert [line for line in prose if re.match(r"[+*] ", line)] == []  # that would be a list
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
