@@ -6,6 +6,7 @@
 # make trust          kills, failing disks and memory, hostile files, Ctrl-C, races ...: each for a moment; make fuzz RUNS=3000000 one at length
 # make interop        compares with PyTorch and ONNX, which it installs first
 # make page-check     opens the pages of traces in headless Chromium, which on Debian and Ubuntu root gets from apt
+# make site-check     builds the site, and opens README.md and all its pages there
 # All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyprojec
 # The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
 TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races records
 
-.PHONY: demo test lint docs page-check interop wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
+.PHONY: demo test lint docs page-check site-check interop wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -49,6 +50,10 @@ interop: .venv/tested
 page-check: .venv/tested
 	$(INSTALL) --group browser
 	$(BIN)/python tools/page_check.py
+
+site-check: docs
+	$(INSTALL) --group browser
+	$(BIN)/python tools/site_check.py
 
 docs: .venv/documented
 	$(BIN)/sphinx-build -q -W --keep-going docs build/docs

@@ -14,6 +14,7 @@ version = release = charrnn.__version__
 extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_parser"]
 html_theme = "furo"
 html_title = f"charrnn {version}"
+html_use_index = False  # nothing leads there, and it is wider than a narrow screen
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

@@ -30,7 +30,8 @@ def make(page: str) -> Any:
 
 def prose(text: str) -> list[Any]:
     """Return a cell of Markdown, or none where there is nothing to say."""
-    text = re.sub(r"\{py:\w+\}", "", text).replace("[This page as a notebook](tutorial.ipynb).", "").strip()
+    text = re.sub(r"\{py:\w+\}", "", text).replace("[This page as a notebook](tutorial.ipynb).", "")
+    text = re.sub(r"!\[.*\]\(tutorial-loss.png\)", "", text).strip()  # the cell above shows it
     return [nbformat.v4.new_markdown_cell(text)] if text else []
 
 

@@ -1,7 +1,8 @@
 """Draw the pictures of README.md and of these pages: python docs/pictures.py. Needs matplotlib.
 
-loss.png is what the first lines of README.md write; speed.png shows tables of benchmarks/results.md; gradients.png what the tutorial says
-of gradients; inside*.png are pages of traces as Chromium shows them (make page-check has it), of the recipes in howto/inside.md.
+loss.png is what the first lines of README.md write; speed.png shows tables of benchmarks/results.md; tutorial-loss.png and gradients.png
+what the tutorial says of its network; inside*.png are pages of traces as Chromium shows them (make page-check has it), of the recipes in
+howto/inside.md.
 """
 
 import contextlib
@@ -67,21 +68,20 @@ def draw_speeds(results: str) -> Figure:
     return figure
 
 
-def networks() -> tuple[Any, dict[str, charrnn.RNN]]:
-    """Return the tutorial's ids of names, and its three networks of them."""
+def networks() -> tuple[Any, dict[str, charrnn.RNN], charrnn.History]:
+    """Return the tutorial's ids of names, its three networks of them, and the history of the one that is trained."""
     ids = charrnn.Vocabulary.from_text(names := "\n".join(charrnn.datasets.names())).encode(names)
     made = {name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0) for name in ("new", "trained", "large recurrent weights")}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "names.txt").write_text(names, encoding="utf-8")
         with charrnn.DataReader(Path(folder) / "names.txt", 25) as reader:
-            made["trained"].train(reader, epochs=40, callback=None)
+            history = made["trained"].train(reader, epochs=40, callback=None)
     made["large recurrent weights"].W *= 30
-    return ids, made
+    return ids, made, history
 
 
-def gradients() -> dict[str, list[float]]:
+def gradients(ids: Any, made: dict[str, charrnn.RNN]) -> dict[str, list[float]]:
     """Return the lengths of the gradient by steps back of each network, their geometric means over places of the text."""
-    ids, made = networks()
     found = {}
     for name, rnn in made.items():
         lengths = [rnn.gradient_norms(ids[i : i + 25], ids[i + 25], np.zeros((100, 1))) for i in range(0, 5000, 100)]
@@ -93,9 +93,10 @@ def draw_gradients(found: dict[str, list[float]]) -> Figure:
     """Draw a line for each network."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     chart = figure.add_subplot()
-    for (name, lengths), color, place in zip(found.items(), ("#75818d", "#c44e27", "#3b6ea5"), (7, 14, 10), strict=True):
+    places = (("#75818d", 7, "left"), ("#c44e27", 14, "left"), ("#3b6ea5", 13, "right"))  # of a name beside its line
+    for (name, lengths), (color, place, end) in zip(found.items(), places, strict=True):
         chart.semilogy(lengths, color=color, linewidth=1.8)
-        chart.annotate(name, (place, lengths[place]), xytext=(0, 8), textcoords="offset points", color=color)
+        chart.annotate(name, (place, lengths[place]), xytext=(0, 8), textcoords="offset points", color=color, ha=end)
     chart.set_xlabel("steps back from the prediction")
     chart.set_ylabel("length of the gradient by the state")
     chart.set_ylim(1e-12, 1e4)
@@ -162,7 +163,9 @@ def main() -> None:
         (DOCS / "loss.png").write_bytes(Path("loss.png").read_bytes())
     results = (DOCS.parent / "benchmarks" / "results.md").read_text(encoding="utf-8")
     draw_speeds(results).savefig(DOCS / "speed.png", dpi=150, metadata={"Description": shown(results)})
-    found = gradients()
+    ids, made, history = networks()
+    history.plot().savefig(DOCS / "tutorial-loss.png", dpi=100)
+    found = gradients(ids, made)
     draw_gradients(found).savefig(DOCS / "gradients.png", dpi=150, metadata={"Description": json.dumps(found)})
     draw_pages()
 

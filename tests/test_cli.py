@@ -12,7 +12,7 @@ import time
 import pytest
 
 import charrnn
-from charrnn import cli
+from charrnn import cli, training
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 30
 
@@ -94,7 +94,7 @@ def test_score_prints_what_comes_before_a_mistake(model_file):
     assert ran.returncode == 2
     assert "line 3: text[0] = 'X' (U+0058) is not among" in ran.stderr
     ran = run("score", model_file, stdin=b"dog\n\xff\n", check=False, text=False, encoding=None)
-    assert b"line 2: not UTF-8 at byte 0" in ran.stderr
+    assert b"line 2: not UTF-8 at byte 0: convert the lines, or score them by a model of bytes (train --bytes)" in ran.stderr
     assert len(ran.stdout.splitlines()) == 1
 
 
@@ -195,6 +195,13 @@ def test_look_shows_the_parts_that_are_asked_for(tmp_path):
     assert "each of --parts must be 'h', 'c', " in run("look", tmp_path / "m", "--parts", "h,x", stdin="the", check=False).stderr
 
 
+def test_look_shows_one_record(tmp_path):
+    run("train", "-", "--records", "-o", tmp_path / "n", "-q", "--hidden-size", 4, "--steps", 9, stdin="anna\nbob\n")
+    assert "</html>" in run("look", tmp_path / "n", stdin="anna\n").stdout
+    ran = run("look", tmp_path / "n", stdin="anna\nbob\n", check=False)
+    assert (ran.returncode, ran.stderr) == (2, "charrnn: error: this is a model of records, and the page is of one: the text has 2 lines\n")
+
+
 def test_look_says_what_is_wrong(model_file, tmp_path):
     assert "--skip-unknown" in run("look", model_file, stdin="to be Ж", check=False).stderr
     assert "--back must be from 0 to" in run("look", model_file, "--back", "-1", stdin="the", check=False).stderr
@@ -212,9 +219,19 @@ def test_module_and_command_are_the_same(model_file):
     assert cli.main(["info", str(model_file)]) == 0
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"]])
 def test_help(command):
-    assert "usage: charrnn" in run(*command, "--help").stdout
+    shown = run(*command, "--help").stdout
+    assert "usage: charrnn" in shown
+    assert "(default: True)" not in shown
+
+
+def test_train_has_every_option_of_training():
+    """But those that only Python can give, and a start of Adagrad's memory."""
+    options = {option.dest for option in cli._parser()._subparsers._group_actions[0].choices["train"]._actions}
+    renamed = {"validation": "validation_fraction", "threads": "n_threads", "mpi": "comm"}
+    missing = training.NewOptions.__annotations__.keys() - {renamed.get(name, name) for name in options}
+    assert missing == {"callback", "dtype", "initial_accumulator_value"}
 
 
 @pytest.mark.parametrize(
@@ -260,6 +277,27 @@ def test_help(command):
         (["train", "--hiden-size=3"], "charrnn train: error: unrecognized arguments: --hiden-size=3; did you mean --hidden-size?"),
         (["score", "{folder}/fox.safetensors", "a", "b"], "usage: charrnn score"),
         (["train", "{folder}/fox.txt", "--sample-every", "0"], "--sample-every must be from 1"),
+        (["train", "{folder}/fox.txt", "--layers", "99"], "--layers must be from 1 to 16, not 99"),
+        (["train", "{folder}/fox.txt", "--threads", "0"], "--threads must be from 1"),
+        (["train", "{folder}/fox.txt", "--validation", "1.5"], "--validation must be a finite number"),
+        (
+            ["train", "{folder}/fox.txt", "--shards", "3"],
+            "--shards 3 needs as many streams, not --batch-size 1: raise --batch-size, or lower --shards",
+        ),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--cell", "gru"], "--cell is fixed"),
+        (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--layers", "2"], "--layers is fixed"),
+        (["train", "{folder}/fox.txt", "--cell", "GRU"], "argument --cell: invalid choice: 'GRU'"),
+        (["train", "{folder}/fox.txt", "-o", "{folder}/new/"], "new/: Is a directory"),
+        (["train", "{folder}/fox.txt", "--cache", "{folder}/fox.txt"], "fox.txt: --cache must be a directory, not a file"),
+        (["train", "{folder}/fox.txt", "--lr", "0.1"], "unrecognized arguments: --lr 0.1; did you mean --learning-rate?"),
+        (["train", "{folder}/fox.txt", "--lstm"], "unrecognized arguments: --lstm; did you mean --cell?"),
+        (["generate", "{folder}/fox.safetensors", "--max-length", "3"], "did you mean --length?"),
+        (["generate", "{folder}/fox.safetensors", "--allowed", "X"], "--allowed and --forbidden leave no character"),
+        (["info", "{folder}/no.safetensors"], "charrnn: error: {folder}/no.safetensors: No such file or directory\n"),
+        (
+            ["info", "{folder}/fox.txt"],
+            "fox.txt is not a safetensors file (it begins with b'the quic', as a text may, which charrnn train trains on)",
+        ),
         ([], "required: COMMAND"),
         (["paint"], "invalid choice"),
     ],
@@ -268,7 +306,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(model_file, arguments, message):
     arguments = [argument.format(folder=model_file.parent) for argument in arguments]
     ran = run(*arguments, stdin="the\nX\n", check=False)
     assert ran.returncode == 2
-    assert message in ran.stderr
+    assert message.format(folder=model_file.parent) in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

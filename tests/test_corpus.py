@@ -177,7 +177,7 @@ def test_other_mistakes(text_file, tmp_path):
         charrnn.train_file(text_file("ab"), alphabet="letters")
     with pytest.raises(TypeError, match="progress must be True or False"):
         charrnn.train_file(text_file("ab"), progress=3)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError, match="cache must be a directory, not a file"):
         charrnn.train_file(text_file("ab"), cache=text_file("cd", "file"))
     with pytest.raises(FileNotFoundError) as missing:
         charrnn.train_file("a text,\nand not a name")

@@ -42,6 +42,7 @@ def files(tmp_path, monkeypatch):
             r"names.txt is not a safetensors .*begins with b'anna\\nbob', as a text may, which train_file",
         ),
         (lambda: charrnn.load(MODEL), TypeError, "a model is loaded from a path, its content as bytes, or a file, not CharRNN"),
+        (lambda: charrnn.load(io.BytesIO()), ValueError, r"it is empty, or was read to its end: seek\(0\) goes back"),
         (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "this file must be open for reading bytes, not str"),
         (lambda: MODEL.score_many("hello"), TypeError, "texts must be a sequence of str, not one: score takes one"),
         (lambda: MODEL.generate("hello"), TypeError, "length must be an integer, not 'hello': the text to continue is prime"),
@@ -64,6 +65,11 @@ def files(tmp_path, monkeypatch):
         (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "the path to write to must be a str or path-like, not bool"),
         (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
         (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
+        (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),
+        (lambda: MODEL.score_many(["hello", None]), TypeError, r"texts\[1\] must be a str, not NoneType: a missing value"),
+        (lambda: charrnn.train_text(np.array(["anna"])), TypeError, "text must be a str, not ndarray: train_records trains on records"),
+        (lambda: charrnn.train("names.txt"), AttributeError, "has no attribute 'train'; did you mean train_text"),
+        (lambda: setattr(LESSON, "lr", 0.1), AttributeError, "'lr' cannot be set: .*; did you mean learning_rate"),
     ],
 )
 def test_the_message_says_what_was_meant(call, error, message, files):
@@ -110,3 +116,6 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
         MODEL.save(member)
     with zipfile.ZipFile(tmp_path / "z") as archive, archive.open("m") as member:
         assert charrnn.load(member).score("hello") == MODEL.score("hello")
+    with pytest.raises(TypeError, match=r"or a file, not Path: read_bytes\(\) has its content"):
+        charrnn.load(zipfile.Path(tmp_path / "z", "m"))
+    assert charrnn.load(zipfile.Path(tmp_path / "z", "m").read_bytes()).score("hello") == MODEL.score("hello")

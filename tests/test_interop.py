@@ -163,7 +163,9 @@ def test_what_is_no_such_network_is_named(torch):
         ((nn.GRU(5, 4), nn.Linear(4, 5)), "abcde", r"vocabulary must be a Vocabulary, not str: Vocabulary\(chars\)"),
         ((nn.GRUCell(5, 4), nn.Linear(4, 5)), known, "here rnn is GRUCell, out is Linear"),
         (nn.GRU(5, 4), known, "module must have rnn, .* here rnn is NoneType, out is NoneType"),
-        ((nn.GRU(5, 4),), known, "be the pair of them"),
+        ((nn.GRU(5, 4),), known, "be the pair of them, .*; it is tuple; load_state_dict"),
+        ("model.pt", known, "be the pair of them, .*; it is str; load_state_dict puts weights, of a file of PyTorch, into such"),
+        (nn.GRU(5, 4).state_dict(), known, "; it is OrderedDict; load_state_dict"),
     ):
         with pytest.raises(TypeError, match=message):
             charrnn.from_torch(module, vocabulary)

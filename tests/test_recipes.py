@@ -97,7 +97,7 @@ def test_every_preset_trains(preset):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "tree"}, "cell must be one of rnn, gru, lstm, not 'tree'"),
+        ({"cell": "tree"}, "cell must be 'rnn', 'gru' or 'lstm', not 'tree'"),
         ({"optimizer": "newton"}, "optimizer must be 'adagrad', 'sgd', 'rmsprop' or 'adam', not 'newton'"),
         ({"schedule": "cosin"}, "schedule must be .* did you mean cosine"),
         ({"preset": "huge"}, "preset must be"),

@@ -248,12 +248,14 @@ def test_records_take_little_more_memory_than_their_ids(strings):
         (["", ""], ValueError, "2 records and no character"),
         ("anna", TypeError, "sequence of str, not one"),
         (None, TypeError, "strings must be a sequence of texts, not NoneType"),
-        (["anna", 3], TypeError, r"strings\[1\] must be a str, not int"),
+        (["anna", 3], TypeError, r"strings\[1\] must be a str, not int$"),
+        (["anna", None], TypeError, r"strings\[1\] must be a str, not NoneType: a missing value; leave it out"),
+        (["anna", math.nan], TypeError, r"strings\[1\] must be a str, not float: a missing value; leave it out"),
         (["a\ud800"], ValueError, "surrogate"),
-        ({"anna": 1}, TypeError, "not dict: give one of its columns, its values, or them sorted"),
-        ({"anna", "bert"}, TypeError, "not set"),
+        ({"anna": 1}, TypeError, "not dict: give its values"),
+        ({"anna", "bert"}, TypeError, r"not set: sorted\(...\) puts them in an order"),
         (SimpleNamespace(columns=["name"]), TypeError, "not SimpleNamespace: give one of its columns"),  # a table of pandas or polars
-        (io.StringIO("anna\nbert\n"), TypeError, r"not an open file: give file.read\(\).splitlines\(\)"),
+        (io.StringIO("anna\nbert\n"), TypeError, r"not StringIO: give file.read\(\).splitlines\(\)"),
     ],
 )
 def test_wrong_records_are_refused(strings, error, message):

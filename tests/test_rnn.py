@@ -199,6 +199,12 @@ def test_arrays_of_any_layout_are_taken(rnn):
     np.testing.assert_array_equal(rnn.forward(np.array([2, 9, 1], ">i8")[::-2], big_endian)[2][1], expected)
 
 
+@pytest.mark.parametrize("logits", [[0.0, 1.0], ["a"] * 5, None])
+def test_wrong_logits_are_named(rnn, logits):
+    with pytest.raises(ValueError, match=r"o must be numbers of shape \(5, 1\), not "):
+        rnn.softmax(logits)
+
+
 def test_wrong_number_of_targets_is_named(rnn):
     xs, hs, ps = rnn.forward([0, 1], H0)
     with pytest.raises(ValueError, match="targets must have 2 ids, not 1"):

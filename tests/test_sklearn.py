@@ -218,7 +218,7 @@ def test_what_is_no_column_of_texts_is_refused(kind, wrong):
 
 def test_a_data_frame_is_refused():
     frame = pytest.importorskip("pandas").DataFrame({"name": X})
-    with pytest.raises(ValueError, match="not an array of 2 dimensions"):
+    with pytest.raises(ValueError, match=r"not DataFrame of 2 dimensions: X\[name\] is one"):
         CharRNNDensity().fit(frame)
 
 

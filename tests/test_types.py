@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from charrnn.options import defaults
 from charrnn.sampling import Controls
 
 RIGHT = Path(typed.__file__)
+REFERENCE = Path(__file__).parents[1] / "docs" / "api.md"
 WRONG = """
 from typing import Any
 import charrnn
@@ -32,6 +34,15 @@ charrnn.train_text("to be", alphabet="byte")  # refused
 charrnn.train_text("to be", dtype="float16")  # refused
 charrnn.train_text("to be", hidden_size="10")  # refused
 charrnn.train_text("to be", lr=0.1)  # refused
+charrnn.train_text("to be", cell="ltsm")  # refused
+charrnn.train_text("to be", optimizer="adamw")  # refused
+charrnn.train_text("to be", schedule="cos")  # refused
+charrnn.train_text("to be", preset="big")  # refused
+charrnn.train_text("to be", n_layers="2")  # refused
+model.train_text("to be", cell="lstm")  # refused
+model.trace("to be", on_unknown="surprise")  # refused
+u: list[int] = model.trace("to be").units()  # refused
+w: str = bytes_model.trace(b"to be").text  # refused
 charrnn.train_text("to be", callback=3)  # refused
 charrnn.train_text(b"to be")  # refused
 model.train_text("to be", hidden_size=10)  # refused
@@ -118,8 +129,24 @@ def test_all_public_names_are_used_there():
     assert set(charrnn.__all__) <= words
     options = inspect.signature(charrnn.train_text).parameters.keys() | inspect.signature(CharRNN.generate_many).parameters.keys()
     assert options - {"self", "path", "text", "count", "length"} <= words
-    methods = {name for name, value in vars(CharRNN).items() if not name.startswith("_") and inspect.isfunction(value)}
-    assert methods <= words
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the tests were copied away from the project")
+def test_all_that_the_reference_shows_is_used_there():
+    """Functions by their name, and of classes each method and property."""
+    pytest.importorskip("sklearn")
+    words = set(re.findall(r"\w+", RIGHT.read_text(encoding="utf-8")))
+    entries = re.findall(
+        r"^\.\. auto\w+:: ([\w.]+)\n(?:   :members:((?: .*)?(?:\n      .*)*))?", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(entries) > 25
+    for name, members in entries:
+        thing = pkgutil.resolve_name(name if name.startswith("charrnn.") else f"charrnn.{name}")
+        assert thing.__name__ in words
+        if inspect.isclass(thing) and not issubclass(thing, BaseException):
+            own = {name for name, value in vars(thing).items() if isinstance(value, (property, classmethod)) or inspect.isfunction(value)}
+            listed = set(re.findall(r"\w+", members)) or {name for name in own if not name.startswith("_")}
+            assert listed <= words, (thing, listed - words)
 
 
 TRAIN = [charrnn.train_text, charrnn.train_file, charrnn.train_records]
@@ -177,6 +204,17 @@ MISTAKES = {
     "threads": "n_threads",
     "validation": "validation_fraction",
     "remembers": "remember",
+    "num_layers": "n_layers",
+    "optimiser": "optimizer",
+    "lr_schedule": "schedule",
+    "wd": "weight_decay",
+    # what other programs say
+    "rnn_size": "hidden_size",
+    "grad_clip": "clip_norm",
+    "iterations": "steps",
+    "validation_split": "validation_fraction",
+    "early_stopping": "patience",
+    "random_state": "seed",
 }
 
 
@@ -189,11 +227,20 @@ def test_a_misspelt_option_is_answered_with_the_likely_one(given, meant):
 
 
 def test_a_misspelt_value_is_answered_with_the_likely_one():
-    for option, given, meant in (("keep", "bset", "best"), ("alphabet", "byte", "bytes")):
+    for option, given, meant in (
+        ("keep", "bset", "best"),
+        ("alphabet", "byte", "bytes"),
+        ("cell", "LSTM", "lstm"),
+        ("optimizer", "adamw", "adam"),
+        ("schedule", "cos", "cosine"),
+        ("preset", "Large", "large"),
+    ):
         with pytest.raises(ValueError, match=f"{option} must be .*, not '{given}'; did you mean {meant}"):
             charrnn.train_text("to be " * 9, **{option: given})
+    with pytest.raises(ValueError, match=r"schedule must be .*, not None$"):
+        charrnn.train_text("to be " * 9, schedule=None)
     model = charrnn.train_text("to be " * 9, steps=2, progress=False)
-    for given, meant in {"temp": "temperature", "topk": "top_k", "stops": "stop", "primer": "prime"}.items():
+    for given, meant in {"temp": "temperature", "topk": "top_k", "stops": "stop", "prompt": "prime", "max_length": "length"}.items():
         with pytest.raises(TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"):
             model.generate(5, **{given: 1})
     with pytest.raises(TypeError, match="there is no option 'zzz'; the options are"):

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import charrnn
+import charrnn.testing
 from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
+from charrnn.nameable import properties
+from charrnn.network import Network
+from charrnn.trace import Trace, Unit
+
+
+def installed(*names: str) -> bool:
+    return all(map(importlib.util.find_spec, names))
 
 
 def watch(progress: Progress) -> bool:
@@ -73,6 +81,18 @@ def train(folder: Path) -> CharRNN:
     return resumed if resumed.history.steps > 10**6 else model
 
 
+def networks() -> list[str]:
+    text = "to be, or not to be\n" * 20
+    gated = charrnn.train_text(
+        text, cell="gru", n_layers=2, hidden_size=8, dropout=0.1, optimizer="adam", schedule="cosine", warmup=5, steps=20, progress=False
+    )
+    long: CharRNN[str] = charrnn.train_text(text, preset="small", cell="lstm", hidden_size=8, steps=2, batch_size=2, progress=False)
+    plain = charrnn.train_text(text, optimizer="sgd", clip_norm=1.0, schedule="linear", steps=3, batch_size=2, shards=2, progress=False)
+    plain.train_text(text, optimizer="rmsprop", weight_decay=0.1, steps=3, progress=False)
+    gates: list[Unit] = long.trace("to be").units(part="f")
+    return [gated.generate(3, seed=1), plain.generate(3), gates[0].part]
+
+
 def records() -> list[str]:
     names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False)
     names.train_records(iter(["hanna"]), steps=2, progress=False, extend=True, remember=True)
@@ -124,11 +144,22 @@ def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
     likely: list[tuple[str, float]] = trace.likeliest(0)
     unlikely: list[tuple[bytes, float]] = octets.trace(b"to").likeliest(1)
     moved: NDArray[np.float64] = trace.saliency(3, back=2) + trace.saliencies(0, 3, 2)[2]
-    best: tuple[int, int, str, float, str] = trace.units(part="h")[0]
+    best: Unit = trace.units(part="h")[0]
+    number: int = best.layer + best.number
+    found: tuple[str, float] = (best.follows, best.correlation)
     trace.units({"even": np.arange(5) % 2})
+    named: dict[str, NDArray[np.float64]] = trace.properties | properties("to be")
+    parts: tuple[dict[str, NDArray[np.floating[Any]]], ...] = trace.parts
+    names: tuple[str, ...] = trace.part_names
+    bits: NDArray[np.float64] = trace.surprise
+    if installed("matplotlib"):
+        drawn: list[Unit] = trace.plot(0, 4, units=2, part="h").units
+        assert len(drawn) == 2
     trace.save_html(folder / "page.html", title="to be", units=3, back=2, parts=["h"])
-    text: str = trace[1:3].text + trace.html()
-    return len(trace) + len(states) + len(likely) + len(unlikely) + len(moved) + len(best) + len(text)
+    cut: Trace[str] = trace[1:3]
+    text: str = cut.text + trace.html()
+    assert found[0] in named
+    return number + len(trace) + len(states) + len(likely) + len(unlikely) + len(moved) + len(parts) + len(names) + len(bits) + len(text)
 
 
 def keep(model: CharRNN, folder: Path) -> CharRNN:
@@ -142,31 +173,99 @@ def keep(model: CharRNN, folder: Path) -> CharRNN:
 
 
 def elsewhere(model: CharRNN, folder: Path) -> CharRNN[Any]:
-    if not all(map(importlib.util.find_spec, ("torch", "onnx"))):
+    if not installed("torch", "onnx"):
         return model
     model.to_onnx(folder / "model.onnx")
     return charrnn.from_torch(model.to_torch(), model.vocabulary)
 
 
+def estimators() -> float:
+    if not installed("sklearn"):
+        return 1.0
+    from charrnn.sklearn import CharRNNClassifier, CharRNNDensity
+
+    X, y = ["anna", "hanna", "susanna", "bob", "jacob"], ["f", "f", "f", "m", "m"]
+    density = CharRNNDensity(cell="rnn", hidden_size=8, steps=9, alphabet="characters", on_unknown="surprise", random_state=0).fit(X)
+    drawn: NDArray[np.object_] = density.sample(2, random_state=1, max_length=9, temperature=0.5)
+    nats: NDArray[np.float64] = density.score_samples(X)
+    model: CharRNN[Any] = density.model_
+    classifier = CharRNNClassifier(hidden_size=8, steps=9, keep="last", on_unknown="skip", priors=[0.5, 0.5], n_jobs=None).fit(X, y)
+    p: NDArray[np.float64] = classifier.predict_proba(X) + classifier.predict_log_proba(X) + classifier.predict_joint_log_proba(X)
+    accuracy: float = classifier.score(X, y)
+    models: list[CharRNN[Any]] = classifier.models_
+    assert len(drawn) == len(models) == len(classifier.classes_) == len(classifier.class_prior_) == 2
+    assert len(classifier.predict(X)) == len(X)
+    return accuracy + density.score(X) + float(nats.sum() + p.sum()) + model.score("anna")
+
+
+def engine(model: CharRNN) -> float:
+    network: Network = model.network
+    work = network.workspace(4, 1, training=True)
+    inputs, targets = np.array([[0], [1], [2]]), np.array([[1], [2], [3]])
+    losses: NDArray[np.float64] = network.train_steps(work, inputs, targets, rate=0.01, clip=5.0)
+    nll, gradient = network.gradient(work, inputs, targets)
+    name: str = min(gradient.views())
+    network.feed(work, inputs)
+    ids: NDArray[np.int32] = network.draw(work, 3, np.array([1], np.uint64), temperature=0.8, top_k=3)
+    allowed, wide = np.ones(network.description.vocab_size, np.int8), network.workspace(2, 2)
+    found, _, scores, _ = network.search(wide, 2, np.array([0.0, -np.inf]), np.zeros(2, np.int8), allowed, -1)
+    after: NDArray[np.float64] = network.next_probs(work)[0] - network.next_nll(work, [0])
+    layers: list[tuple[str, int]] = [(layer.cell, layer.units) for layer in network.description.layers]
+    count: int = network.description.n_parameters + len(layers) + len(name)
+    return float(sum(x.sum() for x in (losses, nll, ids, found, scores, after, network.evaluate(work, inputs, targets)))) + count
+
+
+def checked(model: CharRNN) -> int:
+    held: list[str] = charrnn.testing.check_model(model)
+    return len(held) - len(charrnn.testing.checks(model))
+
+
 def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     history, vocabulary = model.history, model.vocabulary
+    kept: Progress | None = history.kept
+    assert kept is not None
+    assert model.index is None
+    history.add(kept)
+    history = History.from_dict(history.to_dict() | {"reports": history.to_dict()["reports"][:-1]})
+    if installed("matplotlib", "pandas"):
+        shown: History = history.plot().history
+        assert shown is history
+        rows: int = len(history.to_frame())
+        assert rows == len(history.reports)
     reason: str | None = history.stop_reason
     losses: list[float] = [*history.losses, *history.validation_losses]
     steps: int = history.steps + (history.kept_step or 0) + len(losses)
     ids = vocabulary.encode("to be", on_unknown="skip")
     text: str = vocabulary.decode(ids)
-    return history, vocabulary, f"{reason} {steps} {text} {vocabulary.chars} {len(vocabulary)} {charrnn.isa} {model.network.description}"
+    larger: Vocabulary = Vocabulary.from_text("to be", records=False).extended(vocabulary.missing("to be") + "x")
+    codes: NDArray[np.int32] = larger.lookup("xyz") + larger.of_codes(np.array([1, 2, 3]))
+    symbols: int = larger.symbols + len(Vocabulary.all_bytes().empty) + np.dtype(larger.smallest_dtype).itemsize + len(codes)
+    assert larger.check("text", "to be")
+    assert symbols > len(vocabulary)
+    return (
+        model.history,
+        vocabulary,
+        f"{reason} {steps} {text} {vocabulary.chars} {len(vocabulary)} {charrnn.isa} {model.network.description}",
+    )
 
 
 def lesson(folder: Path) -> str:
     with DataReader(folder / "input.txt", seq_length=10) as reader:
         rnn = charrnn.RNN(8, reader.vocab_size, reader.seq_length, 0.1, batch_size=1, clip_value=5.0, dtype="float64", seed=0, n_threads=1)
+        assert reader.just_started()
         inputs, targets = reader.next_batch()
         xs, hs, ps = rnn.forward(inputs, np.zeros((8, 1)))
         loss: float = rnn.loss(ps, targets)
         rnn.update_model(*rnn.backward(xs, hs, ps, targets))
         history: History = rnn.train(reader, steps=3, threshold=loss / 1000, callback=None)
         ids: list[int] = rnn.sample(hs[len(inputs) - 1], 0, 3)
+        norms: NDArray[np.float64] = rnn.gradient_norms(inputs, targets[-1], np.zeros((8, 1)))
+        letters: list[NDArray[np.floating[Any]]] = [rnn.U, rnn.W, rnn.V, rnn.b, rnn.c, rnn.mU, rnn.mW, rnn.mV, rnn.mb, rnn.mc]
+        size: int = rnn.hidden_size * (2 * rnn.vocab_size + rnn.hidden_size + 1) + rnn.vocab_size
+        assert sum(letter.size for letter in letters) == 2 * size
+        assert len(norms) == len(inputs)
+        assert rnn.softmax(rnn.c).dtype == rnn.dtype
+        reader.close()
         return rnn.predict(reader, "to", 5) + str(ids) + str(history.steps) + str(rnn.W.shape)
 
 
@@ -187,12 +286,17 @@ def mistakes(model: CharRNN) -> list[str]:
 
 def texts(folder: Path) -> int:
     names: list[str] = charrnn.datasets.names()
+    try:
+        charrnn.datasets.tiny_shakespeare(folder / "input.txt")
+    except ValueError:  # it is another text
+        names.sort()
     return len(names) + len(charrnn.datasets.python_docs())
 
 
 def main(folder: Path) -> None:
     model = train(folder)
     assert records()
+    assert networks()
     assert use_bytes(folder)
     assert write(model)
     assert score(model) > 0
@@ -200,6 +304,9 @@ def main(folder: Path) -> None:
     assert inside(model, octets, folder) > 9
     assert repr(keep(model, folder)) == repr(model)
     assert elsewhere(model, folder).score("to be") > 0
+    assert estimators() != 0
+    assert engine(charrnn.train_text("to be, or not", hidden_size=8, steps=3, progress=False)) > 0
+    assert checked(model) == 0
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")
     assert len(mistakes(model)) == 2

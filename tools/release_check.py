@@ -23,8 +23,9 @@ PLUGIN = "no_processes"
 FROZEN = """
 import sys
 import charrnn
-charrnn.train_text("to be, or not to be\\n" * 50, hidden_size=16, epochs=20, progress=False).save(sys.argv[1])
-print(charrnn.isa, len(charrnn.load(sys.argv[1]).generate(20)), len(charrnn.datasets.names()) > 100)
+charrnn.train_text("to be, or not to be\\n" * 50, cell="lstm", hidden_size=16, epochs=20, progress=False).save(sys.argv[1])
+model = charrnn.load(sys.argv[1])
+print(charrnn.isa, len(model.generate(20)), len(charrnn.datasets.names()) > 100, "</html>" in model.trace("to be").html())
 """
 UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
 
@@ -126,7 +127,7 @@ def frozen(folder, wheel):
                 bin / "python", "-c", "import charrnn; print(charrnn.isa)", env=environment(bin), capture_output=True, text=True
             ).stdout
             print(f"{version}: {ran.stdout.strip()}, {(place / 'app').stat().st_size:,} bytes")
-            assert ran.stdout == f"{best.strip()} 20 True\n"
+            assert ran.stdout == f"{best.strip()} 20 True True\n"
             assert ran.stderr == ""
 
 

@@ -29,11 +29,14 @@ else:
             from importlib import import_module
 
             return import_module(".datasets", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .errors import hint
+
+        meant = hint(name, __dir__()) if not name.startswith("_") else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{meant}")
 
     def __dir__() -> list[str]:
-        """Return what completion offers."""
-        return sorted({*globals(), "datasets"})
+        """Return what completion offers: what is for use."""
+        return sorted([*__all__, "datasets", "__version__"])
 
 
 __version__ = "0.1.0"

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from . import __version__, isa
 from .create import load, train_file, train_records, train_text
 from .datasets import python_docs
-from .errors import CharRNNError, RankError, TrainingInterrupted, TrainingWarning, hint
+from .errors import CharRNNError, RankError, TrainingInterrupted, TrainingWarning, likely
 from .files import check_target
 from .history import History
 from .model import CharRNN
 from .reader import decode_text, read_bytes
-from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, ScheduleName
+from .recipes import BY_OPTIMIZER, PRESETS, Cell, Optimizer, Preset, ScheduleName
 from .scoring import OnUnknown
+from .training import Keep
 from .vocabulary import AnyText
 
 Arguments: TypeAlias = argparse.Namespace
@@ -38,6 +39,12 @@ OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _SAMPLE_LENGTH = 300
 _FLUSH = 0.02  # seconds between two looks of a reader at what is written
 _ESCAPES = r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a character, of hexadecimal digits"
+_EXAMPLES = """\
+charrnn train input.txt -o model.safetensors
+charrnn generate model.safetensors --prime "The " -n 200
+charrnn score model.safetensors lines.txt
+
+charrnn COMMAND --help tells more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse(command: argparse.ArgumentParser, unknown: list[str]) -> None:
     """End with the usage of a command that does not know these arguments."""
-    known = [option for action in command._actions for option in action.option_strings]
-    command.error(f"unrecognized arguments: {' '.join(unknown)}{hint(unknown[0].partition('=')[0], known)}")
+    known = {_name(option): option for action in command._actions for option in action.option_strings}
+    meant = likely(_name(unknown[0].partition("=")[0]), known) if unknown[0].startswith("-") else None
+    command.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {known[meant]}?" if meant else ""))
+
+
+def _name(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
 
 
 def _speak_utf8() -> None:
@@ -126,10 +138,13 @@ _PHRASES = {
     r"alphabet='bytes'": "--bytes",
     "train_text goes on": "train without --records goes on",
     "train_records goes on": "train --records goes on",
+    "train_file trains on": "charrnn train trains on",
+    "lower shards": "lower --shards",
+    "allowed and forbidden": "--allowed and --forbidden",
     r"(extend|novel|unique|whole|remember)=True": r"--\1",
-    r"validation_fraction(?:=(\S+))?": r"--validation \1",
-    r"n_threads(?:=(\S+))?": r"--threads \1",
-    r"n_layers(?:=(\S+))?": r"--layers \1",
+    r"validation_fraction(=?)": r"--validation\1",
+    r"n_threads(=?)": r"--threads\1",
+    r"n_layers(=?)": r"--layers\1",
 }
 
 
@@ -139,26 +154,25 @@ def _in_options(message: str, arguments: Arguments) -> str:
         message = re.sub(rf"(?<![\w-]){phrase}", words, message)
     names = [name for name in vars(arguments) if name not in ("file", "model", "run", "command")]
     # A name that is an ordinary word, too, only where something is said of its value.
-    options = "|".join(name if "_" in name else f"{name}(?==| must )" for name in names)
-    return re.sub(rf"(?<![\w-])({options})\b(=?)", lambda found: _option(found[1]) + found[2].replace("=", " "), message)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    options = "|".join(name if "_" in name else rf"{name}(?==|\[| must | is fixed)" for name in names)
+    if options:
+        message = re.sub(rf"(?<![\w-])({options})\b", lambda found: f"--{found[1].replace('_', '-')}", message)
+    return re.sub(r"(?<![\w-])(--[a-z-]+)=", r"\1 ", message)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that tells a default where there is one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, "") else super()._get_help_string(action)
+        return action.help if action.nargs == 0 or action.default in (None, "") else super()._get_help_string(action)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="charrnn",
         description="Learn a text one character at a time, then write and score text.",
-        epilog="charrnn COMMAND --help tells more.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"charrnn {__version__} ({isa} kernels)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -182,21 +196,39 @@ def _add_train(commands: Any) -> None:
         "Progress goes to stderr: a bar on a terminal, elsewhere a line every few seconds.",
         formatter_class=_Help,
     )
-    add = train.add_argument
-    help = "the text: files, directories, patterns in quotes, also of .gz, .xz, .bz2 and .zst, of any size; - for standard input; if left "
-    add("file", nargs="*", help=f"{help}out, the documentation that comes with Python")
-    add("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
+    train.add_argument(
+        "file",
+        nargs="*",
+        help="the text: files, directories, patterns in quotes, also of .gz, .xz, .bz2 and .zst, of any size; - for standard input; if "
+        "left out, the documentation that comes with Python",
+    )
+    train.add_argument("-o", "--output", metavar="MODEL", help="where to save the model, for example model.safetensors")
+
+    add = train.add_argument_group("what is in the text").add_argument
     add("--records", action="store_true", help="each line is a record of its own (a name, a domain, a molecule ...)")
     add("--remember", action="store_true", help="keep an index of the records in the model, for generate --novel")
     add("--bytes", action="store_true", help="read bytes, not characters: any file at all")
     add("--cache", metavar="DIR", help="keep the ids of the text in a file there, for the next time")
-    add("--start", metavar="MODEL", help="go on with this model instead of a new one")
-    add("--extend", action="store_true", help="with --start: add the characters that the model does not know")
-    add("--preset", choices=get_args(Preset), help="a whole recipe, which other options change")
+
+    add = train.add_argument_group("how long").add_argument
+    add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
+    add("--steps", type=int, metavar="N", help="end after N windows")
+    add("--seconds", type=float, metavar="S", help="end after S seconds")
+    add("--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on")
+    add("--patience", type=int, metavar="N", help="end after N passes without a better validation loss")
+    help = "which weights to keep: those of the pass with the best validation loss, or the last (best)"
+    add("--keep", choices=get_args(Keep), help=help)
+
+    add = train.add_argument_group("the network").add_argument
+    sizes = ", ".join(f"{name} of {PRESETS[name]['hidden_size']}" for name in get_args(Preset)[1:])
+    add("--preset", choices=get_args(Preset), help=f"a whole recipe, which other options change: the defaults, or LSTMs, {sizes} units")
     add("--cell", choices=get_args(Cell), help="of what layers are made (rnn)")
     add("--hidden-size", type=int, metavar="H", help="units in a layer (100)")
     add("--layers", type=int, metavar="N", dest="n_layers", help="layers, one above the other (1)")
     add("--dropout", type=float, metavar="P", help="part of the outputs of layers that is dropped in training (0)")
+    add("--seed", type=int, default=0, metavar="N", help="of the initial weights")
+
+    add = train.add_argument_group("how it learns").add_argument
     add("--seq-length", type=int, metavar="T", help="characters in a training window (25)")
     add("--batch-size", type=int, metavar="B", help="parallel streams of the text, or records a step (1)")
     add("--optimizer", choices=get_args(Optimizer), help="how weights follow the gradient (adagrad)")
@@ -208,22 +240,17 @@ def _add_train(commands: Any) -> None:
     add("--schedule", choices=get_args(ScheduleName), help="how the learning rate falls over the budget (constant)")
     add("--warmup", type=int, metavar="N", help="steps over which the learning rate rises first (0)")
     add("--learning-rate-decay", type=float, default=1.0, metavar="F", help="multiply the learning rate by F after each pass")
-    add("--epochs", type=int, metavar="N", help="end after N passes over the text (10 if no budget is given)")
-    add("--steps", type=int, metavar="N", help="end after N windows")
-    add("--seconds", type=float, metavar="S", help="end after S seconds")
-    add("--validation", type=float, default=0.1, metavar="F", help="part of the text, at its end, to measure on and not to train on")
-    add("--patience", type=int, metavar="N", help="end after N passes without a better validation loss")
-    add(
-        "--keep",
-        choices=("best", "last"),
-        help="which weights to keep: those of the pass with the best validation loss, or the last (best)",
-    )
     add("--threads", type=int, default=1, metavar="N", help="threads that share a step where --batch-size is above 1")
     add("--shards", type=int, metavar="N", help="cut a batch into N shards, which processes share (8 with --mpi)")
     add("--mpi", action="store_true", help="train together with others: mpiexec -n 4 charrnn train --mpi ...")
-    add("--seed", type=int, default=0, metavar="N", help="of the initial weights")
+
+    add = train.add_argument_group("go on").add_argument
+    add("--start", metavar="MODEL", help="go on with this model instead of a new one")
+    add("--extend", action="store_true", help="with --start: add the characters that the model does not know")
     add("--checkpoint", metavar="FILE", help="write all that is needed to go on to FILE, now and then and at the end")
     add("--resume", metavar="FILE", help="go on where this checkpoint stands, with the same text and options")
+
+    add = train.add_argument_group("what is shown").add_argument
     add("--plot", metavar="PICTURE", help="draw the losses to this file (.png, .svg, .pdf); needs matplotlib")
     add("--sample-every", type=int, metavar="N", help="print what the model writes after every N steps")
     add("--progress", action=argparse.BooleanOptionalAction, default=True, help="show how far it is")
@@ -469,7 +496,7 @@ def _print_losses(history: History) -> None:
     if kept is None:
         return
     if history.kept_step is not None:
-        print(f"kept           the weights after {kept.epoch:g} passes")
+        print(f"kept           the weights after {kept.epoch:g} {'pass' if kept.epoch == 1 else 'passes'}")
     print(f"training       {_figures(kept.nll)}")
     if kept.validation_nll is not None:
         print(f"validation     {_figures(kept.validation_nll)}")
@@ -581,7 +608,9 @@ def _line_text(model: CharRNN, line: bytes, number: int) -> AnyText:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from error
+        raise ValueError(
+            f"not UTF-8 at byte {error.start}: convert the lines, or score them by a model of bytes (train --bytes)"
+        ) from error
     if text.endswith("\r") and "\r" not in model.vocabulary:
         text = text[:-1]
     return text.removeprefix("\ufeff") if number == 0 else text
@@ -619,6 +648,8 @@ def _look(arguments: Arguments) -> None:
     text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
     if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
         text = text.removesuffix(_text(model, "\n"))
+        if (lines := len(_lines(text))) > 1:
+            raise ValueError(f"this is a model of records, and the page is of one: the text has {lines} lines")
     trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
     options = {"title": title, "units": arguments.units, "back": arguments.back, "parts": arguments.parts}

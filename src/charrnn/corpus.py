@@ -13,6 +13,7 @@ A cache file has the form of a .safetensors file, so that others can read it: th
 import bz2
 import codecs
 import contextlib
+import errno
 import glob
 import gzip
 import hashlib
@@ -448,7 +449,10 @@ def _from_cache(target: str, of_bytes: bool, records: bool) -> tuple[_Corpus, li
 
 def _cache_path(folder: StrPath, paths: list[str], *how: Any) -> str:
     """Return the name of the cache file of files as they are, read in some way."""
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "cache must be a directory, not a file", os.fspath(folder)) from error
     stats = [(os.path.basename(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, map(os.stat, paths), strict=True)]
     key = hashlib.blake2b(json.dumps([_VERSION, stats, how]).encode(), digest_size=12).hexdigest()
     return os.path.join(os.fspath(folder), f"charrnn-{key}.ids")

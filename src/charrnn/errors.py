@@ -108,24 +108,56 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if value in choices:
         return str(value)
     words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
-    raise ValueError(f"{name} must be {words}, not {value!r}{hint(value, choices)}")
+    raise ValueError(f"{name} must be {words}, not {value!r:.80}{hint(value, choices) if isinstance(value, str) else ''}")
 
 
-def hint(word: Any, known: Iterable[str]) -> str:
-    """Return what who wrote word may have meant, for the end of an error's message: the most alike, or what it begins or abbreviates."""
+# What other programs call it.
+_ELSEWHERE = {
+    "hidden_size": ("rnn_size", "units", "dim", "width"),
+    "cell": ("lstm", "gru", "model", "architecture"),
+    "seq_length": ("block_size", "context_length", "bptt", "window"),
+    "clip_norm": ("grad_clip", "gradient_clip", "max_norm", "max_grad_norm"),
+    "steps": ("iterations", "max_iters", "max_iter", "n_iter"),
+    "seconds": ("max_time", "time_limit", "timeout"),
+    "validation_fraction": ("val_split", "validation_split", "test_size"),
+    "patience": ("early_stopping", "n_iter_no_change"),
+    "progress": ("verbose", "quiet", "disable"),
+    "seed": ("random_state",),
+    "n_threads": ("n_jobs", "workers", "num_workers"),
+    "prime": ("prompt", "start", "seed_text", "primetext", "prefix"),
+    "length": ("max_length", "max_new_tokens", "max_tokens"),
+    "count": ("num_samples", "n_samples"),
+}
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return what who wrote word may have meant, for the end of an error's message."""
+    return f"; did you mean {meant}?" if (meant := likely(word, known)) else ""
+
+
+def likely(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is called so elsewhere, is the most alike, or of which word is the beginning or the initials."""
     import difflib  # here: importing charrnn should cost little
 
-    known, word = list(known), str(word).lower()
-    alike = difflib.get_close_matches(word, known, n=1) or [
-        name for name in known if word in ("".join(part[0] for part in name.split("_")), name[: max(3, len(word))])
-    ]
-    return f"; did you mean {alike[0]}?" if alike else ""
+    known, word = list(known), word.lower()
+    alike = (
+        [name for name in known if word in _ELSEWHERE.get(name, ())]
+        or difflib.get_close_matches(word, known, n=1)
+        or [name for name in known if word in ("".join(part[:1] for part in name.split("_")), name[: max(3, len(word))])]
+    )
+    return alike[0] if alike else None
+
+
+def gap(value: Any) -> str:
+    """Return a hint for the end of an error's message where a text is missing: None, or what a data frame has there."""
+    missing = type(value).__name__ in ("NoneType", "NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
+    return ": a missing value; leave it out, or give another text for it" if missing else ""
 
 
 def check_text(name: str, value: Any) -> str:
     """Return value as a plain str if it is a str, or raise TypeError."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}{gap(value)}")
     text: str = plain(value)
     return text
 
@@ -142,12 +174,18 @@ def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = Tru
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {instead}" if instead else ""))
-    if isinstance(value, Mapping) or (ordered and isinstance(value, Set)) or hasattr(value, "columns"):
-        raise TypeError(
-            f"{name} must be a sequence of texts, not {type(value).__name__}: give one of its columns, its values, or them sorted"
-        )
-    if isinstance(value, IOBase):
-        raise TypeError(f"{name} must be a sequence of texts, not an open file: give file.read().splitlines()")
+    if hasattr(value, "columns"):
+        what = "give one of its columns"
+    elif isinstance(value, Mapping):
+        what = "give its values"
+    elif ordered and isinstance(value, Set):
+        what = "sorted(...) puts them in an order"
+    elif isinstance(value, IOBase):
+        what = "give file.read().splitlines()"
+    else:
+        what = ""
+    if what:
+        raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}: {what}")
     try:
         return list(value)
     except TypeError as error:

@@ -82,7 +82,7 @@ def _look_at_target(path: StrPath) -> tuple[str, int | None]:
             mode = os.stat(target).st_mode
         except FileNotFoundError:
             target, mode = os.path.realpath(path), None
-        if mode is not None and stat.S_ISDIR(mode):
+        if not os.path.basename(path) or (mode is not None and stat.S_ISDIR(mode)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         folder = os.path.dirname(target)
         if not stat.S_ISDIR(os.stat(folder).st_mode):

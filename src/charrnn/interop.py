@@ -126,7 +126,11 @@ def _parts(module: Any) -> tuple[Any, Any]:
     rnn, out = module if pair else (getattr(module, "rnn", None), getattr(module, "out", None))
     if not isinstance(rnn, (nn.RNN, nn.GRU, nn.LSTM)) or not isinstance(out, nn.Linear):
         kinds = "rnn, an nn.RNN, nn.GRU or nn.LSTM, and out, an nn.Linear, or be the pair of them, as (module.lstm, module.linear)"
-        raise TypeError(f"module must have {kinds}; here rnn is {type(rnn).__name__}, out is {type(out).__name__}")
+        if not pair and not isinstance(module, nn.Module):
+            what = f"it is {type(module).__name__}; load_state_dict puts weights, of a file of PyTorch, into such modules"
+        else:
+            what = f"here rnn is {type(rnn).__name__}, out is {type(out).__name__}"
+        raise TypeError(f"module must have {kinds}; {what}")
     return rnn, out
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
 from ._network import LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
-from .errors import check_integer, check_number
+from .errors import check_integer, check_number, hint
 from .reader import IGNORED
 from .seeding import make_random
 
@@ -304,7 +304,8 @@ class Learner:
         try:
             object.__setattr__(self, name, value)
         except AttributeError:
-            raise AttributeError(f"{name!r} cannot be set: sizes are fixed, and the settings are {', '.join(_CHECKS)}") from None
+            what = f"sizes are fixed, and the settings are {', '.join(_CHECKS)}"
+            raise AttributeError(f"{name!r} cannot be set: {what}{hint(name, _CHECKS)}") from None
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{name!r} cannot be deleted")

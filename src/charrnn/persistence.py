@@ -183,7 +183,8 @@ def load(source: ModelSource) -> Saved:
         return _load(io.BytesIO(source), f"the content {bytes(source[:20])!r}{'...' if len(source) > 20 else ''}")
     if not isinstance(source, (str, os.PathLike)):
         if not hasattr(source, "read"):
-            raise TypeError(f"a model is loaded from a path, its content as bytes, or a file, not {type(source).__name__}")
+            how = ": read_bytes() has its content" if hasattr(source, "read_bytes") else ""  # a path in an archive
+            raise TypeError(f"a model is loaded from a path, its content as bytes, or a file, not {type(source).__name__}{how}")
         return _load(source, str(getattr(source, "name", "this file")))
     name = str(source)
     try:
@@ -230,6 +231,8 @@ def _load(file: IO[bytes], name: str) -> Saved:
 
 def _what(begin: bytes, error: Exception) -> str:
     """Say what is found where a header should be, given the first bytes of a file."""
+    if not begin:
+        return "it is empty, or was read to its end: seek(0) goes back"
     if len(begin) == 8 and b"\0" not in begin:  # the size of a header has zeros
         return f"it begins with {begin!r}, as a text may, which train_file trains on"
     return f"header: {error}"

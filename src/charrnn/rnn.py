@@ -170,7 +170,10 @@ class RNN(Learner):
 
     def softmax(self, o: ArrayLike) -> Real:
         """Return the softmax of a column of logits (V, 1), however large they are."""
-        logits = np.reshape(o, (1, 1, self.vocab_size)).astype(np.float64)
+        array = np.asarray(o)
+        if array.size != self.vocab_size or array.dtype.kind not in "fiu":
+            raise ValueError(f"o must be numbers of shape ({self.vocab_size}, 1), not {array.dtype} of shape {array.shape}")
+        logits = array.reshape(1, 1, -1).astype(np.float64)
         logits -= logits.max()  # here, too: in float32 they might be infinite
         return _dispatch.core.softmax(self.network.workspace(1, 1), logits)[0, 0, :, None]
 

@@ -25,7 +25,7 @@ except ModuleNotFoundError as _error:
 
 from . import training
 from .create import train_new, train_records
-from .errors import check_number, check_sequence, hint
+from .errors import check_number, check_sequence, gap, hint
 from .model import CharRNN
 from .options import defaults, shows
 from .sampling import Controls
@@ -93,7 +93,7 @@ class _Estimator(BaseEstimator):
         """Make attributes of the parameters of a constructor, given or not."""
         shown = {name: one.default for name, one in inspect.signature(init).parameters.items() if name != "self"}
         for name in parameters.keys() - shown.keys():
-            meant = "; did you mean random_state?" if name == "seed" else hint(name, shown)
+            meant = hint("random_state" if name == "seed" else name, shown)
             raise TypeError(f"there is no parameter {name!r}{meant or '; the parameters are ' + ', '.join(shown)}")
         for name, default in shown.items():
             setattr(self, name, parameters.get(name, default))
@@ -125,12 +125,12 @@ def _seed(random_state: Any) -> int:
 
 def _check_texts(X: Any, kind: type) -> list[AnyText]:
     if getattr(X, "ndim", 1) != 1:
-        raise ValueError(f"X must be one column of texts, not an array of {X.ndim} dimensions: X.ravel() makes a row or column one")
+        what = "X[name] is one" if hasattr(X, "columns") else "X.ravel() makes a row or column one"
+        raise ValueError(f"X must be one column of texts, not {type(X).__name__} of {X.ndim} dimensions: {what}")
     texts = check_sequence("X", X, "[text] is a sequence of one")
     for i, text in enumerate(texts):
         if not isinstance(text, kind):
-            gap = ": a missing value; leave it out, or give another text for it" if text is None or text != text else ""
-            raise TypeError(f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap}")
+            raise TypeError(f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap(text)}")
     if not texts:
         raise ValueError("X has 0 texts, and a minimum of 1 is required")
     return texts

@@ -230,6 +230,9 @@ class Trace(Generic[TextT]):
         >>> best.layer, best.follows
         (0, 'in the first half')
         """
+        if properties is not None and not hasattr(properties, "items"):
+            what = "{name: a number for each character}"
+            raise TypeError(f"properties must be a mapping, {what}, not {type(properties).__name__}")
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
         part = check_choice("part", part, self.part_names)
         units = [unit for layer, parts in enumerate(self.parts) if part in parts for unit in _followers(layer, part, parts[part], values)]
@@ -266,6 +269,8 @@ class Trace(Generic[TextT]):
             If matplotlib is not installed.
         """
         n = len(self._ids)
+        if isinstance(start, (str, PathLike)):
+            raise TypeError(f"start must be an integer, not {start!r:.80}: trace.plot().savefig(path) writes a picture")
         start = check_integer("start", start, 0, n)
         stop = min(n, start + 100) if stop is None else check_integer("stop", stop, start, n)
         units = check_integer("units", units, 0)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypedDict, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import persistence
 from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
-from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, plain
+from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, gap, plain
 from .files import StrPath, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
@@ -72,13 +72,17 @@ class Options(TrainingOptions, total=False):
     resume: Annotated[StrPath | None, None]
 
 
-class NewOptions(Options, total=False):
-    """The options of training a new model, by name, but alphabet."""
+class LayerOptions(TypedDict, total=False):
+    """What a new network is made of."""
 
     cell: Annotated[Cell, "rnn"]
     hidden_size: Annotated[int, 100]
     n_layers: Annotated[int, 1]
     dtype: Annotated[Literal["float32", "float64"], "float32"]
+
+
+class NewOptions(LayerOptions, Options, total=False):
+    """The options of training a new model, by name, but alphabet."""
 
 
 def together(train: _F) -> _F:
@@ -111,7 +115,8 @@ def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, 
     chosen = {**defaults(NewOptions), **recipe(options.get("preset"), dict(options))}
     optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
     chosen |= {name: value for name, value in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
-    layers = [(chosen["cell"], chosen["hidden_size"])] * check_integer("n_layers", chosen["n_layers"], 1, MAX_LAYERS)
+    cell = check_choice("cell", chosen["cell"], get_args(Cell))
+    layers = [(cell, chosen["hidden_size"])] * check_integer("n_layers", chosen["n_layers"], 1, MAX_LAYERS)
     learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")}
     others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
     return layers, learner, {name: value for name, value in chosen.items() if name not in others}
@@ -253,14 +258,14 @@ def _sha256(*arrays: Ids) -> str:
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     if isinstance(text, bytes if of_bytes else str):
         return plain(text)
-    instead = ""
+    instead = gap(text)
     if isinstance(text, bytes):
         instead = ": alphabet='bytes' trains on bytes"
     elif isinstance(text, PathLike):
         instead = ": train_file trains on a file"
     elif hasattr(text, "read"):
         instead = ": give what is read of it, or train_file its name"
-    elif name == "text" and isinstance(text, (list, tuple)):
+    elif name == "text" and isinstance(text, Iterable):
         instead = ": train_records trains on records, one by one"
     raise TypeError(f"{name} must be {'bytes' if of_bytes else 'a str'}, not {type(text).__name__}{instead}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .errors import check_choice, check_text, plain
+from .errors import check_choice, check_text, gap, plain
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # a type checker knows it; a default of a type variable is Python 3.13's
@@ -143,7 +143,7 @@ class Vocabulary:
     def check(self, name: str, text: AnyText) -> AnyText:
         """Return text, as a plain str or bytes, if it is of the type that this vocabulary encodes; or raise TypeError."""
         if self.of_bytes and not isinstance(text, bytes):
-            raise TypeError(f"{name} must be bytes, as in the training of this model, not {type(text).__name__}")
+            raise TypeError(f"{name} must be bytes, as in the training of this model, not {type(text).__name__}{gap(text)}")
         return plain(text) if self.of_bytes else check_text(name, text)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
@@ -216,7 +216,7 @@ class Vocabulary:
         if ids.size == 0:
             return self.empty
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
-            raise TypeError("ids must be a sequence of integers")
+            raise TypeError(f"ids must be a sequence of integers, not {ids.dtype} of shape {ids.shape}")
         if ids.min() < 0 or ids.max() >= len(self):
             where = int(np.argmax((ids < 0) | (ids >= len(self))))
             raise IndexError(f"ids[{where}] = {ids[where]} is not in [0, {len(self)})")
