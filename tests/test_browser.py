@@ -499,6 +499,7 @@ def test_a_notebook_shows_the_page(visit, trace):
     assert frame.locator("#text .cursor").count() == 1
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("cell", "units", "written_units"), [("rnn", 100, 100), ("lstm", 32, 6 * 20)])
 def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_units):
     rng = np.random.default_rng(0)

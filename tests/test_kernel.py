@@ -12,6 +12,7 @@ SETUP = """
 import charrnn
 text = "to be, or not to be, that is the question\\n" * 40
 options = {"hidden_size": 8, "keep": "last"}
+model = charrnn.train_text(text, steps=20, progress=False, **options)
 """
 
 
