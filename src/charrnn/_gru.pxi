@@ -11,6 +11,7 @@ cdef void _gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexc
     cdef real* u = z + 2 * n
     cdef real* q = z + 3 * n
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(2 * n):
         r[j] = sigmoid(r[j])
     for j in range(n):
@@ -28,6 +29,7 @@ cdef void _gru_backward(Py_ssize_t n, const real* before, const real* z, const r
     cdef const real* u = z + 2 * n
     cdef const real* q = z + 3 * n
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(n):
         dh[j] += after[j]
         dz[j] = fma(-z[j], z[j], <real>1) * fma(-u[j], dh[j], dh[j])

@@ -13,6 +13,7 @@ cdef void _lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noex
     cdef real* g = z + 2 * n
     cdef real* o = z + 3 * n
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(2 * n):
         z[j] = sigmoid(z[j])
     for j in range(n):
@@ -40,6 +41,7 @@ cdef void _lstm_backward(
     cdef real* dc = dh + n
     cdef real s
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(n):
         s = tanh(c[j])
         dc[j] = fma(o[j] * fma(-s, s, <real>1), dh[j], after[n + j])

@@ -45,6 +45,7 @@ cdef inline real _clip(real g, real limit) noexcept nogil:
 cdef void _adagrad(Py_ssize_t n, real* w, real* memory, const real* gradient, const Update* update, real keep) noexcept nogil:
     cdef real rate = update.rate, clip = update.clip, scale = update.scale, g
     cdef Py_ssize_t i
+    n = _whole(n)
     for i in range(n):
         g = _clip(gradient[i] * scale, clip)
         memory[i] = fma(g, g, memory[i])
@@ -56,6 +57,7 @@ cdef void _adagrad(Py_ssize_t n, real* w, real* memory, const real* gradient, co
 cdef void _sgd(Py_ssize_t n, real* w, const real* gradient, const Update* update, real keep) noexcept nogil:
     cdef real rate = update.rate, clip = update.clip, scale = update.scale
     cdef Py_ssize_t i
+    n = _whole(n)
     for i in range(n):
         w[i] = fma(-rate, _clip(gradient[i] * scale, clip), w[i] * keep)
 
@@ -70,6 +72,7 @@ cdef inline real _or_nothing(real x) noexcept nogil:
 cdef void _rmsprop(Py_ssize_t n, real* w, real* memory, const real* gradient, const Update* update, real keep) noexcept nogil:
     cdef real rate = update.rate, clip = update.clip, scale = update.scale, rho = RHO / 1000.0, new = 1 - RHO / 1000.0, g
     cdef Py_ssize_t i
+    n = _whole(n)
     for i in range(n):
         g = _clip(gradient[i] * scale, clip)
         memory[i] = _or_nothing(fma(new * g, g, rho * memory[i]))
@@ -85,6 +88,7 @@ cdef void _adam(
     cdef real rate = update.rate / update.first, over = 1 / sqrt(update.second), clip = update.clip, scale = update.scale
     cdef real beta_1 = BETA_1 / 1000.0, new_1 = 1 - BETA_1 / 1000.0, beta_2 = BETA_2 / 1000.0, new_2 = 1 - BETA_2 / 1000.0, g
     cdef Py_ssize_t i
+    n = _whole(n)
     for i in range(n):
         g = _clip(gradient[i] * scale, clip)
         momentum[i] = _or_nothing(fma(new_1, g, beta_1 * momentum[i]))

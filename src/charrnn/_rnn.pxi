@@ -5,6 +5,7 @@
 cdef void _rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
     """Make z_t, of one stream, h_t where it is."""
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(n):
         h[j] = tanh(h[j])
 
@@ -14,5 +15,6 @@ cdef void _rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
 cdef void _rnn_backward(Py_ssize_t n, const real* h, real* dz) noexcept nogil:
     """Make dh_t dz_t where it is."""
     cdef Py_ssize_t j
+    n = _whole(n)
     for j in range(n):
         dz[j] *= fma(-h[j], h[j], <real>1)
