@@ -227,7 +227,8 @@ class Shards(Stepper):
     def _update(self, rows: int, change: dict[str, Any]) -> bool:
         """Update the weights; return whether they are finite, or leave them as they were."""
         network, before = self.learner.network, None
-        if _dispatch.core.may_overflow(network, change["rate"], min(change["clip"], self.learner.clip_norm * rows)):
+        clip = min(change["clip"], self.learner.clip_norm * rows)
+        if _dispatch.core.may_overflow(network, change["rate"], clip, change["decay"]):
             before = [None if kept is None else kept.block.copy() for kept in (network.weights, network.memory, network.momentum)]
         _dispatch.core.shard_update(self.work, *self.own, **change)
         fine = before is None or (bool(np.isfinite(network.weights.block).all()) and bool(np.isfinite(network.memory.block).all()))
