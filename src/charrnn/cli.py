@@ -127,9 +127,12 @@ _PHRASES = {
     "train_text goes on": "train without --records goes on",
     "train_records goes on": "train --records goes on",
     r"(extend|novel|unique|whole|remember)=True": r"--\1",
-    r"validation_fraction(?:=(\S+))?": r"--validation \1",
-    r"n_threads(?:=(\S+))?": r"--threads \1",
-    r"n_layers(?:=(\S+))?": r"--layers \1",
+    r"validation_fraction=": "--validation ",
+    r"n_threads=": "--threads ",
+    r"n_layers=": "--layers ",
+    "validation_fraction": "--validation",
+    "n_threads": "--threads",
+    "n_layers": "--layers",
 }
 
 
@@ -139,6 +142,8 @@ def _in_options(message: str, arguments: Arguments) -> str:
         message = re.sub(rf"(?<![\w-]){phrase}", words, message)
     names = [name for name in vars(arguments) if name not in ("file", "model", "run", "command")]
     # A name that is an ordinary word, too, only where something is said of its value.
+    if not names:
+        return message
     options = "|".join(name if "_" in name else f"{name}(?==| must )" for name in names)
     return re.sub(rf"(?<![\w-])({options})\b(=?)", lambda found: _option(found[1]) + found[2].replace("=", " "), message)
 
