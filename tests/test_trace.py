@@ -194,6 +194,8 @@ def test_units_come_by_what_they_follow(model):
     states = trace.states[best.layer][:, best.number]
     assert best.correlation == pytest.approx(np.corrcoef(states, trace.properties[best.follows])[0, 1], abs=1e-9)
     assert trace.units({"itself": trace.states[0][:, 5]})[0][:3] == (0, 5, "itself")
+    huge = trace.units({"huge": np.where(np.arange(len(TEXT)) % 2, 1e308, -1e308)})
+    assert all(abs(unit.correlation) <= 1 for unit in huge)
     assert {unit.follows for unit in trace.units({})} == {""}
 
 
@@ -245,6 +247,7 @@ def test_a_vocabulary_of_all_characters_there_are():
             r"properties\['x'\] must be numbers of shape \(2,\), not int64 of shape \(1,\)",
         ),
         (lambda model: model.trace("to").units({"x": [1, np.nan]}), r"properties\['x'\] must be finite"),
+        (lambda model: model.trace("to").units([1, 2]), "properties must be a mapping of names to numbers, not list"),
         (lambda model: model.trace("to").plot(3), "start must be from 0 to 2, not 3"),
         (lambda model: model.trace("to").plot(units=-1), "units must be from 0 to"),
         (lambda model: model.trace("to")[0], r"a trace is cut by a slice of consecutive characters: trace\[start:stop\]"),
