@@ -357,6 +357,7 @@ def test_an_impossible_character_is_no_mistake(kernels, network):
     [
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": np.nan}, "temperature"),
+        ({"temperature": "x"}, "temperature"),
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": np.nan}, "top_p"),
@@ -371,7 +372,7 @@ def test_an_impossible_character_is_no_mistake(kernels, network):
     ],
 )
 def test_wrong_controls_are_named(network, controls, name):
-    with pytest.raises((ValueError, IndexError), match=name):
+    with pytest.raises((ValueError, IndexError, TypeError), match=name):
         network.draw(network.workspace(1, 1), 3, make_random(1), **controls)
 
 

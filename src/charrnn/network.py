@@ -146,7 +146,12 @@ class Network(OwnedNetwork):
         had before, for no_repeat: its last LOOK_BACK ids count.
         """
         V, n, no_repeat = self.description.vocab_size, check_integer("n", n, 0), check_integer("no_repeat", no_repeat, 0, LOOK_BACK)
-        options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
+        options: dict[str, Any] = {
+            "temperature": check_number("temperature", temperature, minimum=0),
+            "top_p": check_number("top_p", top_p, above=0, maximum=1),
+            "min_p": check_number("min_p", min_p, minimum=0, maximum=1),
+            "no_repeat": no_repeat,
+        }
         options["top_k"] = V if top_k is None else top_k
         allowed = np.ones(V, np.int8) if allowed is None else allowed
         with held(work, self):
