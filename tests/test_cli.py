@@ -244,6 +244,10 @@ def test_train_has_every_option_of_training():
         (["train", "{folder}/fox.txt", "--steps", "1", "-o", "{folder}/no/model"], "no/model: No such file"),
         (["train", "{folder}/fox.txt", "--epochs", "x"], "argument --epochs: invalid int value"),
         (["generate", "{folder}/fox.txt"], "not a safetensors file"),
+        (["info", "{folder}/fox.txt"], "fox.txt is not a safetensors file (it begins with"),  # a command without options
+        (["train", "{folder}/fox.txt", "--threads", "9999"], "error: --threads must be from 1 to 1024, not 9999"),
+        (["train", "{folder}/fox.txt", "--layers", "99"], "error: --layers must be from 1 to 16, not 99"),
+        (["train", "{folder}/fox.txt", "--validation", "1"], "error: --validation must be a finite number at least 0"),
         (["generate", "{folder}/fox.safetensors", "--prime", "THE"], "prime[0] = 'T' (U+0054) is not among the"),
         (["generate", "{folder}/fox.safetensors", "-n", "-1"], "--length must be"),
         (["generate", "{folder}/fox.safetensors", "--temperature", "-1"], "--temperature must be"),

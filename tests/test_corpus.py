@@ -179,6 +179,10 @@ def test_other_mistakes(text_file, tmp_path):
         charrnn.train_file(text_file("ab"), progress=3)
     with pytest.raises(NotADirectoryError, match="cache must be a directory, not a file"):
         charrnn.train_file(text_file("ab"), cache=text_file("cd", "file"))
+    with pytest.raises(TypeError, match="cache must be a str or path-like, not int"):
+        charrnn.train_file(text_file("ab"), cache=3)
+    with pytest.raises(ValueError, match="path has a null character"):
+        charrnn.train_file("a\0b")
     with pytest.raises(FileNotFoundError) as missing:
         charrnn.train_file("a text,\nand not a name")
     assert missing.value.__notes__ == ["This looks like a text, not the name of a file: train_text trains on a text."]
@@ -246,14 +250,21 @@ def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monke
     assert len(cached(folder)) == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff" * 20, b"half", b"header"])
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 20, b"half", b"header", b"an id", b"the last length", b"huge", b"deep"])
 @pytest.mark.parametrize("records", [False, True])
 def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
     path = text_file(PLAIN)
     made = charrnn.train_file(path, records=records, **SMALL, cache=tmp_path / "cache")
     (name,) = cached(tmp_path / "cache")
     whole = (tmp_path / "cache" / name).read_bytes()
-    damaged = {b"half": whole[: len(whole) // 2], b"header": whole.replace(b'"version": "1"', b'"version": "2"')}.get(damage, damage)
+    damaged = {
+        b"half": whole[: len(whole) // 2],
+        b"header": whole.replace(b'"version": "2"', b'"version": "1"'),
+        b"an id": whole[:-900] + bytes([whole[-900] ^ 1]) + whole[-899:],
+        b"the last length": whole[:-33] + b"\x7f" + whole[-32:],
+        b"huge": whole.replace(b'"shape": [', b'"shape": [9999'),
+        b"deep": (1 << 20).to_bytes(8, "little") + b"[" * (1 << 20),
+    }.get(damage, damage)
     (tmp_path / "cache" / name).write_bytes(damaged)
     assert bits(charrnn.train_file(path, records=records, **SMALL, cache=tmp_path / "cache")) == bits(made)
     assert (tmp_path / "cache" / name).read_bytes() == whole

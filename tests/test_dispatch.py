@@ -1,3 +1,4 @@
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -7,10 +8,12 @@ import sys
 import zipapp
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import charrnn
 from charrnn import _core, _dispatch
+from charrnn.network import Network
 
 
 def isa_of(python, wanted):
@@ -93,3 +96,29 @@ def test_the_hook_of_pyinstaller_names_what_is_compiled():
     assert {f"charrnn.{name}" for name in compiled} | {"charrnn.datasets"} == {*hook["hiddenimports"], *seen}
     files = {path.name for path in Path(charrnn.__file__).parent.glob("page.*") if path.suffix != ".py"}
     assert {Path(path).name for path, folder in hook["datas"] if folder == "charrnn"} == files == {"page.html", "page.css", "page.js"}
+
+
+def of_c(name, result, *arguments):
+    """A function of _core.pxd, for ctypes."""
+    capsule = _core.__pyx_capi__[name]
+    pythonapi = ctypes.pythonapi
+    pythonapi.PyCapsule_GetName.restype, pythonapi.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pythonapi.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    pythonapi.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    address = pythonapi.PyCapsule_GetPointer(capsule, pythonapi.PyCapsule_GetName(capsule))
+    return ctypes.PYFUNCTYPE(result, *arguments)(address)
+
+
+def test_c_code_reads_with_all_units_in_a_workspace_that_was_trained_in():
+    class Struct(ctypes.Structure):
+        _fields_ = (("V", ctypes.c_ssize_t), ("p", ctypes.POINTER(ctypes.c_float)), ("work", ctypes.c_void_p))
+
+    network = Network(([("lstm", 20)], 5), "float32")
+    work, ids = network.workspace(4, 1, training=True), np.array([[1], [2], [3], [4]])
+    network.train_steps(work, ids, ids, rate=0.1, dropout=0.5)
+    other = network.workspace(1, 1)
+    other.state[...] = work.state
+    network.feed(other, [[2]])
+    struct = of_c("network", Struct, ctypes.py_object, ctypes.py_object)(network, work)
+    of_c("step", None, ctypes.POINTER(Struct), ctypes.c_int)(struct, 2)
+    np.testing.assert_array_equal(struct.p[:5], network.next_probs(other)[0].astype(np.float32))

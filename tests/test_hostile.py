@@ -124,7 +124,7 @@ EXTREMES = [0.0, -0.0, 1e30, -1e31, 3e38, -3e38, 1e-45, math.inf, -math.inf, mat
 SAMPLE = "work n random allowed past =temperature =top_p =min_p =top_k =no_repeat"
 DOORS = {
     "initialize": "network scale random",
-    "may_overflow": "network scale scale",
+    "may_overflow": "network scale scale scale",
     "evaluate": "work inputs targets",
     "following": "work row",
     "window": "work inputs",

@@ -4,6 +4,8 @@ import contextlib
 import gc
 import itertools
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -355,6 +357,7 @@ def test_an_impossible_character_is_no_mistake(kernels, network):
     [
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": np.nan}, "temperature"),
+        ({"temperature": "x"}, "temperature"),
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": np.nan}, "top_p"),
@@ -369,5 +372,55 @@ def test_an_impossible_character_is_no_mistake(kernels, network):
     ],
 )
 def test_wrong_controls_are_named(network, controls, name):
-    with pytest.raises((ValueError, IndexError), match=name):
+    with pytest.raises((ValueError, IndexError, TypeError), match=name):
         network.draw(network.workspace(1, 1), 3, make_random(1), **controls)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"rate": -0.1}, ValueError),
+        ({"rate": np.nan}, ValueError),
+        ({"rate": "x"}, ValueError),
+        ({"rate": None}, ValueError),
+        ({"rate": [0.1, 0.2]}, ValueError),
+        ({"clip": 0}, ValueError),
+        ({"clip": "x"}, TypeError),
+        ({"clip_norm": -1e300}, ValueError),
+        ({"decay": -1}, ValueError),
+        ({"decay": np.inf}, ValueError),
+        ({"dropout": 1}, ValueError),
+        ({"dropout": "x"}, TypeError),
+        ({"masks": -1}, ValueError),
+        ({"masks": 2**64}, ValueError),
+        ({"first": -1}, ValueError),
+        ({"first": 2**64 - 1}, ValueError),  # the next would be number 0, of which Adam divides by 0
+        ({"first": 1.5}, TypeError),
+        ({"threads": 0}, ValueError),
+        ({"threads": 2**40}, ValueError),
+        ({"threads": 2.5}, TypeError),
+    ],
+)
+def test_wrong_numbers_of_a_training_are_named(network, options, error):
+    work, before, (name,) = network.workspace(2, 1, training=True), network.weights.block.copy(), options
+    with pytest.raises(error, match=f"^{name} must be"):
+        network.train_steps(work, np.zeros((6, 1), int), np.zeros((6, 1), int), **{"rate": 0.1, **options})
+    if name in ("dropout", "masks"):
+        with pytest.raises(error, match=f"^{name} must be"):
+            network.gradient(work, np.zeros((2, 1), int), np.zeros((2, 1), int), **options)
+    np.testing.assert_array_equal(network.weights.block, before)
+
+
+def test_no_number_of_threads_is_too_many():
+    # What they pack had a size that an int does not hold, and was written beyond what was left of it.
+    code = """if True:
+        import numpy as np, resource
+        from charrnn.network import Network
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))  # so that few threads are to be had
+        network, ids = Network(([("rnn", 64)], 3), "float32"), np.zeros((1, 470_000), np.int32)
+        for _ in range(2):
+            network.train_steps(network.workspace(1, 470_000, training=True), ids, ids, rate=0.1, threads=466_034)
+        print("well")
+    """
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "well\n", ran.stderr

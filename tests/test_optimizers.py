@@ -1,9 +1,13 @@
 """Optimisers, clipping and decay: the kernels against the oracle."""
 
+import io
+
 import numpy as np
 import pytest
 import reference
 from test_cells import oracle, random_network
+
+import charrnn
 
 OPTIMIZERS = ["adagrad", "sgd", "rmsprop", "adam"]
 RATES = {"adagrad": 0.05, "sgd": 0.02, "rmsprop": 1e-3, "adam": 1e-3}
@@ -59,6 +63,17 @@ def test_an_update_that_overflows_is_not_applied(optimizer, kernels):
     assert (len(losses), work.overflowed) == (0, "update of the weights")
     for part, kept in zip((network.weights, network.memory, network.momentum), before, strict=False):
         np.testing.assert_array_equal(part.block, kept)
+
+
+@pytest.mark.parametrize("shards", [None, 2])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_that_decay_to_more_than_they_are_stay_finite(optimizer, shards):
+    options = {"optimizer": optimizer, "hidden_size": 8, "batch_size": 2, "steps": 50, "shards": shards, "progress": False}
+    with pytest.raises(charrnn.DivergedError, match=r"not finite; .* or weight_decay \(1e\+38\)") as caught:
+        charrnn.train_text("to be or not to be " * 40, weight_decay=1e38, cell="gru", **options)
+    model = caught.value.model
+    assert np.isfinite(model.network.weights.block).all()
+    model.save(io.BytesIO())
 
 
 def test_a_norm_that_overflows_is_divergence(kernels):

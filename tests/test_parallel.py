@@ -166,6 +166,52 @@ def test_ctrl_c_leaves_a_whole_step():
     assert bits(model)[0] == bits(train(TEXT, steps=model.history.steps, keep="last", shards=4))[0]
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_timeout_leaves_a_whole_step(monkeypatch):
+    def alarm(number, frame):
+        raise TimeoutError("alarm")
+
+    def update_and_alarm(*arguments, **options):
+        found = shard_update(*arguments, **options)
+        if options["step"] == 5:
+            signal.raise_signal(signal.SIGALRM)
+        return found
+
+    core, (before, after) = parallel._dispatch.core, (signal.signal(signal.SIGALRM, alarm), signal.getsignal(signal.SIGALRM))
+    shard_update = core.shard_update
+    monkeypatch.setattr(core, "shard_update", update_and_alarm)
+    try:
+        with pytest.raises(TimeoutError, match="alarm") as caught:
+            train(TEXT, epochs=50, shards=4)
+        assert signal.getsignal(signal.SIGALRM) is after
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    model = caught.value.model
+    assert model.history.steps == 6
+    assert bits(model)[0] == bits(train(TEXT, steps=6, keep="last", shards=4))[0]
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
+    def change(number, handler):
+        found = set_handler(number, handler)
+        if number == first and handler is signal.default_int_handler:
+            monkeypatch.setattr(signal, "signal", set_handler)
+            raise KeyboardInterrupt  # as if the signal came just now
+        return found
+
+    set_handler = signal.signal
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        later = parallel._Later()
+        with pytest.raises(KeyboardInterrupt), later:
+            monkeypatch.setattr(signal, "signal", change)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        set_handler(signal.SIGTERM, old)
+
+
 def test_doors_refuse_what_is_out_of_bounds(kernels):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
     work = network.workspace(3, 4, training=True)

@@ -1,3 +1,4 @@
+import copy
 import itertools
 import math
 import time
@@ -170,6 +171,40 @@ def test_wrong_control_is_named(model, controls, error, message):
 
 
 @pytest.mark.parametrize("name", ["unique", "novel"])
+class Number:
+    """An integer by its __index__ alone, another one each time."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def __index__(self):
+        return self.values.pop(0) if len(self.values) > 1 else self.values[0]
+
+
+@pytest.mark.parametrize("length", [Number(5), Number(5, 10**6), np.uint8(5), np.uint8(0), np.array(5)])
+def test_a_length_is_asked_once(model, length):
+    again = copy.deepcopy(length)
+    n = len(model.generate(length, seed=1))
+    assert n in (0, 5)
+    assert len("".join(model.stream(copy.deepcopy(again), seed=1))) == n
+    assert model.generate_many(1, copy.deepcopy(again), seed=1)[0] == model.generate(n, seed=1)
+    assert model.beam_search(copy.deepcopy(again)) == model.beam_search(n)
+
+
+def test_a_prime_that_claims_to_be_empty_is_read(model):
+    class Alike(str):
+        __slots__ = ()
+
+        def __eq__(self, other):
+            return True
+
+        __hash__ = str.__hash__
+
+    assert model.generate(9, prime=Alike("ab"), seed=1) == model.generate(9, prime="ab", seed=1)
+    with pytest.raises(TypeError, match="prime must be a str, not ndarray"):
+        model.generate(9, prime=np.array(["a", "b"]))
+
+
 def test_what_leaves_texts_out_is_an_option_of_many(records, name):
     for call in (records.generate, records.stream):
         with pytest.raises(TypeError, match=f"there is no option '{name}'"):

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_records, train_text
+from charrnn.loop import validate
 from charrnn.network import Network
+from charrnn.rnn import make_learner
+from charrnn.training import Records
 
 
 def make_model(vocabulary):
@@ -226,3 +229,21 @@ def test_arrays_of_texts_are_texts(make):
     assert TEXT.score_many(make(texts)).tobytes() == TEXT.score_many(texts).tobytes()
     records = train_records(make(texts), steps=3, progress=False)
     assert records.vocabulary.chars == "abc"
+
+
+@pytest.mark.parametrize("on_unknown", ["error", "surprise"])
+def test_what_scoring_needs_does_not_grow_with_the_vocabulary(monkeypatch, on_unknown):
+    def recorded(network, T, B, **options):
+        sizes.append(T * B * network.description.vocab_size)
+        return workspace(network, T, B, **options)
+
+    vocabulary, sizes, workspace = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 40_000))), True), [], Network.workspace
+    monkeypatch.setattr(Network, "workspace", recorded)
+    settings = {"seq_length": 200, "batch_size": 1, "learning_rate": 1, "clip_value": 1, "initial_accumulator_value": 1}
+    model = CharRNN(make_learner([("gru", 1)], vocabulary.symbols, seed=1, **settings), vocabulary, History())
+    texts = [vocabulary.chars[i : i + 150] + "z" * (on_unknown == "surprise") for i in range(70)]
+    scores = model.score_many(texts, on_unknown=on_unknown)
+    assert scores[3] == model.score(texts[3], on_unknown=on_unknown)
+    _, held_out = Records.of([text.strip("z") for text in texts], known=vocabulary).streams(model._now.learner, 0.99, 0)
+    validate(model.network, held_out)  # 64 records of 150 characters at a time
+    assert max(sizes) <= 1 << 25

@@ -305,3 +305,32 @@ def test_without_scikit_learn_the_error_says_what_to_install(python):
     program = "import sys; sys.modules['sklearn'] = None; import charrnn.sklearn"
     ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60)
     assert "charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'" in ran.stderr
+
+
+def test_a_sample_may_have_fewer_than_asked_for():
+    density = CharRNNDensity(hidden_size=8, epochs=5).fit(["anna", "hanna", "susanna"] * 20)
+    assert len(density.sample(50, 1, unique=True, temperature=0)) < 50
+    assert density.sample(0).shape == (0,)
+    with pytest.raises(ValueError, match="n_samples must be from 0"):
+        density.sample(-1)
+    with pytest.raises(TypeError, match="n_samples must be an integer"):
+        density.sample("x")
+
+
+@pytest.mark.parametrize("parameters", [{"alphabet": "letters"}, {"preset": np.array(["small", "large"])}, {"priors": 3}])
+def test_a_wrong_parameter_is_named(parameters):
+    (name,) = parameters
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        CharRNNClassifier(hidden_size=2, epochs=1, **parameters).fit(["anna", "bob"] * 9, [0, 1] * 9)
+
+
+def test_a_text_is_as_long_as_it_is():
+    class Text(str):
+        __slots__ = ()
+
+        def __len__(self):
+            return 10**9
+
+    density = CharRNNDensity(hidden_size=2, epochs=1).fit([Text("anna"), "bob"])
+    assert density.longest_ == 4
+    assert density.score([Text("anna")]) == density.score(["anna"])

@@ -1,7 +1,10 @@
 """What a trace shows is what the network does: to the bit, or as central differences have it."""
 
 import io
+import os
 import re
+import signal
+import threading
 import time
 import warnings
 
@@ -158,6 +161,18 @@ def test_states_of_layers_are_apart(kernels):
 
 
 @pytest.mark.clock
+@pytest.mark.clock
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+def test_ctrl_c_ends_a_trace_of_all_symbols_of_a_large_vocabulary():
+    vocabulary, sent = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 50_000)))), []
+    network = Network(([("gru", 4)], len(vocabulary)), "float32")
+    timer = threading.Timer(0.3, lambda: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT)))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        Trace(network, vocabulary, vocabulary.chars[:100], network.workspace(1, 1).state[0], top=len(vocabulary))  # half a minute
+    assert time.perf_counter() - sent[0] < 0.25
+
+
 def test_a_million_characters_are_traced_in_two_seconds():
     rnn = charrnn.RNN(100, 65, 25, 0.1, seed=0)
     vocabulary = Vocabulary(map(chr, range(65)))
@@ -179,6 +194,8 @@ def test_units_come_by_what_they_follow(model):
     states = trace.states[best.layer][:, best.number]
     assert best.correlation == pytest.approx(np.corrcoef(states, trace.properties[best.follows])[0, 1], abs=1e-9)
     assert trace.units({"itself": trace.states[0][:, 5]})[0][:3] == (0, 5, "itself")
+    huge = trace.units({"huge": np.where(np.arange(len(TEXT)) % 2, 1e308, -1e308)})
+    assert all(abs(unit.correlation) <= 1 for unit in huge)
     assert {unit.follows for unit in trace.units({})} == {""}
 
 

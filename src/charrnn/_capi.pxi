@@ -8,7 +8,7 @@ from charrnn._capi cimport Functions, Network
 
 
 cdef void _step(Workspace32 work, int x) noexcept nogil:
-    work.inputs[0, 0] = x
+    work.inputs[0, 0], work.dropout = x, 0      # that of a training may be left
     _one_step(work, NULL)
     _next_logits(work, NULL)
 

@@ -203,12 +203,12 @@ def train_steps(
     cdef double[::1] losses = _empty(steps)
     # Three passes through the network, each as long as a forward pass.
     cdef bint slow = 3 * work.network.description.operations * min(T, x.shape[0]) * work.B > SLOW
-    cdef bint cautious = may_overflow(work.network, np.max(rates, initial=0), min(clip, clip_norm * T))
+    cdef bint cautious = may_overflow(work.network, np.max(each, initial=0), min(clip, clip_norm * T), decay)
     cdef Crew crew = Crew(
         work=<void*>work, update=Update(work.network.rule, 0, clip, 1, decay, 1, 1), clip_norm=clip_norm, dropout=_check_dropout(dropout),
         first=first, reset=reset, rows=0, parts=1, doing=OVER, slow=slow, cautious=cautious, stopped=0, overflowed=0, members=NULL,
     )
-    threads = max(1, min(threads, work.B))
+    threads = _some_threads(threads, work)
     work.masks = masks
     _make_room(work, threads, dropout, cautious)
     _assemble(&crew, threads)
@@ -225,12 +225,13 @@ def train_steps(
     return work.losses
 
 
-def may_overflow(OwnedNetwork network not None, double rate, double clip):
+def may_overflow(OwnedNetwork network not None, double rate, double clip, double decay):
     """Return whether a step may change a number to infinity: weights change by at most some times rate, by SGD rate times the clipped
-    gradient, memories by at most the square of that.
+    gradient, memories by at most the square of that; and by their decay, where that is more than they are.
     """
     cdef double largest = np.finfo(network.dtype).max
-    return not (rate * (clip if network.rule == SGD else 1) <= 1e-9 * largest and clip <= 1e-5 * sqrt(largest))
+    cdef double change = rate * (clip if network.rule == SGD else 1)
+    return not (change <= 1e-9 * largest and clip <= 1e-5 * sqrt(largest) and rate * decay <= 1)
 
 
 def sample(
@@ -321,6 +322,11 @@ cdef _enlarge(AnyWorkspace work, bint dropped, Py_ssize_t packs, Py_ssize_t befo
 
 
 # ------------------------------------------------------------------------------------------------------------------ checks
+
+cdef int _some_threads(int threads, Workspace work) noexcept:
+    """How many threads share a step: no more than there are streams."""
+    return <int>max(1, min(min(threads, MAX_THREADS), work.B))
+
 
 cdef double _check_dropout(double dropout) except -1:
     if not 0 <= dropout < 1:

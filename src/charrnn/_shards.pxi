@@ -83,7 +83,7 @@ def shard_gradients(
         kept = np.asarray(kept)
         if kept.ndim != 2 or kept.shape[1] != work.plan.size or not 1 <= kept.shape[0] <= slots:
             raise ValueError(f"kept must be of shape (1 to {slots}, {work.plan.size}), not {kept.shape}")
-    threads = max(1, min(threads, work.B))
+    threads = _some_threads(threads, work)
     _make_room(work, threads, dropout, False)
     if work.slots.shape[0] < (slots - 1) * work.plan.size:      # the first is the gradient
         work.slots = new_memory(((slots - 1) * work.plan.size,), work.network.dtype)

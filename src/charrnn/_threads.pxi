@@ -19,6 +19,7 @@ cdef extern from *:
     void CHARRNN_PAUSE() noexcept nogil
 
 cdef enum:
+    MAX_THREADS = 1024   # of a step, so that what they need together is a number that an int holds
     TRIES = 2000         # to take a lock before a thread sleeps: some 50 microseconds, as long as to sleep and be woken takes
 
 cdef enum:               # what there is to do: bits

@@ -30,12 +30,14 @@ cdef void _input_saliency(
             dz += ldz
 
 
-cdef void _likeliest(Py_ssize_t V, real* p, Py_ssize_t k, int* ids, double* values) noexcept nogil:
+cdef void _likeliest(Py_ssize_t V, real* p, Py_ssize_t k, int* ids, double* values, Watch* watch) noexcept nogil:
     """The k likeliest of V symbols, the likeliest first, of those as likely the lower id first; p has -1 in their places then."""
     cdef real peak[LANES]
     cdef real largest
     cdef Py_ssize_t v, i, m, j
     for i in range(k):
+        if _stopped(watch, V):
+            return
         for j in range(LANES):
             peak[j] = p[j]
         for m in range(1, _lanes(V) // LANES):       # the padding has probability 0
@@ -66,7 +68,7 @@ cdef void _trace(
             for b in range(work.B):
                 row = (start + t) * work.B + b
                 nll[start + t, b] = work.nll[t, b]
-                _likeliest(work.plan.V, &work.p[t, b, 0], k, &ids[row, 0], &p[row, 0])
+                _likeliest(work.plan.V, &work.p[t, b, 0], k, &ids[row, 0], &p[row, 0], watch)
         _carry(work, rows)
         start += rows
 

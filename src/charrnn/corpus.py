@@ -2,10 +2,11 @@
 
 What is small stays in memory. Larger ids lie in a file without a name, which is gone with the process, or in a cache for the next time.
 
-A cache file has the form of a .safetensors file, so that others can read it: the tensor ids, of records also lengths, and as metadata
+A cache file has the form of a .safetensors file, so that others can read it: the tensor ids, of records also lengths, at its end sha256
+of all before, and as metadata
 
     format      "charrnn ids"
-    version     "1"
+    version     "2"
     vocabulary  the characters in the order of their ids
     files       JSON: of each file the name, the size, the time of change in nanoseconds, and the SHA-256 of what is in it
 """
@@ -27,17 +28,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, NamedTuple, get_args
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .display import Display, check_progress
-from .errors import check_choice
 from .files import Paths, StrPath, check_path, named, open_regular, write_atomically
 from .novelty import RecordIndex
 from .reader import Ids, OpenFile, StoredIds, changed, check_length, not_utf8
-from .training import Alphabet, Records, Text, choose_vocabulary
+from .training import Records, Text, choose_vocabulary, reads_bytes
 from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
@@ -197,7 +197,7 @@ def _whole_piece(file: IO[bytes], path: str, kind: str | None) -> bytes:
     try:
         return file.read(_PIECE)
     except Exception as error:
-        if kind is None or (isinstance(error, OSError) and error.errno is not None):
+        if kind is None or isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise ValueError(f"{path} is no whole {kind} file: {error}") from error
 
@@ -387,7 +387,7 @@ def _as_it_is(path: str, vocabulary: Vocabulary) -> _Corpus:
     return _Corpus(vocabulary, StoredIds(file, np.dtype(np.uint8), 0, file.before[0]), np.empty(0, np.int32))
 
 
-_FORMAT, _VERSION = "charrnn ids", "1"
+_FORMAT, _VERSION, _DIGEST = "charrnn ids", "2", 32
 _DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U16": np.dtype("<u2"), "U32": np.dtype("<u4")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -406,13 +406,21 @@ def _to_cache(target: str, made: _Encoding) -> None:
     }
     if made.vocabulary.records:
         header["lengths"] = {"dtype": "I32", "shape": [len(made.lengths)], "data_offsets": [size, end]}
+    header["sha256"] = {"dtype": "U8", "shape": [_DIGEST], "data_offsets": [end, end + _DIGEST]}
     words = json.dumps(header, ensure_ascii=False).encode()
     words += b" " * (-len(words) % 8)
 
-    def parts() -> Iterator[bytes]:
+    def content() -> Iterator[bytes]:
         yield len(words).to_bytes(8, "little") + words
         yield from made.parts()
-        yield made.lengths.astype("<i4").tobytes()
+        yield made.lengths.astype("<i4").tobytes()  # which are there now
+
+    def parts() -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        for part in content():
+            digest.update(part)
+            yield part
+        yield digest.digest()
 
     write_atomically(target, parts())
 
@@ -436,26 +444,39 @@ def _from_cache(target: str, of_bytes: bool, records: bool) -> tuple[_Corpus, li
         vocabulary = Vocabulary(about["vocabulary"], records, of_bytes)
         (count,), (lines,) = header["ids"]["shape"], header["lengths"]["shape"] if records else [0]
         dtype = _DTYPES[header["ids"]["dtype"]]
-        lengths = np.empty(lines, "<i4")
         first = 8 + length
-        if file.before[0] != first + count * dtype.itemsize + lengths.nbytes:
+        if file.before[0] != first + count * dtype.itemsize + lines * 4 + _DIGEST:
             return None
+        lengths = np.empty(lines, "<i4")
         file.fill(lengths, first + count * dtype.itemsize)
         sources = [Source(*one) for one in json.loads(about["files"])]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return _Corpus(vocabulary, StoredIds(file, dtype, first, count), lengths), sources
 
 
+def _is_whole(target: str, tell: Callable[[int], None]) -> bool:
+    """Return whether a cache file ends with the SHA-256 of all before."""
+    digest = hashlib.sha256()
+    with open_regular(target) as file:
+        left = os.fstat(file.fileno()).st_size - _DIGEST
+        while left > 0 and (piece := file.read(min(left, _PIECE))):
+            digest.update(piece)
+            left -= len(piece)
+            tell(len(piece))
+        return left == 0 and file.read() == digest.digest()
+
+
 def _cache_path(folder: StrPath, paths: list[str], *how: Any) -> str:
     """Return the name of the cache file of files as they are, read in some way."""
+    folder = check_path("cache", folder)
     try:
         os.makedirs(folder, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "cache must be a directory, not a file", os.fspath(folder)) from error
     stats = [(os.path.basename(path), stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, map(os.stat, paths), strict=True)]
     key = hashlib.blake2b(json.dumps([_VERSION, stats, how]).encode(), digest_size=12).hexdigest()
-    return os.path.join(os.fspath(folder), f"charrnn-{key}.ids")
+    return os.path.join(folder, f"charrnn-{key}.ids")
 
 
 # ---------------------------------------------------------------------------------------------------------------- all together
@@ -491,7 +512,7 @@ class _Way:
 
     @property
     def of_bytes(self) -> bool:
-        return self.alphabet == "bytes" if self.known is None else self.known.of_bytes
+        return reads_bytes(self.alphabet, self.known)
 
     def vocabulary(self, chars: str) -> Vocabulary:
         return choose_vocabulary(chars, self.alphabet, self.records, self.known, self.extend)
@@ -500,7 +521,6 @@ class _Way:
 def read(path: Paths, way: _Way, cache: StrPath | None, progress: bool | None) -> _Corpus:
     """Return the vocabulary, the ids and the lengths of records of the files that path names."""
     paths, show = find(path), check_progress(progress)
-    check_choice("alphabet", way.alphabet, get_args(Alphabet))
     if way.of_bytes and not way.records and len(paths) == 1 and _kind(paths[0]) is None and os.path.getsize(paths[0]) > _IN_MEMORY:
         return _as_it_is(paths[0], way.vocabulary(""))
     target = None
@@ -530,9 +550,9 @@ def _again(target: str, paths: list[str], way: _Way, show: bool) -> _Corpus | No
     found = _from_cache(target, way.of_bytes, way.records)
     if found is None:
         return None
-    with _shown("comparing with the cache", paths, show) as tell:
-        same = _Pass(paths, tell).hashed() == found[1]
-    _log.info("%s is %s", target, "used again" if same else "of another text")
+    with _shown("comparing with the cache", [*paths, target], show) as tell:
+        same = _Pass(paths, tell).hashed() == found[1] and _is_whole(target, tell)
+    _log.info("%s is %s", target, "used again" if same else "of another text, or damaged")
     return _small_in_memory(found[0]) if same else None
 
 

@@ -104,9 +104,9 @@ def check_number(
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return value if it is one of choices, or raise ValueError."""
-    if value in choices:
-        return str(value)
+    """Return the one of choices that value is, as a plain str, or raise ValueError."""
+    if isinstance(value, str) and (chosen := plain(value)) in choices:  # only of a str: an array would be compared element by element
+        return str(chosen)
     words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
     raise ValueError(f"{name} must be {words}, not {value!r:.80}{hint(value, choices) if isinstance(value, str) else ''}")
 

@@ -24,6 +24,8 @@ _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for n
 def check_path(name: str, value: Any, instead: str = "") -> str:
     """Return a path, str or path-like, as a str; or raise TypeError, which says what to do instead with what is open, or bytes."""
     if isinstance(value, (str, os.PathLike)) and isinstance(path := os.fspath(value), str):
+        if "\0" in path:
+            raise ValueError(f"{name} has a null character, as no name of a file has: {path!r:.80}")
         return path
     other = f": {instead}" if instead and (isinstance(value, (bytes, bytearray)) or hasattr(value, "read")) else ""
     raise TypeError(f"{name} must be a str or path-like, not {type(value).__name__}{other}")

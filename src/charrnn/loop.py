@@ -93,7 +93,7 @@ def check_callback(callback: Any) -> None:
 
 def validate(network: Network, stream: Stream) -> float:
     """Return the mean loss over a stream in nats per target, weights frozen, the state carried as in training."""
-    work = network.workspace(stream.seq_length, stream.batch_size)
+    work = network.workspace(network.rows(stream.batch_size, stream.seq_length), stream.batch_size)
     total = 0.0
     at_a_time = max(1, _LARGEST_CROSSING // stream.seq_length) if isinstance(stream, TextStream) else 1
     for window in range(0, stream.windows, at_a_time):
@@ -329,9 +329,11 @@ class _Run:
         return self.schedule.factors(at.epoch, at.step + steps, used)
 
     def clipped(self) -> str:
-        """Say to what gradients are clipped."""
+        """Say to what gradients are clipped; and how weights decay, if that is more than they are."""
         learner = self.learner
-        return f"value ({learner.clip_value:g})" if math.isinf(learner.clip_norm) else f"norm ({learner.clip_norm:g})"
+        clipped = f"value ({learner.clip_value:g})" if math.isinf(learner.clip_norm) else f"norm ({learner.clip_norm:g})"
+        shrinks = learner.weight_decay * learner.learning_rate <= 1
+        return clipped if shrinks else f"{clipped}, or weight_decay ({learner.weight_decay:g})"
 
     def words(self, nll: float, rate: float) -> str:
         """Say where it stands."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
-from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence
+from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence, plain
 from .files import Paths, StrPath
 from .history import History
 from .network import Learner, Network, Real, is_tutorials
@@ -159,7 +159,7 @@ class CharRNN(Generic[TextT]):
         'ca'
         """
         now = self._now
-        start, checked = _begin(now, length, prime, controls)
+        start, checked, length = _begin(now, length, prime, controls)
         ((text, _),) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
         written: TextT = text
         return written
@@ -227,7 +227,7 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if novel and now.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
-        start, checked = _begin(now, length, prime, controls)
+        start, checked, length = _begin(now, length, prime, controls)
         whole = whole or (now.vocabulary.records and (unique or novel))  # half a record is neither new nor one of a kind
         tries = count
         if count and (unique or novel or whole):  # at temperature 0 all are the same
@@ -275,9 +275,9 @@ class CharRNN(Generic[TextT]):
         bcabcabcab
         """
         now = self._now
-        start, checked = _begin(now, _LONGEST if length is None else length, prime, controls)
+        start, checked, most = _begin(now, _LONGEST if length is None else length, prime, controls)
         writer = sampling.Writer(now.learner.network, now.vocabulary, checked, start, make_random(seed))
-        return sampling.stream(writer, math.inf if length is None else length)
+        return sampling.stream(writer, math.inf if length is None else most)
 
     def beam_search(
         self,
@@ -321,7 +321,7 @@ class CharRNN(Generic[TextT]):
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
         controls: Controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
         now = self._now
-        start, checked = _begin(now, length, prime, controls)
+        start, checked, length = _begin(now, length, prime, controls)
         return sampling.beam_search(now.learner.network, now.vocabulary, checked, start, length, width)[:n_best]
 
     def log_probs(self, text: TextT, *, context: TextT | Literal[""] = "", on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
@@ -591,8 +591,9 @@ class CharRNN(Generic[TextT]):
         for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet"}:
             raise TypeError(f"{name} is fixed for a model that goes on training")
         check_names(options, Options, ("extend", "remember"))
-        before = {} if options.get("preset") else persistence.settings(now.learner)
-        if options.get("optimizer", old.optimizer) != old.optimizer:
+        before = {} if options.get("preset") is not None else persistence.settings(now.learner)
+        optimizer: Any = options.get("optimizer", old.optimizer)
+        if not isinstance(optimizer, str) or optimizer != old.optimizer:
             before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
         _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
         learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
@@ -757,23 +758,24 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     return values
 
 
-def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling]:
-    """Return the state after prime and the checked controls of texts of a length."""
+def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling, int]:
+    """Return the state after prime, and the checked controls and length of texts."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
     if isinstance(length, (str, bytes)):
         raise TypeError(f"length must be an integer, not {length!r:.80}: the text to continue is prime")
-    check_integer("length", length, 0, _LONGEST)
+    length = check_integer("length", length, 0, _LONGEST)
     check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
     checked = sampling.Sampling.check(now.vocabulary, **options)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-    return _prime(now, prime, "prime", on_unknown), checked
+    return _prime(now, prime, "prime", on_unknown), checked, length
 
 
 def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
-    return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if text == "" else text, name, on_unknown)
+    empty = isinstance(text, str) and plain(text) == ""
+    return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if empty else text, name, on_unknown)
 
 
 def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:

@@ -15,6 +15,7 @@ from .seeding import make_random
 
 Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
 _OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
+_PROBABILITIES = 1 << 24  # that a workspace has room for
 
 
 class Network(OwnedNetwork):
@@ -69,8 +70,8 @@ class Network(OwnedNetwork):
         """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
 
         inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. rate is the
-        learning rate, one or of each window. The norm of the gradient of the loss of a character is clipped to clip_norm, then elements
-        of the gradient to [-clip, clip]; matrices decay by rate * decay. dropout is the part of the outputs of each layer that is dropped;
+        learning rate, at least 0, one or of each window. The norm of the gradient of the loss of a character is clipped to clip_norm, then
+        its elements to [-clip, clip]; matrices decay by rate * decay. dropout is the part of the outputs of each layer that is dropped;
         which ones depends on masks, a seed, and the number of the step, which begins at first. Any number of threads gives the same bits.
 
         Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
@@ -78,20 +79,20 @@ class Network(OwnedNetwork):
         """
         with held(work, self):
             length = check_integer("length", work.T if length is None else length, 1)
+            inputs = np.asarray(inputs)
             return _dispatch.core.train_steps(
                 work,
                 inputs,
                 targets,
                 length,
-                rates=np.broadcast_to(np.asarray(rate, np.float64), -(-len(np.asarray(inputs)) // length)),
-                clip=clip,
-                clip_norm=clip_norm,
-                decay=decay,
-                dropout=dropout,
-                masks=masks,
-                first=first,
+                rates=_check_rates(rate, -(-len(inputs) // length) if inputs.ndim else 0),
+                clip=check_number("clip", clip, above=0, finite=False),
+                clip_norm=check_number("clip_norm", clip_norm, above=0, finite=False),
+                decay=check_number("decay", decay, minimum=0),
                 reset=reset,
-                threads=threads,
+                threads=check_integer("threads", threads, 1),
+                first=check_integer("first", first, 0, 2**63 - 1),
+                **_check_dropout(dropout, masks),
             )
 
     def gradient(
@@ -103,7 +104,8 @@ class Network(OwnedNetwork):
         being the number of the step.
         """
         with held(work, self):
-            return _dispatch.core.gradient(work, inputs, targets, dropout=dropout, masks=masks, step=step)
+            step = check_integer("step", step, 0, 2**63 - 1)
+            return _dispatch.core.gradient(work, inputs, targets, step=step, **_check_dropout(dropout, masks))
 
     def evaluate(self, work: Workspace, inputs: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
@@ -144,7 +146,12 @@ class Network(OwnedNetwork):
         had before, for no_repeat: its last LOOK_BACK ids count.
         """
         V, n, no_repeat = self.description.vocab_size, check_integer("n", n, 0), check_integer("no_repeat", no_repeat, 0, LOOK_BACK)
-        options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "no_repeat": no_repeat}
+        options: dict[str, Any] = {
+            "temperature": check_number("temperature", temperature, minimum=0),
+            "top_p": check_number("top_p", top_p, above=0, maximum=1),
+            "min_p": check_number("min_p", min_p, minimum=0, maximum=1),
+            "no_repeat": no_repeat,
+        }
         options["top_k"] = V if top_k is None else top_k
         allowed = np.ones(V, np.int8) if allowed is None else allowed
         with held(work, self):
@@ -213,6 +220,13 @@ class Network(OwnedNetwork):
         here["by"][...] = there["by"].min()
         here["by"][places] = there["by"]
 
+    def rows(self, streams: int, most: int) -> int:
+        """Return how many time steps, at most so many, a workspace should have that is not for training.
+
+        Its probabilities then take no more than 64 MiB of float32, or a time step, whatever the vocabulary is.
+        """
+        return max(1, min(most, _PROBABILITIES // (streams * self.description.vocab_size)))
+
     def _affordable(self, streams: int, extra: int = 0) -> int:
         """Return how many characters in each stream C may run before Python looks at Ctrl-C again: about 30 ms.
 
@@ -222,6 +236,19 @@ class Network(OwnedNetwork):
 
     def __repr__(self) -> str:
         return f"Network({self.description}, {self.dtype})"
+
+
+def _check_rates(rate: ArrayLike, windows: int) -> NDArray[np.float64]:
+    """Return the learning rate of each window; or raise ValueError."""
+    rates = np.array(rate)  # what is checked is a copy
+    if rates.dtype.kind not in "fiu" or rates.shape not in ((), (1,), (windows,)) or not (rates >= 0).all():
+        raise ValueError(f"rate must be a number of at least 0, or one of each of {windows} windows, not {rate!r:.80}")
+    return np.broadcast_to(rates.astype(np.float64), windows)
+
+
+def _check_dropout(dropout: float, masks: int) -> dict[str, Any]:
+    """Return what is dropped, and the seed of which outputs are."""
+    return {"dropout": check_number("dropout", dropout, minimum=0, below=1), "masks": check_integer("masks", masks, 0, 2**64 - 1)}
 
 
 class TrainingOptions(TypedDict, total=False):

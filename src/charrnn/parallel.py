@@ -97,34 +97,54 @@ def row_starts(description: Description) -> NDArray[np.int64]:
 
 
 class _Later:
-    """Ctrl-C, and what ends a service, within this context: noted; raised when it ends, unless somebody has taken it."""
+    """Ctrl-C, and what ends a service, within this context: noted; raised when it ends, unless somebody has taken it.
 
-    def __init__(self) -> None:
-        self.noted: bool = False
+    With every, also what other signals call: a timeout's handler may raise, too.
+    """
+
+    def __init__(self, every: bool = False) -> None:
+        self.every: bool = every
+        ending: list[int] = [signal.SIGINT, signal.SIGTERM]
+        self.numbers: list[int] = [n for n in signal.valid_signals() if callable(signal.getsignal(n))] if every else ending
+        self.noted: list[int] = []
         self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # where alone Python runs handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is signal.default_int_handler:
-                    self.handlers[number] = signal.default_int_handler
-                    signal.signal(number, self.note)
+            try:
+                for number in self.numbers:
+                    handler = signal.getsignal(number)
+                    if handler is signal.default_int_handler or (self.every and callable(handler)):
+                        self.handlers[number] = handler
+                        signal.signal(number, self.note)
+            except BaseException:
+                self.restore()
+                raise
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        self.noted = True
+        self.noted.append(number)
 
-    def take(self) -> bool:
-        """Return whether there was any since the last time."""
-        noted, self.noted = self.noted, False
+    def take(self) -> list[int]:
+        """Return which there were since the last time."""
+        noted, self.noted = self.noted, []
         return noted
 
+    def restore(self) -> None:
+        """Give all signals their handlers back, also if one of them raises meanwhile."""
+        try:
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+        except BaseException:
+            self.restore()
+            raise
+
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        self.handlers.clear()
-        if self.take() and error is None:
-            raise KeyboardInterrupt
+        self.restore()
+        handlers, self.handlers = self.handlers, {}
+        for number in self.take():
+            if error is None or handlers[number] is not signal.default_int_handler:
+                signal.raise_signal(number)
 
 
 # -------------------------------------------------------------------------------------------------------------------- steps
@@ -159,6 +179,7 @@ class Shards(Stepper):
         self.places: NDArray[np.int64] = starts[self.rows]
         self.own: tuple[int, int] = (int(self.rows[rank]), int(self.rows[rank + 1]))
         self.hindrance: str = ""
+        self.later: _Later = _Later()
 
     @property
     def overflowed(self) -> str | None:
@@ -190,7 +211,7 @@ class Shards(Stepper):
 
     def _train(self, step: int, inputs: Any, targets: Any, rows: NDArray[np.int64], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of the streams that are here, of each so many rows."""
-        self.hindrance = ""
+        self.hindrance, self.later = "", _Later(every=True)
         losses: list[float] = []
         with held(self.work, self.learner.network):
             for i, rate in enumerate(rates.tolist()):
@@ -217,7 +238,7 @@ class Shards(Stepper):
             return None
         scale = learner.clip_norm / norm if norm > learner.clip_norm else 1.0
         change = {"rate": rate, "clip": learner.clip_value, "scale": scale, "decay": learner.weight_decay, "step": number}
-        with _Later():  # between a change of the weights and its account
+        with self.later:  # between a change of the weights and its account
             if not self._update(rows, change):
                 self.hindrance = "update of the weights"
                 return None
@@ -227,7 +248,8 @@ class Shards(Stepper):
     def _update(self, rows: int, change: dict[str, Any]) -> bool:
         """Update the weights; return whether they are finite, or leave them as they were."""
         network, before = self.learner.network, None
-        if _dispatch.core.may_overflow(network, change["rate"], min(change["clip"], self.learner.clip_norm * rows)):
+        clip = min(change["clip"], self.learner.clip_norm * rows)
+        if _dispatch.core.may_overflow(network, change["rate"], clip, change["decay"]):
             before = [None if kept is None else kept.block.copy() for kept in (network.weights, network.memory, network.momentum)]
         _dispatch.core.shard_update(self.work, *self.own, **change)
         fine = before is None or (bool(np.isfinite(network.weights.block).all()) and bool(np.isfinite(network.memory.block).all()))

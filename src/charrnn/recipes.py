@@ -65,8 +65,8 @@ class Schedule:
     @classmethod
     def check(cls, name: Any, warmup: Any, decay: Any) -> "Schedule":
         """Return a Schedule of valid values, or raise."""
-        check_choice("schedule", name, get_args(ScheduleName))
-        return cls(name, check_integer("warmup", warmup, 0), check_number("learning_rate_decay", decay, above=0, maximum=1))
+        checked: Any = check_choice("schedule", name, get_args(ScheduleName))
+        return cls(checked, check_integer("warmup", warmup, 0), check_number("learning_rate_decay", decay, above=0, maximum=1))
 
     @property
     def moves(self) -> bool:

@@ -56,7 +56,7 @@ def bits_per_symbol(network: Network, vocabulary: Vocabulary, texts: Encoded, st
     sums = np.zeros(n)
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
-    start, streams = 0, max(1, min(_STREAMS, _UNITS // len(network.description.units)))
+    start, streams = 0, network.rows(1, max(1, min(_STREAMS, _UNITS // len(network.description.units))))
     while start < n:
         # Texts of like length, so that a batch ignores few targets.
         end = min(start + streams, int(np.searchsorted(ascending, 2 * ascending[start] + 16, "right")))
@@ -105,7 +105,7 @@ def nll(
     rows = int(lengths.max(initial=0)) + records
     if not rows:
         return
-    work = network.workspace(min(64, rows), len(starts))
+    work = network.workspace(network.rows(len(starts), min(64, rows)), len(starts))
     work.state[...] = state
     ids = np.append(ids, ids.dtype.type(0)) if not len(ids) else ids  # a place to point at
     step = max(1, _PIECE // len(starts))
@@ -131,7 +131,7 @@ def unknown_nll(network: Network, vocabulary: Vocabulary, ids: NDArray[np.int32]
     # Before which of the known characters they are: those before the same one cost the same.
     places, which = np.unique(np.cumsum(ids >= 0)[ids < 0], return_inverse=True)
     losses = np.empty(len(places))
-    work = network.workspace(64, 1)
+    work = network.workspace(network.rows(1, 64), 1)
     work.state[...] = state
     if places[0] == 0:
         least = network.next_probs(work)[0, : len(vocabulary)].argmin()

@@ -25,7 +25,7 @@ except ModuleNotFoundError as _error:
 
 from . import training
 from .create import train_new, train_records
-from .errors import check_number, check_sequence, gap, hint
+from .errors import check_integer, check_number, check_sequence, gap, hint, plain
 from .model import CharRNN
 from .options import defaults, shows
 from .sampling import Controls
@@ -102,13 +102,15 @@ class _Estimator(BaseEstimator):
         """Return the options of a training."""
         given: Any = {name: value for name, value in self.get_params(deep=False).items() if name in NewOptions.__annotations__}
         if self.preset is not None:  # what is as by default was not given
-            given = {name: value for name, value in given.items() if value != defaults(NewOptions)[name] or name == "preset"}
+            given = {
+                name: value for name, value in given.items() if np.ndim(value) or value != defaults(NewOptions)[name] or name == "preset"
+            }
         options: NewOptions = given | {"seed": _seed(self.random_state)}
         return options
 
     def _texts(self, X: Iterable[AnyText]) -> list[AnyText]:
         """Return X as a list of str, or of bytes; or raise TypeError or ValueError that says what else it is."""
-        return _check_texts(X, bytes if self.alphabet == "bytes" else str)
+        return _check_texts(X, bytes if training.reads_bytes(self.alphabet, None) else str)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -133,7 +135,7 @@ def _check_texts(X: Any, kind: type) -> list[AnyText]:
             raise TypeError(f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap(text)}")
     if not texts:
         raise ValueError("X has 0 texts, and a minimum of 1 is required")
-    return texts
+    return list(map(plain, texts))
 
 
 def _log_density(model: CharRNN[Any], texts: list[AnyText], on_unknown: OnUnknown) -> NDArray[np.float64]:
@@ -229,11 +231,13 @@ class CharRNNDensity(DensityMixin, _Estimator):
         Returns
         -------
         ndarray of object (n_samples,)
+            Fewer if unique, novel or whole, controls of `CharRNN.generate_many`, left out too many.
         """
         check_is_fitted(self)
         length = 2 * self.longest_ if max_length is None else max_length
-        texts = np.empty(n_samples, object)
-        texts[:] = self.model_.generate_many(n_samples, length, seed=_seed(random_state), **controls)
+        found = self.model_.generate_many(check_integer("n_samples", n_samples, 0), length, seed=_seed(random_state), **controls)
+        texts = np.empty(len(found), object)
+        texts[:] = found
         return texts
 
 
@@ -346,6 +350,8 @@ def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:
     if priors is None:
         shares: NDArray[np.float64] = counts / counts.sum()
         return shares
+    if np.ndim(priors) != 1:
+        raise ValueError(f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}")
     given = np.array([check_number(f"priors[{i}]", prior, minimum=0, maximum=1) for i, prior in enumerate(priors)])
     if len(given) != len(counts) or not math.isclose(given.sum(), 1):
         raise ValueError(f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}")

@@ -230,9 +230,8 @@ class Trace(Generic[TextT]):
         >>> best.layer, best.follows
         (0, 'in the first half')
         """
-        if properties is not None and not hasattr(properties, "items"):
-            what = "{name: a number for each character}"
-            raise TypeError(f"properties must be a mapping, {what}, not {type(properties).__name__}")
+        if properties is not None and not isinstance(properties, Mapping):
+            raise TypeError(f"properties must be a mapping, {{name: a number for each character}}, not {type(properties).__name__}")
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
         part = check_choice("part", part, self.part_names)
         units = [unit for layer, parts in enumerate(self.parts) if part in parts for unit in _followers(layer, part, parts[part], values)]
@@ -244,7 +243,7 @@ class Trace(Generic[TextT]):
             raise ValueError(f"properties[{name!r}] must be numbers of shape ({len(self._ids)},), not {array.dtype} of shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"properties[{name!r}] must be finite")
-        return array.astype(np.float64)
+        return nameable.finite(array.astype(np.float64))
 
     def plot(self, start: int = 0, stop: int | None = None, *, units: int = 12, part: str = "h") -> "TraceFigure":
         """Draw a stretch of the text: how it surprises, character by character, and below the units that follow something, as a heat map.

@@ -117,7 +117,7 @@ def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, 
     chosen |= {name: value for name, value in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
     cell = check_choice("cell", chosen["cell"], get_args(Cell))
     layers = [(cell, chosen["hidden_size"])] * check_integer("n_layers", chosen["n_layers"], 1, MAX_LAYERS)
-    learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")}
+    learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")} | {"optimizer": optimizer}
     others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
     return layers, learner, {name: value for name, value in chosen.items() if name not in others}
 
@@ -127,8 +127,12 @@ def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabu
     return _fresh_vocabulary(text, alphabet, records) if known is None else _grown_vocabulary(known, text, extend)
 
 
+def reads_bytes(alphabet: str, known: Vocabulary | None) -> bool:
+    """Return whether texts are bytes, of a new model or of one with a vocabulary; or raise ValueError if there is no such alphabet."""
+    return check_choice("alphabet", alphabet, get_args(Alphabet)) == "bytes" if known is None else known.of_bytes
+
+
 def _fresh_vocabulary(text: AnyText, alphabet: str, records: bool) -> Vocabulary:
-    check_choice("alphabet", alphabet, get_args(Alphabet))
     return Vocabulary.all_bytes(records) if alphabet == "bytes" else Vocabulary.from_text(text, records)
 
 
@@ -153,7 +157,7 @@ class Text:
     def of(cls, text: AnyText, alphabet: str = "characters", known: Vocabulary | None = None, extend: bool = False) -> Self:
         """Encode a text (str or bytes); known is the vocabulary of a model that goes on with it, which extend lets grow."""
         called = time.perf_counter()
-        of_bytes = alphabet == "bytes" if known is None else known.of_bytes
+        of_bytes = reads_bytes(alphabet, known)
         text = check_length("text", _check_type("text", text, of_bytes))
         vocabulary = choose_vocabulary(text, alphabet, False, known, extend)
         return cls(vocabulary, vocabulary.encode(text, dtype=vocabulary.smallest_dtype), called)
@@ -199,7 +203,7 @@ class Records:
             how = "pathlib.Path(name).read_text(encoding='utf-8').splitlines() has its lines"
             raise TypeError(f"strings must be a sequence of str, not the name of a file: {how}")
         strings = check_sequence("strings", strings, "text.splitlines() has the lines of a text")
-        of_bytes = alphabet == "bytes" if known is None else known.of_bytes
+        of_bytes = reads_bytes(alphabet, known)
         for i, string in enumerate(strings):
             if not isinstance(string, bytes if of_bytes else str):
                 _check_type(f"strings[{i}]", string, of_bytes)
@@ -299,10 +303,9 @@ def train(
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
     moves = Schedule.check(schedule, warmup, learning_rate_decay)
-    if keep is not None:
-        check_choice("keep", keep, get_args(Keep))
+    chosen = None if keep is None else check_choice("keep", keep, get_args(Keep))
     if sample_every is not None:
-        check_integer("sample_every", sample_every, 1)
+        sample_every = check_integer("sample_every", sample_every, 1)
     check_progress(progress)
     budget = Budget.check(**budgets)  # here, too: nothing may change before all options are known to be right
     check_callback(callback)
@@ -311,11 +314,11 @@ def train(
         check_target(checkpoint)
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
-    if validation is None and (keep == "best" or not math.isinf(budget.patience)):
-        wanted = "keep='best'" if keep == "best" else f"patience={budget.patience}"
+    if validation is None and (chosen == "best" or not math.isinf(budget.patience)):
+        wanted = "keep='best'" if chosen == "best" else f"patience={budget.patience}"
         raise ValueError(f"{wanted} needs a held-out part, and validation_fraction={validation_fraction!r} of this text holds out none")
     network = learner.network
-    best = Parameters(network.description, network.dtype) if validation is not None and keep != "last" else None
+    best = Parameters(network.description, network.dtype) if validation is not None and chosen != "last" else None
     position, state = Position(), None
     options = persistence.settings(learner) | {
         "network": str(network.description),
