@@ -186,6 +186,7 @@ def test_a_timeout_leaves_a_whole_step(monkeypatch):
         assert signal.getsignal(signal.SIGALRM) is after
     finally:
         signal.signal(signal.SIGALRM, before)
+        monkeypatch.undo()
     model = caught.value.model
     assert model.history.steps == 6
     assert bits(model)[0] == bits(train(TEXT, steps=6, keep="last", shards=4))[0]

@@ -170,7 +170,6 @@ def test_wrong_control_is_named(model, controls, error, message):
             call(5, **controls)
 
 
-@pytest.mark.parametrize("name", ["unique", "novel"])
 class Number:
     """An integer by its __index__ alone, another one each time."""
 
@@ -205,6 +204,7 @@ def test_a_prime_that_claims_to_be_empty_is_read(model):
         model.generate(9, prime=np.array(["a", "b"]))
 
 
+@pytest.mark.parametrize("name", ["unique", "novel"])
 def test_what_leaves_texts_out_is_an_option_of_many(records, name):
     for call in (records.generate, records.stream):
         with pytest.raises(TypeError, match=f"there is no option '{name}'"):
