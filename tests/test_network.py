@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import os
 import pickle
 import subprocess
 import sys
@@ -411,6 +412,7 @@ def test_wrong_numbers_of_a_training_are_named(network, options, error):
     np.testing.assert_array_equal(network.weights.block, before)
 
 
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer takes address space of its own")
 def test_no_number_of_threads_is_too_many():
     # What they pack had a size that an int does not hold, and was written beyond what was left of it.
     code = """if True:

@@ -279,14 +279,15 @@ cdef void _outer_product(
         _clear(N, sums)
     while i < whole:
         some, p = min(PACK_ROWS, whole - i), 0
+        bias = zeros
         while p < K:
             depth = min(PACK_DEPTH, K - p)
             if _stopped(watch, 10 * some * depth):
                 return
-            bias = NULL if p else zeros
             _packed_product(
                 some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, bias, C + i * ldc, ldc, sums if i == 0 else NULL, pack, watch,
             )
+            bias = NULL
             p += depth
         i += some
     if whole < M:
