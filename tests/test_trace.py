@@ -161,7 +161,6 @@ def test_states_of_layers_are_apart(kernels):
 
 
 @pytest.mark.clock
-@pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_ctrl_c_ends_a_trace_of_all_symbols_of_a_large_vocabulary():
     vocabulary, sent = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 50_000)))), []
@@ -173,6 +172,7 @@ def test_ctrl_c_ends_a_trace_of_all_symbols_of_a_large_vocabulary():
     assert time.perf_counter() - sent[0] < 0.25
 
 
+@pytest.mark.clock
 def test_a_million_characters_are_traced_in_two_seconds():
     rnn = charrnn.RNN(100, 65, 25, 0.1, seed=0)
     vocabulary = Vocabulary(map(chr, range(65)))
