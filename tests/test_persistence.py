@@ -5,6 +5,7 @@ import platform
 import stat
 import subprocess
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,17 @@ def saved(tmp_path):
 
 
 chars = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda text: "".join(sorted(set(text))))
+
+
+def test_a_file_takes_no_memory_for_its_weights(tmp_path):
+    model = CharRNN(RNN(900, 3, 4, 0.1, seed=0), Vocabulary("abc"), History())  # rows of 900 numbers and a padding
+    tracemalloc.start()
+    try:
+        model.save(tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000 < model.network.weights.block.nbytes
+    finally:
+        tracemalloc.stop()
+    assert (charrnn.load(tmp_path / "model").network.weights.block == model.network.weights.block).all()
 
 
 @given(chars, st.integers(1, 20), st.sampled_from(["float32", "float64"]))

@@ -19,6 +19,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 Paths: TypeAlias = StrPath | Iterable[StrPath]  # a file, a directory, a pattern, or several of them
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
+_WAIT = 0.03  # seconds that a disk may take to hold what was written: Ctrl-C waits for it
 
 
 def check_path(name: str, value: Any, instead: str = "") -> str:
@@ -166,15 +167,20 @@ def _remove_leftovers(folder: str, pattern: str) -> None:
 
 
 def _write(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> None:
-    """Write all of these bytes and have the disk hold them, piece by piece: a write may take less than it is given."""
-    waiting = 0
+    """Write all of these bytes, a write may take less than it is given; and have the disk hold them.
+
+    It is asked to after so many bytes, more each time while it is fast, as Ctrl-C waits until they are there.
+    """
+    waiting, at_once = 0, _PIECE
     for part in parts:
         data = memoryview(part)
         while data:
             written = file.write(data[:_PIECE])
             data, waiting = data[written:], waiting + written
-            if waiting >= _PIECE:
+            if waiting >= at_once:
+                began = time.perf_counter()
                 os.fsync(file.fileno())
+                at_once = at_once * 2 if time.perf_counter() - began < _WAIT / 2 else _PIECE
                 waiting = 0
     os.fsync(file.fileno())
 

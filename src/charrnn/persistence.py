@@ -28,11 +28,12 @@ functions when it is written: what `save` writes, `load` takes.
 """
 
 import io
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
@@ -66,7 +67,7 @@ _CONFIG = ("layers", *SETTINGS)
 _MEMORIES = {"adagrad": ("memory",), "sgd": (), "rmsprop": ("memory",), "adam": ("memory", "momentum")}  # of a checkpoint
 # What version 1 does not say, as it was the only way.
 _OF_VERSION_1: dict[str, Any] = {"optimizer": "adagrad", "dropout": 0.0, "weight_decay": 0.0, "clip_norm": math.inf}
-_HASHED = 1 << 23  # bytes at a time, between two looks at Ctrl-C
+_PIECE = 1 << 20  # bytes of an array that are hashed or written at a time, between two looks at Ctrl-C: they stay in a core's cache
 _WORDS = {"format", "version", "kind", "alphabet", "vocabulary", "config", "history", "sha256"}
 
 
@@ -136,7 +137,7 @@ def to_parts(saved: Saved) -> Iterable[bytes | memoryview]:
         header[name] = {"dtype": codes[tensor.dtype], "shape": tensor.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
-    return [len(text).to_bytes(8, "little") + text, *(tensor.data.cast("B") for tensor in tensors.values() if tensor.size)]
+    return itertools.chain([len(text).to_bytes(8, "little") + text], *map(_pieces, tensors.values()))
 
 
 def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
@@ -164,7 +165,7 @@ def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
         metadata["training"] = json.dumps(words)
     # In the order of safetensors: the largest numbers first, and by name.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    return {name: np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")) for name, tensor in ordered}, metadata
+    return {name: tensor.astype(tensor.dtype.newbyteorder("<"), copy=False) for name, tensor in ordered}, metadata
 
 
 def _prefixed(part: str, parameters: Parameters) -> _Tensors:
@@ -491,7 +492,13 @@ def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
 
     digest = hashlib.sha256()
     for array in arrays:
-        data = np.ascontiguousarray(array).data.cast("B")
-        for start in range(0, len(data), _HASHED):
-            digest.update(data[start : start + _HASHED])
+        for piece in _pieces(array):
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
+    """Yield the bytes of an array, row by row, without its padding: that no file needs as much memory again."""
+    rows = max(1, _PIECE * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array) if array.size else 0, rows):
+        yield np.ascontiguousarray(array[start : start + rows]).data.cast("B")
