@@ -204,6 +204,18 @@ class TextStream:
         return np.where(exists, ids[:-1], self.filler), np.where(exists, ids[1:], np.int32(IGNORED))
 
 
+def smallest(most: int) -> type[np.signedinteger[Any]]:
+    """Return the type of numbers up to so many: for names by the million, tables of int64 take as much memory as they."""
+    return np.int32 if most < 2**31 - 1 else np.int64
+
+
+def begins(lengths: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
+    """Return where records of these lengths begin that are stored one after the other."""
+    starts = np.cumsum(lengths, dtype=smallest(int(lengths.sum(dtype=np.int64))))
+    starts -= lengths
+    return starts
+
+
 class RecordStream:
     """Records (names, domains, molecules ...), each read from the zero state on.
 
@@ -226,10 +238,8 @@ class RecordStream:
         starts: NDArray[np.signedinteger[Any]] | None = None,
     ) -> None:
         self.ids: Ids = ids if len(ids) else np.zeros(1, ids.dtype)  # so that empty records have a place to point at
-        starts = np.cumsum(lengths, dtype=np.int64) - lengths if starts is None else starts
-        small = np.int32 if len(ids) < 2**31 - 1 else np.int64  # names by the million: a table of int64 takes as much as they
-        self.lengths: NDArray[Any] = lengths.astype(small)
-        self.starts: NDArray[Any] = starts.astype(small)
+        self.lengths: NDArray[Any] = lengths.astype(smallest(len(ids)), copy=False)
+        self.starts: NDArray[Any] = (begins(lengths) if starts is None else starts).astype(self.lengths.dtype, copy=False)
         self.boundary: int = boundary
         self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
@@ -249,15 +259,17 @@ class RecordStream:
                 part = order[first : first + at_a_time]
                 order[first : first + at_a_time] = part[np.lexsort((self.lengths[part], np.arange(len(part)) // (16 * B)))]
             whole = n // B
-            batches = order[: whole * B].reshape(whole, B)[permutation(whole, self.seed, epoch, 1)]
-            order = np.concatenate([batches.ravel(), order[whole * B :]])
+            batches = order[: whole * B].reshape(whole, B)
+            batches[...] = batches[permutation(whole, self.seed, epoch, 1)]
         self._cut(order)
 
     def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
         """Put the records into this order and find the windows of each batch of them: how many rows it has, where its windows end."""
-        self.order: NDArray[Any] = order.astype(self.lengths.dtype)
-        self.rows: NDArray[Any] = np.maximum.reduceat(self.lengths[self.order], np.arange(0, len(order), self.batch_size)) + 1
-        self.ends: NDArray[np.int64] = np.cumsum(-(-self.rows // self._sizes(self.rows)))
+        self.order: NDArray[Any] = order.astype(self.lengths.dtype, copy=False)
+        whole, lengths = len(order) // self.batch_size, self.lengths[self.order]
+        batches, rest = lengths[: whole * self.batch_size].reshape(whole, -1), lengths[whole * self.batch_size :]
+        self.rows: NDArray[Any] = np.append(batches.max(axis=1), [rest.max()] if len(rest) else rest) + 1
+        self.ends: NDArray[Any] = np.cumsum(-(-self.rows // self._sizes(self.rows)), dtype=smallest(self.targets))
         self.windows: int = int(self.ends[-1])
 
     def _sizes(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -266,7 +278,7 @@ class RecordStream:
 
     def _find(self, window: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return of count windows from number window on: of which batch each is, of its rows the first, how many."""
-        windows = np.arange(window, window + count)
+        windows = np.arange(window, window + count, dtype=self.ends.dtype)  # of another, NumPy would convert all ends
         batch = np.searchsorted(self.ends, windows, "right")
         rows = self.rows[batch].astype(np.int64)
         sizes = self._sizes(rows)

@@ -25,7 +25,7 @@ from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
 from .novelty import RecordIndex
 from .options import defaults
-from .reader import Ids, RecordStream, StoredIds, TextStream, check_length
+from .reader import Ids, RecordStream, StoredIds, TextStream, begins, check_length, smallest
 from .recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
 from .seeding import permutation, random_seed
 from .vocabulary import AnyText, Vocabulary, described, distinct
@@ -164,7 +164,7 @@ class Text:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return _sha256(self.ids)
+        return persistence.sha256_of(_pieces(self.ids))
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the end of the text, or None if that would leave less than two characters."""
@@ -215,6 +215,7 @@ class Records:
         length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
         lengths = np.fromiter(map(length, strings), np.int64, len(strings))
         ids = np.empty(lengths.sum(), vocabulary.smallest_dtype)
+        lengths = lengths.astype(smallest(int(lengths.max())))
         start = 0
         for text in _joined(strings, empty):
             ids[start : start + len(text)] = vocabulary.encode(text, dtype=ids.dtype)
@@ -223,11 +224,12 @@ class Records:
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""
-        return _sha256(self.lengths.astype("<i8"), self.ids)
+        lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in range(0, len(self.lengths), _PIECE))
+        return persistence.sha256_of(itertools.chain(lengths, _pieces(self.ids)))
 
     def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
         """Return what to train on and what is held out: the last records of a shuffled order, or None if there would be none."""
-        n, starts = len(self.lengths), np.cumsum(self.lengths, dtype=np.int64) - self.lengths
+        n, starts = len(self.lengths), begins(self.lengths)
         order = permutation(n, seed)
 
         def stream(chosen: NDArray[np.signedinteger[Any]], batch_size: int) -> Stream:
@@ -253,10 +255,9 @@ def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
             first, characters = i + 1, 0
 
 
-def _sha256(*arrays: Ids) -> str:
-    """Return the SHA-256 of the bytes of arrays, one after the other, some of them in files perhaps."""
-    pieces = (array.pieces() if isinstance(array, StoredIds) else [array] for array in arrays)
-    return persistence.sha256_of(itertools.chain.from_iterable(pieces))
+def _pieces(ids: Ids) -> Iterator[NDArray[Any]]:
+    """Yield ids, those in a file some at a time."""
+    return ids.pieces() if isinstance(ids, StoredIds) else iter([ids])
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
