@@ -1,3 +1,6 @@
+import signal
+import time
+
 import numpy as np
 import pytest
 import reference
@@ -257,3 +260,18 @@ def test_gradient_norms_name_a_wrong_argument(rnn):
         rnn.gradient_norms([0], 99, h)
     with pytest.raises(ValueError, match="hprev must be numbers of shape"):
         rnn.gradient_norms([0], 0, h.T)
+
+
+@pytest.mark.clock
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an alarm clock")
+def test_drawing_many_weights_ends_soon_after_ctrl_c():
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        began = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            RNN(4096, 64, 25, 0.1)
+        assert time.perf_counter() - began < 0.25  # all would take twice as long, and more
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

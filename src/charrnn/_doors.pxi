@@ -30,6 +30,7 @@ def initialize(OwnedNetwork network not None, double scale, random):
                 for j in range(row.shape[0]):
                     row[j] = scale * normal(&states[0]) if scale > 0 else width * (2 * uniform(&states[0]) - 1)
             numbers[i] = drawn
+            PyErr_CheckSignals()
     random[...] = states
 
 

@@ -22,6 +22,7 @@ _Content = TypeVar("_Content", bound=str | bytes)
 
 _CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that a text does not have
 _PIECE = 1 << 22  # ids of a file at a time
+_SORTED = 1 << 18  # records at a time: Ctrl-C waits for no more
 _WHOLE = 128  # time steps: shorter records are read as a whole
 
 IGNORED = -1  # as a target: no character, counts nothing (the kernels know the value)
@@ -254,7 +255,7 @@ class RecordStream:
         order = permutation(n, self.seed, epoch)
         if B > 1:
             # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
-            at_a_time = -(-_PIECE // (16 * B)) * 16 * B
+            at_a_time = -(-_SORTED // (16 * B)) * 16 * B
             for first in range(0, n, at_a_time):
                 part = order[first : first + at_a_time]
                 order[first : first + at_a_time] = part[np.lexsort((self.lengths[part], np.arange(len(part)) // (16 * B)))]

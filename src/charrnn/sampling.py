@@ -15,6 +15,7 @@ from .vocabulary import AnyText, OnUnknown, Vocabulary
 
 _STREAMS = 64  # texts that are written together; more is no faster
 _PIECE = 64  # characters drawn between two looks for stop texts
+_FILLED = 1 << 10  # states of beams set at a time: Ctrl-C waits for no more
 # Floating-point operations, and characters, of what a stream draws ahead: half a millisecond, beside which calling C costs little.
 _BURST, _LARGEST_BURST = 10_000_000, 1024
 
@@ -194,7 +195,8 @@ def beam_search(
     """Return at most width texts of length characters, or records of fewer, and their log-probabilities in nats, the best first."""
     boundary = len(vocabulary) if vocabulary.records else -1
     work = network.workspace(2, width)
-    work.state[...] = prime.state
+    for first in range(0, width, _FILLED):
+        work.state[first : first + _FILLED] = prime.state
     scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
     scores[0] = 0
     *early, scores, ended = network.search(work, sampling.min_length, scores, ended, sampling.endless, boundary)

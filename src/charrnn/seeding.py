@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from .errors import check_integer
 
 _PIECE = 1 << 16  # random numbers made at a time, where they are many
+_SORTED = 1 << 20  # that are sorted at a time, the smallest first: Ctrl-C waits for no more
 
 
 def random_seed() -> int:
@@ -42,5 +43,9 @@ def permutation(n: int, *seeds: int) -> NDArray[np.signedinteger[Any]]:
     keys = np.empty(n, np.uint64)
     for first in range(0, n, _PIECE):
         keys[first : first + _PIECE] = make_random(int(state[0]), min(_PIECE, n - first), first)
-    order = np.argsort(keys)  # no two are equal
-    return order.astype(np.int32) if n < 2**31 else order  # of very many records half the memory
+    order, done, parts = np.empty(n, np.int32 if n < 2**31 else np.int64), 0, -(-n // _SORTED)  # of very many records half the memory
+    for part in range(parts):
+        some = np.flatnonzero((keys >= 2**64 * part // parts) & (keys <= 2**64 * (part + 1) // parts - 1))
+        order[done : done + len(some)] = some[np.argsort(keys[some])]  # no two are equal
+        done += len(some)
+    return order

@@ -213,7 +213,10 @@ class Records:
         chars = empty if of_bytes else distinct(_joined(strings, empty))
         vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
         length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
-        lengths = np.fromiter(map(length, strings), np.int64, len(strings))
+        lengths = np.empty(len(strings), np.int64)
+        for first in range(0, len(strings), _PIECE):  # Ctrl-C waits for no more
+            some = strings[first : first + _PIECE]
+            lengths[first : first + _PIECE] = np.fromiter(map(length, some), np.int64, len(some))
         ids = np.empty(lengths.sum(), vocabulary.smallest_dtype)
         lengths = lengths.astype(smallest(int(lengths.max())))
         start = 0
