@@ -301,6 +301,25 @@ def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
+def test_a_handler_that_raises_while_a_checkpoint_is_written_leaves_one_of_the_last_step(path, monkeypatch, error):
+    written, save = [], persistence.save
+
+    def interrupted(target, saved):
+        written.append(saved.training.position.step)
+        if len(written) == 3:
+            raise error("by a handler of a signal")
+        save(target, saved)
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
+    with pytest.raises(error, match="by a handler"):
+        trained(80, checkpoint=path)
+    assert written[-2] == written[-1] == persistence.load(path).training.position.step
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
 def test_numbers_of_numpy_are_options_too(path):
     options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
     trained(10, checkpoint=path, **options)

@@ -138,6 +138,16 @@ def test_several_files_are_one_text(library):
     assert (content(found), found.lengths.tolist()) == ("twodd", [3, 2])  # a file's end ends its last line
 
 
+def test_a_pattern_goes_into_no_linked_directory(library, monkeypatch):
+    (library / "b" / "back").symlink_to(library, target_is_directory=True)
+    (library / ".git").mkdir()
+    (library / ".git" / "e.txt").write_text("?")
+    assert content(corpus.text_files(str(library / "**" / "*.txt"))) == "aa\none\ntwo"
+    assert content(corpus.text_files(str(library / "**"))) == content(corpus.text_files(library)) == "aa\none\ntwodd\n"
+    monkeypatch.chdir(library)
+    assert content(corpus.text_files("**/b/**/1.*")) == "one\n"
+
+
 def test_only_the_first_byte_order_mark_of_a_file_is_dropped(text_file, place):
     text = "\ufeff\ufeff" + "".join("ab"[: i % 3] + "\ufeff" for i in range(20))
     assert content(corpus.text_files(text_file(text))) == text[1:]
@@ -156,6 +166,7 @@ MISTAKES = [
     (lambda folder: [], ValueError, "path names no file"),
     (lambda folder: b"a.txt", TypeError, "path must be a str or path-like, not bytes: train_text trains on what it holds"),
     (lambda folder: 3, TypeError, "path must be a str or path-like, not int"),
+    (lambda folder: [[folder / "a.txt"]], TypeError, "path must be a str or path-like, not list"),
     (lambda folder: [folder / "c.txt"], ValueError, "the text has no character; training needs at least 2"),
     (lambda folder: folder / "c.txt", ValueError, "c.txt has no character; training needs at least 2"),
 ]

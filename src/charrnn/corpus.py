@@ -24,6 +24,7 @@ import json
 import logging
 import lzma
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,7 @@ from .vocabulary import AnyText, Vocabulary
 _log = logging.getLogger("charrnn")
 
 _PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
+_STARS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)")  # as a whole name in a path
 _CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
 _LONGEST = 2**31 - 2  # characters of a record
@@ -54,29 +56,49 @@ def find(path: Paths) -> list[str]:
 
     Those of a directory or a pattern are in order of name, others as given. Raise OSError, ValueError or TypeError where there are none.
     """
-    if not isinstance(path, (str, bytes, os.PathLike)) and hasattr(path, "__iter__") and not hasattr(path, "read"):
-        found = [name for one in path for name in find(one)]
-        if not found:
-            raise ValueError("path names no file")
-        return found
+    several = isinstance(path, Iterable) and not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "read")
+    ones: Any = path if several else [path]
+    found = [name for one in ones for name in _find_one(one)]
+    if not found:
+        raise ValueError("path names no file")
+    return found
+
+
+def _find_one(path: Any) -> list[str]:
     name = check_path("path", path, "train_text trains on what it holds")
     if os.path.isdir(name):
-        found = sorted(_below(name))
-        if not found:
-            raise FileNotFoundError(f"{name} is a directory with no file in it")
-        return found
-    if glob.has_magic(name) and not os.path.lexists(name):
-        found = sorted(match for match in glob.glob(name, recursive=True) if os.path.isfile(match))
-        if not found:
-            raise FileNotFoundError(f"no file matches {name}")
-        return found
-    return [name]
+        found, none = _below(name), f"{name} is a directory with no file in it"
+    elif glob.has_magic(name) and not os.path.lexists(name):
+        found, none = {match for match in _matches(name) if os.path.isfile(match)}, f"no file matches {name}"
+    else:
+        return [name]
+    if not found:
+        raise FileNotFoundError(none)
+    return sorted(found)
 
 
-def _below(folder: str) -> Iterator[str]:
+def _below(folder: str) -> set[str]:
+    """Return the files in a directory and below."""
+    files = (os.path.join(place, name) for place, names in _walk(folder) for name in names if not name.startswith("."))
+    return set(filter(os.path.isfile, files))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield a directory and those below, no links to one, which may lead back, with the names in each; hidden ones are left out."""
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and os.path.isfile(path := os.path.join(place, name)))
+        yield place, names
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what has names like a pattern, in which ** is a directory and those below (that of glob follows links)."""
+    stars = _STARS.search(pattern)
+    if stars is None:
+        yield from glob.iglob(pattern)
+        return
+    for top in glob.iglob(pattern[: stars.start()] + stars[1] or os.curdir):
+        for place, _ in _walk(top):
+            yield from _matches(os.path.join(glob.escape(place), pattern[stars.end() :] or "*"))
 
 
 # -------------------------------------------------------------------------------------------------------------------- one file

@@ -396,8 +396,9 @@ class _Run:
             self.at.seconds = self.seconds()
             try:
                 self.save(self.at, self.hands.get_state())
-            except Exception:
-                self.save = None  # nor at the end
+            except OSError as error:
+                if error.errno is not None:  # the disk's, and no signal handler's: nor at the end
+                    self.save = None
                 raise
             self.saved, self.saved_step = time.perf_counter(), self.at.step
 

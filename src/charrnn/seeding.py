@@ -43,7 +43,8 @@ def permutation(n: int, *seeds: int) -> NDArray[np.signedinteger[Any]]:
     keys = np.empty(n, np.uint64)
     for first in range(0, n, _PIECE):
         keys[first : first + _PIECE] = make_random(int(state[0]), min(_PIECE, n - first), first)
-    order, done, parts = np.empty(n, np.int32 if n < 2**31 else np.int64), 0, -(-n // _SORTED)  # of very many records half the memory
+    order: NDArray[np.signedinteger[Any]] = np.empty(n, np.int32 if n < 2**31 else np.int64)  # of very many records half the memory
+    done, parts = 0, -(-n // _SORTED)
     for part in range(parts):
         some = np.flatnonzero((keys >= 2**64 * part // parts) & (keys <= 2**64 * (part + 1) // parts - 1))
         order[done : done + len(some)] = some[np.argsort(keys[some])]  # no two are equal
