@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import corpus
+from charrnn import corpus, sources
 from charrnn.reader import StoredIds
 
 PLAIN = "to be, or not to be: that is the question\n" * 40
@@ -24,7 +24,7 @@ SMALL = {"hidden_size": 8, "epochs": 2, "progress": False}
 @pytest.fixture(params=["in memory", "in a file", "in a cache"])
 def place(request, monkeypatch, tmp_path):
     """Where ids are: an option of train_file. Whole pieces are small, so that characters and lines lie across two."""
-    monkeypatch.setattr(corpus, "_PIECE", 7)
+    monkeypatch.setattr(sources, "PIECE", 7)
     monkeypatch.setattr("charrnn.reader._PIECE", 11)
     if request.param != "in memory":
         monkeypatch.setattr(corpus, "_IN_MEMORY", 0)
@@ -138,25 +138,9 @@ def test_several_files_are_one_text(library):
     assert (content(found), found.lengths.tolist()) == ("twodd", [3, 2])  # a file's end ends its last line
 
 
-def test_a_pattern_goes_into_no_linked_directory(library, monkeypatch):
-    (library / "b" / "back").symlink_to(library, target_is_directory=True)
-    (library / ".git").mkdir()
-    (library / ".git" / "e.txt").write_text("?")
-    assert content(corpus.text_files(str(library / "**" / "*.txt"))) == "aa\none\ntwo"
-    assert content(corpus.text_files(str(library / "**"))) == content(corpus.text_files(library)) == "aa\none\ntwodd\n"
-    monkeypatch.chdir(library)
-    assert content(corpus.text_files("**/b/**/1.*")) == "one\n"
-
-
 def test_only_the_first_byte_order_mark_of_a_file_is_dropped(text_file, place):
     text = "\ufeff\ufeff" + "".join("ab"[: i % 3] + "\ufeff" for i in range(20))
     assert content(corpus.text_files(text_file(text))) == text[1:]
-
-
-def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):
-    (tmp_path / "a[1].txt").write_text("one")
-    (tmp_path / "a1.txt").write_text("else")
-    assert content(corpus.text_files(tmp_path / "a[1].txt")) == "one"
 
 
 MISTAKES = [
@@ -294,8 +278,8 @@ def test_others_can_read_a_cache(text_file, tmp_path):
 KILLED = """if True:
     import os, signal, sys
     import charrnn
-    from charrnn import corpus
-    corpus._PIECE, corpus._IN_MEMORY = 100, 0
+    from charrnn import corpus, sources
+    sources.PIECE, corpus._IN_MEMORY = 100, 0
     left = int(sys.argv[3])
     def killing(real):
         def wrapped(*arguments):
@@ -356,7 +340,7 @@ def test_a_file_that_changes_during_the_passes_is_an_error(text_file, place, mon
 
         return wrapped
 
-    monkeypatch.setattr(corpus, "_PIECE", 100)
+    monkeypatch.setattr(sources, "PIECE", 100)
     monkeypatch.setattr(corpus._Survey, "add", during(corpus._Survey.add))
     monkeypatch.setattr(corpus._Encoding, "_encoded", during(corpus._Encoding._encoded))
     with pytest.raises(ValueError, match=r"input.txt has changed while it was read: train again when nobody writes to it"):

@@ -24,6 +24,7 @@ ORDER = [
     "_dispatch",
     "vocabulary",
     "reader",
+    "sources",
     "recipes",
     "network",
     "nameable",

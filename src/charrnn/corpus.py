@@ -11,240 +11,35 @@ of all before, and as metadata
     files       JSON: of each file the name, the size, the time of change in nanoseconds, and the SHA-256 of what is in it
 """
 
-import bz2
-import codecs
 import contextlib
 import errno
-import glob
-import gzip
 import hashlib
-import io
-import itertools
 import json
 import logging
-import lzma
 import os
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .display import Display, check_progress
-from .files import Paths, StrPath, check_path, named, open_regular, write_atomically
+from .files import Paths, StrPath, check_path, open_regular, write_atomically
 from .novelty import RecordIndex
-from .reader import Ids, OpenFile, StoredIds, changed, check_length, not_utf8
+from .reader import Ids, OpenFile, StoredIds, changed, check_length
+from .sources import PIECE, Pass, Source, compression, find, texts
 from .training import Records, Text, choose_vocabulary, reads_bytes
 from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
 
-_PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
-_STARS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)")  # as a whole name in a path
 _CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
 _LONGEST = 2**31 - 2  # characters of a record
 _LARGEST_HEADER = 1 << 24  # bytes: all characters of Unicode, and some thousand files
-
-
-def find(path: Paths) -> list[str]:
-    """Return the files that path names: one, several, all in a directory and below (hidden ones left out), or those of a pattern.
-
-    Those of a directory or a pattern are in order of name, others as given. Raise OSError, ValueError or TypeError where there are none.
-    """
-    several = isinstance(path, Iterable) and not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "read")
-    ones: Any = path if several else [path]
-    found = [name for one in ones for name in _find_one(one)]
-    if not found:
-        raise ValueError("path names no file")
-    return found
-
-
-def _find_one(path: Any) -> list[str]:
-    name = check_path("path", path, "train_text trains on what it holds")
-    if os.path.isdir(name):
-        found, none = _below(name), f"{name} is a directory with no file in it"
-    elif glob.has_magic(name) and not os.path.lexists(name):
-        found, none = {match for match in _matches(name) if os.path.isfile(match)}, f"no file matches {name}"
-    else:
-        return [name]
-    if not found:
-        raise FileNotFoundError(none)
-    return sorted(found)
-
-
-def _below(folder: str) -> set[str]:
-    """Return the files in a directory and below."""
-    files = (os.path.join(place, name) for place, names in _walk(folder) for name in names if not name.startswith("."))
-    return set(filter(os.path.isfile, files))
-
-
-def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield a directory and those below, no links to one, which may lead back, with the names in each; hidden ones are left out."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield place, names
-
-
-def _matches(pattern: str) -> Iterator[str]:
-    """Yield what has names like a pattern, in which ** is a directory and those below (that of glob follows links)."""
-    stars = _STARS.search(pattern)
-    if stars is None:
-        yield from glob.iglob(pattern)
-        return
-    for top in glob.iglob(pattern[: stars.start()] + stars[1] or os.curdir):
-        for place, _ in _walk(top):
-            yield from _matches(os.path.join(glob.escape(place), pattern[stars.end() :] or "*"))
-
-
-# -------------------------------------------------------------------------------------------------------------------- one file
-
-
-def _open_gz(file: IO[bytes]) -> IO[bytes]:
-    return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
-
-
-def _open_zst(file: IO[bytes]) -> IO[bytes]:
-    try:
-        from compression.zstd import ZstdFile  # Python 3.14
-    except ModuleNotFoundError:
-        try:
-            from backports.zstd import ZstdFile
-        except ModuleNotFoundError as error:
-            error.add_note("Files of .zst need, before Python 3.14: pip install 'charrnn-cython[zstd]'")
-            raise
-    opened: IO[bytes] = ZstdFile(file)
-    return opened
-
-
-_COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": _open_gz, ".xz": lzma.LZMAFile, ".bz2": bz2.BZ2File, ".zst": _open_zst}
-
-
-class _Raw(io.RawIOBase):
-    """A regular file that is read once from its beginning to its end, and what it was like: size, time of change, SHA-256."""
-
-    def __init__(self, path: str, report: Callable[[int], None]) -> None:
-        self.path, self.report = path, report
-        self.file = open_regular(path)
-        try:
-            self.before = self._stat()
-        except BaseException:
-            self.close()
-            raise
-        self.digest = hashlib.sha256()
-        self.done = 0
-
-    def _stat(self) -> tuple[int, int]:
-        with named(self.path):
-            stat = os.fstat(self.file.fileno())
-        return stat.st_size, stat.st_mtime_ns
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with named(self.path):
-            count: int = self.file.readinto(buffer)  # type: ignore[attr-defined]
-        self.digest.update(memoryview(buffer)[:count])
-        self.done += count
-        self.report(count)
-        return count
-
-    def finish(self) -> "Source":
-        """Read what is left and close; return what was read, or raise ValueError if it has changed meanwhile."""
-        piece = bytearray(_PIECE)
-        while self.readinto(piece):
-            pass
-        if self._stat() != self.before or self.done != self.before[0]:
-            raise changed(self.path)
-        return Source(os.path.basename(self.path), *self.before, self.digest.hexdigest())
-
-    def close(self) -> None:
-        if hasattr(self, "file"):
-            with contextlib.suppress(OSError):  # what was only read has lost nothing, and another error may be on its way
-                self.file.close()
-        super().close()
-
-
-class Source(NamedTuple):
-    """A file as it was read."""
-
-    name: str
-    size: int
-    mtime_ns: int
-    sha256: str
-
-
-class _Pass:
-    """One pass over files: what is in them in pieces, and what they were like."""
-
-    def __init__(self, paths: list[str], tell: Callable[[int], None]) -> None:
-        self.paths, self.tell = paths, tell  # what is to be told how many bytes were read
-        self.sources: list[Source] = []
-
-    def files(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Yield the name of each file and the pieces of what is in it, not compressed."""
-        for path in self.paths:
-            with _Raw(path, self.tell) as raw:
-                yield path, _pieces(raw)
-                self.sources.append(raw.finish())
-
-    def hashed(self) -> list[Source]:
-        """Return what the files are like, and nothing of what is in them."""
-        for path in self.paths:
-            with _Raw(path, self.tell) as raw:
-                self.sources.append(raw.finish())
-        return self.sources
-
-
-def _kind(path: str) -> str | None:
-    """Return the ending of a file that is compressed."""
-    kind = os.path.splitext(path)[1].lower()
-    return kind if kind in _COMPRESSED else None
-
-
-def _pieces(raw: _Raw) -> Iterator[bytes]:
-    kind = _kind(raw.path)
-    with contextlib.ExitStack() as stack:
-        file: Any = raw if kind is None else stack.enter_context(_COMPRESSED[kind](raw))
-        while piece := _whole_piece(file, raw.path, kind):
-            yield piece
-
-
-def _whole_piece(file: IO[bytes], path: str, kind: str | None) -> bytes:
-    try:
-        return file.read(_PIECE)
-    except Exception as error:
-        if kind is None or isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
-            raise
-        raise ValueError(f"{path} is no whole {kind} file: {error}") from error
-
-
-def _texts(name: str, pieces: Iterable[bytes]) -> Iterator[bytes | str]:
-    """Yield UTF-8 pieces as str without the byte order mark, or as they are where they are ASCII; or raise ValueError."""
-    waiting, before, first = b"", 0, True  # the beginning of a character, and how many bytes came before it
-    for piece in itertools.chain(pieces, [b""]):
-        data = waiting + piece
-        if data.isascii():
-            text: bytes | str = data
-            used = len(data)
-        else:
-            try:
-                text, used = codecs.utf_8_decode(data, "strict", not piece)
-            except UnicodeDecodeError as error:
-                raise not_utf8(data, name, error, before) from error
-            text = text.removeprefix("\ufeff" if first else "")
-        if used:
-            yield text
-            first = False
-        waiting, before = data[used:], before + used
-
-
-# ------------------------------------------------------------------------------------------------------------------ two passes
 
 
 _BREAKS = (10, 13)  # a line feed, a carriage return, or both end a record
@@ -294,12 +89,12 @@ class _Survey:
         return "".join(map(chr, np.flatnonzero(self.seen)))
 
 
-def _look(run: "_Pass", of_bytes: bool, records: bool) -> _Survey:
+def _look(run: Pass, of_bytes: bool, records: bool) -> _Survey:
     """Return what is in files: the first pass."""
     survey = _Survey()
     for name, pieces in run.files():
         lines = _Lines() if records else None
-        for piece in pieces if of_bytes else _texts(name, pieces):
+        for piece in pieces if of_bytes else texts(name, pieces):
             survey.add(piece, lines)
         if lines is not None:
             survey.take(lines.last())
@@ -333,7 +128,7 @@ class _Lines:
 class _Encoding:
     """The second pass: the ids of all files as bytes, piece by piece, and the lengths of records."""
 
-    def __init__(self, vocabulary: Vocabulary, survey: _Survey, first: _Pass, run: _Pass) -> None:
+    def __init__(self, vocabulary: Vocabulary, survey: _Survey, first: Pass, run: Pass) -> None:
         self.vocabulary, self.first, self.run = vocabulary, first, run
         self.dtype, self.count = vocabulary.smallest_dtype, survey.inside if vocabulary.records else survey.count
         self.lengths, self.lines = np.zeros(survey.lines, np.int32), 0
@@ -344,7 +139,7 @@ class _Encoding:
         """Yield ids as bytes; or raise ValueError if the files are not those of the first pass."""
         for name, pieces in self.run.files():
             lines = _Lines()
-            for piece in pieces if self.vocabulary.of_bytes else _texts(name, pieces):
+            for piece in pieces if self.vocabulary.of_bytes else texts(name, pieces):
                 yield self._encoded(piece, lines)
             self._keep(lines.last())
         for path, before, now in zip(self.run.paths, self.first.sources, self.run.sources, strict=True):
@@ -482,7 +277,7 @@ def _is_whole(target: str, tell: Callable[[int], None]) -> bool:
     digest = hashlib.sha256()
     with open_regular(target) as file:
         left = os.fstat(file.fileno()).st_size - _DIGEST
-        while left > 0 and (piece := file.read(min(left, _PIECE))):
+        while left > 0 and (piece := file.read(min(left, PIECE))):
             digest.update(piece)
             left -= len(piece)
             tell(len(piece))
@@ -543,7 +338,7 @@ class _Way:
 def read(path: Paths, way: _Way, cache: StrPath | None, progress: bool | None) -> _Corpus:
     """Return the vocabulary, the ids and the lengths of records of the files that path names."""
     paths, show = find(path), check_progress(progress)
-    if way.of_bytes and not way.records and len(paths) == 1 and _kind(paths[0]) is None and os.path.getsize(paths[0]) > _IN_MEMORY:
+    if way.of_bytes and not way.records and len(paths) == 1 and compression(paths[0]) is None and os.path.getsize(paths[0]) > _IN_MEMORY:
         return _as_it_is(paths[0], way.vocabulary(""))
     target = None
     if cache is not None:
@@ -552,12 +347,12 @@ def read(path: Paths, way: _Way, cache: StrPath | None, progress: bool | None) -
         if (found := _again(target, paths, way, show)) is not None:
             return found
     with _shown("pass 1 of 2", paths, show) as tell:
-        first = _Pass(paths, tell)
+        first = Pass(paths, tell)
         survey = _look(first, way.of_bytes, way.records)
     _check_size(os.fspath(path) if isinstance(path, (str, os.PathLike)) else "the text", survey, way)
     vocabulary = way.vocabulary("" if way.of_bytes else survey.chars(way.records))
     with _shown("pass 2 of 2", paths, show) as tell:
-        made = _Encoding(vocabulary, survey, first, _Pass(paths, tell))
+        made = _Encoding(vocabulary, survey, first, Pass(paths, tell))
         if target is None:
             return _in_memory(made) if made.count * made.dtype.itemsize <= _IN_MEMORY else _in_a_file(made)
         _to_cache(target, made)
@@ -573,7 +368,7 @@ def _again(target: str, paths: list[str], way: _Way, show: bool) -> _Corpus | No
     if found is None:
         return None
     with _shown("comparing with the cache", [*paths, target], show) as tell:
-        same = _Pass(paths, tell).hashed() == found[1] and _is_whole(target, tell)
+        same = Pass(paths, tell).hashed() == found[1] and _is_whole(target, tell)
     _log.info("%s is %s", target, "used again" if same else "of another text, or damaged")
     return _small_in_memory(found[0]) if same else None
 
