@@ -67,6 +67,10 @@ def test_the_rate_follows_whichever_budget_is_nearest(monkeypatch):
     expected = 0.1 * (0.02 + 0.98 * (0.5 + 0.5 * np.cos(np.pi * np.arange(2 * windows) / (2 * windows))))
     np.testing.assert_allclose(by_epochs[5:], expected[5:])
     np.testing.assert_allclose(by_epochs[:5], expected[:5] * np.arange(1, 6) / 5)
+
+
+@pytest.mark.clock
+def test_the_rate_follows_a_budget_of_seconds(monkeypatch):
     by_time = rates_of(monkeypatch, seconds=0.2, schedule="linear")
     assert (np.diff(by_time) <= 0).all()
     assert by_time[-1] < 0.05
