@@ -3,6 +3,7 @@
 And what the parts of a unit are called.
 """
 
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
@@ -107,9 +108,10 @@ def scale(part: str, values: NDArray[np.floating]) -> tuple[float, float]:
 
 def _each(codes: NDArray[np.uint32], test: Callable[[str], bool]) -> Flags:
     """Return the characters that pass a test, which is asked once for each distinct one."""
-    distinct, places = np.unique(codes, return_inverse=True)
-    passed: Flags = np.array([test(chr(code)) for code in distinct], np.bool_)[places]
-    return passed
+    passed = np.zeros(sys.maxunicode + 1, np.bool_)  # by code point
+    for code in np.flatnonzero(np.bincount(codes)).tolist():
+        passed[code] = test(chr(code))
+    return passed[codes]
 
 
 def _is(codes: NDArray[np.uint32], chars: str) -> Flags:
