@@ -62,15 +62,17 @@ release-check: .venv/shipped
 	$(INSTALL) cibuildwheel ziglang
 	$(BIN)/python tools/release_check.py
 
-# Lines that the tests run, of Python and (GCC's gcov counts them) of the baseline kernels; in a copy, as those kernels are slow.
+# Lines and branches that the tests run, those of the processes that they start, too; and (GCC's gcov counts them) lines of the baseline kernels.
+# In a copy, as those kernels are slow.
 coverage: COPY := build/coverage
+coverage: export COVERAGE_FILE := $(CURDIR)/$(COPY)/.coverage
 coverage: .venv/tested
-	$(INSTALL) coverage $(BUILDS)
+	$(INSTALL) "coverage>=7.10" $(BUILDS)
 	rm -rf $(COPY) && mkdir -p $(COPY)
-	cp -r src tests *.py *.toml *.md *.cff $(COPY) && rm -f $(COPY)/src/charrnn/*.so
+	cp -r src tests docs benchmarks tools examples .github Makefile *.py *.toml *.md *.in *.cff LICENSE $(COPY) && rm -f $(COPY)/src/charrnn/*.so
 	cd $(COPY) && CHARRNN_COVERAGE=1 _PYTHON_HOST_PLATFORM=linux-coverage $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(COPY) && CHARRNN_ISA=baseline PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run --source=src -m pytest -q
-	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --skip-covered
+	cd $(COPY) && CHARRNN_ISA=baseline PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run -m pytest -q -n auto -m "not clock"
+	cd $(COPY) && $(CURDIR)/$(BIN)/coverage combine -q && $(CURDIR)/$(BIN)/coverage report --skip-covered --show-missing
 	cd $(COPY) && gcov -n -o build/temp.*/build/generated/src/charrnn _core.gcda | grep -A1 "File .*charrnn/_[a-z]*.p[xy]"
 
 # The kernels under AddressSanitizer and UBSan, in a copy: what is owned, hostile objects (so many steps), model files of extremes (so many).
