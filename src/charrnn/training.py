@@ -348,7 +348,7 @@ def train(
 
     hands = _hands(learner, stream, seed, shards, comm)
     if comm is not None:
-        resumed = {"a checkpoint of step": position.step, "best weights": _sha256(best.block) if best is not None else ""}
+        resumed = {"a checkpoint of step": position.step, "best weights": persistence.sha256(best.block) if best is not None else ""}
         comm.meet({**options, "a text of SHA-256": sha256, **resumed, "weights": _starting_weights(network)})
         if comm.rank:
             comm.follow(hands, history)
