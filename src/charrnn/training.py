@@ -313,6 +313,8 @@ def train(
     shards = _check_shards(shards, learner.batch_size, comm)
     if checkpoint is not None and (comm is None or comm.rank == 0):
         check_target(checkpoint)
+    if seed is None and comm is not None and comm.size > 1:
+        raise ValueError("seed=None gives each rank another seed: give all of them the same number")
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
     if validation is None and (chosen == "best" or not math.isinf(budget.patience)):
@@ -349,7 +351,8 @@ def train(
     hands = _hands(learner, stream, seed, shards, comm)
     if comm is not None:
         resumed = {"a checkpoint of step": position.step, "best weights": persistence.sha256(best.block) if best is not None else ""}
-        comm.meet({**options, "a text of SHA-256": sha256, **resumed, "weights": _starting_weights(network)})
+        same = {**options, **budget._asdict(), "characters": source.vocabulary.chars, "a text of SHA-256": sha256, **resumed}
+        hands.signals.noted += comm.meet(same | {"weights": _starting_weights(network)})
         if comm.rank:
             comm.follow(hands, history)
             return
