@@ -521,7 +521,8 @@ class CharRNN(Generic[TextT]):
             Whether to add its characters to the vocabulary; those that were there keep their ids.
         **options
             Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length,
-            batch_size, dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
+            batch_size, dropout, optimizer, learning_rate ...) are by default as they were; of a preset all but the layers counts. What an
+            optimiser remembers starts afresh.
 
         Returns
         -------
@@ -597,6 +598,7 @@ class CharRNN(Generic[TextT]):
             before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
         _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
         learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
+        training.check_used(options, learner.network.optimizer)
         places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
         learner.network.grow_from(old, places)
         index = now.index if source.index is None else source.index.union(now.index)

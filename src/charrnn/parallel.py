@@ -104,8 +104,7 @@ class _Later:
 
     def __init__(self, every: bool = False) -> None:
         self.every: bool = every
-        ending: list[int] = [signal.SIGINT, signal.SIGTERM]
-        self.numbers: list[int] = [n for n in signal.valid_signals() if callable(signal.getsignal(n))] if every else ending
+        self.numbers: list[int] = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
         self.noted: list[int] = []
         self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 

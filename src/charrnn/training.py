@@ -122,6 +122,13 @@ def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, 
     return layers, learner, {name: value for name, value in chosen.items() if name not in others}
 
 
+def check_used(given: Mapping[str, Any], optimizer: str) -> None:
+    """Raise ValueError if an option is given that an optimiser has no use for."""
+    name = "initial_accumulator_value"
+    if optimizer != "adagrad" and given.get(name, default := defaults(NewOptions)[name]) != default:
+        raise ValueError(f"{name}={given[name]!r} is Adagrad's, and optimizer={optimizer!r} has no use for it: leave it out")
+
+
 def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
     """Return the vocabulary of a new model of a text, or of one that goes on with it."""
     return _fresh_vocabulary(text, alphabet, records) if known is None else _grown_vocabulary(known, text, extend)
