@@ -122,6 +122,8 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"initial_accumulator_value": 1, "optimizer": "adam"}, ValueError, "initial_accumulator_value=1 is Adagrad's, and optimizer='adam'"),
         ("ab", {"initial_accumulator_value": 1, "preset": "small"}, ValueError, "initial_accumulator_value=1 is Adagrad's, and optimizer='adam'"),
         ("ab", {"checkpoint": "no/such/folder"}, OSError, "No such file"),
+        ("ab", {"checkpoint": 3}, TypeError, "checkpoint must be a str or path-like, not int"),
+        ("ab", {"resume": b"ab"}, TypeError, "resume must be a str or path-like, not bytes"),
         ("ab", {"learning_rate_decay": 0}, ValueError, "learning_rate_decay must be"),
         ("ab", {"learning_rate_decay": 1.1}, ValueError, "learning_rate_decay must be a finite number above 0 and at most 1, not 1.1"),
         ("ab", {"learning_rate_decay": math.nan}, ValueError, "learning_rate_decay must be"),

@@ -782,4 +782,4 @@ def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampl
 
 def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:
     """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
-    return _prime(now, context, "context", "skip" if on_unknown == "surprise" else on_unknown).state
+    return _prime(now, context, "context", "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown).state

@@ -19,7 +19,7 @@ from . import persistence
 from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
 from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, gap, plain
-from .files import StrPath, check_target
+from .files import StrPath, check_path, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
@@ -319,7 +319,7 @@ def train(
     check_callback(callback)
     shards = _check_shards(shards, learner.batch_size, comm)
     if checkpoint is not None and (comm is None or comm.rank == 0):
-        check_target(checkpoint)
+        check_target(checkpoint, "checkpoint")
     if seed is None and comm is not None and comm.size > 1:
         raise ValueError("seed=None gives each rank another seed: give all of them the same number")
     seed = random_seed() if seed is None else int(seed)
@@ -463,7 +463,7 @@ def _read_checkpoint(
     path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, stream: Stream
 ) -> tuple[persistence.Saved, persistence.Training]:
     """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
-    saved = persistence.load(path)
+    saved = persistence.load(check_path("resume", path))
     training = saved.training
     if training is None:
         raise ValueError(f"{path} is a model, not a checkpoint: it does not say where training stood")
