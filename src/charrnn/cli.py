@@ -435,16 +435,26 @@ def _check_targets(arguments: Arguments) -> None:
     """Raise what would keep the results from being written: better before a training than after it."""
     targets = {"-o": arguments.output, "--checkpoint": arguments.checkpoint, "--plot": arguments.plot}
     targets = {name: path for name, path in targets.items() if path is not None}
+    texts = [("the text", file) for file in arguments.file]
+    if targets and texts and "-" not in arguments.file:
+        from .corpus import find  # here: few need it
+
+        texts = [("the text", file) for file in find(arguments.file)]
     for name, path in targets.items():
         check_target(path)
-        others = [("the text", file) for file in arguments.file] + [(other, targets[other]) for other in targets if other != name]
-        for other, taken in others:
-            if taken != "-" and os.path.realpath(taken) == os.path.realpath(path):
-                raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
+        _check_other(name, path, texts + [(other, targets[other]) for other in targets if other != name])
     if arguments.plot is not None:
         formats = History().plot().canvas.get_supported_filetypes()
         if os.path.splitext(arguments.plot)[1][1:].lower() not in formats:
             raise ValueError(f"--plot {arguments.plot} must end in one of .{', .'.join(sorted(formats))}")
+
+
+def _check_other(name: str, path: str, others: Iterable[tuple[str, str]]) -> None:
+    """Raise ValueError if a file to write is also one of others."""
+    target = os.path.realpath(path)
+    for other, taken in others:
+        if taken != "-" and os.path.realpath(taken) == target:
+            raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
 
 
 def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
@@ -665,6 +675,7 @@ def _look(arguments: Arguments) -> None:
         raise ValueError("the page would go to the terminal: write > page.html behind the command, or -o page.html")
     if arguments.output is not None:
         check_target(arguments.output)
+        _check_other("-o", arguments.output, [("the model", arguments.model), ("the text", arguments.file)])
     model = load(arguments.model)
     text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
     if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
