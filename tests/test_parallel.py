@@ -357,7 +357,7 @@ def breaking(rank, source, **options):
         train(source, **options)
 
 
-class Mute(Exception):
+class MuteError(Exception):
     """An error that cannot say what it is."""
 
     def __str__(self):
@@ -365,7 +365,7 @@ class Mute(Exception):
 
 
 def mute(progress):
-    raise Mute
+    raise MuteError
 
 
 ENDS = [  # a program, what it raises on three ranks, and what one of them says
@@ -383,7 +383,7 @@ ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("train(('abc' if rank else 'xyz') * 99, comm=comm)", "ValueError RankError RankError", "rank 1 has characters 'abc', rank 0 'xyz'"),
     ("train(TEXT, comm=comm, steps=5 + rank)", "ValueError RankError RankError", "rank 2 has steps 7, rank 0 5"),
     ("train(TEXT, comm=comm, seed=None)", "ValueError RankError RankError", "give all of them the same number"),
-    ("train(TEXT, comm=comm, callback=mute)", "Mute RankError RankError", "rank 0: Mute"),
+    ("train(TEXT, comm=comm, callback=mute)", "MuteError RankError RankError", "rank 0: MuteError"),
     ("train(TEXT, comm=comm, callback=lambda _: train(TEXT, comm=comm))", "ValueError RankError RankError", "comm is in use by another"),
     ("train(TEXT, comm=MPI.COMM_NULL)", "ValueError ValueError ValueError", "comm is MPI.COMM_NULL"),
 ]

@@ -683,8 +683,9 @@ def _look(arguments: Arguments) -> None:
         if (lines := len(_lines(text))) > 1:
             raise ValueError(f"this is a model of records, and the page is of one: the text has {lines} lines")
     trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
-    title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
-    options = {"title": os.fsencode(title).decode("utf-8", "surrogateescape"), "units": arguments.units, "back": arguments.back, "parts": arguments.parts}
+    title = os.fsencode(os.path.basename(arguments.model) if arguments.title is None else arguments.title)
+    options = {name: getattr(arguments, name) for name in ("units", "back", "parts")}
+    options["title"] = title.decode("utf-8", "surrogateescape")
     if arguments.output is not None:
         trace.save_html(arguments.output, **options)
     else:

@@ -780,6 +780,6 @@ def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampl
     return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if empty else text, name, on_unknown)
 
 
-def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:
+def _after(now: Saved, context: AnyText, on_unknown: Any) -> Real:
     """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
     return _prime(now, context, "context", "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown).state
