@@ -256,6 +256,9 @@ def test_train_has_every_option_of_training():
         (["train", "{folder}/fox.txt", "--extend"], "--extend needs --start"),
         (["train", "{folder}/fox.txt", "-o", ""], "the name of the file to write is empty"),
         (["train", "{folder}/fox.txt", "-o", "{folder}/fox.txt"], "fox.txt is also the text, and would be overwritten"),
+        (["train", "{folder}/*.txt", "-o", "{folder}/fox.txt"], "fox.txt is also the text, and would be overwritten"),
+        (["look", "{folder}/fox.safetensors", "-o", "{folder}/fox.safetensors"], "fox.safetensors is also the model, and would be"),
+        (["look", "{folder}/fox.safetensors", "{folder}/fox.txt", "-o", "{folder}/fox.txt"], "fox.txt is also the text, and would be"),
         (["train", "{folder}/fox.txt", "-o", "m", "--checkpoint", "./m"], "-o m is also --checkpoint"),
         (["train", "{folder}/fox.txt", "--start", "{folder}/fox.safetensors", "--bytes"], "fox.safetensors is a model of characters"),
         (["train", "{folder}/fox.txt", "--remember"], "--remember needs --records"),
@@ -335,6 +338,39 @@ def test_divergence_is_exit_code_1(model_file):
     assert "Traceback" not in ran.stderr
 
 
+def test_a_plot_of_no_steps_is_there(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--steps", "0", "--plot", "loss.svg"]) == 0
+    assert (tmp_path / "loss.svg").exists()
+
+
+def test_options_stand_between_names(model_file, tmp_path):
+    fox, other = model_file.with_name("fox.txt"), tmp_path / "other"
+    other.write_text("THE END\n" * 9, encoding="utf-8")
+    expected = run("score", "--context", "x", model_file, fox).stdout
+    assert run("score", model_file, "--context", "x", fox).stdout == expected
+    assert run("score", model_file, "--context", "x", stdin=TEXT).stdout == expected
+    assert "<title>" in run("look", model_file, "--back", 3, fox).stdout
+    run("train", fox, "--steps", 3, other, "-o", tmp_path / "m")
+    assert set("THEND") < set(charrnn.load(tmp_path / "m").vocabulary.chars)
+    shutil.copy(other, tmp_path / "-x")
+    assert run("score", model_file, "--on-unknown", "skip", "--", "-x", cwd=tmp_path, check=False).returncode == 2  # as argparse has it
+    assert len(run("score", "--on-unknown", "skip", "--", model_file, "-x", cwd=tmp_path).stdout.splitlines()) == 9
+    assert "unrecognized arguments: more" in run("info", model_file, "more", check=False).stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of files that are any bytes")
+def test_names_that_are_not_utf_8(model_file, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    ran = run("train", model_file.with_name("fox.txt"), "--steps", 3, "-o", name, encoding=None, text=False, stdin=b"")
+    assert ran.stdout.endswith(b"saved to " + os.fsencode(name) + b"\n")
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert "<title>é</title>" in run("look", model_file, "--title", "é", stdin="the", env=plain).stdout
+    shutil.copy(model_file, tmp_path / "é")
+    assert "<title>é</title>" in run("look", tmp_path / "é", stdin="the", env=plain).stdout
+
+
 def test_a_plot_of_no_format_is_found_before_training(tmp_path):
     pytest.importorskip("matplotlib")
     ran = run("train", "--seconds", "30", "--plot", tmp_path / "loss.xyz", check=False)
@@ -359,15 +395,23 @@ def test_a_closed_pipe_is_no_traceback(model_file):
         assert process.stderr.read() == b""
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_nohup_trains_on(monkeypatch, tmp_path):
+    program = "import os, signal; from charrnn import training; train = training.train\n"
+    program += "training.train = lambda *a, **o: (os.kill(os.getpid(), signal.SIGHUP), train(*a, **o))[1]\n"
+    program += "signal.signal(signal.SIGHUP, signal.SIG_IGN); from charrnn.cli import main; main(['train', '--steps', '3'])"
+    assert "ended by steps" in subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="pipes and signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_save_the_model_and_exit_with_130(tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_sigterm_and_sighup_save_the_model_and_exit_with_130(tmp_path, name):
     arguments = ["train", "--seconds", "40", "-o", str(tmp_path / "m"), "--checkpoint", str(tmp_path / "c")]
     process = subprocess.Popen([sys.executable, "-m", "charrnn", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "c").exists() and process.poll() is None:  # until it trains
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "ended by interrupted" in out

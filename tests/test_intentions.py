@@ -62,7 +62,7 @@ def files(tmp_path, monkeypatch):
         ),
         (lambda: MODEL.save(None), TypeError, "a model is saved to a path, or to a file open for writing bytes, not NoneType"),
         (lambda: MODEL.save(io.StringIO()), TypeError, "a model is saved to a path, or to a file open for writing bytes, not StringIO"),
-        (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "the path to write to must be a str or path-like, not bool"),
+        (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "checkpoint must be a str or path-like, not bool"),
         (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
         (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
         (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),

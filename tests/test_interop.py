@@ -143,6 +143,10 @@ def test_what_is_no_such_network_is_named(torch):
     nn, known = torch.nn, Vocabulary("abcde")
     infinite = nn.LSTM(5, 4)
     infinite.weight_hh_l0.data[3, 2] = float("inf")
+    large, missing, sparse = nn.LSTM(5, 4), nn.LSTM(5, 4), nn.Linear(4, 5)
+    large.bias_ih_l0.data[:] = large.bias_hh_l0.data[:] = 3e38
+    missing.num_layers = 2
+    sparse.weight = nn.Parameter(sparse.weight.to_sparse())
     larger = nn.GRU(5, 4, 2)
     larger.weight_hh_l1 = nn.Parameter(torch.zeros(9, 4))
     for rnn, out, message in (
@@ -156,10 +160,17 @@ def test_what_is_no_such_network_is_named(torch):
         (larger, nn.Linear(4, 5), r"rnn.weight_hh_l1 has the shape \(9, 4\): .* need \(12, 4\)"),
         (infinite, nn.Linear(4, 5), "rnn.weight_hh_l0 has numbers that are not finite"),
         (nn.GRU(5, 4, 17), nn.Linear(4, 5), "n_layers must be from 1 to 16, not 17"),
+        (large, nn.Linear(4, 5), "biases with a sum, that are too large for float32"),
+        (missing, nn.Linear(4, 5), "the tensor rnn.weight_ih_l1 cannot be read as numbers"),
+        (nn.GRU(5, 4), sparse, "the tensor out.weight cannot be read as numbers: .*parse"),
+        (nn.GRU(5, 4), nn.Linear(4, 5, device="meta"), "the tensor out.weight cannot be read as numbers: .*meta"),
+        (nn.GRU(5, 4), nn.Linear(4, 5, dtype=torch.complex64), "the tensor out.weight cannot be read as numbers: it is complex"),
     ):
         with pytest.raises(ValueError, match=message):
             charrnn.from_torch((rnn, out), known)
+    doubled = type("Doubled", (nn.Linear,), {"forward": lambda self, inputs: 2 * nn.Linear.forward(self, inputs)})
     for module, vocabulary, message in (
+        ((nn.GRU(5, 4), doubled(4, 5)), known, "out is Doubled, with a forward of its own, .*: load_state_dict"),
         ((nn.GRU(5, 4), nn.Linear(4, 5)), "abcde", r"vocabulary must be a Vocabulary, not str: Vocabulary\(chars\)"),
         ((nn.GRUCell(5, 4), nn.Linear(4, 5)), known, "here rnn is GRUCell, out is Linear"),
         (nn.GRU(5, 4), known, "module must have rnn, .* here rnn is NoneType, out is NoneType"),
@@ -371,6 +382,14 @@ def test_what_an_onnx_file_cannot_hold_is_refused(onnx, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(TypeError, match="the path to write to must be a str or path-like, not BytesIO"):
         trained().to_onnx(io.BytesIO())
+
+
+def test_weights_that_are_not_finite_are_no_onnx(onnx, tmp_path):
+    model = trained()
+    model.network.weights.block[3] = np.nan
+    with pytest.raises(ValueError, match="weights have values that are not finite"):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 # -------------------------------------------------------------------------------------------------------------------- without them

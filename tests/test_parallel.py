@@ -357,6 +357,17 @@ def breaking(rank, source, **options):
         train(source, **options)
 
 
+class MuteError(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def mute(progress):
+    raise MuteError
+
+
 ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("train(TEXT, comm=comm, seed=rank // 2)", "ValueError RankError RankError", "rank 2 has seed 1, rank 0 0"),
     ("train(TEXT + 'x' * (rank == 1), comm=comm)", "ValueError RankError RankError", "rank 1 has a text of SHA-256"),
@@ -369,6 +380,12 @@ ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("train(TEXT, comm=comm, learning_rate=1e38, optimizer='sgd', clip_norm=1e9)", "DivergedError RankError RankError", "rank 0: Diverged"),
     ("unreadable(rank, TEXT, comm=comm)", "RankError ZeroDivisionError RankError", "rank 1: ZeroDivisionError"),
     ("breaking(rank, TEXT, comm=comm)", "RankError MemoryError RankError", "rank 1: MemoryError: nothing is left"),
+    ("train(('abc' if rank else 'xyz') * 99, comm=comm)", "ValueError RankError RankError", "rank 1 has characters 'abc', rank 0 'xyz'"),
+    ("train(TEXT, comm=comm, steps=5 + rank)", "ValueError RankError RankError", "rank 2 has steps 7, rank 0 5"),
+    ("train(TEXT, comm=comm, seed=None)", "ValueError RankError RankError", "give all of them the same number"),
+    ("train(TEXT, comm=comm, callback=mute)", "MuteError RankError RankError", "rank 0: MuteError"),
+    ("train(TEXT, comm=comm, callback=lambda _: train(TEXT, comm=comm))", "ValueError RankError RankError", "comm is in use by another"),
+    ("train(TEXT, comm=MPI.COMM_NULL)", "ValueError ValueError ValueError", "comm is MPI.COMM_NULL"),
 ]
 
 
@@ -381,13 +398,52 @@ for program, *_ in ENDS:
     try:
         exec(program)
     except Exception as error:
-        tell(kind=type(error).__name__, words=str(error))
+        tell(kind=type(error).__name__, words=parallel._words(error))
 """,
     )
     assert [len(lines) for lines in told] == [len(ENDS)] * 3, output
     for (program, kinds, message), *lines in zip(ENDS, *told, strict=True):
         assert " ".join(line["kind"] for line in lines) == kinds, program
         assert any(message in line["words"] for line in lines), (program, lines)
+
+
+@needs_mpi
+def test_trainings_that_fail_leave_no_communicators(mpi):
+    told, output = mpi(
+        2,
+        """
+for i in range(2100):  # MPICH has 2,048
+    try:
+        train(TEXT, comm=comm, steps=-1)
+    except (ValueError, charrnn.RankError):
+        pass
+tell(bits=bits(train(TEXT, comm=comm, steps=2))[0])
+""",
+    )
+    assert told[0] == told[1] != [], output
+
+
+@needs_mpi
+def test_ctrl_c_while_one_waits_for_the_others_ends_all(mpi):
+    told, output = mpi(
+        2,
+        """
+meet = parallel.Team.meet
+def late(*arguments):
+    if rank == 0:
+        time.sleep(0.5)
+    else:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    return meet(*arguments)
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+parallel.Team.meet = late
+try:
+    train(TEXT, comm=comm, epochs=10**6)
+except KeyboardInterrupt:
+    tell(ended=True)
+""",
+    )
+    assert told == [[{"ended": True}]] * 2, output
 
 
 class Broken:

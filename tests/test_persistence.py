@@ -404,6 +404,20 @@ def test_bytes_and_file_objects_load_under_the_same_checks(saved):
         charrnn.load("a\0b")
 
 
+@pytest.mark.parametrize("taken", [0, -5, 10**9])
+def test_a_file_that_does_not_take_what_it_is_given(saved, taken):
+    class Odd(io.RawIOBase):
+        calls = 0
+
+        def write(self, data):
+            self.calls += 1
+            assert self.calls < 100  # or it would be asked for ever
+            return taken
+
+    with pytest.raises(OSError, match=rf"the file to save to has taken {taken} of \d+ bytes"):
+        saved[0].save(Odd())
+
+
 def test_a_long_history_stays_small(saved):
     model, path = saved
     size = path.stat().st_size

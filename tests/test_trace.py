@@ -238,6 +238,7 @@ def test_a_vocabulary_of_all_characters_there_are():
         (lambda model: model.trace("to", top="5"), "top must be an integer, not '5'"),
         (lambda model: model.trace("tö"), r"text\[1\] = 'ö' \(U\+00F6\) is not among"),
         (lambda model: model.trace("to", on_unknown="surprise"), "on_unknown must be 'error' or 'skip'"),
+        (lambda model: model.trace("to", on_unknown=np.array([1, 2])), "on_unknown must be 'error' or 'skip'"),
         (lambda model: model.trace("to").saliency(2), "position must be from 0 to 1, not 2"),
         (lambda model: model.trace("to").saliency(1, -1), "back must be from 0 to"),
         (lambda model: model.trace("to").saliencies(1, 3, 1), "stop must be from 0 to 2, not 3"),

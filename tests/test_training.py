@@ -119,7 +119,11 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"hiden_size": 3}, TypeError, r"there is no option 'hiden_size'; did you mean hidden_size\?"),
         ("ab", {"learning_rate": 10**400}, ValueError, "learning_rate must be"),
         ("ab", {"initial_accumulator_value": 1e300}, ValueError, "initial_accumulator_value must be"),
+        ("ab", {"initial_accumulator_value": 1, "optimizer": "adam"}, ValueError, "=1 is Adagrad's, and optimizer='adam' has"),
+        ("ab", {"initial_accumulator_value": 1, "preset": "small"}, ValueError, "=1 is Adagrad's, and optimizer='adam' has"),
         ("ab", {"checkpoint": "no/such/folder"}, OSError, "No such file"),
+        ("ab", {"checkpoint": 3}, TypeError, "checkpoint must be a str or path-like, not int"),
+        ("ab", {"resume": b"ab"}, TypeError, "resume must be a str or path-like, not bytes"),
         ("ab", {"learning_rate_decay": 0}, ValueError, "learning_rate_decay must be"),
         ("ab", {"learning_rate_decay": 1.1}, ValueError, "learning_rate_decay must be a finite number above 0 and at most 1, not 1.1"),
         ("ab", {"learning_rate_decay": math.nan}, ValueError, "learning_rate_decay must be"),
@@ -256,3 +260,14 @@ def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(englis
     model = charrnn.train_text(text, seconds=1.5, hidden_size=256)
     assert time.perf_counter() - began < 2.7
     assert model.history.validation_losses
+
+
+def test_adagrads_memory_starts_where_it_did_after_another_optimiser():
+    options = {"hidden_size": 5, "steps": 2, "progress": False}
+    model = charrnn.train_text("to be " * 50, initial_accumulator_value=3.0, **options)
+    del options["hidden_size"]
+    model.train_text("to be " * 50, optimizer="adam", **options)
+    with pytest.raises(ValueError, match="optimizer='adam' has no use for it"):
+        model.train_text("to be " * 50, initial_accumulator_value=2.0, **options)
+    model.train_text("to be " * 50, optimizer="adagrad", **options)
+    assert model.rnn.initial_accumulator_value == 3.0

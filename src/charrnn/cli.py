@@ -36,9 +36,13 @@ Arguments: TypeAlias = argparse.Namespace
 
 # Exit codes; 2 is also argparse's own for a wrong command line.
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has but one
 _SAMPLE_LENGTH = 300
 _FLUSH = 0.02  # seconds between two looks of a reader at what is written
-_ESCAPES = r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a character, of hexadecimal digits"
+_ESCAPES = (
+    r"escapes in TEXT: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a character, of hexadecimal digits; a TEXT that begins with - "
+    r"stands behind =, as in --prime=-x"
+)
 _EXAMPLES = """\
 charrnn train input.txt -o model.safetensors
 charrnn generate model.safetensors --prime "The " -n 200
@@ -92,7 +96,7 @@ def _speak_utf8() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  as long as the process
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", newline="\n")
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")  # names of files as they are
 
 
 _ESCAPE = re.compile(rb"\\(?:([ntr\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
@@ -167,6 +171,21 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.nargs == 0 or action.default in (None, "") else super()._get_help_string(action)
 
 
+class _Command(argparse.ArgumentParser):
+    """Takes options before, between and behind names of files: argparse by itself gives up one that may be left out at the first option."""
+
+    mixes = True
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.mixes or "--" in args:  # which argparse would lose
+            return super().parse_known_args(args, namespace)
+        self.mixes = False  # it comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixes = True
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="charrnn",
@@ -175,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"charrnn {__version__} ({isa} kernels)")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
 
     _add_train(commands)
     _add_generate(commands)
@@ -396,7 +415,9 @@ def _train_alone(arguments: Arguments, team: Any) -> None:
     }
     _check_targets(arguments)
     if threading.current_thread() is threading.main_thread():  # which alone may
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service is stopped with ends a training as Ctrl-C does
+        for number in _ENDING:  # what a service is stopped with, or a closed terminal, ends a training as Ctrl-C does
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+                signal.signal(number, signal.default_int_handler)
     try:
         model = _train_on(arguments, options)
     except (Exception, TrainingInterrupted) as error:
@@ -414,16 +435,26 @@ def _check_targets(arguments: Arguments) -> None:
     """Raise what would keep the results from being written: better before a training than after it."""
     targets = {"-o": arguments.output, "--checkpoint": arguments.checkpoint, "--plot": arguments.plot}
     targets = {name: path for name, path in targets.items() if path is not None}
+    texts = [("the text", file) for file in arguments.file]
+    if targets and texts and "-" not in arguments.file:
+        from .corpus import find  # here: few need it
+
+        texts = [("the text", file) for file in find(arguments.file)]
     for name, path in targets.items():
         check_target(path)
-        others = [("the text", file) for file in arguments.file] + [(other, targets[other]) for other in targets if other != name]
-        for other, taken in others:
-            if taken != "-" and os.path.realpath(taken) == os.path.realpath(path):
-                raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
+        _check_other(name, path, texts + [(other, targets[other]) for other in targets if other != name])
     if arguments.plot is not None:
         formats = History().plot().canvas.get_supported_filetypes()
         if os.path.splitext(arguments.plot)[1][1:].lower() not in formats:
             raise ValueError(f"--plot {arguments.plot} must end in one of .{', .'.join(sorted(formats))}")
+
+
+def _check_other(name: str, path: str, others: Iterable[tuple[str, str]]) -> None:
+    """Raise ValueError if a file to write is also one of others."""
+    target = os.path.realpath(path)
+    for other, taken in others:
+        if taken != "-" and os.path.realpath(taken) == target:
+            raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
 
 
 def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
@@ -477,7 +508,7 @@ def _lines(text: AnyText) -> list[AnyText]:
 def _report(model: CharRNN, arguments: Arguments) -> None:
     if arguments.output is not None:
         model.save(arguments.output)
-    if arguments.plot is not None and model.history.reports:
+    if arguments.plot is not None:
         model.history.plot().savefig(arguments.plot, dpi=150)
     for text in model.generate_many(8 if model.vocabulary.records else 1, _SAMPLE_LENGTH, seed=arguments.seed, temperature=0.7):
         _print(text)
@@ -644,6 +675,7 @@ def _look(arguments: Arguments) -> None:
         raise ValueError("the page would go to the terminal: write > page.html behind the command, or -o page.html")
     if arguments.output is not None:
         check_target(arguments.output)
+        _check_other("-o", arguments.output, [("the model", arguments.model), ("the text", arguments.file)])
     model = load(arguments.model)
     text = _read(arguments.file, model.vocabulary.of_bytes, announced=False)
     if model.vocabulary.records:  # what a shell puts at the end of a line is no part of a record
@@ -651,8 +683,9 @@ def _look(arguments: Arguments) -> None:
         if (lines := len(_lines(text))) > 1:
             raise ValueError(f"this is a model of records, and the page is of one: the text has {lines} lines")
     trace = model.trace(text, context=_text(model, arguments.context), on_unknown=arguments.on_unknown)
-    title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
-    options = {"title": title, "units": arguments.units, "back": arguments.back, "parts": arguments.parts}
+    title = os.fsencode(os.path.basename(arguments.model) if arguments.title is None else arguments.title)
+    options = {name: getattr(arguments, name) for name in ("units", "back", "parts")}
+    options["title"] = title.decode("utf-8", "surrogateescape")
     if arguments.output is not None:
         trace.save_html(arguments.output, **options)
     else:

@@ -65,7 +65,7 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
         Before that, the norm of the gradient of the loss of a character (the mean over the window, as other programs have it) is clipped
         to this: inf of Adagrad, 1.0 of the others.
     initial_accumulator_value : float, default 100.0
-        Where Adagrad's memory starts.
+        Where Adagrad's memory starts; other optimisers take none.
     schedule : {"constant", "cosine", "linear"}
         How the learning rate falls over the budget: along half a cosine or straight, to 2 % of itself. With a budget of seconds it follows
         the clock, and so do the bits of the model.
@@ -300,6 +300,7 @@ def train_new(source: training.Text | training.Records, options: NewOptions) -> 
     """Train a new model on a source."""
     layers, settings, rest = training.split(options)
     learner = make_learner(layers, source.vocabulary.symbols, **settings)
+    training.check_used(options, learner.network.optimizer)
     model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
     return model._train(learner, source, source.index, model.history, rest)
 

@@ -65,18 +65,18 @@ def read_pieces(file: IO[bytes], size: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def check_target(path: StrPath) -> None:
+def check_target(path: StrPath, name: str = "the path to write to") -> None:
     """Raise what keeps a file from being written to path: better before a training than after it.
 
     That is OSError if path is a directory, or its folder is missing or may not be written to; ValueError if there is no name, or
     something that is not a regular file: to replace a device or a pipe would break it.
     """
-    _look_at_target(path)
+    _look_at_target(path, name)
 
 
-def _look_at_target(path: StrPath) -> tuple[str, int | None]:
+def _look_at_target(path: StrPath, name: str = "the path to write to") -> tuple[str, int | None]:
     """Return the file that path leads to, links followed, and its permissions, None if there is none; raise as `check_target`."""
-    path = check_path("the path to write to", path)
+    path = check_path(name, path)
     if not path:
         raise ValueError("the name of the file to write is empty")
     with named(path):

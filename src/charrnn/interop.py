@@ -110,12 +110,15 @@ def from_torch(module: Any, vocabulary: Any) -> Learner:
     views, H, V = learner.network.weights.views(), rnn.hidden_size, vocabulary.symbols
     gates = _IN_TORCH[cell]
     rows, inputs = len(gates) * H, V
-    for i, (suffix, _, _) in enumerate(_layers(learner.network)):
-        shapes = [("weight_ih", (rows, inputs)), ("weight_hh", (rows, H)), ("bias_ih", (rows,)), ("bias_hh", (rows,))]
-        _fill(views, suffix, gates, _Rows(*(_array(rnn, "rnn", f"{name}_l{i}", shape, V) for name, shape in shapes)))
-        inputs = H
-    views["Why"][...] = _array(out, "out", "weight", (V, H), V).T
-    views["by"][...] = _array(out, "out", "bias", (V,), V)
+    with np.errstate(over="ignore"):  # what is larger than all float32 comes to light below
+        for i, (suffix, _, _) in enumerate(_layers(learner.network)):
+            shapes = [("weight_ih", (rows, inputs)), ("weight_hh", (rows, H)), ("bias_ih", (rows,)), ("bias_hh", (rows,))]
+            _fill(views, suffix, gates, _Rows(*(_array(rnn, "rnn", f"{name}_l{i}", shape, V) for name, shape in shapes)))
+            inputs = H
+        views["Why"][...] = _array(out, "out", "weight", (V, H), V).T
+        views["by"][...] = _array(out, "out", "bias", (V,), V)
+    if not np.isfinite(learner.network.weights.block).all():
+        raise ValueError(f"module has weights, or biases with a sum, that are too large for {dtype}")
     return learner
 
 
@@ -131,6 +134,10 @@ def _parts(module: Any) -> tuple[Any, Any]:
         else:
             what = f"here rnn is {type(rnn).__name__}, out is {type(out).__name__}"
         raise TypeError(f"module must have {kinds}; {what}")
+    for name, part in (("rnn", rnn), ("out", out)):
+        if type(part).forward not in (nn.RNN.forward, nn.GRU.forward, nn.LSTM.forward, nn.Linear.forward):
+            how = "load_state_dict puts its weights into one of PyTorch's own"
+            raise TypeError(f"{name} is {type(part).__name__}, with a forward of its own, of which weights tell nothing: {how}")
     return rnn, out
 
 
@@ -145,7 +152,12 @@ def _cell(rnn: Any) -> str:
 def _array(module: Any, owner: str, name: str, shape: tuple[int, ...], symbols: int) -> Real:
     """Return a tensor of a module as an array, 0 if it is a bias that there is not; or raise ValueError that names it."""
     tensor = getattr(module, name, None)
-    array: Real = np.zeros(shape) if tensor is None else tensor.detach().cpu().double().numpy()
+    try:
+        if tensor is not None and tensor.is_complex():
+            raise TypeError("it is complex")
+        array: Real = np.zeros(shape) if tensor is None and "bias" in name else tensor.detach().cpu().double().numpy()  # type: ignore[union-attr]
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:  # it is sparse, without memory, none ...
+        raise ValueError(f"the tensor {owner}.{name} cannot be read as numbers: {error}") from error
     if array.shape != shape:
         expected = f"one-hot input and the {symbols} symbols of the vocabulary need {shape}"
         raise ValueError(f"the tensor {owner}.{name} has the shape {array.shape}: {expected}")
@@ -160,6 +172,8 @@ def _array(module: Any, owner: str, name: str, shape: tuple[int, ...], symbols: 
 def to_onnx(network: Network, vocabulary: Vocabulary, path: StrPath) -> None:
     """Write a network as an ONNX file, checked before it is written."""
     onnx = _import("onnx")
+    if not np.isfinite(network.weights.block).all():
+        raise ValueError("the weights have values that are not finite: no file is written of them")
     size = network.description.n_parameters * network.dtype.itemsize
     if size >= _LARGEST:
         raise ValueError(f"an ONNX file has at most {_LARGEST} bytes, and these weights are {size}")

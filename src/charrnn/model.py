@@ -521,7 +521,8 @@ class CharRNN(Generic[TextT]):
             Whether to add its characters to the vocabulary; those that were there keep their ids.
         **options
             Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length,
-            batch_size, dropout, optimizer, learning_rate ...) are by default as they were. What an optimiser remembers starts afresh.
+            batch_size, dropout, optimizer, learning_rate ...) are by default as they were; of a preset all but the layers counts. What an
+            optimiser remembers starts afresh.
 
         Returns
         -------
@@ -597,6 +598,7 @@ class CharRNN(Generic[TextT]):
             before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
         _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
         learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
+        training.check_used(options, learner.network.optimizer)
         places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
         learner.network.grow_from(old, places)
         index = now.index if source.index is None else source.index.union(now.index)
@@ -778,6 +780,6 @@ def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampl
     return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if empty else text, name, on_unknown)
 
 
-def _after(now: Saved, context: AnyText, on_unknown: scoring.OnUnknown) -> Real:
+def _after(now: Saved, context: AnyText, on_unknown: Any) -> Real:
     """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
-    return _prime(now, context, "context", "skip" if on_unknown == "surprise" else on_unknown).state
+    return _prime(now, context, "context", "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown).state

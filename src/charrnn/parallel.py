@@ -104,8 +104,7 @@ class _Later:
 
     def __init__(self, every: bool = False) -> None:
         self.every: bool = every
-        ending: list[int] = [signal.SIGINT, signal.SIGTERM]
-        self.numbers: list[int] = [n for n in signal.valid_signals() if callable(signal.getsignal(n))] if every else ending
+        self.numbers: list[int] = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
         self.noted: list[int] = []
         self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
@@ -455,11 +454,17 @@ class Ranks(Shards):
         self.comm.Allgatherv(_mpi().IN_PLACE, [block, self.counts, self.places[:-1], _type(block)])
 
 
+_in_use: list[Any] = []  # communicators, by trainings of this process
+
+
 class Team:
     """The processes of a training, within a context: what one of them raises there ends all of them."""
 
     def __init__(self, comm: Any) -> None:
-        if not isinstance(comm, _mpi().Intracomm):
+        MPI = _mpi()
+        if isinstance(comm, MPI.Comm) and comm == MPI.COMM_NULL:
+            raise ValueError("comm is MPI.COMM_NULL: it was freed, or this process has no part in it and must not train with the others")
+        if not isinstance(comm, MPI.Intracomm):
             raise TypeError(f"comm must be a communicator of mpi4py, as MPI.COMM_WORLD, not {type(comm).__name__}")
         self.given: Any = comm
         self.stage: str = "apart"  # then "together", then "over"
@@ -475,17 +480,28 @@ class Team:
         return int(self.given.size)
 
     def __enter__(self) -> Self:
-        self.comm: Any = self.given.Dup()
+        _in_use.append(self.given)
+        try:
+            if _in_use.count(self.given) > 1:  # MPI would mix what both have to say, or wait for ever
+                how = "another thread needs comm.Dup(), a callback, which rank 0 alone calls, MPI.COMM_SELF"
+                raise ValueError(f"comm is in use by another training of this process: {how}")
+            self.comm: Any = self.given.Dup()
+        except BaseException:
+            _in_use.remove(self.given)
+            raise
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if self.stage == "together":  # nobody has told the others
-            abort(self.comm)
-        if self.stage == "apart" and error is not None:
-            first = self._first_error(_words(error), None)
-            if first != self.rank and not isinstance(error, KeyboardInterrupt):
-                raise RankError(f"rank {first} has ended the training first") from error
-        self.comm.Free()
+        try:
+            if self.stage == "together":  # nobody has told the others
+                abort(self.comm)
+            if self.stage == "apart" and error is not None:
+                first = self._first_error(_words(error), None)
+                if first != self.rank and not isinstance(error, KeyboardInterrupt):
+                    raise RankError(f"rank {first} has ended the training first") from error
+        finally:
+            _in_use.remove(self.given)
+            self.comm.Free()  # there are some two thousand
 
     def _first_error(self, text: str | None, facts: dict[str, Any] | None) -> int:
         """Meet the others, this one with an error or facts; return the first that has an error, or raise if facts differ."""
@@ -497,7 +513,7 @@ class Team:
                     raise RankError(f"rank {rank}: {error}")
                 return rank
         differences = [
-            f"rank {rank} has {name} {other.get(name)!r}, rank 0 {value!r}"
+            f"rank {rank} has {name} {other.get(name)!r:.80}, rank 0 {value!r:.80}"
             for rank, (_, other) in enumerate(found)
             for name, value in found[0][1].items()
             if other.get(name) != value
@@ -508,17 +524,19 @@ class Team:
         self.stage = "together"
         return -1
 
-    def meet(self, facts: dict[str, Any]) -> None:
-        """Wait for the others; raise ValueError if the facts of one differ, RankError if it has an error."""
-        self._first_error(None, {"version": _version(), "kernels with FMA": _has_fma(), **facts})
+    def meet(self, facts: dict[str, Any]) -> list[int]:
+        """Wait for the others; raise ValueError if the facts of one differ, RankError if it has an error. Return signals that came."""
+        with _Later() as later:  # who leaves now would be waited for
+            self._first_error(None, {"version": _version(), "kernels with FMA": _has_fma(), **facts})
+            return later.take()
 
     def end(self, error: BaseException | None, history: History, network: Network) -> None:
         """Tell the others, from rank 0, how the training ended, and give them what it made."""
-        self.stage = "over"
-        how = "" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else f"rank 0: {_words(error)}"
         with _Later():
+            how = "" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else f"rank 0: {_words(error)}"
             self.comm.bcast(("end", how, vars(history)))
             self.comm.Bcast(network.weights.block)
+            self.stage = "over"
 
     def follow(self, hands: Ranks, history: History) -> None:
         """Do as rank 0 says to the end; then have what it has."""
@@ -547,7 +565,13 @@ def abort(comm: Any) -> None:
 
 
 def _words(error: BaseException | None) -> str:
-    return "" if error is None else f"{type(error).__name__}: {error}"
+    """Say what an error is; of one that cannot say it, whatever its class does, the name."""
+    if error is None:
+        return ""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def _version() -> str:

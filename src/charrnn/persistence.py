@@ -120,6 +120,8 @@ def _write(file: IO[bytes], part: bytes | memoryview) -> None:
     data = memoryview(part)
     while data:
         written: int | None = file.write(data)
+        if written is not None and not 0 < written <= len(data):  # it would be asked for ever
+            raise OSError(f"the file to save to has taken {written} of {len(data)} bytes")
         data = data[len(data) if written is None else written :]
 
 

@@ -19,7 +19,7 @@ from . import persistence
 from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
 from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, gap, plain
-from .files import StrPath, check_target
+from .files import StrPath, check_path, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
 from .network import Learner, Network, Real, TrainingOptions
@@ -120,6 +120,13 @@ def split(options: Mapping[str, Any]) -> tuple[list[tuple[str, int]], dict[str, 
     learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")} | {"optimizer": optimizer}
     others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
     return layers, learner, {name: value for name, value in chosen.items() if name not in others}
+
+
+def check_used(given: Mapping[str, Any], optimizer: str) -> None:
+    """Raise ValueError if an option is given that an optimiser has no use for."""
+    name = "initial_accumulator_value"
+    if optimizer != "adagrad" and given.get(name, default := defaults(NewOptions)[name]) != default:
+        raise ValueError(f"{name}={given[name]!r} is Adagrad's, and optimizer={optimizer!r} has no use for it: leave it out")
 
 
 def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
@@ -315,7 +322,9 @@ def train(
     check_callback(callback)
     shards = _check_shards(shards, learner.batch_size, comm)
     if checkpoint is not None and (comm is None or comm.rank == 0):
-        check_target(checkpoint)
+        check_target(checkpoint, "checkpoint")
+    if seed is None and comm is not None and comm.size > 1:
+        raise ValueError("seed=None gives each rank another seed: give all of them the same number")
     seed = random_seed() if seed is None else int(seed)
     stream, validation = source.streams(learner, fraction, seed)
     if validation is None and (chosen == "best" or not math.isinf(budget.patience)):
@@ -352,7 +361,8 @@ def train(
     hands = _hands(learner, stream, seed, shards, comm)
     if comm is not None:
         resumed = {"a checkpoint of step": position.step, "best weights": persistence.sha256(best.block) if best is not None else ""}
-        comm.meet({**options, "a text of SHA-256": sha256, **resumed, "weights": _starting_weights(network)})
+        same = {**options, **budget._asdict(), "characters": source.vocabulary.chars, "a text of SHA-256": sha256, **resumed}
+        hands.signals.noted += comm.meet(same | {"weights": _starting_weights(network)})
         if comm.rank:
             comm.follow(hands, history)
             return
@@ -456,7 +466,7 @@ def _read_checkpoint(
     path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, stream: Stream
 ) -> tuple[persistence.Saved, persistence.Training]:
     """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
-    saved = persistence.load(path)
+    saved = persistence.load(check_path("resume", path))
     training = saved.training
     if training is None:
         raise ValueError(f"{path} is a model, not a checkpoint: it does not say where training stood")
