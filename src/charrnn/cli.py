@@ -437,7 +437,7 @@ def _check_targets(arguments: Arguments) -> None:
     targets = {name: path for name, path in targets.items() if path is not None}
     texts = [("the text", file) for file in arguments.file]
     if targets and texts and "-" not in arguments.file:
-        from .corpus import find  # here: few need it
+        from .sources import find  # here: few need it
 
         texts = [("the text", file) for file in find(arguments.file)]
     for name, path in targets.items():

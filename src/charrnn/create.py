@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Unpack, get_args, overload
 
 from . import persistence, training
-from .errors import ModelFormatError, check_choice
+from .errors import ModelFormatError, check_choice, check_flags
 from .files import Paths, StrPath
 from .history import History
 from .model import CharRNN
@@ -241,7 +241,8 @@ def train_file(
 
 
 def check_records(records: bool, remember: bool) -> None:
-    """Raise ValueError where a text is to be remembered."""
+    """Raise ValueError where a text is to be remembered, TypeError for what is neither true nor false."""
+    check_flags(records=records, remember=remember)
     if remember and not records:
         raise ValueError("remember=True needs records=True: a text has no records to remember")
 
@@ -293,6 +294,7 @@ def train_records(
     'sanna'
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
+    check_flags(remember=remember)
     return train_new(training.Records.of(strings, alphabet, remember=remember), options)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from io import IOBase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from .model import CharRNN
 
@@ -70,6 +72,13 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1)
     if not minimum <= number <= maximum:
         raise ValueError(f"{name} must be from {minimum} to {maximum}, not {number}")
     return number
+
+
+def check_flags(**flags: Any) -> None:
+    """Raise TypeError for what is neither True nor False: "no" would count as true."""
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, not {value!r:.80}")
 
 
 def check_number(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import persistence, sampling, scoring, training
-from .errors import DivergedError, TrainingInterrupted, check_integer, check_sequence, plain
+from .errors import DivergedError, TrainingInterrupted, check_flags, check_integer, check_sequence, plain
 from .files import Paths, StrPath
 from .history import History
 from .network import Learner, Network, Real, is_tutorials
@@ -224,6 +224,7 @@ class CharRNN(Generic[TextT]):
     ) -> Iterator[TextT]:
         """Yield the texts of `generate_many` as they are written."""
         count = check_integer("count", count, 0)
+        check_flags(unique=unique, novel=novel, whole=whole)
         now = self._now
         if novel and now.index is None:
             raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
@@ -396,6 +397,7 @@ class CharRNN(Generic[TextT]):
         >>> unknown, bits > model.score("to be")
         (1, True)
         """
+        check_flags(return_unknown=return_unknown)
         bits, unknown = self._score([text], "text", context, on_unknown)
         return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
 
@@ -451,6 +453,7 @@ class CharRNN(Generic[TextT]):
         ndarray, or (ndarray, ndarray of int64) with return_unknown
             Of a Series a Series: what its library expects of a function of a column.
         """
+        check_flags(return_unknown=return_unknown)
         bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
         return (_like(texts, bits), _like(texts, unknown)) if return_unknown else _like(texts, bits)
 
@@ -582,6 +585,7 @@ class CharRNN(Generic[TextT]):
 
     def _remembers(self, wanted: bool) -> bool:
         """Return whether this model remembers its records; or raise ValueError if it is wanted and too late."""
+        check_flags(remember=wanted)
         if wanted and self._now.index is None:
             raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
         return self._now.index is not None

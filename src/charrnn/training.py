@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import persistence
 from ._network import MAX_LAYERS, Parameters
 from .display import check_progress
-from .errors import ModelFormatError, TrainingWarning, check_choice, check_integer, check_number, check_sequence, gap, plain
+from .errors import ModelFormatError, TrainingWarning, check_choice, check_flags, check_integer, check_number, check_sequence, gap, plain
 from .files import StrPath, check_path, check_target
 from .history import Callback, History
 from .loop import Budget, Position, Stream, check_callback, fit
@@ -131,6 +131,7 @@ def check_used(given: Mapping[str, Any], optimizer: str) -> None:
 
 def choose_vocabulary(text: AnyText, alphabet: str, records: bool, known: Vocabulary | None, extend: bool) -> Vocabulary:
     """Return the vocabulary of a new model of a text, or of one that goes on with it."""
+    check_flags(extend=extend)
     return _fresh_vocabulary(text, alphabet, records) if known is None else _grown_vocabulary(known, text, extend)
 
 
