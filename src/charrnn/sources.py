@@ -153,7 +153,8 @@ class Pass:
     """One pass over files: what is in them in pieces, and what they were like."""
 
     def __init__(self, paths: list[str], tell: Callable[[int], None]) -> None:
-        self.paths, self.tell = paths, tell  # what is to be told how many bytes were read
+        self.paths: list[str] = paths
+        self.tell: Callable[[int], None] = tell  # is told how many bytes were read
         self.sources: list[Source] = []
 
     def files(self) -> Iterator[tuple[str, Iterator[bytes]]]:
