@@ -74,6 +74,25 @@ def test_modules_import_only_what_comes_before_them():
                 assert set(names) <= set(ORDER[:place]), f"{module} imports {names}"
 
 
+def attributes(node):
+    """The public attributes of self that are set below a node, those with a type and the others."""
+    typed, others = set(), set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.AnnAssign):
+            typed.add(ast.unparse(part.target).removeprefix("self."))
+        for target in getattr(part, "targets", []):
+            others |= {ast.unparse(name) for name in ast.walk(target) if isinstance(name, ast.Attribute)}
+    return typed, {name.removeprefix("self.") for name in others if name.startswith("self.") and name.count(".") == 1}
+
+
+def test_attributes_of_public_classes_have_types():
+    for path in PACKAGE.glob("[!_]*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                typed, others = attributes(node)
+                assert not {name for name in others - typed if not name.startswith("_")}, f"{path.stem}.{node.name}"
+
+
 @pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
 def test_docstring_examples(module):
     if module in ("plotting", "sklearn", "_torch_module"):
