@@ -218,6 +218,10 @@ TESTS = [
 ]
 
 
+# Whose tests are those of another name.
+ROOMS = {GRU: "cells", LSTM: "cells", DROPOUT: "cells", OPTIMIZER: "optimizers", SHARDS: "parallel", DOORS: "network"}
+
+
 def copy_project(folder):
     """Make a folder a copy of what is to be mutated; return it."""
     for part in ("src", "tests", "setup.py", "pyproject.toml"):
@@ -238,8 +242,7 @@ def killer(project, file, text, replacement):
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=project, env=build, check=True, capture_output=True)
     # An absolute path: tests start processes in other folders. The baseline by name, or its import warns that others are missing.
     run = os.environ | {"PYTHONPATH": str(project / "src"), "CHARRNN_ISA": "baseline"}
-    room = mutated.stem.strip("_")
-    room = "cells" if mutated.name in (GRU, LSTM, DROPOUT) else room  # its own tests are the first
+    room = ROOMS.get(mutated.name, mutated.stem.strip("_"))  # its own tests are the first
     command = [
         sys.executable,
         "-m",
