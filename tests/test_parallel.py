@@ -213,6 +213,26 @@ def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
         set_handler(signal.SIGTERM, old)
 
 
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
+def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
+    network = charrnn.network.Network(([("gru", 4), ("rnn", 3)], 5), "float32", optimizer)
+    for array in network.weights.views().values():
+        array[...] = np.random.default_rng(0).standard_normal(array.shape)
+    work, starts = network.workspace(5, 2, training=True), parallel.row_starts(network.description)
+    ids, rows = np.arange(10, dtype=np.int32).reshape(5, 2) % 5, len(starts) - 1
+    kernels.shard_gradients(work, ids, ids, (0, 1), 2, 1, np.zeros((1, 2), np.int32), None, dropout=0.0, masks=0, step=0, threads=1)
+    kernels.shard_squares(work, None, 0, rows)
+    seen = np.zeros(rows, bool)
+    for first, stop in ((0, 2), (2, 7), (7, 7), (7, rows - 1), (rows - 1, rows)):
+        before = network.weights.block.copy()
+        kernels.shard_update(work, first, stop, rate=0.1, clip=1.0, scale=1.0, decay=0.0, step=0)
+        changed = np.add.reduceat(network.weights.block != before, starts[:-1]) > 0
+        assert not changed[:first].any()
+        assert not changed[stop:].any()
+        seen |= changed
+    assert seen.all()
+
+
 def test_doors_refuse_what_is_out_of_bounds(kernels):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
     work = network.workspace(3, 4, training=True)
