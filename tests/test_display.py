@@ -16,6 +16,14 @@ TEXT = "to be, or not to be, that is the question\n" * 40
 OPTIONS = {"hidden_size": 8, "keep": "last"}
 
 
+def test_the_last_line_is_of_the_end(monkeypatch, capfd):
+    monkeypatch.setattr(display, "_EVERY", 0)
+    charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS)
+    *_, last = capfd.readouterr().err.splitlines()
+    assert last.startswith("charrnn: 100 %")
+    assert "epoch 2.00 of 2" in last
+
+
 @pytest.mark.clock
 def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
     charrnn.train_text(TEXT, epochs=2, **OPTIONS)

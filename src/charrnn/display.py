@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from .errors import check_flags
+
 _EVERY = 5.0  # seconds between two lines
 _BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 _LINE = "charrnn: {percentage:.0f} %, {elapsed} gone, {remaining} left{postfix}"
@@ -10,9 +12,10 @@ _LINE = "charrnn: {percentage:.0f} %, {elapsed} gone, {remaining} left{postfix}"
 
 def check_progress(progress: Any) -> bool:
     """Return whether to show progress (None: yes), or raise TypeError."""
-    if progress is not None and not isinstance(progress, bool):
-        raise TypeError(f"progress must be True or False, not {progress!r}: whether to show it; a notebook gets its own kind of bar")
-    return progress is not False
+    if progress is None:
+        return True
+    check_flags(progress=progress)
+    return bool(progress)
 
 
 def in_notebook() -> bool:

@@ -71,11 +71,14 @@ def measure(shape):
     records = SHAPES[shape]()
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, of making them
     before = in_memory("VmRSS")
+    options = {"steps": 20, "progress": False}
     if isinstance(records, Path):
-        charrnn.train_file(records, records=True, steps=20, progress=False)
-        records.unlink()
+        try:
+            charrnn.train_file(records, records=True, **options)
+        finally:
+            records.unlink()
     else:
-        charrnn.train_records(records, steps=20, progress=False)
+        charrnn.train_records(records, **options)
     print(before, in_memory("VmHWM"))
 
 
@@ -87,7 +90,7 @@ def check_memory(shape, findings):
         return 0
     before, peak = map(int, ran.stdout.split())
     print(f"{shape}: {peak / 1e6:.0f} MB at the peak, {before / 1e6:.0f} MB before", flush=True)
-    if peak > (PEAK + before if before > PEAK else PEAK):
+    if peak > PEAK + (before if before > PEAK else 0):
         findings.add("memory", f"{shape}: {peak} bytes, {before} before")
     return peak
 
