@@ -43,6 +43,7 @@ ALONE = {
         "notebooks",
         "parallel",
         "persistence",
+        "signals",
         "sklearn",
         "structure",
         "testing",

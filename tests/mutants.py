@@ -153,7 +153,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "backward over seq_length": ("rnn.py", "        T = len(xs)\n", "        T = self.seq_length\n"),
     "predict ignores the order of the prime": ("rnn.py", "for char in start])", "for char in sorted(start)])"),
     "the steps of an interrupted call are not counted": ("loop.py", "        self.settle()\n        if self.at.unreported", "        if self.at.unreported"),
-    "no checkpoint after an exception": ("loop.py", "has not had the report\n        self.save_after(0)", "has not had the report"),
+    "no checkpoint after an exception": ("loop.py", "        if self.unsaved():\n            self.write_checkpoint()", "        pass"),
     "a long record begins anew in each window": ("reader.py", "bool(self._find(window, 1)[1][0] == 0)", "True"),
     "windows of long records beside whole ones": ("reader.py", "alike = whole if whole[0]", "alike = whole | True if whole[0]"),
     "the first input of a window is the boundary": ("reader.py", "(0 < at) & (at <= length)", "(first[0] < at) & (at <= length)"),

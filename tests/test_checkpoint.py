@@ -320,6 +320,26 @@ def test_a_handler_that_raises_while_a_checkpoint_is_written_leaves_one_of_the_l
     assert bits(trained(80, resume=path)) == bits(trained(80))
 
 
+def test_ctrl_c_while_a_checkpoint_is_written_lets_it_be_done(path, monkeypatch):
+    """To begin it anew would take longer."""
+    written, save = [], persistence.save
+
+    def interrupted(target, saved):
+        written.append(saved.training.position.step)
+        if len(written) == 3:
+            signal.raise_signal(signal.SIGINT)
+        save(target, saved)
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
+    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+        trained(80, checkpoint=path)
+    assert len(written) == len(set(written)) == 3
+    assert written[-1] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
 def test_numbers_of_numpy_are_options_too(path):
     options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
     trained(10, checkpoint=path, **options)

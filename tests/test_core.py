@@ -420,7 +420,7 @@ SHA256 = {
 def drawn(rnn, h0, temperature, count):
     """How often each symbol is the first one drawn after the state h0."""
     work = rnn.network.workspace(1, count)
-    work.set_state(h0.T)
+    work.set_state(h0.T.repeat(count, axis=0))
     ids = rnn.network.draw(work, 1, make_random(7, count), temperature=temperature)
     return np.bincount(ids[0], minlength=rnn.vocab_size)
 

@@ -207,6 +207,8 @@ class Hostile(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.random, self.done, self.rows = random.Random(0), 0, 0
+        gc.collect()
+        gc.freeze()  # what Hypothesis has noted so far: to look through it again and again would take most of the time
         self.quiet = warnings.catch_warnings()
         self.quiet.__enter__()
         warnings.simplefilter("ignore")
@@ -657,18 +659,21 @@ class Hostile(RuleBasedStateMachine):
 
 
 def test_nothing_that_python_can_do_breaks_an_object():
-    run_state_machine_as_test(
-        Hostile,
-        settings=settings(
-            max_examples=math.ceil(STEPS / 50),
-            stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],  # to shrink takes long, and a crash ends it all the same
-        ),
-    )
+    try:
+        run_state_machine_as_test(
+            Hostile,
+            settings=settings(
+                max_examples=math.ceil(STEPS / 50),
+                stateful_step_count=50,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],  # to shrink takes long, and a crash ends it all the same
+            ),
+        )
+    finally:
+        gc.unfreeze()
 
 
 class LongStr(str):

@@ -245,10 +245,30 @@ def test_what_is_checked_is_what_is_used(kernels, network):
     good, bad = np.zeros((3, 1), np.int32), np.full((3, 1), 10**8, np.int32)
     work = network.workspace(3, 1, training=True)
     expected = kernels.evaluate(work, good, good)
-    work.set_state(0)
+    work.state[...] = 0
     np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
     with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
         kernels.train_steps(work, Changing(bad, good), good, 3, **STEPS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        0,
+        np.zeros((1, 3)),
+        np.zeros((2, 3), complex),
+        np.frombuffer(b"\xff\xff\xff\x7f" * 6, "U1").reshape(2, 3),  # no such character: NumPy cannot even say what it is
+        [["a"] * 3] * 2,
+        None,
+    ],
+)
+def test_a_state_is_numbers_of_its_shape(wrong):
+    work = Network(([("gru", 3)], 5), "float32").workspace(1, 2)
+    state = np.arange(6.0).reshape(2, 3)
+    work.set_state(state)
+    with pytest.raises(ValueError, match=r"state must be numbers of shape \(2, 3\)"):
+        work.set_state(wrong)
+    np.testing.assert_array_equal(work.get_state(), state)
 
 
 def test_writing_into_inputs_from_another_thread_harms_nothing(network):
@@ -335,7 +355,7 @@ def test_where_there_are_no_probabilities_the_call_raises(kernels, network, valu
         lambda: network.draw(work, 3, random, temperature=0.0),
         lambda: network.search(work, 2, np.zeros(3), np.zeros(3, np.int8), np.ones(5, np.int8), -1),
     ):
-        work.set_state(0)
+        work.state[...] = 0
         with pytest.raises(DivergedError, match="not finite"):
             call()
     assert (random == make_random(1, 3)).all()

@@ -192,27 +192,6 @@ def test_a_timeout_leaves_a_whole_step(monkeypatch):
     assert bits(model)[0] == bits(train(TEXT, steps=6, keep="last", shards=4))[0]
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
-    def change(number, handler):
-        found = set_handler(number, handler)
-        if number == first and handler is signal.default_int_handler:
-            monkeypatch.setattr(signal, "signal", set_handler)
-            raise KeyboardInterrupt  # as if the signal came just now
-        return found
-
-    set_handler = signal.signal
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        later = parallel._Later()
-        with pytest.raises(KeyboardInterrupt), later:
-            monkeypatch.setattr(signal, "signal", change)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    finally:
-        set_handler(signal.SIGTERM, old)
-
-
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
 def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
     network = charrnn.network.Network(([("gru", 4), ("rnn", 3)], 5), "float32", optimizer)

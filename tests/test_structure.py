@@ -18,6 +18,7 @@ ORDER = [
     "errors",
     "options",
     "seeding",
+    "signals",
     "files",
     "_network",
     "_core",

@@ -355,8 +355,9 @@ cdef class Workspace:
         return self.state[:, self.network.description.units]
 
     def set_state(self, state):
-        """Begin from a state without padding: 0, or (B, state_size)."""
-        self.state[:, self.network.description.units] = state
+        """Begin from a state without padding: numbers of shape (B, state_size)."""
+        description = self.network.description
+        self.state[:, description.units] = check_array("state", state, "float64", (self.B, description.state_size))
 
     def __enter__(self):
         if not self.lock.acquire(blocking=False):

@@ -29,16 +29,19 @@ cdef extern from "Python.h":
 cdef enum:
     UNWATCHED = 1 << 22      # multiply-adds between two looks at the clock: below a millisecond
 
+cdef double SHORTEST_PAUSE = 0.008, LONGEST_PAUSE = 0.03   # seconds between two looks for signals
+
 cdef struct Watch:
     void* work               # the Workspace, which gets the exception
     int* stopped             # 1 as soon as the call is to end: one for all its threads
     bint caller              # whether this is the thread that Python called: only that one may look for signals
     Py_ssize_t spent         # multiply-adds since the last look at the clock
     double looked            # for signals, in seconds
+    double pause             # until it looks again: long where Python is busy in other threads, which it has to wait for
 
 
 cdef Watch _new_watch(Workspace work, int* stopped) noexcept:
-    return Watch(<void*>work, stopped, True, 0, charrnn_seconds())
+    return Watch(<void*>work, stopped, True, 0, charrnn_seconds(), SHORTEST_PAUSE)
 
 
 cdef inline bint _stopped(Watch* watch, Py_ssize_t cost) noexcept nogil:
@@ -59,9 +62,10 @@ cdef bint _look(Watch* watch) noexcept nogil:
     watch.spent = 0
     if watch.caller:
         now = charrnn_seconds()
-        if not 0 <= now - watch.looked < 0.03:     # the clock may have been set back
+        if not 0 <= now - watch.looked < watch.pause:     # the clock may have been set back
             _look_for_signals(watch)
             watch.looked = charrnn_seconds()
+            watch.pause = min(max(SHORTEST_PAUSE, 6 * (watch.looked - now)), LONGEST_PAUSE)
     return False
 
 

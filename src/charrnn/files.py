@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, TypeAlias
 
 try:
@@ -16,9 +16,11 @@ except ModuleNotFoundError:  # Windows, where a file that is open cannot be rena
     _LOCKS = False
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Bytes: TypeAlias = bytes | memoryview
 Paths: TypeAlias = StrPath | Iterable[StrPath]  # a file, a directory, a pattern, or several of them
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
+_STORED = 1 << 20  # bytes that it pays to hand to the disk at once
 _WAIT = 0.03  # seconds that a disk may take to hold what was written: Ctrl-C waits for it
 
 
@@ -97,23 +99,31 @@ def _look_at_target(path: StrPath, name: str = "the path to write to") -> tuple[
     return target, None if mode is None else mode & 0o777
 
 
-def write_atomically(path: StrPath, parts: Iterable[bytes | memoryview]) -> None:
+def write_atomically(path: StrPath, parts: Iterable[Bytes], room: int = 0, head: Callable[[], Bytes] = bytes) -> None:
     """Write bytes so that path holds all of its old content or all of the new at any moment, and the new after a power cut.
 
+    head returns the room bytes in front of the parts: it is asked last, as a checksum may be among them, while the disk is at work.
     The temporary file lies in the same directory (a rename does not cross file systems); what killed calls have left there of this file
     is removed; a link is followed; an old file's mode is kept.
     """
+
+    def write(file: IO[bytes]) -> None:
+        file.seek(room)
+        _write(file, parts)
+        file.seek(0)
+        _write(file, [head()])
+
     target, mode = _look_at_target(path)
     folder, name = os.path.split(target)
     pattern = f".charrnn-{_short_hash(name)}-"  # short, whatever the name is, and another for each name
     with named(path):
         _remove_leftovers(folder, pattern)
-        while not _replace(target, os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp"), mode, parts):
+        while not _replace(target, os.path.join(folder, f"{pattern}{os.urandom(8).hex()}.tmp"), mode, write):
             pass
         _synchronise(folder)
 
 
-def _replace(target: str, temporary: str, mode: int | None, parts: Iterable[bytes | memoryview]) -> bool:
+def _replace(target: str, temporary: str, mode: int | None, write: Callable[[IO[bytes]], None]) -> bool:
     """Write a temporary file and rename it to target; return False if another process has removed it, to be done again.
 
     While it is in use it is locked, which tells it from what a killed process has left. It is opened inside the try, for open may
@@ -126,7 +136,8 @@ def _replace(target: str, temporary: str, mode: int | None, parts: Iterable[byte
                 return False
             if mode is not None:
                 os.chmod(temporary, mode)  # what the umask has taken away
-            _write(file, parts)
+            write(file)
+            os.fsync(file.fileno())
             if not _LOCKS:
                 file.close()
             os.replace(temporary, target)
@@ -166,23 +177,30 @@ def _remove_leftovers(folder: str, pattern: str) -> None:
                     os.unlink(leftover)
 
 
-def _write(file: IO[bytes], parts: Iterable[bytes | memoryview]) -> None:
-    """Write all of these bytes, a write may take less than it is given; and have the disk hold them.
+def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
+    """Write all of these bytes, a write may take less than it is given; the disk begins at once.
 
-    It is asked to after so many bytes, more each time while it is fast, as Ctrl-C waits until they are there.
+    Now and then the disk is waited for, after as much as it takes in `_WAIT`: Ctrl-C waits until it has all that is written.
     """
     waiting, at_once = 0, _PIECE
     for part in parts:
         data = memoryview(part)
         while data:
             written = file.write(data[:_PIECE])
+            _begin_to_store(file, written)
             data, waiting = data[written:], waiting + written
             if waiting >= at_once:
                 began = time.perf_counter()
                 os.fsync(file.fileno())
-                at_once = at_once * 2 if time.perf_counter() - began < _WAIT / 2 else _PIECE
+                at_once = max(_PIECE, int(waiting * _WAIT / (time.perf_counter() - began + 1e-3)))
                 waiting = 0
-    os.fsync(file.fileno())
+
+
+def _begin_to_store(file: IO[bytes], size: int) -> None:
+    """Have the disk begin with the bytes of a file that were written last, and go on: Linux does when it hears that nobody needs them."""
+    if size >= _STORED and hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
 
 def _synchronise(folder: str) -> None:

@@ -17,6 +17,7 @@ from .history import Callback, History, Progress
 from .network import Learner, Network, Real
 from .reader import RecordStream, TextStream
 from .recipes import CONSTANT, Schedule
+from .signals import Later
 
 Stream: TypeAlias = TextStream | RecordStream
 
@@ -369,7 +370,8 @@ class _Run:
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
             self.saved_step = -1  # a checkpoint of this step has not had the report
-        self.save_after(0)
+        if self.unsaved():
+            self.write_checkpoint()
 
     def compare(self, measured: float, epoch_ended: bool) -> None:
         """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
@@ -392,15 +394,25 @@ class _Run:
 
     def save_after(self, seconds: float) -> None:
         """Write a checkpoint if the last one is so old, and of another step."""
-        if self.save is not None and self.saved_step != self.at.step and time.perf_counter() - self.saved >= seconds:
-            self.at.seconds = self.seconds()
-            try:
-                self.save(self.at, self.hands.get_state())
-            except OSError as error:
-                if error.errno is not None:  # the disk's, and no signal handler's: nor at the end
-                    self.save = None
-                raise
-            self.saved, self.saved_step = time.perf_counter(), self.at.step
+        if self.unsaved() and time.perf_counter() - self.saved >= seconds:
+            with Later():  # an end would begin it anew, which takes longer than to finish it
+                self.write_checkpoint()
+
+    def unsaved(self) -> bool:
+        """Whether there is a checkpoint to write."""
+        return self.save is not None and self.saved_step != self.at.step
+
+    def write_checkpoint(self) -> None:
+        """Hand what a checkpoint is of to who writes it."""
+        assert self.save is not None
+        self.at.seconds = self.seconds()
+        try:
+            self.save(self.at, self.hands.get_state())
+        except OSError as error:
+            if error.errno is not None:  # the disk's, and no signal handler's: nor at the end
+                self.save = None
+            raise
+        self.saved, self.saved_step = time.perf_counter(), self.at.step
 
 
 def _figures(report: Progress) -> str:

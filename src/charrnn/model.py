@@ -722,7 +722,7 @@ class CharRNN(Generic[TextT]):
 
     def __reduce__(self) -> Any:
         """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
-        return _from_file, (type(self), b"".join(persistence.to_parts(self._now)))
+        return _from_file, (type(self), persistence.to_bytes(self._now))
 
     def __copy__(self) -> Self:
         return _holding(type(self), self._now)

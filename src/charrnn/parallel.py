@@ -7,13 +7,10 @@ some of the shards and owns some rows of the weights, which it updates; then all
 
 import math
 import platform
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from types import FrameType
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +23,7 @@ from .history import LARGEST_LOSS, History
 from .loop import Position, Stepper, Stream
 from .network import Learner, Network, Real
 from .reader import IGNORED
+from .signals import Later
 
 _FINE, _UNBOUNDED, _STOPPED, _FAILED = range(4)  # what each rank says of its part of a step
 
@@ -93,59 +91,6 @@ def row_starts(description: Description) -> NDArray[np.int64]:
     return np.array([*starts, end])
 
 
-# -------------------------------------------------------------------------------------------------------------------- signals
-
-
-class _Later:
-    """Ctrl-C, and what ends a service, within this context: noted; raised when it ends, unless somebody has taken it.
-
-    With every, also what other signals call: a timeout's handler may raise, too.
-    """
-
-    def __init__(self, every: bool = False) -> None:
-        self.every: bool = every
-        self.numbers: list[int] = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
-        self.noted: list[int] = []
-        self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # where alone Python runs handlers
-            try:
-                for number in self.numbers:
-                    handler = signal.getsignal(number)
-                    if handler is signal.default_int_handler or (self.every and callable(handler)):
-                        self.handlers[number] = handler
-                        signal.signal(number, self.note)
-            except BaseException:
-                self.restore()
-                raise
-        return self
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        self.noted.append(number)
-
-    def take(self) -> list[int]:
-        """Return which there were since the last time."""
-        noted, self.noted = self.noted, []
-        return noted
-
-    def restore(self) -> None:
-        """Give all signals their handlers back, also if one of them raises meanwhile."""
-        try:
-            for number, handler in self.handlers.items():
-                signal.signal(number, handler)
-        except BaseException:
-            self.restore()
-            raise
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.restore()
-        handlers, self.handlers = self.handlers, {}
-        for number in self.take():
-            if error is None or handlers[number] is not signal.default_int_handler:
-                signal.raise_signal(number)
-
-
 # -------------------------------------------------------------------------------------------------------------------- steps
 
 
@@ -178,7 +123,7 @@ class Shards(Stepper):
         self.places: NDArray[np.int64] = starts[self.rows]
         self.own: tuple[int, int] = (int(self.rows[rank]), int(self.rows[rank + 1]))
         self.hindrance: str = ""
-        self.later: _Later = _Later()
+        self.later: Later = Later()
 
     @property
     def overflowed(self) -> str | None:
@@ -210,7 +155,7 @@ class Shards(Stepper):
 
     def _train(self, step: int, inputs: Any, targets: Any, rows: NDArray[np.int64], rates: Real, length: int, reset: bool) -> None:
         """Train on windows of the streams that are here, of each so many rows."""
-        self.hindrance, self.later = "", _Later(every=True)
+        self.hindrance, self.later = "", Later(every=True)
         losses: list[float] = []
         with held(self.work, self.learner.network):
             for i, rate in enumerate(rates.tolist()):
@@ -317,7 +262,7 @@ class Ranks(Shards):
         self.comm: Any = comm
         self.epoch: int = -1  # for which the stream stands ready
         self.zero: bool = False  # whether the others have to begin from the zero state
-        self.signals: _Later = _Later()
+        self.signals: Later = Later()
         self.failure: BaseException | None = None  # of this rank
         self.counts: NDArray[np.int64] = np.diff(self.places)
         network = learner.network
@@ -526,13 +471,13 @@ class Team:
 
     def meet(self, facts: dict[str, Any]) -> list[int]:
         """Wait for the others; raise ValueError if the facts of one differ, RankError if it has an error. Return signals that came."""
-        with _Later() as later:  # who leaves now would be waited for
+        with Later() as later:  # who leaves now would be waited for
             self._first_error(None, {"version": _version(), "kernels with FMA": _has_fma(), **facts})
             return later.take()
 
     def end(self, error: BaseException | None, history: History, network: Network) -> None:
         """Tell the others, from rank 0, how the training ended, and give them what it made."""
-        with _Later():
+        with Later():
             how = "" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else f"rank 0: {_words(error)}"
             self.comm.bcast(("end", how, vars(history)))
             self.comm.Bcast(network.weights.block)

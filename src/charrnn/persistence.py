@@ -35,14 +35,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import IO, Any, NamedTuple, TypeAlias, cast
+from typing import IO, Any, NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._network import OPTIMIZERS, Description, Parameters
 from .errors import ModelFormatError, check_choice, check_integer, check_number
-from .files import StrPath, named, open_regular, read_pieces, write_atomically
+from .files import Bytes, StrPath, named, open_regular, read_pieces, write_atomically
 from .history import LARGEST_LOSS, History
 from .loop import Position
 from .network import Learner, Network, Real
@@ -105,13 +105,13 @@ def save(target: StrPath | IO[bytes], saved: Saved) -> None:
 
     What is no path but open is written to.
     """
-    parts, file = to_parts(saved), cast(Any, target)
+    content, file = _Content.of(saved), cast(Any, target)
     if isinstance(target, (str, os.PathLike)):
-        write_atomically(target, parts)
+        write_atomically(target, content.body(), content.room, content.head)
     elif not hasattr(file, "write") or isinstance(file, io.TextIOBase):
         raise TypeError(f"a model is saved to a path, or to a file open for writing bytes, not {type(target).__name__}")
     else:
-        for part in parts:
+        for part in content:
             _write(file, part)
 
 
@@ -125,21 +125,52 @@ def _write(file: IO[bytes], part: bytes | memoryview) -> None:
         data = data[len(data) if written is None else written :]
 
 
-def to_parts(saved: Saved) -> Iterable[bytes | memoryview]:
-    """Return the bytes of a model file, or of a checkpoint, in parts; or raise ValueError if `load` would refuse it."""
-    tensors, metadata = _describe(saved)
-    _Words.check(metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
-    _check_numbers(tensors)
-    metadata["sha256"] = _digest(tensors, metadata)
-    # Not by safetensors, which has the metadata in another order each time: equal models should be equal files.
-    header: dict[str, Any] = {"__metadata__": metadata}
-    codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": codes[tensor.dtype], "shape": tensor.shape, "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
-    return itertools.chain([len(text).to_bytes(8, "little") + text], *map(_pieces, tensors.values()))
+def to_bytes(saved: Saved) -> bytes:
+    """Return a model file, or a checkpoint; or raise ValueError if `load` would refuse it."""
+    return b"".join(_Content.of(saved))
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file is to hold: a head, in which the SHA-256 of all else is, and the tensors."""
+
+    tensors: _Tensors
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, saved: Saved) -> Self:
+        """Describe a `Saved`; or raise ValueError if `load` would refuse it."""
+        tensors, metadata = _describe(saved)
+        _Words.check(metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
+        _check_numbers(tensors)
+        return cls(tensors, metadata)
+
+    def head(self) -> bytes:
+        """Return the head: to hash all that is in the file takes most of the time of a save."""
+        return self._head(_digest(self.tensors, self.metadata))
+
+    @property
+    def room(self) -> int:
+        """Bytes of the head."""
+        return len(self._head("0" * 64))
+
+    def _head(self, digest: str) -> bytes:
+        # Not by safetensors, which has the metadata in another order each time: equal models should be equal files.
+        header: dict[str, Any] = {"__metadata__": self.metadata | {"sha256": digest}}
+        codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
+        for name, tensor in self.tensors.items():
+            start, end = end, end + tensor.nbytes
+            header[name] = {"dtype": codes[tensor.dtype], "shape": tensor.shape, "data_offsets": [start, end]}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
+        return len(text).to_bytes(8, "little") + text
+
+    def body(self) -> Iterator[memoryview]:
+        """Yield the bytes of the tensors."""
+        return itertools.chain.from_iterable(map(_pieces, self.tensors.values()))
+
+    def __iter__(self) -> Iterator[Bytes]:
+        return itertools.chain([self.head()], self.body())
 
 
 def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:

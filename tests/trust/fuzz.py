@@ -30,6 +30,8 @@ import model_files
 import mutator
 
 try:
+    if "random" in sys.argv:  # chance looks at no lines: to count them would take a third of the time
+        raise ImportError
     import atheris
 
     with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["charrnn"]):

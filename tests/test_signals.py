@@ -1,0 +1,46 @@
+import signal
+
+import pytest
+
+from charrnn.signals import Later
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
+    def change(number, handler):
+        found = set_handler(number, handler)
+        if number == first and handler is signal.default_int_handler:
+            monkeypatch.setattr(signal, "signal", set_handler)
+            raise KeyboardInterrupt  # as if the signal came just now
+        return found
+
+    set_handler = signal.signal
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        later = Later()
+        with pytest.raises(KeyboardInterrupt), later:
+            monkeypatch.setattr(signal, "signal", change)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        set_handler(signal.SIGTERM, old)
+
+
+def test_signals_are_noted_and_raised_at_the_end():
+    def signalled():
+        with Later() as later:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            noted.extend(later.noted)
+
+    noted = []
+    with pytest.raises(KeyboardInterrupt):
+        signalled()
+    assert noted == [signal.SIGINT] * 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_that_somebody_takes_are_not_raised():
+    with Later() as later:
+        signal.raise_signal(signal.SIGINT)
+        assert later.take() == [signal.SIGINT]
