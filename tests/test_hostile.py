@@ -220,6 +220,9 @@ class Hostile(RuleBasedStateMachine):
 
     def teardown(self):
         self.quiet.__exit__(None, None, None)
+        for kept in vars(self).values():
+            if isinstance(kept, (dict, list)):  # or what is frozen next would never be let go
+                kept.clear()
         for core in CORES:
             core.use(_dispatch.core.addresses())
         assert trained_weights() == SANE
