@@ -546,6 +546,7 @@ class CharRNN(Generic[TextT]):
         >>> model.vocabulary.chars
         ' beot!nr'
         """
+        _check_more(options)
         known = self._now.vocabulary
         if known.records:
             raise ValueError("this is a model of records: train_records goes on with it")
@@ -562,6 +563,7 @@ class CharRNN(Generic[TextT]):
         """
         from .corpus import record_files, text_files  # here: importing charrnn should cost little
 
+        _check_more(options)
         vocabulary, progress = self._now.vocabulary, options.get("progress")
         if vocabulary.records:
             remember = self._remembers(remember)
@@ -578,6 +580,7 @@ class CharRNN(Generic[TextT]):
 
         A model that remembers its records remembers these, too; remember=True only makes sure that it does.
         """
+        _check_more(options)
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
@@ -593,9 +596,6 @@ class CharRNN(Generic[TextT]):
     def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
         now = self._now
         old = now.learner.network
-        for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet"}:
-            raise TypeError(f"{name} is fixed for a model that goes on training")
-        check_names(options, Options, ("extend", "remember"))
         before = {} if options.get("preset") is not None else persistence.settings(now.learner)
         optimizer: Any = options.get("optimizer", old.optimizer)
         if not isinstance(optimizer, str) or optimizer != old.optimizer:
@@ -762,6 +762,13 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     if polars is not None and isinstance(texts, polars.Series):
         return polars.Series(texts.name, values)
     return values
+
+
+def _check_more(options: Options) -> None:
+    """Raise TypeError if a name is given that is no option of a training that goes on with a model."""
+    for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet", "records"}:
+        raise TypeError(f"{name} is fixed for a model that goes on training")
+    check_names(options, Options, ("extend", "remember"))
 
 
 def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling, int]:

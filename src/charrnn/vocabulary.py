@@ -97,7 +97,10 @@ class Vocabulary:
     def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
         self.records: bool = bool(records)
         self.of_bytes: bool = bool(of_bytes)
-        self._chars = "".join(chars)
+        try:
+            self._chars = "".join(chars)
+        except TypeError as error:
+            raise TypeError(f"chars must be a str, or characters, not {type(chars).__name__}: {error}") from error
         codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         if not len(codes):
             raise ValueError("a vocabulary needs at least one character")
