@@ -100,7 +100,6 @@ setup(
         compiler_directives=DIRECTIVES,
         nthreads=os.cpu_count(),
         shared_utility_qualified_name=UTILITY,
-        emit_linenums=COVERAGE,
     ),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {}, "build_ext": {"parallel": os.cpu_count()}},

@@ -235,7 +235,7 @@ class Trace(Generic[TextT]):
         values = self.properties if properties is None else {name: self._checked(name, value) for name, value in properties.items()}
         part = check_choice("part", part, self.part_names)
         units = [unit for layer, parts in enumerate(self.parts) if part in parts for unit in _followers(layer, part, parts[part], values)]
-        return sorted(units, key=lambda unit: -abs(unit.correlation))
+        return sorted(units, key=lambda unit: -_strength(unit.correlation))
 
     def _checked(self, name: str, value: ArrayLike) -> NDArray[np.float64]:
         array = np.asarray(value)
@@ -361,11 +361,16 @@ class Trace(Generic[TextT]):
         return f"<trace of {len(self):,} characters, {units} units: {mean} bits per character>"
 
 
+def _strength(correlation: Any) -> Any:
+    """Return how strong a correlation is, without what rounding adds: of equal ones (of a property and its opposite) the first counts."""
+    return np.abs(correlation).round(9)
+
+
 def _followers(layer: int, part: str, values: Real, properties: Mapping[str, NDArray[np.float64]]) -> Iterator[Unit]:
     """Yield the units of a layer, each with the property that its values, (n, H), follow best."""
     names = [*properties, ""]
     bounded = nameable.finite(values) if part == "q" else values
     found = np.pad(nameable.correlations(bounded, properties), [(0, 0), (0, 1)])
-    for number, column in enumerate(np.abs(found).argmax(axis=1)):
+    for number, column in enumerate(_strength(found).argmax(axis=1)):
         correlation = float(found[number, column])
         yield Unit(layer, number, names[column] if correlation else "", correlation, part)
