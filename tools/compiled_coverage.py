@@ -14,7 +14,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-PLACE = re.compile(r'\s*/\* "(charrnn/\S+\.p\w+)":(\d+)$')
+PLACE = re.compile(r'\s*/\* "(?:src/)?charrnn/(_(?!cyutility)\w+\.p\w+)":(\d+)$')
 END = re.compile(r"}|  /\* function exit code \*/")  # what follows is of no line: what is let go, the traceback
 
 
