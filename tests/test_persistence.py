@@ -488,6 +488,26 @@ def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypa
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.parametrize("call", ["fsync", "posix_fadvise", "unlink", "listdir"])
+def test_a_timeout_while_a_file_is_written_is_heard(tmp_path, monkeypatch, call):
+    """What a signal's handler raises may be an OSError, too: it is no error of the file's, and keeps its words."""
+
+    def timed_out(*arguments, **options):
+        monkeypatch.setattr(os, call, system)
+        system(*arguments, **options)
+        raise TimeoutError("the time is over")
+
+    system = getattr(os, call, None)
+    if system is None:
+        pytest.skip(f"this system has no {call}")
+    if call == "unlink":
+        monkeypatch.setattr(os, "replace", lambda *names: None)  # or there is nothing to remove
+    monkeypatch.setattr(os, call, timed_out)
+    with pytest.raises(TimeoutError, match="the time is over"):
+        files.write_atomically(tmp_path / "file", [bytes(1 << 20)])
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
 def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, monkeypatch):
     model, path = saved

@@ -40,7 +40,19 @@ def named(path: StrPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # a signal's handler's, as TimeoutError is one, too, with words of its own
+            raise
         raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def _passed_over() -> Iterator[None]:
+    """Pass over an error of the system, but not over what a signal's handler raises, which has no number."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
 
 
 def open_regular(path: StrPath) -> IO[bytes]:
@@ -143,7 +155,7 @@ def _replace(target: str, temporary: str, mode: int | None, write: Callable[[IO[
             os.replace(temporary, target)
         return True
     finally:
-        with contextlib.suppress(OSError):
+        with _passed_over():
             os.unlink(temporary)
 
 
@@ -155,21 +167,20 @@ def _short_hash(name: str) -> str:
 
 def _lock(descriptor: int, wait: bool) -> bool:
     """Lock a file; return False if another process has, and we do not wait for it, or locks are not to be had."""
-    try:
+    with _passed_over():
         if _LOCKS:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _remove_leftovers(folder: str, pattern: str) -> None:
     """Remove the temporary files that killed processes have left: nobody holds them locked, or, without locks, they are an hour old."""
-    with contextlib.suppress(OSError):  # of a folder that can be written to but not listed
+    with _passed_over():  # of a folder that can be written to but not listed
         for name in os.listdir(folder):
             if name.startswith(pattern) and name.endswith(".tmp"):
                 leftover = os.path.join(folder, name)
-                with contextlib.suppress(OSError), open(leftover, "r+b") as file:
+                with _passed_over(), open(leftover, "r+b") as file:
                     if not (_lock(file.fileno(), wait=False) if _LOCKS else time.time() - os.stat(leftover).st_mtime > 3600):
                         continue
                     if not _LOCKS:
@@ -199,7 +210,7 @@ def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
 def _begin_to_store(file: IO[bytes], size: int) -> None:
     """Have the disk begin with the bytes of a file that were written last, and go on: Linux does when it hears that nobody needs them."""
     if size >= _STORED and hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):
+        with _passed_over():
             os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
 
