@@ -488,6 +488,20 @@ def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypa
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the disk begins where posix_fadvise tells it to")
+def test_the_disk_begins_while_a_file_is_written_whatever_its_parts_are(tmp_path, monkeypatch):
+    def told(descriptor, offset, size, advice):
+        ranges.append((offset, offset + size))
+
+    monkeypatch.setattr(os, "posix_fadvise", told)
+    for size in (1 << 24, 1 << 20, 1_000_000, 4001):  # rows of 1,000 numbers are never 1 MiB
+        ranges = []
+        files.write_atomically(tmp_path / "file", [bytes(size)] * (-(-(1 << 24) // size)), 100, lambda: bytes(100))
+        starts, ends = zip(*ranges, strict=True)
+        assert starts == (100, *ends[:-1])
+        assert os.path.getsize(tmp_path / "file") - ends[-1] < 1 << 20
+
+
 @pytest.mark.parametrize("call", ["fsync", "posix_fadvise", "unlink", "listdir"])
 def test_a_timeout_while_a_file_is_written_is_heard(tmp_path, monkeypatch, call):
     """What a signal's handler raises may be an OSError, too: it is no error of the file's, and keeps its words."""

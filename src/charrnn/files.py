@@ -193,13 +193,15 @@ def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
 
     Now and then the disk is waited for, after as much as it takes in `_WAIT`: Ctrl-C waits until it has all that is written.
     """
-    waiting, at_once = 0, _PIECE
+    waiting, new, at_once = 0, 0, _PIECE
     for part in parts:
         data = memoryview(part)
         while data:
             written = file.write(data[:_PIECE])
-            _begin_to_store(file, written)
-            data, waiting = data[written:], waiting + written
+            data, waiting, new = data[written:], waiting + written, new + written
+            if new >= _STORED:  # of several parts: rows of an array are rarely as many bytes
+                _begin_to_store(file, new)
+                new = 0
             if waiting >= at_once:
                 began = time.perf_counter()
                 os.fsync(file.fileno())
@@ -209,7 +211,7 @@ def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
 
 def _begin_to_store(file: IO[bytes], size: int) -> None:
     """Have the disk begin with the bytes of a file that were written last, and go on: Linux does when it hears that nobody needs them."""
-    if size >= _STORED and hasattr(os, "posix_fadvise"):
+    if hasattr(os, "posix_fadvise"):
         with _passed_over():
             os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
