@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -485,6 +486,28 @@ def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypa
         patch.setattr(os, "open", make_only)
         with pytest.raises(MemoryError):
             model.save(path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("number", [errno.ESPIPE, errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_may_take_bytes_in_their_order_only(saved, monkeypatch, number):
+    """As folders of object stores do, whichever name their errors have."""
+
+    class InOrder(io.FileIO):
+        def write(self, data):
+            if self.tell() != os.fstat(self.fileno()).st_size:
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
+
+    def opened(name, mode, **options):
+        return InOrder(name, "x", opener=options["opener"]) if mode == "xb" else open(name, mode, **options)
+
+    model, path = saved
+    expected = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(files, "open", opened, raising=False)
+    model.save(path)
+    assert path.read_bytes() == expected
     assert os.listdir(path.parent) == [path.name]
 
 

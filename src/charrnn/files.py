@@ -21,6 +21,8 @@ Paths: TypeAlias = StrPath | Iterable[StrPath]  # a file, a directory, a pattern
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
 _STORED = 1 << 20  # bytes that it pays to hand to the disk at once
+# What file systems say that take bytes in their order only, as some of object stores do, when they are to leave room.
+IN_ORDER_ONLY = {errno.ESPIPE, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 _WAIT = 0.03  # seconds that a disk may take to hold what was written: Ctrl-C waits for it
 
 
