@@ -1,5 +1,6 @@
 """Signals that have to wait until something is done whole."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -42,10 +43,11 @@ class Later:
         return noted
 
     def restore(self) -> None:
-        """Give all signals their handlers back, also if one of them raises meanwhile."""
+        """Give all signals their handlers back, also if one of them raises meanwhile; but one that somebody has set meanwhile stays."""
         try:
             for number, handler in self.handlers.items():
-                signal.signal(number, handler)
+                if signal.getsignal(number) == self.note:
+                    signal.signal(number, handler)
         except BaseException:
             self.restore()
             raise
@@ -53,6 +55,7 @@ class Later:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.restore()
         handlers, self.handlers = self.handlers, {}
-        for number in self.take():
-            if error is None or handlers[number] is not signal.default_int_handler:
-                signal.raise_signal(number)
+        with contextlib.ExitStack() as stack:  # whatever the handlers raise, each has its turn
+            for number in reversed(dict.fromkeys(self.take())):
+                if error is None or handlers[number] is not signal.default_int_handler:
+                    stack.callback(signal.raise_signal, number)
