@@ -1,4 +1,5 @@
 import signal
+import socket
 
 import pytest
 
@@ -85,3 +86,21 @@ def test_a_handler_that_somebody_sets_meanwhile_stays(other):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_who_listens_at_the_wakeup_file_hears_of_a_signal_once(other):
+    """As asyncio does: what was added for a signal would be called twice."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        old = signal.set_wakeup_fd(theirs.fileno())
+        try:
+            heard = []
+            signal.signal(other, lambda number, frame: heard.append(frame))
+            with Later(every=True):
+                signal.raise_signal(other)
+            assert len(heard) == 1
+            assert heard[0] is not None
+        finally:
+            signal.set_wakeup_fd(old)
+        assert ours.recv(9) == bytes([other])

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -58,4 +59,13 @@ class Later:
         with contextlib.ExitStack() as stack:  # whatever the handlers raise, each has its turn
             for number in reversed(dict.fromkeys(self.take())):
                 if error is None or handlers[number] is not signal.default_int_handler:
-                    stack.callback(signal.raise_signal, number)
+                    stack.callback(_handle, number)
+
+
+def _handle(number: int) -> None:
+    """Have a signal handled that was noted: not raised once more where that is Python's, as its wakeup file has heard of it."""
+    handler = signal.getsignal(number)
+    if callable(handler):
+        handler(number, sys._getframe())
+    else:
+        signal.raise_signal(number)
