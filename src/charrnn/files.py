@@ -169,11 +169,12 @@ def _short_hash(name: str) -> str:
 
 def _lock(descriptor: int, wait: bool) -> bool:
     """Lock a file; return False if another process has, and we do not wait for it, or locks are not to be had."""
+    done = False
     with _passed_over():
         if _LOCKS:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        return True
-    return False
+        done = True
+    return done
 
 
 def _remove_leftovers(folder: str, pattern: str) -> None:
