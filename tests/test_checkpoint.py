@@ -340,6 +340,59 @@ def test_ctrl_c_while_a_checkpoint_is_written_lets_it_be_done(path, monkeypatch)
     assert bits(trained(80, resume=path)) == bits(trained(80))
 
 
+def test_ctrl_c_while_a_checkpoint_between_two_reports_is_written_has_it_written_once(path, monkeypatch):
+    """It gets a report, so that to finish the one without would be for nothing."""
+    begun, done, save = [], [], persistence.save
+
+    def interrupted(target, saved):
+        begun.append(saved.training.position.step)
+        if len(begun) == 2:
+            assert saved.training.position.unreported
+            signal.raise_signal(signal.SIGINT)
+        save(target, saved)
+        done.append(begun[-1])
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_BETWEEN_REPORTS", 0)
+    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+        trained(80, checkpoint=path)
+    assert begun[1] == begun[2] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    assert done == [begun[0], begun[2]]
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_an_exception_within_a_report_leaves_a_checkpoint_with_it(path, monkeypatch):
+    def interrupted(history, report):
+        add(history, report)
+        if len(history.reports) == 2:
+            raise ZeroDivisionError  # by a signal's handler, before what it tells is taken off
+
+    add = charrnn.History.add
+    monkeypatch.setattr(charrnn.History, "add", interrupted)
+    with pytest.raises(ZeroDivisionError):
+        trained(80, checkpoint=path)
+    saved = persistence.load(path)
+    assert saved.training.position.step == saved.history.steps == 22
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_ctrl_c_works_again_if_the_host_s_handler_raises_as_a_checkpoint_is_done(path, monkeypatch):
+    """A signal may come at the first line of __exit__, where nothing in it can do anything about it."""
+
+    def timed_out(self, kind, error, trace):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop.Later, "__exit__", timed_out)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            trained(80, checkpoint=path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_numbers_of_numpy_are_options_too(path):
     options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
     trained(10, checkpoint=path, **options)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import charrnn
-from charrnn import display
+from charrnn import display, persistence
 from charrnn.display import Display
 from charrnn.loop import Budget
 
@@ -118,6 +118,18 @@ def test_a_sample_does_not_tear_a_bar(monkeypatch, capfd):
     assert out.startswith("--- after 20 steps")
     assert "%|" in err
     assert "%|" not in out
+
+
+def test_the_display_is_closed_also_if_the_last_checkpoint_cannot_be_written(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("a signal's handler's")
+
+    closed, close = [], Display.close
+    monkeypatch.setattr(Display, "close", lambda display: closed.append(close(display)))
+    monkeypatch.setattr(persistence, "save", fail)
+    with pytest.raises(RuntimeError, match="handler's"):
+        charrnn.train_text(TEXT, checkpoint=tmp_path / "checkpoint", **OPTIONS)
+    assert len(closed) == 1
 
 
 def test_a_callback_reaches_the_model(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -486,6 +487,62 @@ def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypa
         with pytest.raises(MemoryError):
             model.save(path)
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("number", [errno.ESPIPE, errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_may_take_bytes_in_their_order_only(saved, monkeypatch, number):
+    """As folders of object stores do, whichever name their errors have."""
+
+    class InOrder(io.FileIO):
+        def write(self, data):
+            if self.tell() != os.fstat(self.fileno()).st_size:
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
+
+    def opened(name, mode, **options):
+        return InOrder(name, "x", opener=options["opener"]) if mode == "xb" else open(name, mode, **options)
+
+    model, path = saved
+    expected = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(files, "open", opened, raising=False)
+    model.save(path)
+    assert path.read_bytes() == expected
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the disk begins where posix_fadvise tells it to")
+def test_the_disk_begins_while_a_file_is_written_whatever_its_parts_are(tmp_path, monkeypatch):
+    def told(descriptor, offset, size, advice):
+        ranges.append((offset, offset + size))
+
+    monkeypatch.setattr(os, "posix_fadvise", told)
+    for size in (1 << 24, 1 << 20, 1_000_000, 4001):  # rows of 1,000 numbers are never 1 MiB
+        ranges = []
+        files.write_atomically(tmp_path / "file", [bytes(size)] * (-(-(1 << 24) // size)), 100, lambda: bytes(100))
+        starts, ends = zip(*ranges, strict=True)
+        assert starts == (100, *ends[:-1])
+        assert os.path.getsize(tmp_path / "file") - ends[-1] < 1 << 20
+
+
+@pytest.mark.parametrize("call", ["fsync", "posix_fadvise", "unlink", "listdir"])
+def test_a_timeout_while_a_file_is_written_is_heard(tmp_path, monkeypatch, call):
+    """What a signal's handler raises may be an OSError, too: it is no error of the file's, and keeps its words."""
+
+    def timed_out(*arguments, **options):
+        monkeypatch.setattr(os, call, system)
+        system(*arguments, **options)
+        raise TimeoutError("the time is over")
+
+    system = getattr(os, call, None)
+    if system is None:
+        pytest.skip(f"this system has no {call}")
+    if call == "unlink":
+        monkeypatch.setattr(os, "replace", lambda *names: None)  # or there is nothing to remove
+    monkeypatch.setattr(os, call, timed_out)
+    with pytest.raises(TimeoutError, match="the time is over"):
+        files.write_atomically(tmp_path / "file", [bytes(1 << 20)])
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")

@@ -1,8 +1,17 @@
 import signal
+import socket
 
 import pytest
 
 from charrnn.signals import Later
+
+
+@pytest.fixture
+def other():
+    """Another signal, whose handler a test may set."""
+    old = signal.getsignal(signal.SIGTERM)
+    yield signal.SIGTERM
+    signal.signal(signal.SIGTERM, old)
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -44,3 +53,54 @@ def test_signals_that_somebody_takes_are_not_raised():
     with Later() as later:
         signal.raise_signal(signal.SIGINT)
         assert later.take() == [signal.SIGINT]
+
+
+def test_each_signal_has_its_turn_whatever_one_raises(other):
+    def signalled(*numbers):
+        with Later(every=True):
+            for number in numbers:
+                signal.raise_signal(number)
+
+    def time_out(number, frame):
+        raise TimeoutError
+
+    heard = []
+    signal.signal(other, lambda number, frame: heard.append(number))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        signalled(signal.SIGINT, other, signal.SIGINT)
+    assert heard == [other]
+    assert caught.value.__context__ is None  # several of one kind are one
+    signal.signal(other, time_out)
+    with pytest.raises(KeyboardInterrupt):
+        signalled(other, signal.SIGINT)
+
+
+def test_a_handler_that_somebody_sets_meanwhile_stays(other):
+    def ignore_ctrl_c(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(other, ignore_ctrl_c)
+    try:
+        with Later():
+            signal.raise_signal(other)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_who_listens_at_the_wakeup_file_hears_of_a_signal_once(other):
+    """As asyncio does: what was added for a signal would be called twice."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        old = signal.set_wakeup_fd(theirs.fileno())
+        try:
+            heard = []
+            signal.signal(other, lambda number, frame: heard.append(frame))
+            with Later(every=True):
+                signal.raise_signal(other)
+            assert len(heard) == 1
+            assert heard[0] is not None
+        finally:
+            signal.set_wakeup_fd(old)
+        assert ours.recv(9) == bytes([other])

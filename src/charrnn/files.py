@@ -21,6 +21,8 @@ Paths: TypeAlias = StrPath | Iterable[StrPath]  # a file, a directory, a pattern
 
 _PIECE = 1 << 23  # bytes that are read or written at a time: Ctrl-C waits for no more
 _STORED = 1 << 20  # bytes that it pays to hand to the disk at once
+# What file systems say that take bytes in their order only, as some of object stores do, when they are to leave room.
+IN_ORDER_ONLY = {errno.ESPIPE, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 _WAIT = 0.03  # seconds that a disk may take to hold what was written: Ctrl-C waits for it
 
 
@@ -40,7 +42,19 @@ def named(path: StrPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # a signal's handler's, as TimeoutError is one, too, with words of its own
+            raise
         raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
+def _passed_over() -> Iterator[None]:
+    """Pass over an error of the system, but not over what a signal's handler raises, which has no number."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
 
 
 def open_regular(path: StrPath) -> IO[bytes]:
@@ -143,7 +157,7 @@ def _replace(target: str, temporary: str, mode: int | None, write: Callable[[IO[
             os.replace(temporary, target)
         return True
     finally:
-        with contextlib.suppress(OSError):
+        with _passed_over():
             os.unlink(temporary)
 
 
@@ -155,21 +169,21 @@ def _short_hash(name: str) -> str:
 
 def _lock(descriptor: int, wait: bool) -> bool:
     """Lock a file; return False if another process has, and we do not wait for it, or locks are not to be had."""
-    try:
+    done = False
+    with _passed_over():
         if _LOCKS:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+        done = True
+    return done
 
 
 def _remove_leftovers(folder: str, pattern: str) -> None:
     """Remove the temporary files that killed processes have left: nobody holds them locked, or, without locks, they are an hour old."""
-    with contextlib.suppress(OSError):  # of a folder that can be written to but not listed
+    with _passed_over():  # of a folder that can be written to but not listed
         for name in os.listdir(folder):
             if name.startswith(pattern) and name.endswith(".tmp"):
                 leftover = os.path.join(folder, name)
-                with contextlib.suppress(OSError), open(leftover, "r+b") as file:
+                with _passed_over(), open(leftover, "r+b") as file:
                     if not (_lock(file.fileno(), wait=False) if _LOCKS else time.time() - os.stat(leftover).st_mtime > 3600):
                         continue
                     if not _LOCKS:
@@ -182,13 +196,15 @@ def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
 
     Now and then the disk is waited for, after as much as it takes in `_WAIT`: Ctrl-C waits until it has all that is written.
     """
-    waiting, at_once = 0, _PIECE
+    waiting, new, at_once = 0, 0, _PIECE
     for part in parts:
         data = memoryview(part)
         while data:
             written = file.write(data[:_PIECE])
-            _begin_to_store(file, written)
-            data, waiting = data[written:], waiting + written
+            data, waiting, new = data[written:], waiting + written, new + written
+            if new >= _STORED:  # of several parts: rows of an array are rarely as many bytes
+                _begin_to_store(file, new)
+                new = 0
             if waiting >= at_once:
                 began = time.perf_counter()
                 os.fsync(file.fileno())
@@ -198,8 +214,8 @@ def _write(file: IO[bytes], parts: Iterable[Bytes]) -> None:
 
 def _begin_to_store(file: IO[bytes], size: int) -> None:
     """Have the disk begin with the bytes of a file that were written last, and go on: Linux does when it hears that nobody needs them."""
-    if size >= _STORED and hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):
+    if hasattr(os, "posix_fadvise"):
+        with _passed_over():
             os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
 

@@ -1,5 +1,6 @@
 """The only training loop in Python: budgets, validation, reports, progress, interruption."""
 
+import contextlib
 import logging
 import math
 import time
@@ -171,8 +172,8 @@ def fit(learner: Learner, stream: Stream, *, history: History | None = None, pro
         history.stop_reason = "diverged"
         raise
     finally:
-        run.conclude()
-        display.close()
+        with contextlib.closing(display):
+            run.conclude()
         _log.info("ended by %s after step %d, %.1f s", history.stop_reason, run.at.step, run.at.seconds)
     return history
 
@@ -220,6 +221,7 @@ class _Run:
         if at.smooth_loss is None:
             at.smooth_loss = math.log(network.description.vocab_size) * stream.seq_length
         self.display: Display = Display(False, 0)
+        self.later: Later = Later()  # signals while a checkpoint is written
 
     def seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -366,10 +368,12 @@ class _Run:
 
     def conclude(self) -> None:
         """Report what is not reported and save what is not saved, whatever has ended the training."""
+        self.later.restore()  # a handler of the host's may have raised before it was done
         self.settle()
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
             self.saved_step = -1  # a checkpoint of this step has not had the report
+        self.at.unreported, self.at.unreported_loss = 0, 0.0  # also where the exception has come within a report
         if self.unsaved():
             self.write_checkpoint()
 
@@ -395,7 +399,9 @@ class _Run:
     def save_after(self, seconds: float) -> None:
         """Write a checkpoint if the last one is so old, and of another step."""
         if self.unsaved() and time.perf_counter() - self.saved >= seconds:
-            with Later():  # an end would begin it anew, which takes longer than to finish it
+            # An end would begin it anew, which takes longer than to finish it; but between two reports it has to, for the last one.
+            self.later = Later()
+            with contextlib.nullcontext() if self.at.unreported else self.later:
                 self.write_checkpoint()
 
     def unsaved(self) -> bool:

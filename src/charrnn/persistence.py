@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from ._network import OPTIMIZERS, Description, Parameters
 from .errors import ModelFormatError, check_choice, check_integer, check_number
-from .files import Bytes, StrPath, named, open_regular, read_pieces, write_atomically
+from .files import IN_ORDER_ONLY, Bytes, StrPath, named, open_regular, read_pieces, write_atomically
 from .history import LARGEST_LOSS, History
 from .loop import Position
 from .network import Learner, Network, Real
@@ -107,7 +107,12 @@ def save(target: StrPath | IO[bytes], saved: Saved) -> None:
     """
     content, file = _Content.of(saved), cast(Any, target)
     if isinstance(target, (str, os.PathLike)):
-        write_atomically(target, content.body(), content.room, content.head)
+        try:
+            write_atomically(target, content.body(), content.room, content.head)
+        except OSError as error:
+            if error.errno not in IN_ORDER_ONLY:
+                raise
+            write_atomically(target, content)  # which takes longer: the disk waits for the head
     elif not hasattr(file, "write") or isinstance(file, io.TextIOBase):
         raise TypeError(f"a model is saved to a path, or to a file open for writing bytes, not {type(target).__name__}")
     else:

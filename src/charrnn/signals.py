@@ -1,6 +1,8 @@
 """Signals that have to wait until something is done whole."""
 
+import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -42,10 +44,11 @@ class Later:
         return noted
 
     def restore(self) -> None:
-        """Give all signals their handlers back, also if one of them raises meanwhile."""
+        """Give all signals their handlers back, also if one of them raises meanwhile; but one that somebody has set meanwhile stays."""
         try:
             for number, handler in self.handlers.items():
-                signal.signal(number, handler)
+                if signal.getsignal(number) == self.note:
+                    signal.signal(number, handler)
         except BaseException:
             self.restore()
             raise
@@ -53,6 +56,16 @@ class Later:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.restore()
         handlers, self.handlers = self.handlers, {}
-        for number in self.take():
-            if error is None or handlers[number] is not signal.default_int_handler:
-                signal.raise_signal(number)
+        with contextlib.ExitStack() as stack:  # whatever the handlers raise, each has its turn
+            for number in reversed(dict.fromkeys(self.take())):
+                if error is None or handlers[number] is not signal.default_int_handler:
+                    stack.callback(_handle, number)
+
+
+def _handle(number: int) -> None:
+    """Have a signal handled that was noted: not raised once more where that is Python's, as its wakeup file has heard of it."""
+    handler = signal.getsignal(number)
+    if callable(handler):
+        handler(number, sys._getframe())
+    else:
+        signal.raise_signal(number)
