@@ -176,7 +176,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "stop texts across pieces": ("sampling.py", "len(old) - self.sampling.held)", "len(old))"),
     "best weights lost at Ctrl-C": ("training.py", "        _keep_best(network, history, position, best)\n        raise", "        raise"),
     "forbidden is next to impossible": (SAMPLING, "logits[v] if allowed[v] else -INFINITY", "logits[v] if allowed[v] else -1e30"),
-    "metadata not hashed": ("persistence.py", ", np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))", ")"),
+    "metadata not hashed": ("persistence.py", "json.dumps(words, sort_keys=True).encode()", 'b"."'),
     "batches of unlike length": ("scoring.py", "2 * ascending[start] + 16", "10**9"),
     "states of the character before": (TRACE, "&work.hs[1, 0, 0], rows", "&work.hs[0, 0, 0], rows"),
     "the likeliest again and again": (TRACE, "largest, <int>v, -1", "largest, <int>v, p[v]"),

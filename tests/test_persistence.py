@@ -2,11 +2,14 @@ import errno
 import io
 import json
 import os
+import pickle
 import platform
 import stat
 import subprocess
 import textwrap
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -558,6 +561,31 @@ def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, mo
     monkeypatch.setattr(files, "_write", watch)
     model.save(path)
     assert set(modes) == {0o600}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("way", ["path", "pickle"])
+def test_what_is_saved_while_another_thread_writes_into_weights_loads(tmp_path, dtype, way):
+    """What was hashed was not what was written."""
+    index = charrnn.train_records(["anna", "bob"], steps=1, remember=True).index
+    model = CharRNN(RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index)
+    block, over = model.network.weights.block, threading.Event()
+
+    def disturb():
+        while not over.is_set():
+            np.multiply(block, -1, out=block)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(disturb)
+        try:
+            for _ in range(8):
+                if way == "path":
+                    model.save(tmp_path / "model")
+                    assert charrnn.load(tmp_path / "model").index is not None
+                else:
+                    assert pickle.loads(pickle.dumps(model)).index is not None
+        finally:
+            over.set()
 
 
 def test_a_name_as_long_as_names_may_be(saved):

@@ -28,7 +28,6 @@ functions when it is written: what `save` writes, `load` takes.
 """
 
 import io
-import itertools
 import json
 import math
 import os
@@ -108,7 +107,7 @@ def save(target: StrPath | IO[bytes], saved: Saved) -> None:
     content, file = _Content.of(saved), cast(Any, target)
     if isinstance(target, (str, os.PathLike)):
         try:
-            write_atomically(target, content.body(), content.room, content.head)
+            write_atomically(target, content.body(), len(content.head()), content.head)
         except OSError as error:
             if error.errno not in IN_ORDER_ONLY:
                 raise
@@ -132,36 +131,52 @@ def _write(file: IO[bytes], part: bytes | memoryview) -> None:
 
 def to_bytes(saved: Saved) -> bytes:
     """Return a model file, or a checkpoint; or raise ValueError if `load` would refuse it."""
-    return b"".join(_Content.of(saved))
+    content = _Content.of(saved)
+    body = list(content.body())
+    return b"".join([content.head(), *body])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Content:
-    """What a file is to hold: a head, in which the SHA-256 of all else is, and the tensors."""
+    """What a file is to hold: a head, in which the SHA-256 of all else is, and the tensors.
+
+    Another thread may write into weights meanwhile: what is checked and hashed is what was copied to be written.
+    """
 
     tensors: _Tensors
     metadata: dict[str, str]
+    digest: str = "0" * 64
 
     @classmethod
     def of(cls, saved: Saved) -> Self:
         """Describe a `Saved`; or raise ValueError if `load` would refuse it."""
         tensors, metadata = _describe(saved)
         _Words.check(metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()})
-        _check_numbers(tensors)
         return cls(tensors, metadata)
 
+    def body(self) -> Iterator[memoryview]:
+        """Yield the bytes of the tensors, of which then the digest is; or raise ValueError if `load` would refuse their numbers."""
+        import hashlib
+
+        digest, names = hashlib.sha256(), sorted(self.tensors)
+        for name, tensor in self.tensors.items():
+            while names and names[0] < name:  # in the file after this one, though not by name: of other numbers, which nobody changes
+                _update(digest, self.tensors[names.pop(0)])
+            new = names[:1] == [name]
+            for block in _blocks(tensor):
+                copied = block.copy(order="C")
+                _check_numbers(name, copied)
+                if new:
+                    digest.update(copied.data)
+                yield copied.data.cast("B")
+            names = names[new:]
+        digest.update(_to_hash(self.metadata))
+        self.digest = digest.hexdigest()
+
     def head(self) -> bytes:
-        """Return the head: to hash all that is in the file takes most of the time of a save."""
-        return self._head(_digest(self.tensors, self.metadata))
-
-    @property
-    def room(self) -> int:
-        """Bytes of the head."""
-        return len(self._head("0" * 64))
-
-    def _head(self, digest: str) -> bytes:
+        """Return what stands in front of the tensors."""
         # Not by safetensors, which has the metadata in another order each time: equal models should be equal files.
-        header: dict[str, Any] = {"__metadata__": self.metadata | {"sha256": digest}}
+        header: dict[str, Any] = {"__metadata__": self.metadata | {"sha256": self.digest}}
         codes, end = {dtype: code for code, dtype in _DTYPES.items()}, 0
         for name, tensor in self.tensors.items():
             start, end = end, end + tensor.nbytes
@@ -170,12 +185,12 @@ class _Content:
         text += b" " * (-len(text) % 8)  # numbers begin on multiples of their size
         return len(text).to_bytes(8, "little") + text
 
-    def body(self) -> Iterator[memoryview]:
-        """Yield the bytes of the tensors."""
-        return itertools.chain.from_iterable(map(_pieces, self.tensors.values()))
-
     def __iter__(self) -> Iterator[Bytes]:
-        return itertools.chain([self.head()], self.body())
+        """Yield all in its order, which takes a pass more."""
+        for _ in self.body():
+            pass
+        yield self.head()
+        yield from self.body()
 
 
 def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
@@ -262,7 +277,8 @@ def _load(file: IO[bytes], name: str) -> Saved:
         del data
         if words.get("sha256") != _digest(tensors, words):
             raise ValueError("weights and metadata do not match their SHA-256")
-        _check_numbers(tensors)
+        for tensor, numbers in tensors.items():
+            _check_numbers(tensor, numbers)
         return _build(checked, tensors)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise ModelFormatError(f"{name} is damaged: {error}") from error
@@ -441,17 +457,16 @@ def _check_forms(forms: _Forms, checkpoint: bool, description: Description, opti
             raise ValueError(f"{name} is {forms[name][0]} {forms[name][1]}, {description} need {dtype} {shape}")
 
 
-def _check_numbers(tensors: _Tensors) -> None:
-    """Raise ValueError if the numbers in tensors are not such as a model has."""
-    for name, tensor in tensors.items():
-        if name == "remembered":
-            if (tensor[1:] <= tensor[:-1]).any():
-                raise ValueError("remembered must be ascending numbers of type uint32")
-            continue
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} has values that are not finite")
-        if name.startswith("memory.") and (tensor < 0).any():
-            raise ValueError(f"{name} has negative values")
+def _check_numbers(name: str, numbers: NDArray[Any]) -> None:
+    """Raise ValueError if the numbers of a tensor, or a part of it, are not such as a model has."""
+    if name == "remembered":
+        if (numbers[1:] <= numbers[:-1]).any():
+            raise ValueError("remembered must be ascending numbers of type uint32")
+        return
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{name} has values that are not finite")
+    if name.startswith("memory.") and (numbers < 0).any():
+        raise ValueError(f"{name} has negative values")
 
 
 def _position(values: Any, history: History) -> Position:
@@ -515,8 +530,13 @@ def _fill(parameters: Parameters, tensors: _Tensors, prefix: str) -> None:
 
 
 def _digest(tensors: _Tensors, metadata: dict[str, str]) -> str:
+    return sha256(*(tensors[name] for name in sorted(tensors)), np.frombuffer(_to_hash(metadata), np.uint8))
+
+
+def _to_hash(metadata: dict[str, str]) -> bytes:
+    """Return the bytes of metadata that are hashed."""
     words = {name: word for name, word in metadata.items() if name != "sha256"}
-    return sha256(*(tensors[name] for name in sorted(tensors)), np.frombuffer(json.dumps(words, sort_keys=True).encode(), np.uint8))
+    return json.dumps(words, sort_keys=True).encode()
 
 
 def sha256(*arrays: NDArray[Any]) -> str:
@@ -530,13 +550,18 @@ def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
 
     digest = hashlib.sha256()
     for array in arrays:
-        for piece in _pieces(array):
-            digest.update(piece)
+        _update(digest, array)
     return digest.hexdigest()
 
 
-def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
-    """Yield the bytes of an array, row by row, without its padding: that no file needs as much memory again."""
+def _update(digest: Any, array: NDArray[Any]) -> None:
+    """Hash the bytes of an array, row by row, without its padding."""
+    for block in _blocks(array):
+        digest.update(np.ascontiguousarray(block))
+
+
+def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield some rows of an array after the other, `_PIECE` bytes: nothing needs as much memory again."""
     rows = max(1, _PIECE * len(array) // max(array.nbytes, 1))
     for start in range(0, len(array) if array.size else 0, rows):
-        yield np.ascontiguousarray(array[start : start + rows]).data.cast("B")
+        yield array[start : start + rows]
