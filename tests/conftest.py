@@ -27,6 +27,7 @@ ALONE = {
     f"test_{name}"
     for name in (
         "browser",
+        "capi",
         "checkpoint",
         "cli",
         "corpus",

@@ -251,6 +251,32 @@ def test_what_is_checked_is_what_is_used(kernels, network):
         kernels.train_steps(work, Changing(bad, good), good, 3, **STEPS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parts_of_a_step_are_done_again(kernels, dtype):
+    """The update changes the weights, nothing else does."""
+    network = Network(([("lstm", 3)], 5), dtype)
+    kernels.initialize(network, 0.5, make_random(1))
+    work, ids = network.workspace(4, 2, training=True), np.arange(8).reshape(4, 2) % 5
+    kernels.gradient(work, ids, ids)
+    for part in kernels.PARTS:
+        before = network.weights.block.copy()
+        kernels.repeat(work, part, 2)
+        assert np.isfinite(network.weights.block).all()
+        assert (network.weights.block != before).any() == (part == "update")
+    with pytest.raises(ValueError, match="not in tuple"):
+        kernels.repeat(work, "whole", 1)
+
+
+def test_doors_name_what_does_not_go_with_the_network(kernels, network):
+    work, ids = network.workspace(3, 1, training=True), np.zeros((3, 1), np.int32)
+    other = _network.Parameters(_network.Description([("gru", 2)], 5), network.dtype)
+    with pytest.raises(ValueError, match="the gradient is of another network"):
+        kernels.update(work, other, 0.1)
+    for dropout in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
+            kernels.gradient(work, ids, ids, dropout=dropout)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
