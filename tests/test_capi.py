@@ -26,9 +26,8 @@ def exported(name, kind, result, *arguments):
 
 network = exported("network", ctypes.PYFUNCTYPE, Network, ctypes.py_object, ctypes.py_object)
 step = exported("step", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), ctypes.c_int)
-score = exported(
-    "score", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), ctypes.POINTER(ctypes.c_int), ctypes.c_ssize_t, ctypes.POINTER(ctypes.c_double)
-)
+INTS, DOUBLES = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_double)
+score = exported("score", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), INTS, ctypes.c_ssize_t, DOUBLES)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_steps_give_the_probabilities_that_python_gets(engine):
 def test_a_score_is_that_of_python(engine):
     net, ids = network(engine, work := engine.workspace(1, 1)), np.array([4, 0, 16, 16, 2, 9], np.int32)
     nll = np.full(6, -1.0)
-    score(net, ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int)), 6, nll.ctypes.data_as(ctypes.POINTER(ctypes.c_double)))
+    score(net, ids.ctypes.data_as(INTS), 6, nll.ctypes.data_as(DOUBLES))
     np.testing.assert_array_equal(nll[:5], engine.evaluate(engine.workspace(5, 1), ids[:5, None], ids[1:, None])[:, 0])
     assert nll[5] == -1
     state = engine.workspace(1, 1)
