@@ -77,7 +77,7 @@ coverage: .venv/tested
 	$(BIN)/python tools/compiled_coverage.py $(COPY)
 
 # The kernels under AddressSanitizer and UBSan, in a copy: what is owned, hostile objects (so many steps), model files of extremes (so many).
-STEPS ?= 5000
+STEPS ?= 10000
 CASES ?= 300
 sanitize: COPY := build/sanitize
 sanitize: export PYTHONMALLOC := malloc
