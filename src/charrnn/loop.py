@@ -250,9 +250,18 @@ class _Run:
         self.measuring = time.perf_counter() - began
         return measured
 
+    def measure_late(self) -> None:
+        """Measure the pass that a training before has done, if its end came before that: who goes on was never interrupted."""
+        at, reports = self.at, self.history.reports
+        ended = at.window == 0 and bool(reports) and reports[-1].step == at.step
+        if self.validation is not None and ended and reports[-1].validation_nll is None:
+            reports[-1] = replace(reports[-1], validation_nll=self.measure())
+            self.compare()
+
     def until_stopped(self) -> str:
         """Train until something ends it; return what."""
         at, stream, budget = self.at, self.stream, self.budget
+        self.measure_late()
         while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
@@ -269,8 +278,8 @@ class _Run:
             measured = None
             if self.validation is not None and (epoch_ended or budget.reached(at, self.committed())):
                 measured = self.measure()
-                self.compare(measured, epoch_ended)
             report = self.report(measured)
+            self.compare()
             # Before the callback, which may raise; and whenever this is the end.
             self.save_after(0 if budget.reached(at, self.committed()) else _SAVE_AT_REPORTS)
             if self.answer(report):
@@ -370,15 +379,23 @@ class _Run:
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
             self.saved_step = -1  # a checkpoint of this step has not had the report
+        # What ended it may have come after a report, and before this.
+        vars(self.at).update(unreported=0, unreported_loss=0.0)
+        self.compare()
         if self.unsaved():
             self.write_checkpoint()
 
-    def compare(self, measured: float, epoch_ended: bool) -> None:
-        """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
-        if epoch_ended and (self.at.best_nll is None or measured < self.at.best_nll):
-            self.at.best_nll, self.at.best_epoch, self.at.best_step = measured, self.at.epoch, self.at.step
+    def compare(self) -> None:
+        """Take note of the validation loss in the latest report, and of the weights, if it is the best at the end of an epoch.
+
+        Doing so twice is doing so once; the weights come first, as Ctrl-C may come between any two lines.
+        """
+        at, reports = self.at, self.history.reports
+        measured = reports[-1].validation_nll if reports and reports[-1].step == at.step and at.window == 0 else None
+        if measured is not None and (at.best_nll is None or measured < at.best_nll):
             if self.best is not None:
                 self.best.copy_from(self.learner.network.weights)
+            vars(at).update(best_nll=measured, best_epoch=at.epoch, best_step=at.step)
 
     def report(self, measured: float | None = None) -> Progress:
         """Add a report to the history."""
@@ -388,7 +405,7 @@ class _Run:
         passed = self.epoch()
         report = Progress(at.step, passed, at.characters, at.seconds, at.unreported_loss / at.unreported, at.smooth_loss, measured)
         self.history.add(report)
-        at.unreported, at.unreported_loss = 0, 0.0
+        vars(at).update(unreported=0, unreported_loss=0.0)
         _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
         return report
 

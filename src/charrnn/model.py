@@ -620,6 +620,7 @@ class CharRNN(Generic[TextT]):
         trained = Saved(learner, source.vocabulary, history, index)
         try:
             training.train(learner, source, history, CharRNN[Any](learner, source.vocabulary, history, index), index=index, **options)
+            self._now = trained
         except DivergedError as error:
             error.model = self
             raise
@@ -633,7 +634,6 @@ class CharRNN(Generic[TextT]):
             stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))
             stopped.model = self
             raise stopped from error
-        self._now = trained
         return self
 
     def save(self, target: StrPath | IO[bytes]) -> None:
