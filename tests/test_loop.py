@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import math
 import os
 import signal
@@ -290,6 +291,16 @@ def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):
     assert "validation" in messages[3]
     assert messages[4].startswith("ended by epochs after step 80")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("pace", [0.0, -1.0])
+def test_a_clock_that_stands_or_runs_backwards_does_no_harm(monkeypatch, pace):
+    """As those do that tests put in the place of Python's."""
+    ticks = itertools.count(100.0, pace) if pace else itertools.repeat(100.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    history = fit(network(), epochs=3, validation=TextStream(IDS, 256), seconds=9, progress=True)
+    assert history.stop_reason == "epochs"
+    assert {report.seconds for report in history.reports} == {0.0}
 
 
 def test_plot(tmp_path):
