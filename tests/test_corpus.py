@@ -193,9 +193,20 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
     path = text_file(compress(data[:500]) + compress(data[500:]), f"a{ending}")  # in two parts, as logs are
     assert bits(charrnn.train_file(path, **SMALL, **place)) == bits(charrnn.train_text(ACCENTED, **SMALL))
     assert bits(charrnn.train_file([path], alphabet="bytes", **SMALL)) == bits(charrnn.train_text(data, alphabet="bytes", **SMALL))
-    for damaged in (compress(data)[:-9], b"plain text"):
+    second = compress(data[500:])
+    torn = [compress(data[:500]) + part for part in (b"?" + second[1:], second[:9], b"more")]  # what follows a member is one
+    for damaged in (compress(data)[:-9], b"plain text", *torn):
         with pytest.raises(ValueError, match=f"damaged{ending} is no whole {ending} file: "):
             charrnn.train_file(text_file(damaged, f"damaged{ending}"))
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_zeros_after_what_is_compressed_are_nothing(text_file, monkeypatch, ending, compress):
+    """They fill a block up, also between two files."""
+    monkeypatch.setattr(sources, "_READ", 5)
+    data = ACCENTED.encode()
+    path = text_file(compress(data[:500]) + bytes(24) + compress(data[500:]) + bytes(16), f"a{ending}")
+    assert bits(charrnn.train_file(path, **SMALL)) == bits(charrnn.train_text(ACCENTED, **SMALL))
 
 
 @pytest.mark.parametrize(
