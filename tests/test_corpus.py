@@ -231,6 +231,15 @@ def cached(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_cache_is_of_any_number_of_files(text_file, tmp_path, monkeypatch):
+    """What its header says of some hundred thousand takes more than 16 MiB; here of fewer with long names."""
+    paths = [text_file("abc", "\U0010ffff" * 60)] * 18_000
+    written = corpus.text_files(paths, cache=tmp_path / "cache")
+    assert (tmp_path / "cache" / cached(tmp_path / "cache")[0]).stat().st_size > 1 << 24
+    monkeypatch.setattr(corpus, "_look", None)  # is used again
+    assert content(corpus.text_files(paths, cache=tmp_path / "cache")) == content(written) == "abc" * 18_000
+
+
 def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monkeypatch):
     path, folder = text_file(ACCENTED), tmp_path / "deep" / "cache"
     first = charrnn.train_file(path, **SMALL, cache=folder)
