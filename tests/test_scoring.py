@@ -260,3 +260,15 @@ def test_unknown_characters_cost_in_proportion():
         return time.perf_counter() - began
 
     assert seconds(400_000) < 16 * min(seconds(50_000) for _ in range(3))
+
+
+def test_a_text_is_as_long_as_it_is():
+    class Odd(str):
+        __slots__ = ()
+
+        def __len__(self):
+            return 0
+
+    assert TEXT.score_many(["a", Odd("abc")]).tolist() == TEXT.score_many(["a", "abc"]).tolist()
+    with pytest.raises(ValueError, match=r"texts\[1\] must have at least one character"):
+        TEXT.score_many(["a", "", "x"], on_unknown="skip")

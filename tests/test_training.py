@@ -162,6 +162,18 @@ def test_the_model_is_not_lost_at_ctrl_c():
     assert model.score("hello world") < math.log2(8)
 
 
+def test_an_exception_that_takes_no_model_comes_out_as_it_is():
+    class ShutError(Exception):
+        def __setattr__(self, name, value):
+            raise RuntimeError(name)
+
+    def fail(progress):
+        raise ShutError
+
+    with pytest.raises(ShutError):
+        charrnn.train_text("hello world " * 50, callback=fail)
+
+
 def test_the_model_is_not_lost_when_training_diverges():
     with pytest.raises(charrnn.DivergedError) as diverged:
         charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3)

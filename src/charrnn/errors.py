@@ -188,7 +188,7 @@ def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = Tru
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {instead}" if instead else ""))
-    if hasattr(value, "columns"):
+    if hasattr(type(value), "columns") or "columns" in getattr(value, "__dict__", ()):  # not asked for: a lazy table of Polars warns
         what = "give one of its columns"
     elif isinstance(value, Mapping):
         what = "give its values"
@@ -201,6 +201,7 @@ def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = Tru
     if what:
         raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}: {what}")
     try:
-        return list(value)
+        elements = iter(value)
     except TypeError as error:
         raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}") from error
+    return list(elements)  # a generator may raise a TypeError of its own

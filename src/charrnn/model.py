@@ -463,8 +463,9 @@ class CharRNN(Generic[TextT]):
         """Return the bits of each text and its unknown characters."""
         now = self._now
         encoded = scoring.Encoded.of(now.vocabulary, texts, name, on_unknown)
-        if not (now.vocabulary.records or all(texts)):
-            raise ValueError(f"{name.format(texts.index(now.vocabulary.empty))} must have at least one character")
+        lengths = encoded.known + encoded.unknown
+        if not (now.vocabulary.records or lengths.all()):
+            raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
         state = _after(now, context, on_unknown)
         return scoring.bits_per_symbol(now.learner.network, now.vocabulary, encoded, state, on_unknown), encoded.unknown
 
@@ -623,7 +624,7 @@ class CharRNN(Generic[TextT]):
             if history.reports or history.stop_reason is not None:
                 self._now = trained
             if not isinstance(error, KeyboardInterrupt):
-                with contextlib.suppress(AttributeError):  # what hours of training have made should not be lost with them
+                with contextlib.suppress(Exception):  # where it takes no attribute; what hours have made should not be lost with them
                     error.model = self  # type: ignore[attr-defined]
                 raise
             stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))

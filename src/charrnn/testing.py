@@ -188,7 +188,7 @@ def _text(model: CharRNN, length: int, seed: int = 0) -> AnyText:
 def _fixed(model: CharRNN) -> bool:
     """Whether weights are so large, as where a training has diverged, that no further step moves them, nor a temperature evens them out."""
     largest = max(float(np.abs(view).max()) for view in model.network.weights.views().values())
-    return largest > 1 / np.finfo(model.network.dtype).eps
+    return largest > 1 / float(np.finfo(model.network.dtype).eps)
 
 
 def _texts(model: CharRNN) -> list[AnyText]:
