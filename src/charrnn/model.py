@@ -621,7 +621,7 @@ class CharRNN(Generic[TextT]):
             error.model = self
             raise
         except BaseException as error:
-            if history.reports or history.stop_reason is not None:
+            if history.reports:
                 self._now = trained
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(Exception):  # where it takes no attribute; what hours have made should not be lost with them
