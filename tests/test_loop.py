@@ -57,6 +57,18 @@ def test_crossings_do_not_change_the_result(monkeypatch, batch_size):
     assert trained(10.0, 1 << 20) == trained(0.0, 1 << 20) == trained(10.0, 50)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_schedule_over_passes_does_not_depend_on_crossings(monkeypatch, name):
+    """How many steps C is handed at a time depends on the clock, and a rate's last bit is one of the weights'."""
+    found = set()
+    for largest in (1 << 20, 5, 35):
+        monkeypatch.setattr(loop, "_LARGEST_CROSSING", largest)
+        rnn = network(dtype="float64")
+        fit(rnn, epochs=23, schedule=Schedule(name))
+        found.add(rnn.network.weights.block.tobytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "reason", "steps"),
     [

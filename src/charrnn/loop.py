@@ -335,8 +335,9 @@ class _Run:
     def factors(self, count: int) -> NDArray[np.float64]:
         """Return what the learning rate of each of the next steps is multiplied by."""
         at, steps = self.at, np.arange(count if self.schedule.moves else 1)
-        seconds, pass_ = self.seconds(), 1 / self.stream.windows
-        used = [self.budget.used(self.epoch() + i * pass_, at.step + i, seconds) for i in steps.tolist()]
+        seconds, windows = self.seconds(), self.stream.windows
+        # Of whole numbers: a rate does not depend, in its last bit, on the step with which C was begun.
+        used = [self.budget.used(at.epoch + (at.window + i) / windows, at.step + i, seconds) for i in steps.tolist()]
         return self.schedule.factors(at.epoch, at.step + steps, used)
 
     def clipped(self) -> str:
