@@ -220,9 +220,8 @@ class Hostile(RuleBasedStateMachine):
 
     def teardown(self):
         self.quiet.__exit__(None, None, None)
-        for kept in vars(self).values():
-            if isinstance(kept, (dict, list)):  # or what is frozen next would never be let go
-                kept.clear()
+        for kept in (self.networks, self.rnns, self.models, self.works, self.parameters, self.arrays):
+            kept.clear()  # or what is frozen next would never be let go; Hypothesis has lists of its own here, those of the class
         for core in CORES:
             core.use(_dispatch.core.addresses())
         assert trained_weights() == SANE
