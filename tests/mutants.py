@@ -164,7 +164,9 @@ MUTANTS = {  # name: (file, text, replacement)
     "the host's generator is used": ("seeding.py", "seed = random_seed()", "seed = int(np.random.randint(2**31))"),
     # What surrounds the network.
     "the last weights are kept": ("training.py", "    network.weights.copy_from(best)\n    # Check", "    # Check"),
-    "any epoch is the best": ("loop.py", "measured < self.at.best_nll)", "True)"),
+    "any epoch is the best": ("loop.py", "measured < at.best_nll)", "True)"),
+    "a measurement that was interrupted is left out": ("loop.py", "        self.measure_late()\n", ""),
+    "a rate depends on the step with which C was begun": ("loop.py", "(at.window + i) / windows", "at.window / windows + i * (1 / windows)"),
     "patience from the start": ("loop.py", "at.epoch - at.best_epoch >= self.patience", "at.epoch > self.patience"),
     "no decay": ("recipes.py", "power(self.decay, epoch)", "1.0"),
     "the boundary does not move": ("model.py", "[len(source.vocabulary)] * now", "[len(now.vocabulary)] * now"),

@@ -1,5 +1,6 @@
 """A training that was cut and resumed gives the same bits as one that was not."""
 
+import itertools
 import json
 import os
 import random
@@ -397,3 +398,73 @@ def test_numbers_of_numpy_are_options_too(path):
     options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
     trained(10, checkpoint=path, **options)
     assert bits(trained(20, resume=path, **options)) == bits(trained(20, **options))
+
+
+WORSE = {
+    "hidden_size": 30,
+    "learning_rate": 1.8,
+    "clip_value": 1e9,
+    "batch_size": 2,
+    "seq_length": 20,
+    "epochs": 7,
+    "validation_fraction": 0.2,
+}
+
+
+@pytest.mark.parametrize("measurement", [4, 5, 6, 7])  # that of the fifth pass is the best
+def test_what_ends_a_measurement_keeps_nothing_from_who_goes_on(path, monkeypatch, measurement):
+    """It takes long enough that Ctrl-C meets it."""
+    text = "to be or not to be that is the question " * 30
+    whole = charrnn.train_text(text, **WORSE)
+    assert whole.history.kept_step == 5 * whole.history.steps // 7
+    validate, calls = loop.validate, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == measurement:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    monkeypatch.setattr(loop, "validate", interrupted)
+    with pytest.raises(charrnn.TrainingInterrupted):
+        charrnn.train_text(text, checkpoint=path, **WORSE)
+    again = charrnn.train_text(text, resume=path, **WORSE)
+    assert bits(again) == bits(whole)
+    assert again.history.validation_losses == whole.history.validation_losses
+    assert again.history.kept_step == whole.history.kept_step
+
+
+def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
+    """The model is that of the step that its history names, and the checkpoint goes on as if nothing had been."""
+    options = WORSE | {"seq_length": 1000, "hidden_size": 10, "learning_rate": 1.2}  # a step a pass
+    text = "to be or not to be that is the question " * 9
+    whole = charrnn.train_text(text, **options)
+    steps = [bits(charrnn.train_text(text, keep="last", **options | {"epochs": n}))[0] for n in range(8)]
+    assert whole.history.kept_step == 5
+
+    def trained(line):
+        """Train, and interrupt it before this line; return the exception, None if there are fewer."""
+        lines = itertools.count()
+
+        def look(frame, event, _):
+            here = frame.f_code.co_name in ("report", "compare", "add") and frame.f_globals["__name__"].startswith("charrnn.")
+            if here and event == "line" and next(lines) == line:
+                raise KeyboardInterrupt
+            return look if here else None
+
+        before = sys.gettrace()
+        sys.settrace(look)
+        try:
+            charrnn.train_text(text, checkpoint=path, **options)
+        except KeyboardInterrupt as error:
+            return error
+        finally:
+            sys.settrace(before)
+
+    for line in itertools.count(step=3):  # a report has some twenty: of seven reports that is each of them
+        if (error := trained(line)) is None:
+            break
+        history = error.model.history
+        assert bits(error.model)[0] == steps[history.kept_step or history.steps], line
+        assert bits(charrnn.train_text(text, resume=path, **options)) == bits(whole), line
+    assert line > 100

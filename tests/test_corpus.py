@@ -193,9 +193,20 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
     path = text_file(compress(data[:500]) + compress(data[500:]), f"a{ending}")  # in two parts, as logs are
     assert bits(charrnn.train_file(path, **SMALL, **place)) == bits(charrnn.train_text(ACCENTED, **SMALL))
     assert bits(charrnn.train_file([path], alphabet="bytes", **SMALL)) == bits(charrnn.train_text(data, alphabet="bytes", **SMALL))
-    for damaged in (compress(data)[:-9], b"plain text"):
+    second = compress(data[500:])
+    torn = [compress(data[:500]) + part for part in (b"?" + second[1:], second[:9], b"more")]  # what follows a member is one
+    for damaged in (compress(data)[:-9], b"plain text", *torn):
         with pytest.raises(ValueError, match=f"damaged{ending} is no whole {ending} file: "):
             charrnn.train_file(text_file(damaged, f"damaged{ending}"))
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_zeros_after_what_is_compressed_are_nothing(text_file, monkeypatch, ending, compress):
+    """They fill a block up, also between two files."""
+    monkeypatch.setattr(sources, "_READ", 5)
+    data = ACCENTED.encode()
+    path = text_file(compress(data[:500]) + bytes(24) + compress(data[500:]) + bytes(16), f"a{ending}")
+    assert bits(charrnn.train_file(path, **SMALL)) == bits(charrnn.train_text(ACCENTED, **SMALL))
 
 
 @pytest.mark.parametrize(
@@ -218,6 +229,15 @@ def test_what_is_not_utf8_is_named_by_its_byte(text_file, place, data, byte, rea
 
 def cached(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_cache_is_of_any_number_of_files(text_file, tmp_path, monkeypatch):
+    """What its header says of some hundred thousand takes more than 16 MiB; here of fewer with long names."""
+    paths = [text_file("abc", "\U0001f642" * 60)] * 18_000
+    written = corpus.text_files(paths, cache=tmp_path / "cache")
+    assert (tmp_path / "cache" / cached(tmp_path / "cache")[0]).stat().st_size > 1 << 24
+    monkeypatch.setattr(corpus, "_look", None)  # is used again
+    assert content(corpus.text_files(paths, cache=tmp_path / "cache")) == content(written) == "abc" * 18_000
 
 
 def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What people see of a training: a bar on a terminal, lines elsewhere, samples, and what the callback gets."""
 
+import io
 import os
 import re
 import subprocess
@@ -51,6 +52,47 @@ def test_progress_is_true_or_false():
 def test_no_stderr_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert charrnn.train_text(TEXT, steps=3, progress=True, **OPTIONS).history.steps == 3
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_is_shown_starts_no_thread_and_no_process(python, terminal):
+    """The lock of tqdm's is for several processes, and where these are not forked it has one of its own."""
+    program = f"""if __name__ == "__main__":
+        import multiprocessing, sys, threading
+        multiprocessing.set_start_method("spawn")
+        import charrnn
+        if {terminal}:
+            sys.stderr.isatty = lambda: True
+        charrnn.train_text({TEXT!r}, steps=20, progress=True)
+        from multiprocessing import resource_tracker
+        print(threading.active_count(), resource_tracker._resource_tracker._pid)"""
+    done = subprocess.run([python, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "1 None\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), ValueError("closed")])
+def test_what_cannot_be_shown_ends_no_training(monkeypatch, error):
+    """Nor does a stderr that is closed before, or while it trains."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(display, "_EVERY", 0)
+    closed = io.StringIO()
+    closed.close()
+    for stderr in (Full(), closed):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS).history.stop_reason == "epochs"
+
+
+def test_a_sample_that_stdout_cannot_encode_is_escaped(monkeypatch):
+    """It came after hours, and ended the training."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    charrnn.train_text("\xe9\u2603" * 99, steps=2, sample_every=2, progress=False)
+    sys.stdout.flush()
+    assert set(written.getvalue().splitlines()[1]) == set(b"\\xe9u2603")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")

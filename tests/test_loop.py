@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import math
 import os
 import signal
@@ -54,6 +55,18 @@ def test_crossings_do_not_change_the_result(monkeypatch, batch_size):
         return rnn.network.weights.block.tobytes(), [r.step for r in history.reports]
 
     assert trained(10.0, 1 << 20) == trained(0.0, 1 << 20) == trained(10.0, 50)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_schedule_over_passes_does_not_depend_on_crossings(monkeypatch, name):
+    """How many steps C is handed at a time depends on the clock, and a rate's last bit is one of the weights'."""
+    found = set()
+    for largest in (1 << 20, 5, 35):
+        monkeypatch.setattr(loop, "_LARGEST_CROSSING", largest)
+        rnn = network(dtype="float64")
+        fit(rnn, epochs=23, schedule=Schedule(name))
+        found.add(rnn.network.weights.block.tobytes())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(
@@ -290,6 +303,16 @@ def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):
     assert "validation" in messages[3]
     assert messages[4].startswith("ended by epochs after step 80")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("pace", [0.0, -1.0])
+def test_a_clock_that_stands_or_runs_backwards_does_no_harm(monkeypatch, pace):
+    """As those do that tests put in the place of Python's."""
+    ticks = itertools.count(100.0, pace) if pace else itertools.repeat(100.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    history = fit(network(), epochs=3, validation=TextStream(IDS, 256), seconds=9, progress=True)
+    assert history.stop_reason == "epochs"
+    assert {report.seconds for report in history.reports} == {0.0}
 
 
 def test_plot(tmp_path):

@@ -383,3 +383,11 @@ def test_an_argument_that_trains_the_model_does_not_mix_two_models():
     twin = copy.deepcopy(model)
     assert model.generate(30, seed=1, temperature=Temperature()) == twin.generate(30, seed=1)
     assert len(model.vocabulary) == 258
+
+
+@pytest.mark.parametrize("option", ["length", "seed", "temperature", "no_repeat"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    with pytest.raises(ValueError, match=f"{option} must be .* not an int of 16,610 bits"):
+        model.generate(**{"length": 3, option: sign * 10**5000})

@@ -271,3 +271,47 @@ def test_command_line(tmp_path):
     model = charrnn.load(tmp_path / "m")
     assert model.vocabulary.chars == "abhnosu"
     assert model.score("anna") < 1.5
+
+
+def test_a_surrogate_is_named_by_its_record():
+    with pytest.raises(ValueError, match=r"strings\[2\]\[1\] = '\\ud800' is a lone surrogate"):
+        charrnn.train_records(["anna", "bob", "c\ud800"])
+
+
+@pytest.mark.parametrize("others", ["ay", "ayz"])
+def test_a_call_trains_what_the_model_was_when_it_began(others):
+    """Whatever its records, as they are asked for, do with the model: each character keeps its own weights."""
+
+    def strings(model, meanwhile=()):
+        yield "bax"
+        for record in meanwhile:
+            model.train_records([record], extend=True, steps=1)
+
+    expected, model = (charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5) for _ in range(2))
+    expected.train_records(strings(expected), extend=True, steps=3)
+    model.train_records(strings(model, [others]), extend=True, steps=3)
+    assert model.vocabulary.chars == "abx"
+    assert model.network.weights.block.tobytes() == expected.network.weights.block.tobytes()
+
+
+def test_a_record_of_a_class_of_its_own_is_remembered_as_it_is():
+    class Odd(str):
+        __slots__ = ()
+
+        def encode(self, *arguments):
+            return 5
+
+    model = charrnn.train_records([Odd("anna"), "bob"], remember=True, steps=1)
+    assert "anna" in model.index
+    assert Odd("bob") in model.index
+
+
+def test_an_error_of_a_generator_comes_out_as_it_is():
+    with pytest.raises(TypeError, match=r"object of type 'int' has no len\(\)"):
+        charrnn.train_records(len(5) for _ in "ab")
+
+
+def test_a_lazy_table_is_refused_without_a_warning():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match="strings must be a sequence of texts, not LazyFrame: give one of its columns"):
+        charrnn.train_records(polars.LazyFrame({"name": ["anna"]}))

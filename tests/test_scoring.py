@@ -1,6 +1,7 @@
 """Scores of one text are in test_model.py and test_records.py; here: unknown characters, and bytes."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -247,3 +248,27 @@ def test_what_scoring_needs_does_not_grow_with_the_vocabulary(monkeypatch, on_un
     _, held_out = Records.of([text.strip("z") for text in texts], known=vocabulary).streams(model._now.learner, 0.99, 0)
     validate(model.network, held_out)  # 64 records of 150 characters at a time
     assert max(sizes) <= 1 << 25
+
+
+@pytest.mark.clock
+def test_unknown_characters_cost_in_proportion():
+    """Each block of characters looked through all of them: a book of another script took hours."""
+
+    def seconds(n):
+        began = time.perf_counter()
+        TEXT.score("x" + "ax" * n, on_unknown="surprise")
+        return time.perf_counter() - began
+
+    assert seconds(400_000) < 16 * min(seconds(50_000) for _ in range(3))
+
+
+def test_a_text_is_as_long_as_it_is():
+    class Odd(str):
+        __slots__ = ()
+
+        def __len__(self):
+            return 0
+
+    assert TEXT.score_many(["a", Odd("abc")]).tolist() == TEXT.score_many(["a", "abc"]).tolist()
+    with pytest.raises(ValueError, match=r"texts\[1\] must have at least one character"):
+        TEXT.score_many(["a", "", "x"], on_unknown="skip")

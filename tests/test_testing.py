@@ -49,6 +49,16 @@ def test_a_model_passes_and_stays_as_it_was(kind):
     assert pickle.dumps(model) == before
 
 
+def test_a_model_that_is_as_sure_as_can_be_passes():
+    """Its least likely character has a probability of 0 in float32; what a training that diverges leaves has weights of 1e37."""
+    sure = model_of("records")
+    sure.network.weights.views()["by"][-1] = 1e4
+    testing.check_model(sure)
+    with pytest.raises(charrnn.DivergedError) as diverged:
+        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
+    testing.check_model(diverged.value.model)
+
+
 @pytest.mark.parametrize("check", testing.checks(model_of("text")), ids=str)
 def test_checks_are_tests(check):
     check()

@@ -1,3 +1,4 @@
+import copy
 import math
 import os
 import platform
@@ -14,6 +15,7 @@ from test_core import digest
 import charrnn
 from charrnn import training
 from charrnn.loop import validate
+from charrnn.network import Network
 from charrnn.reader import TextStream
 
 
@@ -160,6 +162,32 @@ def test_the_model_is_not_lost_at_ctrl_c():
     model = stopped.value.model
     assert model.history.stop_reason == "interrupted"
     assert model.score("hello world") < math.log2(8)
+
+
+def test_an_exception_that_takes_no_model_comes_out_as_it_is():
+    class ShutError(Exception):
+        def __setattr__(self, name, value):
+            raise RuntimeError(name)
+
+    def fail(progress):
+        raise ShutError
+
+    with pytest.raises(ShutError):
+        charrnn.train_text("hello world " * 50, callback=fail)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_ends_a_training_before_its_first_step_leaves_the_model_as_before(monkeypatch, error):
+    def end(*arguments, **options):
+        raise error
+
+    model = charrnn.train_text("hello world " * 50, steps=9)
+    before = copy.copy(model)
+    monkeypatch.setattr(Network, "train_steps", end)
+    with pytest.raises(error):
+        model.train_text("hello, you " * 50, extend=True, learning_rate=0.01)
+    for name in ("network", "vocabulary", "history"):
+        assert getattr(model, name) is getattr(before, name)
 
 
 def test_the_model_is_not_lost_when_training_diverges():

@@ -1,3 +1,6 @@
+import contextlib
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,3 +77,22 @@ def test_equality_and_repr():
     assert repr(Vocabulary("ab")) == "Vocabulary('ab', 2 characters)"
     assert len(repr(Vocabulary(map(chr, range(32, 126))))) < 80
     assert "ab" not in Vocabulary("ab")
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("call", [Vocabulary.missing, lambda v, text: v.encode(text + "a")])
+def test_many_characters_cost_in_proportion(call):
+    """Each was looked for among all others."""
+
+    text = "".join(map(chr, range(0x10000, 0x10000 + 200_000)))
+    began = time.perf_counter()
+    v = Vocabulary(text)
+    made = time.perf_counter()
+    with contextlib.suppress(ValueError):  # that of encode
+        call(v, text)
+    assert time.perf_counter() - made < 10 * (made - began)
+
+
+def test_missing_characters_are_in_order():
+    assert Vocabulary("cab").missing("zaby\U0001f600zc") == "yz\U0001f600"
+    assert Vocabulary.all_bytes().missing(b"a") == ""

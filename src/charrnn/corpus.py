@@ -39,7 +39,6 @@ _log = logging.getLogger("charrnn")
 _CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files whose passes are too short to show
 _LONGEST = 2**31 - 2  # characters of a record
-_LARGEST_HEADER = 1 << 24  # bytes: all characters of Unicode, and some thousand files
 
 
 _BREAKS = (10, 13)  # a line feed, a carriage return, or both end a record
@@ -252,7 +251,7 @@ def _from_cache(target: str, of_bytes: bool, records: bool) -> tuple[_Corpus, li
         words = np.empty(8, np.uint8)
         file.fill(words, 0)
         length = int(words.view("<u8")[0])
-        words = np.empty(min(length, _LARGEST_HEADER), np.uint8)
+        words = np.empty(min(length, file.before[0]), np.uint8)
         file.fill(words, 8)
         header = json.loads(words.tobytes())
         about = header["__metadata__"]

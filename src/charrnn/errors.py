@@ -60,6 +60,11 @@ class TrainingWarning(UserWarning):
     """A training ended, but has taught the network next to nothing."""
 
 
+def shown(value: Any) -> str:
+    """Return how a value is written, or its beginning, for an error's message; Python writes no int of thousands of digits."""
+    return f"an int of {value.bit_length():,} bits" if isinstance(value, int) and value.bit_length() > 256 else f"{value!r:.80}"
+
+
 def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1) -> int:
     """Return value as an int, or raise TypeError or ValueError that names the argument."""
     number: int | None
@@ -68,9 +73,9 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+        raise TypeError(f"{name} must be an integer, not {shown(value)}")
     if not minimum <= number <= maximum:
-        raise ValueError(f"{name} must be from {minimum} to {maximum}, not {number}")
+        raise ValueError(f"{name} must be from {minimum} to {maximum}, not {shown(number)}")
     return number
 
 
@@ -99,7 +104,7 @@ def check_number(
     except OverflowError:  # an int beyond all floats
         number = math.inf
     if number is None:
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {shown(value)}")
     if (
         not (minimum <= number <= maximum)
         or (math.isfinite(above) and number <= above)
@@ -108,7 +113,7 @@ def check_number(
     ):
         bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
         words = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
-        raise ValueError(f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {value!r}")
+        raise ValueError(f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {shown(value)}")
     return number
 
 
@@ -183,7 +188,7 @@ def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = Tru
     """
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of {type(value).__name__}, not one" + (f": {instead}" if instead else ""))
-    if hasattr(value, "columns"):
+    if hasattr(type(value), "columns") or "columns" in getattr(value, "__dict__", ()):  # not asked for: a lazy table of Polars warns
         what = "give one of its columns"
     elif isinstance(value, Mapping):
         what = "give its values"
@@ -196,6 +201,7 @@ def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = Tru
     if what:
         raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}: {what}")
     try:
-        return list(value)
+        elements = iter(value)
     except TypeError as error:
         raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}") from error
+    return list(elements)  # a generator may raise a TypeError of its own

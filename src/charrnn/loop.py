@@ -224,7 +224,8 @@ class _Run:
         self.later: Later = Later()  # signals while a checkpoint is written
 
     def seconds(self) -> float:
-        return time.perf_counter() - self.started
+        """Return the seconds since the start; they go on, whatever clock a program has put in the place of Python's."""
+        return max(self.at.seconds, time.perf_counter() - self.started)
 
     def epoch(self) -> float:
         """Return how many passes are done."""
@@ -249,12 +250,21 @@ class _Run:
         assert self.validation is not None
         began = time.perf_counter()
         measured = validate(self.learner.network, self.validation)
-        self.measuring = time.perf_counter() - began
+        self.measuring = max(0.0, time.perf_counter() - began)
         return measured
+
+    def measure_late(self) -> None:
+        """Measure the pass that a training before has done, if its end came before that: who goes on was never interrupted."""
+        at, reports = self.at, self.history.reports
+        ended = at.window == 0 and bool(reports) and reports[-1].step == at.step
+        if self.validation is not None and ended and reports[-1].validation_nll is None:
+            reports[-1] = replace(reports[-1], validation_nll=self.measure())
+            self.compare()
 
     def until_stopped(self) -> str:
         """Train until something ends it; return what."""
         at, stream, budget = self.at, self.stream, self.budget
+        self.measure_late()
         while (reason := budget.reached(at, self.committed())) is None:
             if at.window == 0 or at.step == self.first:
                 stream.begin(at.epoch)
@@ -271,8 +281,8 @@ class _Run:
             measured = None
             if self.validation is not None and (epoch_ended or budget.reached(at, self.committed())):
                 measured = self.measure()
-                self.compare(measured, epoch_ended)
             report = self.report(measured)
+            self.compare()
             # Before the callback, which may raise; and whenever this is the end.
             self.save_after(0 if budget.reached(at, self.committed()) else _SAVE_AT_REPORTS)
             if self.answer(report):
@@ -312,7 +322,7 @@ class _Run:
         rates = learner.learning_rate * self.factors(count)
         step, characters, loss, before = at.step, at.characters, at.unreported_loss, time.perf_counter()
         self.hands.train(at, inputs, targets, rates, T, reset)
-        took = time.perf_counter() - before
+        took = max(time.perf_counter() - before, 1e-9)  # a test may stop the clock
         self.learning += took
         self.settle()
         if at.step < step + count:
@@ -327,8 +337,9 @@ class _Run:
     def factors(self, count: int) -> NDArray[np.float64]:
         """Return what the learning rate of each of the next steps is multiplied by."""
         at, steps = self.at, np.arange(count if self.schedule.moves else 1)
-        seconds, pass_ = self.seconds(), 1 / self.stream.windows
-        used = [self.budget.used(self.epoch() + i * pass_, at.step + i, seconds) for i in steps.tolist()]
+        seconds, windows = self.seconds(), self.stream.windows
+        # Of whole numbers: a rate does not depend, in its last bit, on the step with which C was begun.
+        used = [self.budget.used(at.epoch + (at.window + i) / windows, at.step + i, seconds) for i in steps.tolist()]
         return self.schedule.factors(at.epoch, at.step + steps, used)
 
     def clipped(self) -> str:
@@ -373,16 +384,23 @@ class _Run:
         if self.at.unreported and self.at.step > self.history.steps:
             self.report()
             self.saved_step = -1  # a checkpoint of this step has not had the report
-        self.at.unreported, self.at.unreported_loss = 0, 0.0  # also where the exception has come within a report
+        # What ended it may have come after a report, and before this.
+        vars(self.at).update(unreported=0, unreported_loss=0.0)
+        self.compare()
         if self.unsaved():
             self.write_checkpoint()
 
-    def compare(self, measured: float, epoch_ended: bool) -> None:
-        """Take note of a validation loss, and of the weights if it is the best at the end of an epoch."""
-        if epoch_ended and (self.at.best_nll is None or measured < self.at.best_nll):
-            self.at.best_nll, self.at.best_epoch, self.at.best_step = measured, self.at.epoch, self.at.step
+    def compare(self) -> None:
+        """Take note of the validation loss in the latest report, and of the weights, if it is the best at the end of an epoch.
+
+        Doing so twice is doing so once; the weights come first, as Ctrl-C may come between any two lines.
+        """
+        at, reports = self.at, self.history.reports
+        measured = reports[-1].validation_nll if reports and reports[-1].step == at.step and at.window == 0 else None
+        if measured is not None and (at.best_nll is None or measured < at.best_nll):
             if self.best is not None:
                 self.best.copy_from(self.learner.network.weights)
+            vars(at).update(best_nll=measured, best_epoch=at.epoch, best_step=at.step)
 
     def report(self, measured: float | None = None) -> Progress:
         """Add a report to the history."""
@@ -392,7 +410,7 @@ class _Run:
         passed = self.epoch()
         report = Progress(at.step, passed, at.characters, at.seconds, at.unreported_loss / at.unreported, at.smooth_loss, measured)
         self.history.add(report)
-        at.unreported, at.unreported_loss = 0, 0.0
+        vars(at).update(unreported=0, unreported_loss=0.0)
         _log.info("step %d, epoch %.2f, %.1f s: %s", at.step, passed, at.seconds, _figures(report))
         return report
 
@@ -440,6 +458,6 @@ def _smoothed(smooth: float, losses: NDArray[np.float64], rows: int, T: int, bat
 
 def _next_crossing(count: int, took: float, stream: Stream) -> int:
     """Return how many windows to hand to C next, so that it is away for about _CROSSING seconds."""
-    affordable = int(count * _CROSSING / max(took, 1e-9))
+    affordable = int(count * _CROSSING / took)
     largest = max(1, _LARGEST_CROSSING // (stream.seq_length * stream.batch_size))
     return max(1, min(affordable, 8 * count, largest))

@@ -463,8 +463,9 @@ class CharRNN(Generic[TextT]):
         """Return the bits of each text and its unknown characters."""
         now = self._now
         encoded = scoring.Encoded.of(now.vocabulary, texts, name, on_unknown)
-        if not (now.vocabulary.records or all(texts)):
-            raise ValueError(f"{name.format(texts.index(now.vocabulary.empty))} must have at least one character")
+        lengths = encoded.known + encoded.unknown
+        if not (now.vocabulary.records or lengths.all()):
+            raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
         state = _after(now, context, on_unknown)
         return scoring.bits_per_symbol(now.learner.network, now.vocabulary, encoded, state, on_unknown), encoded.unknown
 
@@ -547,10 +548,10 @@ class CharRNN(Generic[TextT]):
         ' beot!nr'
         """
         _check_more(options)
-        known = self._now.vocabulary
-        if known.records:
+        now = self._now
+        if now.vocabulary.records:
             raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(training.Text.of(text, known=known, extend=extend), options)
+        return self._go_on(now, training.Text.of(text, known=now.vocabulary, extend=extend), options)
 
     @training.together
     @shows(Options, _AS_BEFORE)
@@ -564,14 +565,15 @@ class CharRNN(Generic[TextT]):
         from .corpus import record_files, text_files  # here: importing charrnn should cost little
 
         _check_more(options)
-        vocabulary, progress = self._now.vocabulary, options.get("progress")
+        now, progress = self._now, options.get("progress")
+        vocabulary = now.vocabulary
         if vocabulary.records:
-            remember = self._remembers(remember)
+            remember = _remembers(now, remember)
             source = record_files(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
-            return self._go_on(source, options)
+            return self._go_on(now, source, options)
         if remember:
             raise ValueError("this is a model of text, which has no records to remember")
-        return self._go_on(text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
+        return self._go_on(now, text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
 
     @training.together
     @shows(Options, _AS_BEFORE)
@@ -584,17 +586,11 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        return self._go_on(training.Records.of(strings, known=now.vocabulary, extend=extend, remember=self._remembers(remember)), options)
+        source = training.Records.of(strings, known=now.vocabulary, extend=extend, remember=_remembers(now, remember))
+        return self._go_on(now, source, options)
 
-    def _remembers(self, wanted: bool) -> bool:
-        """Return whether this model remembers its records; or raise ValueError if it is wanted and too late."""
-        check_flags(remember=wanted)
-        if wanted and self._now.index is None:
-            raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
-        return self._now.index is not None
-
-    def _go_on(self, source: training.Text | training.Records, options: Options) -> Self:
-        now = self._now
+    def _go_on(self, now: Saved, source: training.Text | training.Records, options: Options) -> Self:
+        """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
         old = now.learner.network
         before = {} if options.get("preset") is not None else persistence.settings(now.learner)
         optimizer: Any = options.get("optimizer", old.optimizer)
@@ -620,20 +616,20 @@ class CharRNN(Generic[TextT]):
         trained = Saved(learner, source.vocabulary, history, index)
         try:
             training.train(learner, source, history, CharRNN[Any](learner, source.vocabulary, history, index), index=index, **options)
+            self._now = trained
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
-            if history.reports or history.stop_reason is not None:
+            if history.reports:
                 self._now = trained
             if not isinstance(error, KeyboardInterrupt):
-                with contextlib.suppress(AttributeError):  # what hours of training have made should not be lost with them
+                with contextlib.suppress(Exception):  # where it takes no attribute; what hours have made should not be lost with them
                     error.model = self  # type: ignore[attr-defined]
                 raise
             stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))
             stopped.model = self
             raise stopped from error
-        self._now = trained
         return self
 
     def save(self, target: StrPath | IO[bytes]) -> None:
@@ -762,6 +758,14 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     if polars is not None and isinstance(texts, polars.Series):
         return polars.Series(texts.name, values)
     return values
+
+
+def _remembers(now: Saved, wanted: bool) -> bool:
+    """Return whether a model remembers its records; or raise ValueError if it is wanted and too late."""
+    check_flags(remember=wanted)
+    if wanted and now.index is None:
+        raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
+    return now.index is not None
 
 
 def _check_more(options: Options) -> None:

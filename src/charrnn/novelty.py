@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def _fingerprint(record: str | bytes) -> int:
     import hashlib  # here, and so elsewhere: with OpenSSL it costs an import of charrnn some milliseconds
 
-    data = record if isinstance(record, bytes) else record.encode("utf-8")
+    data = record if isinstance(record, bytes) else str.encode(record, "utf-8")  # whatever the class of a record makes of it
     return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
 
 

@@ -138,8 +138,9 @@ def unknown_nll(network: Network, vocabulary: Vocabulary, ids: NDArray[np.int32]
         losses[0] = network.next_nll(work, [least])[0]
     for first in range(0, int(places[-1]), work.T):
         read = known[first : first + work.T, None]
-        rows = places[(first < places) & (places <= first + len(read))] - first - 1
+        here = slice(*np.searchsorted(places, (first, first + len(read)), "right"))
+        rows = places[here] - first - 1
         targets = np.full_like(read, IGNORED)
         targets[rows, 0] = network.next_logits(work, read)[rows, 0, : len(vocabulary)].argmin(axis=1)
-        losses[np.searchsorted(places, first + rows + 1)] = network.evaluate(work, read, targets)[rows, 0]
+        losses[here] = network.evaluate(work, read, targets)[rows, 0]
     return losses[which]

@@ -18,6 +18,7 @@ from .files import Paths, check_path, named, open_regular
 from .reader import changed, not_utf8
 
 PIECE = 1 << 18  # bytes of a file at a time: they stay in the second level of the cache
+_READ = 1 << 16  # of a compressed one: what follows a member in it is copied for each
 _STARS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)")  # as a whole name in a path
 
 
@@ -91,7 +92,38 @@ def _open_zst(file: IO[bytes]) -> IO[bytes]:
     return opened
 
 
-_COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": _open_gz, ".xz": lzma.LZMAFile, ".bz2": bz2.BZ2File, ".zst": _open_zst}
+class _Members(io.RawIOBase):
+    """What is in a file of several that are compressed, one after the other, perhaps with zeros behind.
+
+    Python's own LZMAFile and BZ2File take a damaged one for something else that follows, and so for the end of the file.
+    """
+
+    def __init__(self, file: IO[bytes], begin: Callable[[], Any]) -> None:
+        self.file, self.begin = file, begin
+        self.member = begin()
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            data = b""
+            if self.member.eof:
+                data = self.member.unused_data.lstrip(b"\0")
+                while not data:
+                    if not (data := self.file.read(_READ)):
+                        return b""
+                    data = data.lstrip(b"\0")
+                self.member = self.begin()
+            elif self.member.needs_input and not (data := self.file.read(_READ)):
+                raise EOFError("it ends within what is compressed")
+            if found := self.member.decompress(data, size):
+                return bytes(found)
+
+
+_COMPRESSED: dict[str, Callable[[Any], Any]] = {
+    ".gz": _open_gz,
+    ".xz": lambda file: _Members(file, lzma.LZMADecompressor),
+    ".bz2": lambda file: _Members(file, bz2.BZ2Decompressor),
+    ".zst": _open_zst,
+}
 
 
 class _Raw(io.RawIOBase):

@@ -185,6 +185,12 @@ def _text(model: CharRNN, length: int, seed: int = 0) -> AnyText:
     return model.vocabulary.decode(random.Random(seed).choices(range(len(model.vocabulary)), k=length))
 
 
+def _fixed(model: CharRNN) -> bool:
+    """Whether weights are so large, as where a training has diverged, that no further step moves them, nor a temperature evens them out."""
+    largest = max(float(np.abs(view).max()) for view in model.network.weights.views().values())
+    return largest > 1 / float(np.finfo(model.network.dtype).eps)
+
+
 def _texts(model: CharRNN) -> list[AnyText]:
     return [_text(model, length, length) for length in (3, 70, 1, 17, 2, 3, 33, 8)]
 
@@ -363,7 +369,7 @@ def _check_a_seed_repeats_a_text(model: CharRNN) -> None:
 
 def _check_other_seeds_and_none_give_other_texts(model: CharRNN) -> None:
     """Two seeds give two texts, and so do two calls without a seed."""
-    if len(model.vocabulary) > 1:
+    if len(model.vocabulary) > 1 and not _fixed(model):
         for seeds in ((1, 2), (None, None)):
             one, two = (model.generate(99, min_length=99, seed=seed, **_FLAT) for seed in seeds)
             _require(one != two, f"seeds {seeds} both gave {one!r:.80}")
@@ -549,8 +555,9 @@ def _check_unknown_characters_can_cost(model: CharRNN) -> None:
         text = _text(model, 4)
         torn = char + text[:2] + char + text[2:]
         log_p = model.log_probs(torn, on_unknown="surprise")
-        least = [np.log(model.next_probs(text[:n])[: len(model.vocabulary)].min()) for n in (0, 2)]
-        _close(model, log_p[[0, 3]], least, "what unknown characters cost")
+        least = np.array([model.next_probs(text[:n])[: len(model.vocabulary)].min() for n in (0, 2)])
+        least = np.log(np.maximum(least, 1e-30))  # of a model sure of itself it may be 0, and then costs what its logits say
+        _close(model, np.maximum(log_p[[0, 3]], math.log(1e-30)), least, "what unknown characters cost")
         _same(np.delete(log_p, [0, 3]), model.log_probs(text), "the others")
         score, unknown = model.score(torn, on_unknown="surprise", return_unknown=True)
         _require(unknown == 2, f"of 2 unknown characters {unknown} are counted")
@@ -687,7 +694,7 @@ def _check_training_repeats(model: CharRNN) -> None:
     before, (one, two, three) = _weights(model), (copy.deepcopy(model) for _ in range(3))
     _same(_weights(_train(one)), _weights(_train(two)), "a second training")
     _same(_weights(_train(three, n_threads=2)), _weights(one), "a training in two threads")
-    _require(_weights(one) != before or model.vocabulary.symbols == 1, "nothing was learned")
+    _require(_weights(one) != before or model.vocabulary.symbols == 1 or _fixed(model), "nothing was learned")
 
 
 def _check_history_tells_the_training(model: CharRNN) -> None:

@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,6 +42,7 @@ _MEASURED = 1 << 18  # characters of the held-out part: what is measured after e
 # A network of so many operations a character reads its weights from beyond the second-level cache at each of them: four streams share that.
 _LARGE, _AT_ONCE, _LONG = 1 << 18, 4, 1 << 12  # but each stream has so many characters, as its first ones are surprising
 _PIECE = 1 << 20  # characters of records that are encoded at a time
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHARDS = 8  # of a batch, where several processes train
 
 
@@ -218,7 +220,7 @@ class Records:
         if not any(strings):
             raise ValueError(f"strings has {len(strings)} records and no character in them; training needs at least 1")
         empty: AnyText = b"" if of_bytes else ""
-        chars = empty if of_bytes else distinct(_joined(strings, empty))
+        chars = empty if of_bytes else _distinct(strings)
         vocabulary = choose_vocabulary(chars, alphabet, True, known, extend)
         length = bytes.__len__ if of_bytes else str.__len__  # what is joined, whatever the class of a string says of it
         lengths = np.empty(len(strings), np.int64)
@@ -264,6 +266,15 @@ def _joined(strings: list[AnyText], empty: AnyText) -> Iterator[AnyText]:
             text = empty.join(strings[first : i + 1])
             yield from (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
             first, characters = i + 1, 0
+
+
+def _distinct(strings: list[AnyText]) -> str:
+    """Return the distinct characters of records; or raise ValueError that names the record with what is none."""
+    try:
+        return distinct(_joined(strings, ""))
+    except ValueError:
+        place, string = next(found for found in enumerate(strings) if _SURROGATE.search(found[1]))
+        return distinct([string], f"strings[{place}]")  # raises
 
 
 def _pieces(ids: Ids) -> Iterator[NDArray[Any]]:

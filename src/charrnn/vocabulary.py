@@ -51,16 +51,16 @@ def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
             yield start, np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def distinct(texts: Iterable[str]) -> str:
-    """Return the distinct characters of texts in order of code point."""
+def distinct(texts: Iterable[str], name: str = "text") -> str:
+    """Return the distinct characters of texts in order of code point; name is what to call one in an error."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
     for text in texts:
-        text = check_text("text", text)
+        text = check_text(name, text)
         for start, codes in _pieces(text):
             seen[codes] = True
             if seen[0xD800:0xE000].any():
                 where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
-                raise ValueError(f"text[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
+                raise ValueError(f"{name}[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved")
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
@@ -131,7 +131,10 @@ class Vocabulary:
 
     def missing(self, text: AnyText) -> str:
         """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
-        return "" if self.of_bytes else "".join(char for char in distinct([text]) if char not in self)
+        if self.of_bytes:
+            return ""
+        chars = distinct([text])
+        return "".join(chars[i] for i in np.flatnonzero(self.lookup(chars) < 0))
 
     @property
     def chars(self) -> str:
@@ -207,7 +210,10 @@ class Vocabulary:
 
     def _unknown(self, name: str, text: AnyText, where: int) -> str:
         """Return a message: the character text[where] is not known, nor perhaps others."""
-        found = {char for start, codes in _pieces(text) for char in map(chr, np.unique(codes)) if char not in self}
+        found: set[str] = set()
+        for _, codes in _pieces(text):
+            codes = np.unique(codes)
+            found.update(map(chr, codes[self.of_codes(codes) < 0]))
         others = sorted(found - {text[where]})
         nor = f", nor {'are' if len(others) > 1 else 'is'} {described(others)}" if others else ""
         what = f"{name}[{where}] = {described(text[where])} is not among the {len(self)} characters of this vocabulary{nor}"
