@@ -79,6 +79,11 @@ class Display:
         else:
             self.bar.write(text)
 
+    def finish(self) -> None:
+        """Show that the budget is used up: of seconds the last step leaves a few, as none fits into them."""
+        if self.bar is not None:
+            self.bar.update(1.0 - self.bar.n)
+
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self.bar is not None:

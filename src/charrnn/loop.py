@@ -165,6 +165,8 @@ def fit(learner: Learner, stream: Stream, *, history: History | None = None, pro
     run.display = display = Display(show, run.used())
     try:
         history.stop_reason = run.until_stopped()
+        if history.stop_reason in ("epochs", "steps", "seconds"):
+            display.finish()
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
         raise
