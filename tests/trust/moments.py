@@ -122,10 +122,13 @@ def told(report, nll=True):
 class Training:
     """A training, judged by what the same gives uninterrupted, step by step."""
 
-    def __init__(self, name, train, folder, often=False, start=None, known=(), **options):
+    def __init__(self, name, train, folder, often=False, start=None, stopped=None, known=(), cache=None, **options):
         self.name, self.train, self.often = name, train, often
         self.start = None if start is None else learned(start.network)  # of a model that goes on: it may be as it was
         self.options = {"hidden_size": 4, "seq_length": 7, "seed": 3, "progress": False, "steps": 14, "validation_fraction": 0, **options}
+        self.cache = cache  # a folder
+        self.stopped = stopped  # the bytes of a checkpoint to go on from
+        self.first = 0 if stopped is None else persistence.load(stopped).history.steps
         self.path, self.steps = folder / "checkpoint", dict(known)  # after each step
         self.begin()
         advance = loop._Run.advance
@@ -144,13 +147,18 @@ class Training:
         self.reports = {report.step: report for report in self.model.history.reports}
 
     def begin(self):
-        """Have no checkpoint, and C do a step at a time, so that lines are passed as often whatever the clock says."""
+        """Have no checkpoint, or that to go on from; and C do a step at a time: lines are passed as often then, whatever the clock says."""
         loop._CROSSING, loop._LARGEST_CROSSING = SIZES["one"]
         loop._SAVE_AT_REPORTS, loop._SAVE_BETWEEN_REPORTS = 0, 0 if self.often else NEVER
         self.path.unlink(missing_ok=True)
+        for kept in () if self.cache is None else self.cache.glob("*"):
+            kept.unlink()
+        if self.stopped is not None:
+            self.path.write_bytes(self.stopped)
 
     def call(self, **more):
-        return self.train(**{**self.options, "checkpoint": self.path, **more})
+        resume = None if self.stopped is None else self.path
+        return self.train(**{**self.options, "checkpoint": self.path, "resume": resume, **more})
 
     def what_stands(self):
         """Return digests of all that a checkpoint holds of the training, and the position."""
@@ -177,25 +185,24 @@ class Training:
             saved = persistence.load(self.path)
             yield from self.wrong_in(saved)
         model = getattr(error, "model", None)
-        if model is not None and not (saved is None and learned(model.network) == self.start):
+        stands = saved.history.steps if saved is not None else 0
+        if model is not None and not (stands == 0 and learned(model.network) == self.start):
             history = model.history
             if history.steps and arrays(model.network.weights) != self.steps[history.kept_step or history.steps][0][0]:
                 yield f"the weights are not those of step {history.kept_step or history.steps}"
             yield from self.wrong_reports(history.reports)
             model.generate(5, seed=1)
             pickle.loads(pickle.dumps(model))
-            stands = saved.history.steps if saved is not None else 0
-            if stands != history.steps:
+            if stands != history.steps and (stands, history.steps) != (self.first, 0):
                 yield f"the checkpoint is of step {stands}, the history of {history.steps}"
-        elif saved is not None and saved.history.steps < max(self.steps):
-            yield f"no model, though a checkpoint of step {saved.history.steps}"
-        if saved is not None:
-            again = self.call(resume=self.path)
-            if learned(again.network)[0] != learned(self.model.network)[0] or again.history.kept_step != self.model.history.kept_step:
-                yield f"resumed from step {saved.history.steps} it gives other weights, of {again.history.kept_step}"
-            if (stands := self.what_stands()) != self.end:
-                yield f"resumed from step {saved.history.steps} it ends elsewhere: {stands[3]}, not {self.end[3]}"
-            yield from self.wrong_reports(again.history.reports, whole=True)
+        elif stands not in (self.first, max(self.steps)):
+            yield f"no model, though a checkpoint of step {stands}"
+        again = self.call(resume=None if saved is None else self.path)
+        if arrays(again.network.weights) != arrays(self.model.network.weights) or again.history.kept_step != self.model.history.kept_step:
+            yield f"resumed from step {stands} it gives other weights, of {again.history.kept_step}"
+        if (end := self.what_stands()) != self.end:
+            yield f"resumed from step {stands} it ends elsewhere: {end[3]}, not {self.end[3]}"
+        yield from self.wrong_reports(again.history.reports, whole=True)
 
     def wrong_in(self, saved):
         """Yield what is wrong in a checkpoint."""
@@ -312,11 +319,9 @@ def cases(folder):
     book.write_text(page, encoding="utf-8")
 
     def by_file(**options):
-        for kept in cache.glob("*") if options.get("resume") is None else ():
-            kept.unlink()
         return charrnn.train_file(book, cache=cache, **options)
 
-    yield Training("train_file", by_file, folder, steps=9)
+    yield Training("train_file", by_file, folder, cache=cache, steps=9)
     small = charrnn.train_text(page, hidden_size=5, steps=4, progress=False)
 
     def start(train):
@@ -325,12 +330,8 @@ def cases(folder):
     yield Training("a model goes on", start(going_on(small, extend=True)), folder, start=small, **held_out, **moving, seq_length=25)
 
     stopped = folder / "stopped"
-    charrnn.train_text(page, hidden_size=4, seq_length=7, steps=5, validation_fraction=0, progress=False, checkpoint=stopped, seed=3)
-
-    def resumed(**options):
-        return by_text(**{"resume": stopped, **options})
-
-    yield Training("resume", resumed, folder, known=first.steps)
+    by_text(**first.options | {"steps": 5, "checkpoint": stopped})
+    yield Training("resume", by_text, folder, stopped=stopped.read_bytes(), known=first.steps)
 
     path = folder / "model"
     small.save(path)
