@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
 BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
 
 # The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
-TRUST := fuzz flips kills faults memory interrupts soak builds memcheck races records
+TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records
 
 .PHONY: demo test lint docs page-check site-check interop wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
 

@@ -1,11 +1,14 @@
+import contextlib
 import errno
 import io
+import itertools
 import json
 import os
 import pickle
 import platform
 import stat
 import subprocess
+import sys
 import textwrap
 import threading
 import tracemalloc
@@ -635,3 +638,24 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
         charrnn.load(tmp_path / "pipe")
     with pytest.raises(ValueError, match="not a regular file"):
         charrnn.train_file(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.parametrize(("use", "turn"), [("save", 1), ("save", 2), ("load", 1)])
+def test_a_signal_while_a_file_is_opened_leaves_none_open(saved, use, turn):
+    """What os.open returns is a number, which nobody closes if a handler raises before it has a name."""
+    model, path = saved
+    opened = itertools.count(1)
+
+    def interrupt(frame, event, called):
+        if event == "c_return" and called is os.open and next(opened) == turn:  # where Python looks for signals
+            raise KeyboardInterrupt
+
+    before = len(os.listdir("/proc/self/fd"))
+    sys.setprofile(interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            model.save(path) if use == "save" else charrnn.load(path)
+    finally:
+        sys.setprofile(None)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -57,10 +57,20 @@ def _passed_over() -> Iterator[None]:
             raise
 
 
+def _open(name: str, flags: int, mode: int = 0o666) -> int:
+    """Open a file and return its number, as os.open.
+
+    map asks for it from C: where Python itself calls, it looks for signals before the number has a name, and if a handler raises then,
+    nobody closes the file.
+    """
+    (descriptor,) = map(os.open, [name], [flags], [mode])
+    return descriptor
+
+
 def open_regular(path: StrPath) -> IO[bytes]:
     """Return a regular file open for reading; or raise OSError, or ValueError if it is another kind: a pipe would make us wait."""
     with named(path):
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+        file = open(path, "rb", opener=lambda name, flags: _open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
         try:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         except BaseException:
@@ -144,7 +154,7 @@ def _replace(target: str, temporary: str, mode: int | None, write: Callable[[IO[
     fail when the file is there already: memory lacks for the object, Ctrl-C comes. Nobody else has a file of so random a name.
     """
     try:
-        with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode)) as file:
+        with open(temporary, "xb", buffering=0, opener=lambda name, flags: _open(name, flags, 0o666 if mode is None else mode)) as file:
             _lock(file.fileno(), wait=True)
             if not os.path.exists(temporary):  # somebody took it for a leftover before it was locked
                 return False
@@ -222,7 +232,7 @@ def _begin_to_store(file: IO[bytes], size: int) -> None:
 def _synchronise(folder: str) -> None:
     """Have the disk hold a folder's names."""
     if hasattr(os, "O_DIRECTORY"):  # not on Windows, where a directory cannot be synchronised
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        directory = _open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
