@@ -48,6 +48,20 @@ def letters(n, V=7, seed=0):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("V", [16, 17, 20, 100])
+def test_the_likeliest_are_those_of_all_characters(kernels, V, dtype):
+    """Whatever lanes they are in."""
+    network, vocabulary = stack([5], dtype, V=V, scale=3.0)[0], Vocabulary("".join(map(chr, range(200, 200 + V))))
+    text = vocabulary.decode(range(V))
+    trace, work = traced(network, vocabulary, text, top=4), network.workspace(1, 1)
+    for i, id_ in enumerate(vocabulary.encode(text)):
+        network.feed(work, np.array([[id_]]))
+        probs = network.next_probs(work)[0]
+        assert trace.next_ids[i].tolist() == np.argsort(-probs, kind="stable")[:4].tolist()
+        np.testing.assert_array_equal(trace.next_probs[i], np.sort(probs)[::-1][:4])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 200])
 def test_states_and_expectations_equal_forwards_to_the_bit(kernels, dtype, length):
     rnn = charrnn.RNN(33, 7, 25, 0.1, dtype=dtype, seed=1)
