@@ -401,6 +401,7 @@ def main():
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     draw, findings, came, places, began = random.Random(seed), Findings(), 0, set(), time.perf_counter()
     numbers = {"Ctrl-C": signal.SIGINT, "RuntimeError": signal.SIGUSR1, "TimeoutError": signal.SIGUSR2}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs deaf to Ctrl-C
     for kind in ("RuntimeError", "TimeoutError"):
         signal.signal(numbers[kind], raises(KINDS[kind]))
     warnings.simplefilter("ignore", charrnn.TrainingWarning)
