@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
 from ._network import LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
-from .errors import check_integer, check_number, hint
+from .errors import check_integer, check_number, hint, shown
 from .reader import IGNORED
 from .seeding import make_random
 
@@ -242,7 +242,7 @@ def _check_rates(rate: ArrayLike, windows: int) -> NDArray[np.float64]:
     """Return the learning rate of each window; or raise ValueError."""
     rates = np.array(rate)  # what is checked is a copy
     if rates.dtype.kind not in "fiu" or rates.shape not in ((), (1,), (windows,)) or not (rates >= 0).all():
-        raise ValueError(f"rate must be a number of at least 0, or one of each of {windows} windows, not {rate!r:.80}")
+        raise ValueError(f"rate must be a number of at least 0, or one of each of {windows} windows, not {shown(rate)}")
     return np.broadcast_to(rates.astype(np.float64), windows)
 
 
