@@ -111,6 +111,8 @@ class Network(OwnedNetwork):
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
         inputs, targets = np.asarray(inputs), np.asarray(targets)
         with held(work, self):
+            if not inputs.ndim:  # it has no rows to be cut into parts: the kernel refuses it
+                return _dispatch.core.evaluate(work, inputs, targets)
             if inputs.shape != targets.shape:
                 raise ValueError(f"targets must be integers of shape {inputs.shape}, not {targets.dtype} of shape {targets.shape}")
             rows = work.T * max(1, self._affordable(work.B) // work.T)
@@ -122,6 +124,8 @@ class Network(OwnedNetwork):
         """Lead the state of work through ids (N, B)."""
         ids = np.asarray(ids)
         with held(work, self):
+            if not ids.ndim:
+                _dispatch.core.feed(work, ids)  # refuses it
             rows = self._affordable(work.B)
             for start in range(0, max(1, len(ids)), rows):
                 _dispatch.core.feed(work, ids[start : start + rows])
