@@ -2,6 +2,8 @@ import copy
 import math
 import pickle
 import threading
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -391,3 +393,42 @@ def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
     model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
     with pytest.raises(ValueError, match=f"{option} must be .* not an int of 16,610 bits"):
         model.generate(**{"length": 3, option: sign * 10**5000})
+
+
+@pytest.mark.parametrize("option", ["cell", "preset", "alphabet", "progress"])
+def test_an_int_too_long_to_be_written_is_no_choice_and_no_flag(option):
+    with pytest.raises((ValueError, TypeError), match=f"{option} must be .* not an int of 16,610 bits"):
+        charrnn.train_text("abc" * 9, **{option: 10**5000})
+
+
+def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    with pytest.raises(TypeError, match="temperature must be a number, not a value of list that cannot be written"):
+        model.generate(3, temperature=[10**5000])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.True_, np.array(True), np.complex128(0.1 + 5j), np.array("0.1"), np.array(b"0.1"), bytearray(b"0.1"), memoryview(b"0.1")],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
+)
+def test_what_float_takes_and_is_no_number_is_refused(value):
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    with pytest.raises(TypeError, match="temperature must be a number, not "):
+        model.generate(3, temperature=value)
+    with pytest.raises(TypeError, match="learning_rate must be a number, not "):
+        model.train_text("abc" * 9, learning_rate=value)
+
+
+@pytest.mark.parametrize(
+    "value", [Fraction(1, 2), Decimal("0.5"), np.float16(0.5), np.longdouble(0.5), np.array(0.5)], ids=lambda value: type(value).__name__
+)
+def test_numbers_of_all_kinds_are_numbers(value):
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    assert model.generate(9, temperature=value, seed=1) == model.generate(9, temperature=0.5, seed=1)
+
+
+def test_a_masked_text_is_called_missing():
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a str, not MaskedConstant: a missing value"):
+        model.score_many(np.ma.array(["ab", "ca"], mask=[False, True]))

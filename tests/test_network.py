@@ -37,6 +37,7 @@ def network():
         ([[0, 0]], [[0, 0]], ValueError, r"inputs must be integers of shape \(any, 1\)"),
         ([0, 0], [0, 0], ValueError, "inputs must be integers of shape"),
         ([[0.0]], [[0.0]], ValueError, "inputs must be integers"),
+        (0, 0, ValueError, r"inputs must be integers of shape \(any, 1\), not int64 of shape \(\)"),
     ],
 )
 def test_wrong_windows_are_named(network, method, inputs, targets, error, message):
@@ -45,6 +46,11 @@ def test_wrong_windows_are_named(network, method, inputs, targets, error, messag
     with pytest.raises(error, match=message):
         getattr(network, method)(network.workspace(4, 1, training=True), np.array(inputs), np.array(targets), **options)
     np.testing.assert_array_equal(network.weights.block, before)
+
+
+def test_one_number_is_no_array_of_ids(network):
+    with pytest.raises(ValueError, match=r"inputs must be integers of shape \(any, 1\), not int64 of shape \(\)"):
+        network.feed(network.workspace(4, 1), np.int64(0))
 
 
 def other_network(H=8, V=5):

@@ -62,7 +62,12 @@ class TrainingWarning(UserWarning):
 
 def shown(value: Any) -> str:
     """Return how a value is written, or its beginning, for an error's message; Python writes no int of thousands of digits."""
-    return f"an int of {value.bit_length():,} bits" if isinstance(value, int) and value.bit_length() > 256 else f"{value!r:.80}"
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length():,} bits"
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # a list, say, of such ints
+        return f"a value of {type(value).__name__} that cannot be written"
 
 
 def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1) -> int:
@@ -83,7 +88,7 @@ def check_flags(**flags: Any) -> None:
     """Raise TypeError for what is neither True nor False: "no" would count as true."""
     for name, value in flags.items():
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, not {value!r:.80}")
+            raise TypeError(f"{name} must be True or False, not {shown(value)}")
 
 
 def check_number(
@@ -97,8 +102,13 @@ def check_number(
     finite: bool = True,
 ) -> float:
     """Return value as a float that is a number within bounds; or raise TypeError or ValueError that names the argument."""
+    # float() also reads what bytearrays and arrays of strings spell, takes True for 1, and drops the imaginary part of NumPy's complex.
+    if isinstance(value, (np.ndarray, np.generic)):
+        numeric = value.dtype.kind in "iuf"
+    else:
+        numeric = not isinstance(value, (bool, str)) and any(hasattr(type(value), name) for name in ("__float__", "__index__"))
     try:
-        number = None if isinstance(value, (bool, str, bytes)) else float(value)
+        number = float(value) if numeric else None
     except (TypeError, ValueError):
         number = None
     except OverflowError:  # an int beyond all floats
@@ -122,7 +132,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if isinstance(value, str) and (chosen := plain(value)) in choices:  # only of a str: an array would be compared element by element
         return str(chosen)
     words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
-    raise ValueError(f"{name} must be {words}, not {value!r:.80}{hint(value, choices) if isinstance(value, str) else ''}")
+    raise ValueError(f"{name} must be {words}, not {shown(value)}{hint(value, choices) if isinstance(value, str) else ''}")
 
 
 # What other programs call it.
@@ -163,8 +173,9 @@ def likely(word: str, known: Iterable[str]) -> str | None:
 
 
 def gap(value: Any) -> str:
-    """Return a hint for the end of an error's message where a text is missing: None, or what a data frame has there."""
-    missing = type(value).__name__ in ("NoneType", "NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
+    """Return a hint for the end of an error's message where a text is missing: None, or what a data frame or a masked array has there."""
+    nothing = type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
+    missing = nothing or (isinstance(value, float) and math.isnan(value))
     return ": a missing value; leave it out, or give another text for it" if missing else ""
 
 

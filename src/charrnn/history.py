@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from .errors import check_integer, check_number
+from .errors import check_integer, check_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ class History:
             return LossFigure(self)
         if not hasattr(ax, "secondary_yaxis"):
             hint = f": history.plot().savefig({ax!r}) writes a picture" if isinstance(ax, (str, PathLike)) else ""
-            raise TypeError(f"ax must be Axes of matplotlib, not {ax!r:.80}{hint}")
+            raise TypeError(f"ax must be Axes of matplotlib, not {shown(ax)}{hint}")
         return draw(self, ax)
 
     def to_frame(self) -> "DataFrame":

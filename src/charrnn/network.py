@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _dispatch
 from ._network import LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
-from .errors import check_integer, check_number, hint
+from .errors import check_integer, check_number, hint, shown
 from .reader import IGNORED
 from .seeding import make_random
 
@@ -111,6 +111,8 @@ class Network(OwnedNetwork):
         """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
         inputs, targets = np.asarray(inputs), np.asarray(targets)
         with held(work, self):
+            if not inputs.ndim:  # it has no rows to be cut into parts: the kernel refuses it
+                return _dispatch.core.evaluate(work, inputs, targets)
             if inputs.shape != targets.shape:
                 raise ValueError(f"targets must be integers of shape {inputs.shape}, not {targets.dtype} of shape {targets.shape}")
             rows = work.T * max(1, self._affordable(work.B) // work.T)
@@ -122,6 +124,8 @@ class Network(OwnedNetwork):
         """Lead the state of work through ids (N, B)."""
         ids = np.asarray(ids)
         with held(work, self):
+            if not ids.ndim:
+                _dispatch.core.feed(work, ids)  # refuses it
             rows = self._affordable(work.B)
             for start in range(0, max(1, len(ids)), rows):
                 _dispatch.core.feed(work, ids[start : start + rows])
@@ -242,7 +246,7 @@ def _check_rates(rate: ArrayLike, windows: int) -> NDArray[np.float64]:
     """Return the learning rate of each window; or raise ValueError."""
     rates = np.array(rate)  # what is checked is a copy
     if rates.dtype.kind not in "fiu" or rates.shape not in ((), (1,), (windows,)) or not (rates >= 0).all():
-        raise ValueError(f"rate must be a number of at least 0, or one of each of {windows} windows, not {rate!r:.80}")
+        raise ValueError(f"rate must be a number of at least 0, or one of each of {windows} windows, not {shown(rate)}")
     return np.broadcast_to(rates.astype(np.float64), windows)
 
 
