@@ -70,7 +70,8 @@ class Vocabulary:
     Parameters
     ----------
     chars : iterable of str
-        Distinct characters (Unicode code points, no surrogates), at least one; `from_text` puts them in order of code point.
+        Distinct characters (Unicode code points, no surrogates), at least one, in an order, as ids are places: no set. `from_text` puts
+        them in order of code point.
     records : bool, default False
         Whether there is one symbol more, with the id len(self): the boundary before and after a record, which no text can contain.
     of_bytes : bool, default False
@@ -80,6 +81,8 @@ class Vocabulary:
     ------
     ValueError
         If there is no character, or one is a surrogate, or two are the same.
+    TypeError
+        If chars is a set, or holds something else than str.
 
     Examples
     --------
@@ -97,6 +100,8 @@ class Vocabulary:
     def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
         self.records: bool = bool(records)
         self.of_bytes: bool = bool(of_bytes)
+        if isinstance(chars, (set, frozenset)):  # whose order differs between processes, and with it the ids
+            raise TypeError(f"chars must be a str, or characters, not {type(chars).__name__}: sorted(...) puts them in an order")
         try:
             self._chars = "".join(chars)
         except TypeError as error:
