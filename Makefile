@@ -45,7 +45,7 @@ wheel-check: .venv/shipped
 TORCH ?= torch
 interop: .venv/tested
 	$(INSTALL) --group interop $(TORCH)
-	$(BIN)/python -m pytest -q tests/test_interop.py
+	$(BIN)/python -m pytest -q tests/storage/test_export.py
 
 page-check: .venv/tested
 	$(INSTALL) --group browser
@@ -69,7 +69,7 @@ coverage: export COVERAGE_FILE := $(CURDIR)/$(COPY)/.coverage
 coverage: .venv/tested
 	$(INSTALL) "coverage>=7.10" $(BUILDS)
 	rm -rf $(COPY) && mkdir -p $(COPY)
-	cp -r src tests docs benchmarks tools examples .github Makefile *.py *.toml *.md *.in *.cff LICENSE $(COPY) && rm -f $(COPY)/src/charrnn/*.so
+	cp -r src tests docs benchmarks tools examples .github Makefile *.py *.toml *.md *.in *.cff LICENSE $(COPY) && find $(COPY)/src -name '*.so' -delete
 	cd $(COPY) && CHARRNN_COVERAGE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
 	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run -m pytest -q -n auto -m "not clock" --ignore tests/test_examples.py
 	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/python tests/trust/interrupts.py
@@ -86,11 +86,11 @@ sanitize: export UBSAN_OPTIONS := halt_on_error=1,print_stacktrace=1
 sanitize: .venv/tested
 	$(INSTALL) $(BUILDS)
 	rm -rf $(COPY) && mkdir -p $(COPY)
-	cp -r src tests *.py *.toml $(COPY) && rm -f $(COPY)/src/charrnn/*.so
+	cp -r src tests *.py *.toml $(COPY) && find $(COPY)/src -name '*.so' -delete
 	cd $(COPY) && CHARRNN_SANITIZE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
 	cd $(COPY) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
 	PYTHONPATH=$(CURDIR)/$(COPY)/src CHARRNN_HOSTILE_STEPS=$(STEPS) CHARRNN_HOSTILE_CASES=$(CASES) \
-	$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_network.py tests/test_extremes.py tests/test_hostile.py
+	$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/network/test_network.py tests/network/test_extremes.py tests/network/test_hostile.py
 
 trust: $(TRUST)
 
@@ -105,7 +105,8 @@ mutants: .venv/tested
 	$(BIN)/python tests/mutants.py
 
 clean:
-	rm -rf .venv build src/*.egg-info src/charrnn/*.so
+	rm -rf .venv build src/*.egg-info
+	find src -name '*.so' -delete
 
 # Where ensurepip is missing (Debian without python3-venv), the system's pip installs one into the environment.
 .venv/bin/pip:
@@ -114,7 +115,7 @@ clean:
 	|| { rm -rf .venv; echo "Python can make no virtual environment; on Debian and Ubuntu: apt install python3-venv python3-dev"; exit 1; }
 	$(INSTALL) "pip>=25.1"  # knows --group
 
-.venv/installed: .venv/bin/pip pyproject.toml setup.py $(wildcard src/charrnn/*.p* src/charrnn/*.h)
+.venv/installed: .venv/bin/pip pyproject.toml setup.py $(wildcard src/charrnn/*.p* src/charrnn/*/*.p* src/charrnn/*.h)
 	$(INSTALL) -e . || { echo "If Python.h is missing, on Debian and Ubuntu: apt install python3-dev"; exit 1; }
 	touch $@
 

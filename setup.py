@@ -14,15 +14,27 @@ SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
 QUICK = os.environ.get("CHARRNN_QUICK") == "1"  # built in half the time: tests/mutants.py
-COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # GCC counts how often each line of the kernels runs: make coverage
+COVERAGE = (
+    os.environ.get("CHARRNN_COVERAGE") == "1"
+)  # GCC counts how often each line of the kernels runs: make coverage
 # AddressSanitizer and UBSan watch every access (make sanitize), or ThreadSanitizer what threads share (tests/trust/races.py).
-SANITIZE = {"1": "address,undefined", "thread": "thread"}.get(os.environ.get("CHARRNN_SANITIZE", ""), "")
-MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
+SANITIZE = {"1": "address,undefined", "thread": "thread"}.get(
+    os.environ.get("CHARRNN_SANITIZE", ""), ""
+)
+MACHINE = sysconfig.get_platform().rsplit("-", 1)[
+    -1
+]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
 # The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3;
 # Pyodide has one Python a release.
-ABI3 = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED") and "wasm" not in sysconfig.get_platform()
+ABI3 = (
+    sys.implementation.name == "cpython"
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and "wasm" not in sysconfig.get_platform()
+)
 MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
-UTILITY = "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
+UTILITY = (
+    "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
+)
 
 # No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
 # A register tile is one inline function that every call gives constant bounds. Left to itself GCC makes one copy for all of them, with
@@ -35,7 +47,9 @@ UNIX_FLAGS += ["-Wno-unused-function"]  # only the baseline exports step and sco
 UNIX_FLAGS += ["-g"] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 SMALL = {"unix": ["-Os"], "msvc": ["/O1"]}  # of what is no kernel: 60 kB of the wheel
-STRIP = [] if DEBUG or sys.platform != "linux" else ["-s"]  # no symbol table: a seventh of the wheel
+STRIP = (
+    [] if DEBUG or sys.platform != "linux" else ["-s"]
+)  # no symbol table: a seventh of the wheel
 ISA_FLAGS = {
     "v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
     # GCC and Clang prefer 256 bits unless told otherwise.
@@ -62,10 +76,18 @@ class BuildExt(build_ext):
         common = MSVC_FLAGS if kind == "msvc" else UNIX_FLAGS
         isa = ext.name.rpartition("_core_")[2]
         ext.define_macros = [*ext.define_macros, ("CYTHON_INLINE", INLINE[kind])]
-        ext.extra_compile_args = common + (ISA_FLAGS.get(isa, {}).get(kind, []) if "._core" in ext.name else SMALL[kind])
+        ext.extra_compile_args = common + (
+            ISA_FLAGS.get(isa, {}).get(kind, []) if "._core" in ext.name else SMALL[kind]
+        )
         ext.extra_link_args = [*STRIP]
         if SANITIZE:
-            ext.extra_compile_args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g"]
+            ext.extra_compile_args += [
+                f"-fsanitize={SANITIZE}",
+                "-fno-sanitize-recover=all",
+                "-fno-omit-frame-pointer",
+                "-O1",
+                "-g",
+            ]
             ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
         if QUICK:
             ext.extra_compile_args += ["-O1"]
@@ -77,7 +99,10 @@ class BuildExt(build_ext):
 
 def variants():
     """Return the extensions: the baseline from the source itself, the others from copies of it."""
-    sources = {"charrnn._network": SOURCE.with_name("_network.pyx"), "charrnn._core": SOURCE}
+    sources = {
+        "charrnn.network._types": SOURCE.parent / "network/_types.pyx",
+        "charrnn._core": SOURCE,
+    }
     if MACHINE in ("x86_64", "amd64") and not sys.platform.startswith("darwin"):
         GENERATED.mkdir(parents=True, exist_ok=True)
         for isa in ISA_FLAGS:
@@ -87,7 +112,13 @@ def variants():
             sources[f"charrnn._core_{isa}"] = copy
     sources[UTILITY] = "_cyutility.c"  # cythonize writes it, below build_dir
     return [
-        Extension(name, [str(source)], include_dirs=["src/charrnn"], define_macros=MACROS, py_limited_api=ABI3)
+        Extension(
+            name,
+            [str(source)],
+            include_dirs=["src/charrnn"],
+            define_macros=MACROS,
+            py_limited_api=ABI3,
+        )
         for name, source in sources.items()
     ]
 
@@ -102,5 +133,8 @@ setup(
         shared_utility_qualified_name=UTILITY,
     ),
     cmdclass={"build_ext": BuildExt},
-    options={"bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {}, "build_ext": {"parallel": os.cpu_count()}},
+    options={
+        "bdist_wheel": {"py_limited_api": "cp311"} if ABI3 else {},
+        "build_ext": {"parallel": os.cpu_count()},
+    },
 )

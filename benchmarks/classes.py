@@ -37,7 +37,11 @@ def words(origin, kind):
 
 def plain(name):
     """A name without accents and capitals."""
-    return "".join(char for char in unicodedata.normalize("NFKD", name.lower()) if not unicodedata.combining(char))
+    return "".join(
+        char
+        for char in unicodedata.normalize("NFKD", name.lower())
+        if not unicodedata.combining(char)
+    )
 
 
 def data(kind, fold):
@@ -56,18 +60,26 @@ def contenders():
     ngrams = {"analyzer": "char", "ngram_range": (1, 4)}
     return {
         "charrnn": CharRNNClassifier(hidden_size=64, batch_size=4, epochs=30, patience=6),
-        "n-grams 1-4, C=1 (default)": make_pipeline(TfidfVectorizer(**ngrams, lowercase=False), LogisticRegression(max_iter=2000)),
-        "n-grams 1-4, C=10": make_pipeline(TfidfVectorizer(**ngrams, lowercase=False), LogisticRegression(C=10, max_iter=2000)),
+        "n-grams 1-4, C=1 (default)": make_pipeline(
+            TfidfVectorizer(**ngrams, lowercase=False), LogisticRegression(max_iter=2000)
+        ),
+        "n-grams 1-4, C=10": make_pipeline(
+            TfidfVectorizer(**ngrams, lowercase=False), LogisticRegression(C=10, max_iter=2000)
+        ),
     }
 
 
 def main():
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    print(f"Faker {faker.VERSION}; accuracy, mean and deviation of 5 folds\n\n| names | classifier | accuracy | s |\n|---|---|---|---|")
+    print(
+        f"Faker {faker.VERSION}; accuracy, mean and deviation of 5 folds\n\n| names | classifier | accuracy | s |\n|---|---|---|---|"
+    )
     for kind in ORIGINS:
         for way, fold in {"as written": str, "plain": plain}.items():
             X, y = data(kind, fold)
@@ -76,7 +88,10 @@ def main():
                 began = time.perf_counter()
                 scores = cross_val_score(classifier, X, y, cv=folds, n_jobs=arguments.jobs)
                 took = time.perf_counter() - began
-                print(f"| {name} | {contender} | {scores.mean():.3f} ± {scores.std():.3f} | {took:.0f} |", flush=True)
+                print(
+                    f"| {name} | {contender} | {scores.mean():.3f} ± {scores.std():.3f} | {took:.0f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

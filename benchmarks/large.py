@@ -43,19 +43,37 @@ def digest(model):
 def train(path, cache, **options):
     """Train on a file in this process, and print what it took."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("charrnn").addFilter(lambda record: "pass" in record.msg % record.args or "comparing" in record.msg % record.args)
+    logging.getLogger("charrnn").addFilter(
+        lambda record: "pass" in record.msg % record.args or "comparing" in record.msg % record.args
+    )
     began = time.perf_counter()
-    model = charrnn.train_file(path, hidden_size=128, batch_size=16, validation_fraction=0.01, progress=False, cache=cache, **options)
+    model = charrnn.train_file(
+        path,
+        hidden_size=128,
+        batch_size=16,
+        validation_fraction=0.01,
+        progress=False,
+        cache=cache,
+        **options,
+    )
     took = time.perf_counter() - began
-    print(f"{took:.1f} s in all, {model.history.reports[-1].characters / 1e6:.1f} M characters, {model.history.reports[-1].nll:.2f} nats")
-    print(f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    print(
+        f"{took:.1f} s in all, {model.history.reports[-1].characters / 1e6:.1f} M characters, {model.history.reports[-1].nll:.2f} nats"
+    )
+    print(
+        f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+    )
     print(f"sha256 {digest(model)}")
 
 
 def run(*arguments, environment=None, kill_when=None):
     """Run train in a process of its own; return what it prints, or None if it is to be killed when something is so."""
     process = subprocess.Popen(
-        [sys.executable, __file__, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        [sys.executable, __file__, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
     )
     if kill_when is not None:
         while process.poll() is None and not kill_when():
@@ -77,7 +95,9 @@ def told(printed):
 
 def main():
     """Make the texts, train, compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gigabytes", type=float, default=4)
     parser.add_argument("--seconds", type=float, default=60)
@@ -86,7 +106,11 @@ def main():
     if arguments.child:
         cache, budget = arguments.child
         name, value = budget.split("=")
-        return train(arguments.folder, cache or None, **{name: float(value) if name == "seconds" else int(value)})
+        return train(
+            arguments.folder,
+            cache or None,
+            **{name: float(value) if name == "seconds" else int(value)},
+        )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         (folder / "tmp").mkdir()
@@ -95,7 +119,13 @@ def main():
 
         make(small, SMALL)
         expected = digest(
-            charrnn.train_text(small.read_text("utf-8"), hidden_size=128, batch_size=16, steps=2000, validation_fraction=0.01)
+            charrnn.train_text(
+                small.read_text("utf-8"),
+                hidden_size=128,
+                batch_size=16,
+                steps=2000,
+                validation_fraction=0.01,
+            )
         )
         for where in ("", cache):
             printed = run(small, "--child", where, "steps=2000", environment=environment)
@@ -106,8 +136,18 @@ def main():
         make(large, arguments.gigabytes * 1e9)
         size = large.stat().st_size
         print(f"{size / 1e9:.2f} GB, no cache")
-        told(run(large, "--child", "", f"seconds={arguments.seconds + size / 5e7}", environment=environment))
-        print("killed during the first pass, and the second, of a training with a cache; left behind:")
+        told(
+            run(
+                large,
+                "--child",
+                "",
+                f"seconds={arguments.seconds + size / 5e7}",
+                environment=environment,
+            )
+        )
+        print(
+            "killed during the first pass, and the second, of a training with a cache; left behind:"
+        )
         began = time.perf_counter()
         for when in (
             lambda: time.perf_counter() > began + 2,
@@ -115,7 +155,11 @@ def main():
         ):
             run(large, "--child", cache, "steps=100", environment=environment, kill_when=when)
             left = [*cache.iterdir(), *(folder / "tmp").iterdir()]
-            print("   ", ", ".join(f"{path.name} {path.stat().st_size / 1e6:.0f} MB" for path in left) or "nothing")
+            print(
+                "   ",
+                ", ".join(f"{path.name} {path.stat().st_size / 1e6:.0f} MB" for path in left)
+                or "nothing",
+            )
         print("then again, and once more")
         told(run(large, "--child", cache, "steps=100", environment=environment))
         print("   ", ", ".join(path.name for path in cache.iterdir()))

@@ -11,8 +11,8 @@ import time
 import numpy as np
 import peers
 
-from charrnn import _dispatch
-from charrnn.rnn import make_learner
+from charrnn.network import dispatch as _dispatch
+from charrnn.tutorial import make_learner
 
 SECONDS, ROUNDS = 0.03, 9
 SHAPES = [  # cell, layers, H, V, T, B
@@ -54,7 +54,11 @@ def parts(core, cell, layers, H, V, T, B):
     yield "states", times["states"], hidden
     yield "logits", times["logits"], output
     yield "softmax", times["softmax"], 0
-    yield "backward", times["streams"] - forward, hidden + output  # only together, as it changes what it reads
+    yield (
+        "backward",
+        times["streams"] - forward,
+        hidden + output,
+    )  # only together, as it changes what it reads
     yield "gradient", times["gradient"], hidden + output
     yield "update", times["update"], 0
     yield "layout", times["layout"], 0
@@ -63,14 +67,22 @@ def parts(core, cell, layers, H, V, T, B):
 def main(*levels):
     for level in levels or _dispatch.available()[::-1]:
         with peers.variant(level) as core:
-            peak = 1 / fastest(lambda n, core=core: [core.fma_chains(10_000) for _ in range(n)]) * core.fma_chains(10_000)
+            peak = (
+                1
+                / fastest(lambda n, core=core: [core.fma_chains(10_000) for _ in range(n)])
+                * core.fma_chains(10_000)
+            )
             print(f"{level}: FMA peak {peak / 1e9:.0f} Gflop/s")
             for shape in SHAPES:
                 found = list(parts(core, *shape))
                 total, operations = (sum(numbers) for numbers in list(zip(*found, strict=True))[1:])
                 print("{} x {} H={} V={} T={} B={}".format(*shape))
                 for name, seconds, work in [*found, ("together", total, operations)]:
-                    speed = f"{work / seconds / 1e9:6.0f} Gflop/s {100 * work / seconds / peak:4.0f} %" if work else ""
+                    speed = (
+                        f"{work / seconds / 1e9:6.0f} Gflop/s {100 * work / seconds / peak:4.0f} %"
+                        if work
+                        else ""
+                    )
                     print(f"    {name:9}{1e6 * seconds:11,.1f} us {speed}".rstrip())
 
 

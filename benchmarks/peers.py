@@ -33,11 +33,17 @@ class Problem:
     @property
     def flops(self):
         """Floating-point operations of the matrix products of one step: each product forward and twice backward, no one-hot."""
-        recurrent = GATES[self.cell] * (2 * self.layers - 1) * self.H * self.H  # a layer above the first reads the one below, too
+        recurrent = (
+            GATES[self.cell] * (2 * self.layers - 1) * self.H * self.H
+        )  # a layer above the first reads the one below, too
         return 6 * self.T * self.B * (recurrent + self.H * self.V)
 
     def __str__(self):
-        network = "" if (self.cell, self.layers) == ("rnn", 1) else f"{self.cell}, {self.layers} layer{'s' * (self.layers > 1)}, "
+        network = (
+            ""
+            if (self.cell, self.layers) == ("rnn", 1)
+            else f"{self.cell}, {self.layers} layer{'s' * (self.layers > 1)}, "
+        )
         return f"{network}H={self.H} V={self.V} T={self.T} B={self.B}"
 
 
@@ -49,13 +55,23 @@ def problem(H, V, T, B, *, cell="rnn", layers=1, windows=40, text=None):
     if len(source) < size:
         source = np.resize(source, size)
     starts = np.arange(B)[:, None] * windows * T
-    return Problem(H, V, T, B, np.ascontiguousarray(source[starts + np.arange(windows * T + 1)], dtype=np.int64), cell, layers)
+    return Problem(
+        H,
+        V,
+        T,
+        B,
+        np.ascontiguousarray(source[starts + np.arange(windows * T + 1)], dtype=np.int64),
+        cell,
+        layers,
+    )
 
 
 def _initial(p, dtype):
     rng = np.random.default_rng(0)
     return [
-        (0.01 * rng.standard_normal(shape)).astype(dtype) if 1 not in shape else np.zeros(shape, dtype)
+        (0.01 * rng.standard_normal(shape)).astype(dtype)
+        if 1 not in shape
+        else np.zeros(shape, dtype)
         for shape in ((p.H, p.V), (p.H, p.H), (p.V, p.H), (p.H, 1), (p.V, 1))
     ]
 
@@ -130,7 +146,7 @@ def sample_numpy(p, dtype=np.float64):
 @contextlib.contextmanager
 def variant(level):
     """Use the kernels of one instruction set."""
-    from charrnn import _dispatch
+    from charrnn.network import dispatch as _dispatch
 
     kept = _dispatch.core
     _dispatch.core = _dispatch.load(level)
@@ -142,9 +158,11 @@ def variant(level):
 
 def train_charrnn(p, level, n_threads=1):
     """`Network.train_steps`, as the training loop calls it: many windows a call."""
-    from charrnn.rnn import make_learner
+    from charrnn.tutorial import make_learner
 
-    network = make_learner([(p.cell, p.H)] * p.layers, p.V, initial_accumulator_value=0.0, seed=0).network
+    network = make_learner(
+        [(p.cell, p.H)] * p.layers, p.V, initial_accumulator_value=0.0, seed=0
+    ).network
     work = network.workspace(p.T, p.B, training=True)
     inputs = np.ascontiguousarray(p.ids[:, :-1].T, dtype=np.int32)
     targets = np.ascontiguousarray(p.ids[:, 1:].T, dtype=np.int32)
@@ -153,7 +171,14 @@ def train_charrnn(p, level, n_threads=1):
         with variant(level):
             while steps > 0:
                 count = min(steps, p.windows)
-                network.train_steps(work, inputs[: count * p.T], targets[: count * p.T], rate=p.rate, clip=p.clip, threads=n_threads)
+                network.train_steps(
+                    work,
+                    inputs[: count * p.T],
+                    targets[: count * p.T],
+                    rate=p.rate,
+                    clip=p.clip,
+                    threads=n_threads,
+                )
                 steps -= count
 
     return run
@@ -186,7 +211,12 @@ def train_torch(p, threads=1, mkldnn=True):
             state["k"] = (k + 1) % p.windows
             x, y = ids[:, k * p.T : (k + 1) * p.T].T, ids[:, k * p.T + 1 : (k + 1) * p.T + 1].T
             hs, h = rnn(eye[x], state["h"])
-            loss = torch.nn.functional.cross_entropy(out(hs).reshape(-1, p.V), y.reshape(-1), reduction="sum") / p.B
+            loss = (
+                torch.nn.functional.cross_entropy(
+                    out(hs).reshape(-1, p.V), y.reshape(-1), reduction="sum"
+                )
+                / p.B
+            )
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_value_(parameters, p.clip)
@@ -212,10 +242,15 @@ def train_jax(p, unroll=1):
         after = []
         for i, ((U, W, b, q), before) in enumerate(zip(layers, state, strict=True)):
             sums = (U[x] if i == 0 else x @ U) + b  # the first layer looks its rows up
-            last, x = jax.lax.scan(lambda carry, u, W=W, q=q: cell(carry, u, W, q), before, sums, unroll=unroll)
+            last, x = jax.lax.scan(
+                lambda carry, u, W=W, q=q: cell(carry, u, W, q), before, sums, unroll=unroll
+            )
             after.append(last)
         logits = x @ V + c
-        nll = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, y[..., None], -1)[..., 0]
+        nll = (
+            jax.nn.logsumexp(logits, axis=-1)
+            - jnp.take_along_axis(logits, y[..., None], -1)[..., 0]
+        )
         return nll.sum() / p.B, after
 
     def step(k, carry):
@@ -226,7 +261,9 @@ def train_jax(p, unroll=1):
         (_, state), grads = jax.value_and_grad(loss, has_aux=True)(weights, state, x, y)
         grads = jax.tree.map(lambda g: jnp.clip(g, -p.clip, p.clip), grads)
         memory = jax.tree.map(lambda m, g: m + g * g, memory, grads)
-        weights = jax.tree.map(lambda w, m, g: w - p.rate * g / jnp.sqrt(m + 1e-8), weights, memory, grads)
+        weights = jax.tree.map(
+            lambda w, m, g: w - p.rate * g / jnp.sqrt(m + 1e-8), weights, memory, grads
+        )
         return weights, memory, state
 
     many = jax.jit(lambda carry, steps: jax.lax.fori_loop(0, steps, step, carry), donate_argnums=0)

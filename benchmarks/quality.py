@@ -21,9 +21,9 @@ import numpy as np
 import peers
 
 import charrnn
-from charrnn import interop
-from charrnn.reader import TextStream
-from charrnn.recipes import PRESETS, Schedule
+from charrnn.data.batches import TextStream
+from charrnn.network.recipes import PRESETS, Schedule
+from charrnn.storage import export as interop
 
 STRETCH = 5000
 CORES = 2
@@ -38,7 +38,7 @@ def over_seeds(path, seeds):
     losses = []
     for seed in range(seeds):
         model = charrnn.train_file(path, seed=seed)
-        text = charrnn.reader.read_text(path)
+        text = charrnn.data.batches.read_text(path)
         last = text[len(text) - len(text) // 10 :]
         stretches = [last[i : i + STRETCH] for i in range(0, len(last) - STRETCH + 1, STRETCH)]
         worst = max(-model.log_probs(stretch).mean() for stretch in stretches)
@@ -52,7 +52,9 @@ def over_seeds(path, seeds):
 
 def train_charrnn(path, preset, seconds=None):
     """Yield (step, seconds, held-out loss) after each pass of a preset, and at its end."""
-    model = charrnn.train_file(path, preset=preset, seconds=seconds, n_threads=CORES, keep="last", progress=False)
+    model = charrnn.train_file(
+        path, preset=preset, seconds=seconds, n_threads=CORES, keep="last", progress=False
+    )
     for report in model.history.reports:
         if report.validation_nll is not None:
             yield report.step, report.seconds, report.validation_nll
@@ -65,7 +67,7 @@ def train_torch(path, cell, seconds=None):
     torch.set_num_threads(CORES)
     torch.manual_seed(0)
     options = PRESETS["large"] | {"cell": cell}
-    text = charrnn.reader.read_text(path)
+    text = charrnn.data.batches.read_text(path)
     vocabulary = charrnn.Vocabulary.from_text(text)
     ids = vocabulary.encode(text)
     cut = len(ids) - len(ids) // 10
@@ -78,7 +80,9 @@ def train_torch(path, cell, seconds=None):
         used = spent / seconds if seconds else step / steps
         factor = schedule.factors(0, [step], [used])[0]
         rate, state = factor * options["learning_rate"], state if window else None
-        state = step_torch(torch, module, optimiser, stream.read(window, 1), state, rate, options["clip_norm"])
+        state = step_torch(
+            torch, module, optimiser, stream.read(window, 1), state, rate, options["clip_norm"]
+        )
         spent += time.perf_counter() - started
         ends = spent >= seconds if seconds else step + 1 == steps
         if ends or window + 1 == stream.windows:
@@ -89,11 +93,18 @@ def train_torch(path, cell, seconds=None):
 
 def begin_torch(torch, vocabulary, options):
     """A module as charrnn begins it, and Adam whose decay is of matrices."""
-    learner = charrnn.rnn.make_learner([(options["cell"], options["hidden_size"])], vocabulary.symbols, optimizer="adam", seed=0)
+    learner = charrnn.tutorial.make_learner(
+        [(options["cell"], options["hidden_size"])], vocabulary.symbols, optimizer="adam", seed=0
+    )
     learner.dropout = options["dropout"]
     module = interop.to_torch(learner).train()
     groups = [
-        {"params": [parameter for parameter in module.parameters() if (parameter.ndim == 2) == decays], "weight_decay": decay}
+        {
+            "params": [
+                parameter for parameter in module.parameters() if (parameter.ndim == 2) == decays
+            ],
+            "weight_decay": decay,
+        }
         for decays, decay in ((True, options["weight_decay"]), (False, 0.0))
     ]
     return module, torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, foreach=True)
@@ -106,7 +117,9 @@ def step_torch(torch, module, optimiser, window, state, rate, clip_norm):
         group["lr"] = float(rate)
     logits, state = module(inputs, state)
     optimiser.zero_grad()
-    torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1).backward()
+    torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=-1
+    ).backward()
     torch.nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
     optimiser.step()
     return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
@@ -114,7 +127,9 @@ def step_torch(torch, module, optimiser, window, state, rate, clip_norm):
 
 def held_out(model, ids, rows=2048):
     """The loss of a character, weights frozen, the state carried from zero."""
-    return model.network.evaluate(model.network.workspace(rows, 1), ids[:-1, None], ids[1:, None]).mean()
+    return model.network.evaluate(
+        model.network.workspace(rows, 1), ids[:-1, None], ids[1:, None]
+    ).mean()
 
 
 PROGRAMS = {
@@ -137,7 +152,9 @@ def curve(name, path, seconds):
 
 
 def over_seconds(path, names, seconds, folder):
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-CORES:])  # what is started has these, too
+    os.sched_setaffinity(
+        0, sorted(os.sched_getaffinity(0))[-CORES:]
+    )  # what is started has these, too
     names = [name for name in names if name.startswith("charrnn") or peers.installed("torch")]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         curves = pool.starmap(curve, [(name, path, seconds) for name in names], chunksize=1)
@@ -158,7 +175,14 @@ def draw(curves, path):
     for rows in curves:
         (program,) = {row["program"] for row in rows}
         style = "o-" if program.startswith("charrnn") else "s--"
-        chart.plot([row["seconds"] for row in rows], [row["nll"] for row in rows], style, markersize=3, linewidth=1.5, label=program)
+        chart.plot(
+            [row["seconds"] for row in rows],
+            [row["nll"] for row in rows],
+            style,
+            markersize=3,
+            linewidth=1.5,
+            label=program,
+        )
     chart.plot(*NANOGPT, "k*", label="nanoGPT on an A100, as it says")
     chart.set_xscale("log")
     chart.set_xlabel(f"seconds, {CORES} cores")
@@ -173,9 +197,23 @@ def main():
     parser.add_argument("path", metavar="TEXT_FILE")
     parser.add_argument("--over", choices=("seeds", "seconds"), default="seeds")
     parser.add_argument("--seeds", type=int, default=10, help="how many (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=PROGRAMS, metavar="PROGRAM", default=list(PROGRAMS), help=f"of: {'; '.join(PROGRAMS)}")
-    parser.add_argument("--seconds", type=float, help="budget of each program, instead of its recipe's")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for what is written (default: this one)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PROGRAMS,
+        metavar="PROGRAM",
+        default=list(PROGRAMS),
+        help=f"of: {'; '.join(PROGRAMS)}",
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="budget of each program, instead of its recipe's"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(__file__).parent,
+        help="folder for what is written (default: this one)",
+    )
     given = parser.parse_args()
     if given.over == "seeds":
         over_seeds(given.path, given.seeds)

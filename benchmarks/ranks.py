@@ -16,10 +16,11 @@ from collections import defaultdict
 import numpy as np
 from mpi4py import MPI
 
-from charrnn.loop import Position, Stepper
-from charrnn.network import Learner
-from charrnn.parallel import Ranks, Shards
-from charrnn.reader import TextStream
+from charrnn.data.batches import TextStream
+from charrnn.history import Position
+from charrnn.network.learner import Learner
+from charrnn.training.mpi import Ranks, Shards
+from charrnn.training.stepper import Stepper
 
 PARTS = {  # methods, and what they are called here
     "_gradients": "products of the streams, sums here",
@@ -51,26 +52,50 @@ def timed(hands):
 
 def main():
     """Print what was measured, on rank 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cell", default="rnn")
-    for name, value in {"hidden-size": 512, "batch-size": 64, "seq-length": 25, "shards": 8, "steps": 30}.items():
+    for name, value in {
+        "hidden-size": 512,
+        "batch-size": 64,
+        "seq-length": 25,
+        "shards": 8,
+        "steps": 30,
+    }.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     given, comm = parser.parse_args(), MPI.COMM_WORLD
     T, B = given.seq_length, given.batch_size
     ids = np.random.default_rng(0).integers(0, 65, 65 * T * B).astype(np.uint8)
-    settings = {"seq_length": T, "batch_size": B, "learning_rate": 0.01, "clip_value": 5.0, "initial_accumulator_value": 1.0}
+    settings = {
+        "seq_length": T,
+        "batch_size": B,
+        "learning_rate": 0.01,
+        "clip_value": 5.0,
+        "initial_accumulator_value": 1.0,
+    }
     learner = Learner(([(given.cell, given.hidden_size)], 65), seed=1, **settings)
     stream = TextStream(ids, T, B)
     if comm.size > 1:
         hands = Ranks(learner, stream, 0, given.shards, comm)
     else:
-        hands = Shards(learner, stream, 0, given.shards) if given.shards else Stepper(learner, stream, 0)
+        hands = (
+            Shards(learner, stream, 0, given.shards)
+            if given.shards
+            else Stepper(learner, stream, 0)
+        )
     seconds = timed(hands)
     if comm.rank:
         hands.serve()
         return
     for step in range(given.steps):
-        hands.train(Position(window=step % 64, step=step), *stream.read(step % 64, 1), np.array([0.01]), T, False)
+        hands.train(
+            Position(window=step % 64, step=step),
+            *stream.read(step % 64, 1),
+            np.array([0.01]),
+            T,
+            False,
+        )
     if comm.size > 1:
         comm.bcast(("end",))
     sizes = f"{given.cell}, H={given.hidden_size}, B={B}, T={T}, {learner.network.description.n_parameters:,} parameters"

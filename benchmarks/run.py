@@ -19,8 +19,8 @@ import numpy as np
 import peers
 
 import charrnn
-from charrnn import _dispatch
-from charrnn.seeding import make_random
+from charrnn.network import dispatch as _dispatch
+from charrnn.util.seeding import make_random
 
 HERE = Path(__file__).parent
 ROUNDS = 7  # unless --rounds says how many
@@ -36,8 +36,14 @@ PROGRAMS = {
     "JAX, whole loop under jit": peers.train_jax,
     "JAX, whole loop under jit, scan unrolled by 8": functools.partial(peers.train_jax, unroll=8),
 }
-PEERS = {"PyTorch eager": "torch", "JAX, whole loop under jit": "jax"}  # with their defaults, and what must be installed
-SETTINGS = {"PyTorch eager, without oneDNN": "torch", "JAX, whole loop under jit, scan unrolled by 8": "jax"}  # of cells with gates
+PEERS = {
+    "PyTorch eager": "torch",
+    "JAX, whole loop under jit": "jax",
+}  # with their defaults, and what must be installed
+SETTINGS = {
+    "PyTorch eager, without oneDNN": "torch",
+    "JAX, whole loop under jit, scan unrolled by 8": "jax",
+}  # of cells with gates
 WORKLOADS = {  # cell, layers, H, V (None: that of the text), T, B, windows
     "the tutorial's": ("rnn", 1, 100, None, 25, 1, 2000),
     "H=128 T=50 B=32": ("rnn", 1, 128, None, 50, 32, 40),
@@ -53,9 +59,18 @@ WORKLOADS = {  # cell, layers, H, V (None: that of the text), T, B, windows
 
 def workload(path, name):
     cell, layers, H, V, T, B, windows = WORKLOADS[name]
-    text = charrnn.reader.read_text(path)
+    text = charrnn.data.batches.read_text(path)
     ids = charrnn.Vocabulary.from_text(text).encode(text)
-    return peers.problem(H, V or int(ids.max()) + 1, T, B, cell=cell, layers=layers, windows=windows, text=None if V else ids)
+    return peers.problem(
+        H,
+        V or int(ids.max()) + 1,
+        T,
+        B,
+        cell=cell,
+        layers=layers,
+        windows=windows,
+        text=None if V else ids,
+    )
 
 
 def timed(run, amount):
@@ -68,10 +83,18 @@ class Process:
     """A program in a process of its own, pinned to some cores: peers that share a process slow each other down."""
 
     def __init__(self, cores, *arguments):
-        one = {} if len(cores) > 1 else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        one = (
+            {}
+            if len(cores) > 1
+            else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        )
         command = [sys.executable, __file__, "--serve", *map(str, arguments)]
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one)
-        os.sched_setaffinity(self.child.pid, cores)  # before JAX and PyTorch are imported: their thread pools take what they see then
+        self.child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one
+        )
+        os.sched_setaffinity(
+            self.child.pid, cores
+        )  # before JAX and PyTorch are imported: their thread pools take what they see then
 
     def __call__(self, amount):
         """Run so much of it; return the seconds for one."""
@@ -85,7 +108,10 @@ class Process:
 def serve(path, name, program, threads):
     """The other end of a `Process`."""
     factory = PROGRAMS[program]
-    run = factory(workload(path, name), **({"n_threads": int(threads)} if program.startswith("charrnn") else {}))
+    run = factory(
+        workload(path, name),
+        **({"n_threads": int(threads)} if program.startswith("charrnn") else {}),
+    )
     run(1)  # compiles, warms caches
     for line in sys.stdin:
         print(timed(run, int(line)), flush=True)
@@ -131,7 +157,9 @@ def training_table(path, name, peaks, core, rounds=ROUNDS):
         programs += [NUMPY, NUMPY32]
     others = PEERS if p.cell == "rnn" else PEERS | SETTINGS
     programs += [program for program, package in others.items() if peers.installed(package)]
-    times = side_by_side(path, name, {program: (program, 1) for program in programs}, {core}, rounds)
+    times = side_by_side(
+        path, name, {program: (program, 1) for program in programs}, {core}, rounds
+    )
     best = times[f"charrnn {LEVELS[0]}"]
     lines = [
         f"### Training: {name} ({p})",
@@ -142,7 +170,9 @@ def training_table(path, name, peaks, core, rounds=ROUNDS):
     for program, seconds in times.items():
         level = program.removeprefix("charrnn ")
         share = f"{100 * p.flops / seconds / peaks[level]:.0f} %" if level in peaks else ""
-        lines.append(f"| {program} | {show(seconds)} | {p.T * p.B / seconds:,.0f} | {seconds / best:.2f} | {share} |")
+        lines.append(
+            f"| {program} | {show(seconds)} | {p.T * p.B / seconds:,.0f} | {seconds / best:.2f} | {share} |"
+        )
     return lines, {program: seconds / best for program, seconds in times.items()}
 
 
@@ -154,7 +184,9 @@ def threads_table(path, name, cores):
     program = f"charrnn {LEVELS[0]}"
     times = side_by_side(path, name, {n: (program, n) for n in range(1, len(cores) + 1)}, cores)
     lines = [f"### Threads: {name}", "", "| threads | a step | speed-up |", "|---|---|---|"]
-    return lines + [f"| {n} | {show(seconds)} | {times[1] / seconds:.2f} |" for n, seconds in times.items()]
+    return lines + [
+        f"| {n} | {show(seconds)} | {times[1] / seconds:.2f} |" for n, seconds in times.items()
+    ]
 
 
 def text_table(text):
@@ -169,13 +201,20 @@ def text_table(text):
     programs = {
         "sampling, one stream": functools.partial(draw, 1),
         "sampling, 64 streams": lambda n: draw(64, n),
-        "sampling, the tutorial's NumPy": peers.sample_numpy(peers.problem(model.rnn.hidden_size, model.rnn.vocab_size, 25, 1)),
+        "sampling, the tutorial's NumPy": peers.sample_numpy(
+            peers.problem(model.rnn.hidden_size, model.rnn.vocab_size, 25, 1)
+        ),
         "scoring 10,000 words": lambda n: [model.score_many(names) for _ in range(n)],
     }
     times = measure({name: functools.partial(timed, run) for name, run in programs.items()})
     characters = {"sampling, 64 streams": 64, "scoring 10,000 words": letters}
     base = 1 / times["sampling, the tutorial's NumPy"]
-    lines = ["### Sampling and scoring, H=100", "", "| what | characters/s | of the tutorial's NumPy |", "|---|---|---|"]
+    lines = [
+        "### Sampling and scoring, H=100",
+        "",
+        "| what | characters/s | of the tutorial's NumPy |",
+        "|---|---|---|",
+    ]
     for name, seconds in times.items():
         rate = characters.get(name, 1) / seconds
         lines.append(f"| {name} | {rate:,.0f} | {rate / base:.1f} x |")
@@ -185,8 +224,18 @@ def text_table(text):
 def growth_table():
     """Time a step against each size, the others as in the tutorial's workload; the arithmetic grows as the last column says."""
     base = {"H": 128, "V": 64, "T": 32, "B": 8}
-    grown = {"H": [64, 128, 256, 512, 1024, 2048], "V": [64, 256, 1024, 4096], "T": [8, 32, 128, 512], "B": [1, 2, 4, 8, 16, 32, 64]}
-    lines = ["### Growth: H=128 V=64 T=32 B=8, one size changed", "", "| size | a step | Gflop/s |", "|---|---|---|"]
+    grown = {
+        "H": [64, 128, 256, 512, 1024, 2048],
+        "V": [64, 256, 1024, 4096],
+        "T": [8, 32, 128, 512],
+        "B": [1, 2, 4, 8, 16, 32, 64],
+    }
+    lines = [
+        "### Growth: H=128 V=64 T=32 B=8, one size changed",
+        "",
+        "| size | a step | Gflop/s |",
+        "|---|---|---|",
+    ]
     curve = {}
     for name, values in grown.items():
         for value in values:
@@ -219,7 +268,12 @@ def memory_table(text):
     path = HERE / "large.tmp"
     path.write_text(text * (100_000_000 // len(text)), encoding="utf-8")
     try:
-        ran = subprocess.run([sys.executable, "-c", MEMORY_PROGRAM, str(path)], capture_output=True, text=True, check=True)
+        ran = subprocess.run(
+            [sys.executable, "-c", MEMORY_PROGRAM, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     finally:
         path.unlink()
     per_character, seconds = map(float, ran.stdout.split())
@@ -243,7 +297,9 @@ def picture(ratios, curve, path):
         values = [times.get(name, np.nan) for times in ratios.values()]
         left.bar(np.arange(len(ratios)) + i * width, values, width, label=name)
     left.set_yscale("log")
-    left.set_xticks(np.arange(len(ratios)) + 0.4, [name.replace(" ", "\n") for name in ratios], fontsize=8)
+    left.set_xticks(
+        np.arange(len(ratios)) + 0.4, [name.replace(" ", "\n") for name in ratios], fontsize=8
+    )
     left.set_ylabel(f"time a step, charrnn {LEVELS[0]} = 1")
     left.legend(fontsize=7)
     H = np.array(list(curve))
@@ -261,8 +317,19 @@ def picture(ratios, curve, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", metavar="TEXT_FILE")
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="WORKLOAD", help=f"of: {', '.join(WORKLOADS)}")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements of each program at a workload (default: %(default)s)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=WORKLOADS,
+        metavar="WORKLOAD",
+        help=f"of: {', '.join(WORKLOADS)}",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help="measurements of each program at a workload (default: %(default)s)",
+    )
     given = parser.parse_args()
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
@@ -287,7 +354,7 @@ def machine(cores, peaks):
 
 def write_rest(path, lines, ratios, cores):
     """Measure what is not training on one core, and write results.md and results.png."""
-    text = charrnn.reader.read_text(path)
+    text = charrnn.data.batches.read_text(path)
     table, curve = growth_table()
     lines += [*text_table(text), "", *table, "", *memory_table(text), ""]
     os.sched_setaffinity(0, cores)
@@ -301,7 +368,11 @@ def write_rest(path, lines, ratios, cores):
 def processor():
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return next(line.split(":", 1)[1].strip() for line in words.splitlines() if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip()
+            for line in words.splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor()
 

@@ -19,7 +19,10 @@ def make(page: str) -> Any:
     for block in BLOCK.finditer(page):
         cells += prose(page[start : block.start()])
         if block[1] in ("python", "pycon"):
-            cells += [nbformat.v4.new_code_cell(code.rstrip("\n")) for code in (typed(block[2]) if block[1] == "pycon" else [block[2]])]
+            cells += [
+                nbformat.v4.new_code_cell(code.rstrip("\n"))
+                for code in (typed(block[2]) if block[1] == "pycon" else [block[2]])
+            ]
         start = block.end()
     cells += prose(page[start:])
     for number, cell in enumerate(cells):
@@ -49,7 +52,11 @@ def execute(notebook: Any) -> Any:
     """Run a notebook in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
-            notebook, timeout=120, resources={"metadata": {"path": folder}}, record_timing=False, coalesce_streams=True
+            notebook,
+            timeout=120,
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,
         ).execute()
     notebook.metadata.pop("language_info", None)  # has the version of Python
     return notebook

@@ -26,7 +26,10 @@ NAMES = {  # of the programs, in the tables and in the picture
     "PyTorch eager": "PyTorch",
     "the tutorial's NumPy, float32": "the tutorial's NumPy",
 }
-SIZES = {"H=100 V=65 T=25 B=1": "100 units, one stream", "H=512 V=65 T=64 B=32": "512 units, 32 streams"}
+SIZES = {
+    "H=100 V=65 T=25 B=1": "100 units, one stream",
+    "H=512 V=65 T=64 B=32": "512 units, 32 streams",
+}
 
 
 def first_lines(readme: str) -> str:
@@ -36,7 +39,11 @@ def first_lines(readme: str) -> str:
 
 def speeds(results: str, size: str) -> dict[str, int]:
     """Return the characters a second of each program in NAMES, from the table of this size."""
-    table = re.search(rf"^### Training: .*\({re.escape(size)}\)\n\n(.*?)\n\n", results + "\n\n", re.MULTILINE | re.DOTALL)[1]
+    table = re.search(
+        rf"^### Training: .*\({re.escape(size)}\)\n\n(.*?)\n\n",
+        results + "\n\n",
+        re.MULTILINE | re.DOTALL,
+    )[1]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
     column = cells[0].index("characters/s")
     found = {row[0]: int(row[column].replace(",", "")) for row in cells[2:]}
@@ -52,7 +59,9 @@ def draw_speeds(results: str) -> Figure:
     """Draw a bar for each program, one chart a size."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     tables = [speeds(results, size) for size in SIZES]
-    charts = figure.subplots(len(tables), 1, gridspec_kw={"height_ratios": [len(table) for table in tables]})
+    charts = figure.subplots(
+        len(tables), 1, gridspec_kw={"height_ratios": [len(table) for table in tables]}
+    )
     for chart, title, table in zip(charts, SIZES.values(), tables, strict=True):
         names, values = list(table), list(table.values())
         colors = ["#c44e27" if name == "charrnn" else "#9aa7b5" for name in names]
@@ -71,7 +80,10 @@ def draw_speeds(results: str) -> Figure:
 def networks() -> tuple[Any, dict[str, charrnn.RNN], charrnn.History]:
     """Return the tutorial's ids of names, its three networks of them, and the history of the one that is trained."""
     ids = charrnn.Vocabulary.from_text(names := "\n".join(charrnn.datasets.names())).encode(names)
-    made = {name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0) for name in ("new", "trained", "large recurrent weights")}
+    made = {
+        name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0)
+        for name in ("new", "trained", "large recurrent weights")
+    }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "names.txt").write_text(names, encoding="utf-8")
         with charrnn.DataReader(Path(folder) / "names.txt", 25) as reader:
@@ -84,7 +96,10 @@ def gradients(ids: Any, made: dict[str, charrnn.RNN]) -> dict[str, list[float]]:
     """Return the lengths of the gradient by steps back of each network, their geometric means over places of the text."""
     found = {}
     for name, rnn in made.items():
-        lengths = [rnn.gradient_norms(ids[i : i + 25], ids[i + 25], np.zeros((100, 1))) for i in range(0, 5000, 100)]
+        lengths = [
+            rnn.gradient_norms(ids[i : i + 25], ids[i + 25], np.zeros((100, 1)))
+            for i in range(0, 5000, 100)
+        ]
         found[name] = [float(f"{length:.2e}") for length in np.exp(np.log(lengths).mean(axis=0))]
     return found
 
@@ -93,10 +108,21 @@ def draw_gradients(found: dict[str, list[float]]) -> Figure:
     """Draw a line for each network."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     chart = figure.add_subplot()
-    places = (("#75818d", 7, "left"), ("#c44e27", 14, "left"), ("#3b6ea5", 13, "right"))  # of a name beside its line
+    places = (
+        ("#75818d", 7, "left"),
+        ("#c44e27", 14, "left"),
+        ("#3b6ea5", 13, "right"),
+    )  # of a name beside its line
     for (name, lengths), (color, place, end) in zip(found.items(), places, strict=True):
         chart.semilogy(lengths, color=color, linewidth=1.8)
-        chart.annotate(name, (place, lengths[place]), xytext=(0, 8), textcoords="offset points", color=color, ha=end)
+        chart.annotate(
+            name,
+            (place, lengths[place]),
+            xytext=(0, 8),
+            textcoords="offset points",
+            color=color,
+            ha=end,
+        )
     chart.set_xlabel("steps back from the prediction")
     chart.set_ylabel("length of the gradient by the state")
     chart.set_ylim(1e-12, 1e4)
@@ -112,7 +138,11 @@ def modules() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)[:1_000_000]
 
 
-WATCHED = {"source": ["in the indentation", "vowel"], "names": ["position in the word"], "gates": ["position in the line"]}
+WATCHED = {
+    "source": ["in the indentation", "vowel"],
+    "names": ["position in the word"],
+    "gates": ["position in the line"],
+}
 
 
 def draw_pages() -> None:
@@ -126,11 +156,15 @@ def draw_pages() -> None:
         "gates": charrnn.train_text(names, cell="lstm", epochs=40).trace(names),
     }
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
-        chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        chromium = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         for name, trace in traces.items():
             path = Path(folder) / f"{name}.html"
             trace.save_html(path, title="Inside a network of 100 units", back=32)
-            page = chromium.new_page(viewport={"width": 1180, "height": 700}, device_scale_factor=1.5)
+            page = chromium.new_page(
+                viewport={"width": 1180, "height": 700}, device_scale_factor=1.5
+            )
             page.goto(path.as_uri())
             print(name, *trace.units()[:5], sep="\n  ")
             draw_page(page, name)
@@ -142,8 +176,13 @@ def draw_page(page: Any, name: str) -> None:
     if name == "source":
         page.locator("#text div").nth(60).scroll_into_view_if_needed()
         page.wait_for_timeout(300)
-        for place in (30, 31):  # to point at one may scroll, which hides what is shown at the pointer
-            page.locator("#text div", has_text="Reset the decoder").first.locator("span").nth(place).hover()
+        for place in (
+            30,
+            31,
+        ):  # to point at one may scroll, which hides what is shown at the pointer
+            page.locator("#text div", has_text="Reset the decoder").first.locator("span").nth(
+                place
+            ).hover()
             page.wait_for_timeout(300)
         page.screenshot(path=DOCS / "inside.png")
         page.mouse.move(5, 5)
@@ -152,7 +191,12 @@ def draw_page(page: Any, name: str) -> None:
     for property in WATCHED[name]:
         page.locator("#units label", has_text=property).first.click()
         box = page.locator("main").bounding_box()
-        clip = {"x": box["x"], "y": box["y"], "width": 640 if name == "source" else 300, "height": 340}
+        clip = {
+            "x": box["x"],
+            "y": box["y"],
+            "width": 640 if name == "source" else 300,
+            "height": 340,
+        }
         page.screenshot(path=DOCS / f"inside-{property.split()[-1]}.png", clip=clip)
 
 
@@ -162,11 +206,15 @@ def main() -> None:
         exec(first_lines((DOCS.parent / "README.md").read_text(encoding="utf-8")), {})
         (DOCS / "loss.png").write_bytes(Path("loss.png").read_bytes())
     results = (DOCS.parent / "benchmarks" / "results.md").read_text(encoding="utf-8")
-    draw_speeds(results).savefig(DOCS / "speed.png", dpi=150, metadata={"Description": shown(results)})
+    draw_speeds(results).savefig(
+        DOCS / "speed.png", dpi=150, metadata={"Description": shown(results)}
+    )
     ids, made, history = networks()
     history.plot().savefig(DOCS / "tutorial-loss.png", dpi=100)
     found = gradients(ids, made)
-    draw_gradients(found).savefig(DOCS / "gradients.png", dpi=150, metadata={"Description": json.dumps(found)})
+    draw_gradients(found).savefig(
+        DOCS / "gradients.png", dpi=150, metadata={"Description": json.dumps(found)}
+    )
     draw_pages()
 
 

@@ -9,5 +9,13 @@ for batch_size in (1, 16):
     windows = -(-(int(len(text) * 0.9) - 1) // (25 * batch_size))  # of a pass
     print(f"batch_size={batch_size}: {windows} steps a pass")
     for tenths in range(30, 51):
-        model = charrnn.train_text(text, batch_size=batch_size, steps=round(windows * tenths / 10), keep="last", progress=False)
-        print(f"{tenths / 10:.1f} passes: {model.history.validation_losses[-1]:.3f} nats", flush=True)
+        model = charrnn.train_text(
+            text,
+            batch_size=batch_size,
+            steps=round(windows * tenths / 10),
+            keep="last",
+            progress=False,
+        )
+        print(
+            f"{tenths / 10:.1f} passes: {model.history.validation_losses[-1]:.3f} nats", flush=True
+        )

@@ -9,20 +9,29 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 import charrnn
 from charrnn.sklearn import CharRNNDensity
 
-GRID = {"hidden_size": [16, 32], "learning_rate": [0.15, 0.3, 0.5], "batch_size": [1, 4]}  # 12 settings
+GRID = {
+    "hidden_size": [16, 32],
+    "learning_rate": [0.15, 0.3, 0.5],
+    "batch_size": [1, 4],
+}  # 12 settings
 
 
 def main():
     names, rest = train_test_split(charrnn.datasets.names(), train_size=300, random_state=0)
     search = GridSearchCV(CharRNNDensity(epochs=30), GRID, cv=2)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         with joblib.parallel_config(backend="dask"):
             search.fit(names)
         print("best of 12:", search.best_params_)
         model = search.best_estimator_.model_  # 20 kB: each task takes it along
 
         frame = dd.from_pandas(pd.DataFrame({"name": rest}), npartitions=4)
-        bits = frame["name"].map_partitions(model.score_many, on_unknown="surprise", meta=("name", "float64"))
+        bits = frame["name"].map_partitions(
+            model.score_many, on_unknown="surprise", meta=("name", "float64")
+        )
         scored = frame.assign(bits=bits).nlargest(3, "bits").compute()
     print(scored.to_string(index=False, float_format="%.2f"))
 

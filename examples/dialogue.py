@@ -8,7 +8,15 @@ import charrnn
 
 rng = random.Random(0)
 who = ["BAKER", "SMITH", "GUARD", "WITCH"]
-what = ["the bread", "the old sword", "the north gate", "the moon", "a wolf", "the king", "my brother"]
+what = [
+    "the bread",
+    "the old sword",
+    "the north gate",
+    "the moon",
+    "a wolf",
+    "the king",
+    "my brother",
+]
 where = ["by the river", "in the tavern", "behind the mill", "under the bridge"]
 lines = [
     lambda: f"I saw {rng.choice(what)} {rng.choice(where)}.",

@@ -14,11 +14,15 @@ dog jazz quick vox zen extra
 
 
 def chosen():
-    return "".join(rng.sample(words, rng.choice([1, 2, 2, 3]))) + rng.choice([".com", ".org", ".net"])
+    return "".join(rng.sample(words, rng.choice([1, 2, 2, 3]))) + rng.choice(
+        [".com", ".org", ".net"]
+    )
 
 
 def made_up():
-    return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(8, 16))) + rng.choice([".com", ".org", ".net"])
+    return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(8, 16))) + rng.choice(
+        [".com", ".org", ".net"]
+    )
 
 
 model = charrnn.train_records([chosen() for _ in range(4000)], epochs=25, seed=1)

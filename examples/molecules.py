@@ -32,4 +32,6 @@ model = charrnn.train_records(sorted(known), hidden_size=128, batch_size=4, epoc
 samples = model.generate_many(500, 120, temperature=0.8, seed=1)
 new = [smiles for smiles in samples if smiles not in known]
 print("\n".join(sorted(set(new), key=len)[-5:]))
-print(f"{sum(map(is_well_formed, samples)) / len(samples):.0%} of {len(samples)} well formed, {len(new) / len(samples):.0%} new")
+print(
+    f"{sum(map(is_well_formed, samples)) / len(samples):.0%} of {len(samples)} well formed, {len(new) / len(samples):.0%} new"
+)

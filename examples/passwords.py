@@ -17,10 +17,22 @@ def habit():
     return (word if rng.random() < 0.6 else word.capitalize()) + rng.choice(endings)
 
 
-model = charrnn.train_records([habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50, epochs=2, seed=1)
+model = charrnn.train_records(
+    [habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50, epochs=2, seed=1
+)
 known = set(model.vocabulary.chars)
-for password in ["dragon123", "Summer2025", "password", "angelflower", "nogard321", "tsqnmvrw", "x7!Kq_zT"]:
-    unknown = sum(char not in known for char in password)  # a character outside the habits is worth one of 95
+for password in [
+    "dragon123",
+    "Summer2025",
+    "password",
+    "angelflower",
+    "nogard321",
+    "tsqnmvrw",
+    "x7!Kq_zT",
+]:
+    unknown = sum(
+        char not in known for char in password
+    )  # a character outside the habits is worth one of 95
     rest = "".join(char for char in password if char in known)
     bits = model.score(rest) * (len(rest) + 1) + unknown * math.log2(95)
     print(f"{password:12} {bits:5.1f} bits  {'#' * round(bits / 3)}")

@@ -6,7 +6,7 @@ import sys
 import hypothesis
 import pytest
 
-from charrnn import _dispatch
+from charrnn.network import dispatch as _dispatch
 
 # How long a case takes depends on what else the machine does, or on an emulator.
 hypothesis.settings.register_profile("charrnn", deadline=None)

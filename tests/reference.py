@@ -4,9 +4,12 @@ Everything is float64, or complex128 for complex-step derivatives, which need fu
 from a weight to the loss (Squire and Trapp, 1998).
 """
 
+import hashlib
 from dataclasses import dataclass, fields
 
 import numpy as np
+
+from charrnn.network import Network
 
 
 @dataclass
@@ -330,3 +333,27 @@ def gradient_norms(w, inputs, target, h0):
             gradient.append((np.log(np.exp(shifted).sum()) - shifted[target, 0]).imag / 1e-30)
         norms.append(np.linalg.norm(gradient))
     return np.array(norms)
+
+
+def digest(rnn):
+    """SHA-256 of the weights, whatever their padding."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(view).tobytes() for view in rnn.network.weights.views().values())).hexdigest()
+
+
+def random_network(layers, V, seed=0, dtype="float64", optimizer="adagrad"):
+    """A network whose weights, biases among them, are about as large as those of a trained one."""
+    rng = np.random.default_rng(seed)
+    network = Network((layers, V), dtype, optimizer)
+    for view in network.weights.views().values():
+        view[...] = rng.standard_normal(view.shape) / np.sqrt(len(view) if view.ndim > 1 else 4)
+    return network
+
+
+def oracle(network, dtype=np.float64):
+    return Stack(network.description, {name: view.astype(dtype) for name, view in network.weights.views().items()})
+
+
+def distance(gradient, expected):
+    """The largest norm of a difference, relative to the norm of all."""
+    norm = np.sqrt(sum((array**2).sum() for array in expected.values()))
+    return max(np.linalg.norm(gradient[name] - expected[name]) for name in expected) / max(norm, 1e-30)

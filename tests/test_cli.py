@@ -12,7 +12,8 @@ import time
 import pytest
 
 import charrnn
-from charrnn import cli, training
+from charrnn import cli
+from charrnn.training import fit as training
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 30
 

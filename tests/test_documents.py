@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
 import charrnn
+import reference
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

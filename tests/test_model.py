@@ -7,15 +7,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Weights
 
 import charrnn
+import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
-from charrnn.loop import fit
-from charrnn.reader import TextStream
+from charrnn.data.batches import TextStream
+from charrnn.training.loop import fit
+from reference import Weights
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +84,12 @@ def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
 
 
 def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
-    import charrnn.scoring
+    import charrnn.inference.scoring
 
     texts = ["ab" * n for n in (1, 300, 2, 299, 40)] * 20
     expected = [model.score(text) for text in texts]
     assert model.score_many(texts).tolist() == expected
-    monkeypatch.setattr(charrnn.scoring, "_PIECE", 700)
+    monkeypatch.setattr(charrnn.inference.scoring, "_PIECE", 700)
     assert model.score_many(texts).tolist() == expected
 
 

@@ -3,12 +3,12 @@ import time
 
 import numpy as np
 import pytest
-import reference
-from reference import Weights, train_steps, training_workspace
 
 import charrnn
+import reference
 from charrnn import RNN, DataReader
-from charrnn.seeding import make_random
+from charrnn.util.seeding import make_random
+from reference import Weights, train_steps, training_workspace
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.options import defaults
-from charrnn.training import NewOptions
+from charrnn.network.config import defaults
+from charrnn.training.fit import NewOptions
 
 pytest.importorskip("sklearn")
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import typed
 
 import charrnn
-from charrnn import CharRNN, training
-from charrnn.options import defaults
-from charrnn.sampling import Controls
+import typed
+from charrnn import CharRNN
+from charrnn.data import dataset
+from charrnn.inference.sampling import Controls
+from charrnn.network.config import defaults
+from charrnn.training import fit as training
 
 RIGHT = Path(typed.__file__)
 REFERENCE = Path(__file__).parents[1] / "docs" / "api.md"
@@ -253,4 +255,4 @@ def test_a_model_of_the_other_alphabet_is_refused(tmp_path):
         charrnn.load(tmp_path / "m", alphabet="bytes")
     with pytest.raises(ValueError, match="alphabet must be 'characters' or 'bytes', not 'text'"):
         charrnn.load(tmp_path / "m", alphabet="text")
-    assert get_args(training.Alphabet) == ("characters", "bytes")
+    assert get_args(dataset.Alphabet) == ("characters", "bytes")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 import charrnn
 import charrnn.testing
 from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
-from charrnn.nameable import properties
 from charrnn.network import Network
 from charrnn.trace import Trace, Unit
+from charrnn.trace.properties import properties
 
 
 def installed(*names: str) -> bool:

@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"Homepage": "", "Documentation": "/tree/HEAD/docs", "Changelog": "/blob/HEAD/CHANGELOG.md", "Issues": "/issues"}
+PAGES = {
+    "Homepage": "",
+    "Documentation": "/tree/HEAD/docs",
+    "Changelog": "/blob/HEAD/CHANGELOG.md",
+    "Issues": "/issues",
+}
 
 
 def absolute(readme: str, address: str) -> str:
@@ -21,7 +26,11 @@ def absolute(readme: str, address: str) -> str:
 def with_urls(project: str, address: str) -> str:
     """Return the text of pyproject.toml with the project's urls."""
     urls = "".join(f'{name} = "{address}{page}"\n' for name, page in PAGES.items())
-    return project.replace("[project.optional-dependencies]\n", f"[project.urls]\n{urls}\n[project.optional-dependencies]\n", 1)
+    return project.replace(
+        "[project.optional-dependencies]\n",
+        f"[project.urls]\n{urls}\n[project.optional-dependencies]\n",
+        1,
+    )
 
 
 def main() -> None:
@@ -29,7 +38,9 @@ def main() -> None:
     address = sys.argv[1].rstrip("/")
     for name, change in {"README.md": absolute, "pyproject.toml": with_urls}.items():
         path = ROOT / name
-        path.write_text(change(path.read_text(encoding="utf-8"), address), encoding="utf-8", newline="\n")
+        path.write_text(
+            change(path.read_text(encoding="utf-8"), address), encoding="utf-8", newline="\n"
+        )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-PLACE = re.compile(r'\s*/\* "(?:src/)?charrnn/(_(?!cyutility)\w+\.p\w+)":(\d+)$')
-END = re.compile(r"}|  /\* function exit code \*/")  # what follows is of no line: what is let go, the traceback
+PLACE = re.compile(r'\s*/\* "(?:src/)?charrnn/((?!_cyutility)[\w/]+\.p\w+)":(\d+)$')
+END = re.compile(
+    r"}|  /\* function exit code \*/"
+)  # what follows is of no line: what is let go, the traceback
 
 
 def places(generated):
@@ -34,7 +36,9 @@ def executed(folder):
     counts = collections.defaultdict(collections.Counter)
     for counted in sorted(folder.glob("build/temp.*/**/*.gcda")):
         command = ["gcov", "--json-format", "--stdout", counted.relative_to(folder)]
-        found = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+        found = subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True
+        ).stdout
         for file in (file for report in found.splitlines() for file in json.loads(report)["files"]):
             of = list(places(folder / file["file"])) if file["file"].endswith(".c") else []
             for line in file["lines"] if of else ():
@@ -46,7 +50,10 @@ def executed(folder):
 
 def ranges(numbers):
     """Return ascending numbers in few words: 3-5, 8."""
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    runs = [
+        [number for _, number in run]
+        for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    ]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
@@ -56,7 +63,9 @@ def main():
     for name, lines in sorted(executed(Path(sys.argv[1]).resolve()).items()):
         missing = sorted(number for number, count in lines.items() if not count)
         of, missed = of + len(lines), missed + len(missing)
-        print(f"{name}: {len(lines) - len(missing)} of {len(lines)}{f', not {ranges(missing)}' if missing else ''}")
+        print(
+            f"{name}: {len(lines) - len(missing)} of {len(lines)}{f', not {ranges(missing)}' if missing else ''}"
+        )
     print(f"compiled: {1 - missed / of:.1%} of {of} lines")
 
 

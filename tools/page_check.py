@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[1]
 
 def find():
     """Return the command of a Chromium, or None."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"))), None)
+    return next(
+        filter(
+            None,
+            map(
+                shutil.which,
+                ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
+            ),
+        ),
+        None,
+    )
 
 
 def install():
@@ -24,7 +33,15 @@ def install():
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"],
+        [
+            "apt-get",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "chromium",
+            "fonts-dejavu-core",
+        ],
     ):
         print("$", *command, flush=True)
         if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
@@ -38,8 +55,10 @@ def main():
     if find() is None:
         print("page-check: LEFT OUT. There is no Chromium here, and none could be installed.")
         return 0
-    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_browser.py"]
-    return subprocess.run(tests, cwd=ROOT, env=os.environ | {"CHARRNN_PICTURES": str(ROOT / "build" / "page-check")}).returncode
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/trace/test_browser.py"]
+    return subprocess.run(
+        tests, cwd=ROOT, env=os.environ | {"CHARRNN_PICTURES": str(ROOT / "build" / "page-check")}
+    ).returncode
 
 
 if __name__ == "__main__":

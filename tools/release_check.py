@@ -15,7 +15,10 @@ from pathlib import Path
 from wheel_check import BIN, ROOT, build, environment, fresh, interpreters, run, try_wheel
 
 FREE_THREADED = "python3.14t"
-NEWER = {"3.14": "cp314", "3.15": "cp315"}  # Python: the wheels' tag; Debian's testing distribution has both
+NEWER = {
+    "3.14": "cp314",
+    "3.15": "cp315",
+}  # Python: the wheels' tag; Debian's testing distribution has both
 # Newer releases expect bin and the like to be links.
 MERGED = 'cd "$1"; mkdir -p usr/bin usr/sbin usr/lib usr/lib64; for d in bin sbin lib lib64; do ln -s usr/$d $d; done'
 PLUGIN = "no_processes"
@@ -33,16 +36,52 @@ UNEMULATED = ("test_dispatch.py", "test_cli.py", "test_examples.py")
 def debian(folder, suite, packages, *options):
     """Unpack packages of a Debian suite, and what they need, into folder."""
     stale = '--aptopt=Acquire::Check-Valid-Until "false"'  # a mirror that stands still will do
-    run("mmdebstrap", "--variant=extract", stale, f"--setup-hook={MERGED}", f"--include={','.join(packages)}", *options, suite, folder)
+    run(
+        "mmdebstrap",
+        "--variant=extract",
+        stale,
+        f"--setup-hook={MERGED}",
+        f"--include={','.join(packages)}",
+        *options,
+        suite,
+        folder,
+    )
 
 
 def install(folder, tag, machine, *packages):
     """Put wheels for another Python or machine into a folder."""
-    platforms = (f"manylinux_2_28_{machine}", f"manylinux_2_27_{machine}", f"manylinux_2_17_{machine}", f"linux_{machine}", "any")
+    platforms = (
+        f"manylinux_2_28_{machine}",
+        f"manylinux_2_27_{machine}",
+        f"manylinux_2_17_{machine}",
+        f"linux_{machine}",
+        "any",
+    )
     wheels = [word for platform in platforms for word in ("--platform", platform)]
     abis = [word for abi in (tag, "abi3", "none") for word in ("--abi", abi)]
-    target = ("--only-binary", ":all:", "--implementation", "cp", "--python-version", tag.removeprefix("cp"), *abis, *wheels)
-    run(BIN / "python", "-m", "pip", "install", "-q", "--target", folder, *target, *packages, "pytest", "hypothesis")
+    target = (
+        "--only-binary",
+        ":all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        tag.removeprefix("cp"),
+        *abis,
+        *wheels,
+    )
+    run(
+        BIN / "python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--target",
+        folder,
+        *target,
+        *packages,
+        "pytest",
+        "hypothesis",
+    )
 
 
 def emulated_tests(emulator, folder, site):
@@ -51,18 +90,53 @@ def emulated_tests(emulator, folder, site):
     shutil.copy(ROOT / f"tools/{PLUGIN}.py", folder)
     left_out = [word for name in UNEMULATED for word in ("--ignore", f"tests/{name}")]
     path = {"PYTHONPATH": os.pathsep.join(map(str, (site, folder)))}
-    run(*emulator, "-c", "import charrnn, platform; print(platform.machine(), charrnn.isa)", env=path)
-    run(*emulator, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", PLUGIN, *left_out, "tests", cwd=folder, env=path)
+    run(
+        *emulator,
+        "-c",
+        "import charrnn, platform; print(platform.machine(), charrnn.isa)",
+        env=path,
+    )
+    run(
+        *emulator,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        PLUGIN,
+        *left_out,
+        "tests",
+        cwd=folder,
+        env=path,
+    )
 
 
 def newer(folder, wheel):
     """Run the whole suite with each newer Python, in a Debian of its own."""
-    debian(folder / "testing", "testing", [*(f"python{version}" for version in NEWER), "libstdc++6", "dash", "coreutils"])
+    debian(
+        folder / "testing",
+        "testing",
+        [*(f"python{version}" for version in NEWER), "libstdc++6", "dash", "coreutils"],
+    )
     shutil.copytree(ROOT / "tests", folder / "testing/root/tests")
     for version, tag in NEWER.items():
         install(folder / f"testing/opt/{version}", tag, "x86_64", wheel)
-        command = (f"python{version}", "-m", "pytest", "-q", "-p", "no:cacheprovider", "/root/tests")
-        run("chroot", folder / "testing", *command, env={"PATH": "/usr/sbin:/usr/bin", "PYTHONPATH": f"/opt/{version}"})
+        command = (
+            f"python{version}",
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "/root/tests",
+        )
+        run(
+            "chroot",
+            folder / "testing",
+            *command,
+            env={"PATH": "/usr/sbin:/usr/bin", "PYTHONPATH": f"/opt/{version}"},
+        )
 
 
 def free_threaded(folder, _):
@@ -74,8 +148,17 @@ def free_threaded(folder, _):
     run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
-    bin = fresh(python, folder / "environment", wheel, "safetensors>=0.9.0rc1", "pytest-run-parallel")
-    run(bin / "python", "-W", "error", "-c", "import charrnn, sys; assert not sys._is_gil_enabled()", env=environment(bin))
+    bin = fresh(
+        python, folder / "environment", wheel, "safetensors>=0.9.0rc1", "pytest-run-parallel"
+    )
+    run(
+        bin / "python",
+        "-W",
+        "error",
+        "-c",
+        "import charrnn, sys; assert not sys._is_gil_enabled()",
+        env=environment(bin),
+    )
     try_wheel(bin, folder / "away")
     threads = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--parallel-threads=4", "tests")
     run(bin / "python", *threads, cwd=folder / "away", env=environment(bin))
@@ -93,16 +176,37 @@ def old(folder, wheel):
 
 
 def aarch64(folder, _):
-    """Cross-compile for another architecture and run the suite there; test_core.py has SHA-256 hashes of the same bits."""
+    """Cross-compile for another architecture and run the suite there; test_kernels.py has SHA-256 hashes of the same bits."""
     compiler = folder / "zigcc"
-    compiler.write_text(f'#!/bin/sh\nexec {BIN / "python"} -m ziglang cc -target aarch64-linux-gnu.2.28 "$@"\n', encoding="utf-8")
+    compiler.write_text(
+        f'#!/bin/sh\nexec {BIN / "python"} -m ziglang cc -target aarch64-linux-gnu.2.28 "$@"\n',
+        encoding="utf-8",
+    )
     compiler.chmod(0o755)
-    cross = os.environ | {"CC": str(compiler), "LDSHARED": f"{compiler} -shared", "_PYTHON_HOST_PLATFORM": "linux-aarch64"}
-    run(BIN / "python", "-m", "build", "-w", "-o", folder / "wheel", ROOT, env=cross, stdout=subprocess.DEVNULL)
+    cross = os.environ | {
+        "CC": str(compiler),
+        "LDSHARED": f"{compiler} -shared",
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+    }
+    run(
+        BIN / "python",
+        "-m",
+        "build",
+        "-w",
+        "-o",
+        folder / "wheel",
+        ROOT,
+        env=cross,
+        stdout=subprocess.DEVNULL,
+    )
     (wheel,) = (folder / "wheel").glob("*.whl")
     debian(folder / "arm64", "bookworm", ["python3.11", "libstdc++6"], "--architectures=arm64")
     install(folder / "site", "cp311", "aarch64", wheel)
-    emulated_tests(("qemu-aarch64-static", "-L", folder / "arm64", folder / "arm64/usr/bin/python3.11"), folder, folder / "site")
+    emulated_tests(
+        ("qemu-aarch64-static", "-L", folder / "arm64", folder / "arm64/usr/bin/python3.11"),
+        folder,
+        folder / "site",
+    )
 
 
 def frozen(folder, wheel):
@@ -113,7 +217,17 @@ def frozen(folder, wheel):
             bin = fresh(python, folder / version, wheel, "pyinstaller")
             place = folder / f"frozen-{version}"
             place.mkdir()
-            options = ("--onefile", "--log-level", "ERROR", "--distpath", place, "--workpath", place / "work", "--specpath", place)
+            options = (
+                "--onefile",
+                "--log-level",
+                "ERROR",
+                "--distpath",
+                place,
+                "--workpath",
+                place / "work",
+                "--specpath",
+                place,
+            )
             run(
                 bin / "python",
                 "-m",
@@ -122,9 +236,20 @@ def frozen(folder, wheel):
                 folder / "app.py",
                 env={**os.environ, **environment(bin), "PATH": os.environ["PATH"]},
             )
-            ran = run(place / "app", place / "model", env={"HOME": str(place)}, capture_output=True, text=True)
+            ran = run(
+                place / "app",
+                place / "model",
+                env={"HOME": str(place)},
+                capture_output=True,
+                text=True,
+            )
             best = run(
-                bin / "python", "-c", "import charrnn; print(charrnn.isa)", env=environment(bin), capture_output=True, text=True
+                bin / "python",
+                "-c",
+                "import charrnn; print(charrnn.isa)",
+                env=environment(bin),
+                capture_output=True,
+                text=True,
             ).stdout
             print(f"{version}: {ran.stdout.strip()}, {(place / 'app').stat().st_size:,} bytes")
             assert ran.stdout == f"{best.strip()} 20 True True\n"
@@ -136,8 +261,20 @@ def reproducible(folder, _):
     hashes = set()
     for name in ("one", "two"):
         run("git", "clone", "-q", ROOT, folder / name)
-        command = (BIN / "python", "-m", "build", "-w", "-o", folder / f"{name}-wheel", folder / name)
-        run(*command, env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}, stdout=subprocess.DEVNULL)
+        command = (
+            BIN / "python",
+            "-m",
+            "build",
+            "-w",
+            "-o",
+            folder / f"{name}-wheel",
+            folder / name,
+        )
+        run(
+            *command,
+            env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
+            stdout=subprocess.DEVNULL,
+        )
         (wheel,) = (folder / f"{name}-wheel").glob("*.whl")
         hashes.add(hashlib.sha256(wheel.read_bytes()).hexdigest())
     print(*hashes)
@@ -150,7 +287,10 @@ def identifiers(_, __):
         run(BIN / "cibuildwheel", "--platform", platform, "--print-build-identifiers", ROOT)
 
 
-STAGES = {stage.__name__: stage for stage in (identifiers, reproducible, frozen, newer, free_threaded, old, aarch64)}
+STAGES = {
+    stage.__name__: stage
+    for stage in (identifiers, reproducible, frozen, newer, free_threaded, old, aarch64)
+}
 
 
 def main(names):

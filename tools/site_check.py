@@ -32,9 +32,16 @@ MISSING = "() => [...document.images].filter((one) => one.complete && !one.natur
 def pages():
     """Yield what to open: the name of each page, and its file; README.md is made a page."""
     readme = ROOT / "build" / "README.html"
-    body = MarkdownIt("commonmark").enable("table").render((ROOT / "README.md").read_text(encoding="utf-8"))
+    body = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render((ROOT / "README.md").read_text(encoding="utf-8"))
+    )
     base = f"<base href='{ROOT.as_uri()}/'>"
-    readme.write_text(f"<!DOCTYPE html><html lang=en><meta charset=utf-8>{base}<style>{LOOK}</style>{body}", encoding="utf-8")
+    readme.write_text(
+        f"<!DOCTYPE html><html lang=en><meta charset=utf-8>{base}<style>{LOOK}</style>{body}",
+        encoding="utf-8",
+    )
     yield "README", readme
     for path in sorted(SITE.rglob("*.html")):
         if "_static" not in path.parts and "_modules" not in path.parts:
@@ -66,7 +73,10 @@ def main():
     PICTURES.mkdir(parents=True)
     wrong, count = [], 0
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"])
+        browser = driver.chromium.launch(
+            executable_path=find(),
+            args=["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"],
+        )
         for name, path in pages():
             count += 1
             for width in WIDTHS:
@@ -74,7 +84,11 @@ def main():
                 wrong += look(page, name, path, width)
                 page.close()
         browser.close()
-    print(*wrong, f"{count} pages, {len(WIDTHS)} widths: {len(wrong)} faults; screenshots in {PICTURES.relative_to(ROOT)}", sep="\n")
+    print(
+        *wrong,
+        f"{count} pages, {len(WIDTHS)} widths: {len(wrong)} faults; screenshots in {PICTURES.relative_to(ROOT)}",
+        sep="\n",
+    )
     return 1 if wrong else 0
 
 

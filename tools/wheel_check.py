@@ -23,7 +23,9 @@ SLOWEST_IMPORT = 30  # milliseconds beyond NumPy's own
 
 def run(*command, **options):
     """Run a command, shown first; the first failure ends the check."""
-    print("$", *(Path(word).name if isinstance(word, Path) else word for word in command), flush=True)
+    print(
+        "$", *(Path(word).name if isinstance(word, Path) else word for word in command), flush=True
+    )
     return subprocess.run(command, check=True, **options)
 
 
@@ -32,7 +34,15 @@ def build(folder):
     run(BIN / "python", "-m", "build", "--outdir", folder, ROOT, stdout=subprocess.DEVNULL)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     # The variants are chosen at run time, so it is no matter which instructions they use.
-    run(BIN / "auditwheel", "repair", "--disable-isa-ext-check", "-w", folder / "repaired", wheel, env=environment(BIN))
+    run(
+        BIN / "auditwheel",
+        "repair",
+        "--disable-isa-ext-check",
+        "-w",
+        folder / "repaired",
+        wheel,
+        env=environment(BIN),
+    )
     (wheel,) = (folder / "repaired").glob("*.whl")
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
     assert wheel.stat().st_size <= LARGEST
@@ -50,14 +60,21 @@ def check_metadata(sdist, wheel):
 
 def environment(bin):
     """Return an environment with nothing on PATH but one folder: no compiler, nor anything else."""
-    return {"PATH": str(bin), "HOME": os.environ.get("HOME", ""), **{k: v for k, v in os.environ.items() if k.startswith("PIP_")}}
+    return {
+        "PATH": str(bin),
+        "HOME": os.environ.get("HOME", ""),
+        **{k: v for k, v in os.environ.items() if k.startswith("PIP_")},
+    }
 
 
 def interpreters():
     """Yield the CPythons of PYTHONS that this machine has, on PATH or from pyenv."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for version in PYTHONS:
-        for python in [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python3"))]:
+        for python in [
+            shutil.which(f"python{version}"),
+            *sorted(pyenv.glob(f"{version}.*/bin/python3")),
+        ]:
             # pyenv puts commands on PATH that only say that their Python is not switched on.
             if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
                 yield version, python
@@ -70,8 +87,22 @@ def fresh(python, folder, wheel, *more):
     """Return the bin folder of a new environment that holds the wheel, what the tests need, and more."""
     run(python, "-m", "venv", folder)
     bin = folder / "bin"
-    tests = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["test"]
-    run(bin / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, *tests, *more, env=environment(bin))
+    tests = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "dependency-groups"
+    ]["test"]
+    run(
+        bin / "python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--only-binary",
+        ":all:",
+        wheel,
+        *tests,
+        *more,
+        env=environment(bin),
+    )
     return bin
 
 
@@ -80,16 +111,40 @@ def try_wheel(bin, folder, whole):
     for part in ("tests", "examples"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     place = "import charrnn, shutil; print(charrnn.isa, charrnn.__file__); assert 'site-packages' in charrnn.__file__"
-    run(bin / "python", "-c", f"{place}; assert not (shutil.which('cc') or shutil.which('gcc'))", cwd=folder, env=environment(bin))
+    run(
+        bin / "python",
+        "-c",
+        f"{place}; assert not (shutil.which('cc') or shutil.which('gcc'))",
+        cwd=folder,
+        env=environment(bin),
+    )
     # As pyproject.toml says to pytest, but that is not here.
-    pytest = (bin / "python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::charrnn.TrainingWarning")
+    pytest = (
+        bin / "python",
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::charrnn.TrainingWarning",
+    )
     if whole:
         tests = ("tests", "--ignore", "tests/test_examples.py")
         several = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
         run(*pytest, *several, *tests, "-m", "not clock", cwd=folder, env=environment(bin))
         run(*pytest, *tests, "-m", "clock", cwd=folder, env=environment(bin))
     # Each example has a test that ends it after 30 seconds.
-    run(*pytest, "tests/test_examples.py", "--durations=0", "--durations-min=0.1", cwd=folder, env=environment(bin))
+    run(
+        *pytest,
+        "tests/test_examples.py",
+        "--durations=0",
+        "--durations-min=0.1",
+        cwd=folder,
+        env=environment(bin),
+    )
 
 
 def check_cimport(bin, folder):
@@ -98,15 +153,34 @@ def check_cimport(bin, folder):
     run(*pip, "setuptools>=77.0.3", "Cython>=3.3.1", env=environment(bin))
     run(*pip, "--no-build-isolation", folder / "examples/cimport")
     for isa in ("baseline", ""):  # and the best of this machine
-        run(bin / "python", "compare.py", cwd=folder / "examples/cimport", env=environment(bin) | {"CHARRNN_ISA": isa})
+        run(
+            bin / "python",
+            "compare.py",
+            cwd=folder / "examples/cimport",
+            env=environment(bin) | {"CHARRNN_ISA": isa},
+        )
 
 
 def check_types(bin):
     """Compare the stubs with the installed modules, and measure how much of the public API has types."""
     tools = ("mypy", "types-tqdm", "matplotlib", "pandas", "scikit-learn", "basedpyright")
     run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
-    run(bin / "python", "-m", "mypy.stubtest", "charrnn._network", cwd=bin, env=environment(bin))
-    run(bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal", cwd=bin, env=environment(bin))  # fails below 100 %
+    run(
+        bin / "python",
+        "-m",
+        "mypy.stubtest",
+        "charrnn.network._types",
+        cwd=bin,
+        env=environment(bin),
+    )
+    run(
+        bin / "basedpyright",
+        "--verifytypes",
+        "charrnn",
+        "--ignoreexternal",
+        cwd=bin,
+        env=environment(bin),
+    )  # fails below 100 %
 
 
 def check_import(bin):

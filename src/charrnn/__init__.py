@@ -10,14 +10,20 @@ Learn a text, then write, score and rank text:
 
 from typing import TYPE_CHECKING
 
-from ._dispatch import isa
 from .create import from_torch, load, train_file, train_records, train_text
-from .errors import CharRNNError, DivergedError, ModelFormatError, RankError, TrainingInterrupted, TrainingWarning
+from .data.vocabulary import Vocabulary
 from .history import History, Progress
 from .model import CharRNN
-from .reader import DataReader
-from .rnn import RNN
-from .vocabulary import Vocabulary
+from .network.dispatch import isa
+from .tutorial import RNN, DataReader
+from .util.errors import (
+    CharRNNError,
+    DivergedError,
+    ModelFormatError,
+    RankError,
+    TrainingInterrupted,
+    TrainingWarning,
+)
 
 if TYPE_CHECKING:
     from . import datasets as datasets
@@ -29,7 +35,7 @@ else:
             from importlib import import_module
 
             return import_module(".datasets", __name__)
-        from .errors import hint
+        from .util.errors import hint
 
         meant = hint(name, __dir__()) if not name.startswith("_") else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{meant}")

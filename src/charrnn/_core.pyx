@@ -18,11 +18,11 @@ step: they split outputs, never a sum.
 """
 
 # What the rooms use.
-from charrnn._elementary cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, mixed  # no-cython-lint
-from charrnn._elementary cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
-from charrnn._network cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
-from charrnn._network cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
-from charrnn._network cimport LayerPlan, Matrix, Memory, Plan, _lanes, new_memory  # no-cython-lint
+from charrnn.kernels.scalar cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, mixed  # no-cython-lint
+from charrnn.kernels.scalar cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
+from charrnn.network._types cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
+from charrnn.network._types cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
+from charrnn.network._types cimport LayerPlan, Matrix, Memory, Plan, _lanes, new_memory  # no-cython-lint
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
@@ -30,7 +30,7 @@ from libc.string cimport memcpy  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
-from charrnn.errors import DivergedError  # no-cython-lint
+from charrnn.util.errors import DivergedError  # no-cython-lint
 
 cdef object _empty = np.empty      # not a name of the module, which anybody could give another value
 
@@ -38,20 +38,20 @@ cdef extern from "_cpu.h":
     int charrnn_cpu_level()
     int charrnn_first_cache()
 
-include "charrnn/_watch.pxi"         # Ctrl-C while C is at work
-include "charrnn/_linalg.pxi"        # products of matrices in register tiles, on pointers
-include "charrnn/_input.pxi"         # characters into the first layer
-include "charrnn/_dense.pxi"         # layers without recurrence
-include "charrnn/_rnn.pxi"           # the vanilla cell
-include "charrnn/_gru.pxi"           # the gated recurrent unit
-include "charrnn/_lstm.pxi"          # long short-term memory
-include "charrnn/_dropout.pxi"       # outputs that are dropped in training
-include "charrnn/_softmax.pxi"       # probabilities and loss
-include "charrnn/_optimizer.pxi"     # clipping, Adagrad, SGD, RMSProp, Adam
-include "charrnn/_threads.pxi"       # threads that share a step
-include "charrnn/_steps.pxi"         # whole steps: they walk the layers
-include "charrnn/_sampling.pxi"      # drawing, filters, beam search
-include "charrnn/_doors.pxi"         # what Python calls: checks, then releases the GIL
-include "charrnn/_trace.pxi"         # what units hold, and what a prediction rests on: doors of its own
-include "charrnn/_shards.pxi"        # steps of a batch in shards, whose gradients are summed in a tree
-include "charrnn/_capi.pxi"          # what other Cython code calls
+include "charrnn/kernels/interrupt.pxi"         # Ctrl-C while C is at work
+include "charrnn/kernels/matmul.pxi"        # products of matrices in register tiles, on pointers
+include "charrnn/kernels/input.pxi"         # characters into the first layer
+include "charrnn/kernels/linear.pxi"         # layers without recurrence
+include "charrnn/kernels/rnn.pxi"           # the vanilla cell
+include "charrnn/kernels/gru.pxi"           # the gated recurrent unit
+include "charrnn/kernels/lstm.pxi"          # long short-term memory
+include "charrnn/kernels/dropout.pxi"       # outputs that are dropped in training
+include "charrnn/kernels/softmax.pxi"       # probabilities and loss
+include "charrnn/kernels/optimizers.pxi"     # clipping, Adagrad, SGD, RMSProp, Adam
+include "charrnn/kernels/threads.pxi"       # threads that share a step
+include "charrnn/kernels/forward_backward.pxi"         # whole steps: they walk the layers
+include "charrnn/kernels/sampling.pxi"      # drawing, filters, beam search
+include "charrnn/kernels/api.pxi"         # what Python calls: checks, then releases the GIL
+include "charrnn/kernels/saliency.pxi"         # what units hold, and what a prediction rests on: doors of its own
+include "charrnn/kernels/shards.pxi"        # steps of a batch in shards, whose gradients are summed in a tree
+include "charrnn/kernels/capi.pxi"          # what other Cython code calls

@@ -5,31 +5,40 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, Unpack, get_args, overload
 
-from . import persistence, training
-from .errors import ModelFormatError, check_choice, check_flags
-from .files import Paths, StrPath
+from .data import dataset
+from .data.dataset import Alphabet
+from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .options import check_names, shows
-from .persistence import ModelSource
-from .rnn import make_learner
-from .training import Alphabet, NewOptions, together
-from .vocabulary import Vocabulary
+from .network.config import check_names, shows
+from .storage import model_file as persistence
+from .storage.model_file import ModelSource
+from .training import fit as training
+from .training.fit import NewOptions, together
+from .tutorial import make_learner
+from .util.atomic_write import Paths, StrPath
+from .util.errors import ModelFormatError, check_choice, check_flags
 
 _LONGEST_NAME = 256  # of a file, more or less
 
 
 @overload
-def train_text(text: str, *, alphabet: Literal["characters"] = ..., **options: Unpack[NewOptions]) -> CharRNN[str]: ...
+def train_text(
+    text: str, *, alphabet: Literal["characters"] = ..., **options: Unpack[NewOptions]
+) -> CharRNN[str]: ...
 
 
 @overload
-def train_text(text: bytes, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]) -> CharRNN[bytes]: ...
+def train_text(
+    text: bytes, *, alphabet: Literal["bytes"], **options: Unpack[NewOptions]
+) -> CharRNN[bytes]: ...
 
 
 @together
 @shows(NewOptions)
-def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]) -> CharRNN[Any]:
+def train_text(
+    text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]
+) -> CharRNN[Any]:
     """Train a model on a text.
 
     Parameters
@@ -142,9 +151,11 @@ def train_text(text: str | bytes, *, alphabet: Alphabet = "characters", **option
     True
     """
     check_names(options, NewOptions, ("alphabet",))
-    source = training.Text.of(text, alphabet)
+    source = dataset.Text.of(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
-        warnings.warn(f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=3)
+        warnings.warn(
+            f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=3
+        )
     return train_new(source, options)
 
 
@@ -224,10 +235,10 @@ def train_file(
     """
     check_names(options, NewOptions, ("alphabet", "records", "remember", "cache"))
     check_records(records, remember)
-    from .corpus import record_files, text_files  # here: importing charrnn should cost little
+    from .data.files import record_files, text_files  # here: importing charrnn should cost little
 
     progress = options.get("progress")
-    source: training.Text | training.Records
+    source: dataset.Text | dataset.Records
     try:
         if records:
             source = record_files(path, alphabet, remember=remember, cache=cache, progress=progress)
@@ -235,7 +246,9 @@ def train_file(
             source = text_files(path, alphabet, cache=cache, progress=progress)
     except FileNotFoundError as error:
         if "\n" in str(path):
-            error.add_note("This looks like a text, not the name of a file: train_text trains on a text.")
+            error.add_note(
+                "This looks like a text, not the name of a file: train_text trains on a text."
+            )
         raise
     return train_new(source, options)
 
@@ -249,13 +262,21 @@ def check_records(records: bool, remember: bool) -> None:
 
 @overload
 def train_records(
-    strings: Iterable[str], *, alphabet: Literal["characters"] = ..., remember: bool = ..., **options: Unpack[NewOptions]
+    strings: Iterable[str],
+    *,
+    alphabet: Literal["characters"] = ...,
+    remember: bool = ...,
+    **options: Unpack[NewOptions],
 ) -> CharRNN[str]: ...
 
 
 @overload
 def train_records(
-    strings: Iterable[bytes], *, alphabet: Literal["bytes"], remember: bool = ..., **options: Unpack[NewOptions]
+    strings: Iterable[bytes],
+    *,
+    alphabet: Literal["bytes"],
+    remember: bool = ...,
+    **options: Unpack[NewOptions],
 ) -> CharRNN[bytes]: ...
 
 
@@ -295,10 +316,10 @@ def train_records(
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
     check_flags(remember=remember)
-    return train_new(training.Records.of(strings, alphabet, remember=remember), options)
+    return train_new(dataset.Records.of(strings, alphabet, remember=remember), options)
 
 
-def train_new(source: training.Text | training.Records, options: NewOptions) -> CharRNN[Any]:
+def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
     layers, settings, rest = training.split(options)
     learner = make_learner(layers, source.vocabulary.symbols, **settings)
@@ -374,6 +395,6 @@ def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
     >>> charrnn.from_torch((rnn, out), charrnn.Vocabulary(" beot"))  # doctest: +SKIP
     CharRNN(cell='lstm', hidden_size=16, n_layers=2, 5 characters, 0 steps)
     """
-    from . import interop  # here: importing charrnn should cost little
+    from .storage import export as interop
 
     return CharRNN[Any](interop.from_torch(module, vocabulary), vocabulary, History())

@@ -5,10 +5,12 @@
 
 import hashlib
 
-from .files import StrPath
-from .reader import read_bytes
+from .data.text import read_bytes
+from .util.atomic_write import StrPath
 
-_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+_SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+)
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
@@ -63,7 +65,9 @@ def tiny_shakespeare(path: StrPath | None = None) -> str:
     data = read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
     if found != _SHA256:
-        raise ValueError(f"{path} is not Tiny Shakespeare: its SHA-256 is {found}, not {_SHA256}; train_file reads any text")
+        raise ValueError(
+            f"{path} is not Tiny Shakespeare: its SHA-256 is {found}, not {_SHA256}; train_file reads any text"
+        )
     return data.decode()
 
 
@@ -76,9 +80,18 @@ def _download() -> str:
         raise ModuleNotFoundError(words, name=error.name) from error
     try:
         name = "tinyshakespeare.txt"
-        return str(pooch.retrieve(_SHAKESPEARE, known_hash=f"sha256:{_SHA256}", fname=name, path=pooch.os_cache("charrnn")))
+        return str(
+            pooch.retrieve(
+                _SHAKESPEARE,
+                known_hash=f"sha256:{_SHA256}",
+                fname=name,
+                path=pooch.os_cache("charrnn"),
+            )
+        )
     except OSError as error:
-        raise OSError(f"{_SHAKESPEARE} cannot be downloaded: {error}; tiny_shakespeare(path) reads the file where you have it") from error
+        raise OSError(
+            f"{_SHAKESPEARE} cannot be downloaded: {error}; tiny_shakespeare(path) reads the file where you have it"
+        ) from error
 
 
 _NAMES = """

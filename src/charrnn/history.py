@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from .errors import check_integer, check_number, shown
+from .util.errors import check_integer, check_number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from .model import CharRNN
     from .plotting import LossFigure
 
-LARGEST_LOSS = 1e280  # of a step of training, in nats: sums and means over any number of steps are finite then
+LARGEST_LOSS = (
+    1e280  # of a step of training, in nats: sums and means over any number of steps are finite then
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,37 @@ class Progress:
         return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
 
 
+@dataclass
+class Position:
+    """Where training stands between two steps; all that it needs to go on, with the weights, Adagrad's memory and the hidden state."""
+
+    epoch: int = 0
+    window: int = 0  # of this epoch
+    step: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    smooth_loss: float | None = None
+    best_nll: float | None = None  # the lowest validation loss at the end of an epoch
+    best_epoch: int = 0  # epochs done there
+    best_step: int = 0  # steps done there
+    unreported: int = 0  # characters since the last report
+    unreported_loss: float = 0.0  # their sum, in nats
+
+
 _NUMBERS = tuple(item.name for item in fields(Progress) if item.name != "model")
-_MOST_REPORTS = 2048  # a history's: then they are merged two by two, so that it and its file stay small
-_REASONS = ("epochs", "steps", "seconds", "patience", "threshold", "callback", "interrupted", "diverged")
+_MOST_REPORTS = (
+    2048  # a history's: then they are merged two by two, so that it and its file stay small
+)
+_REASONS = (
+    "epochs",
+    "steps",
+    "seconds",
+    "patience",
+    "threshold",
+    "callback",
+    "interrupted",
+    "diverged",
+)
 
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 
@@ -92,7 +122,11 @@ class History:
     @property
     def kept(self) -> Progress | None:
         """The report of the weights that the model has, or None if there is no report."""
-        chosen = [report for report in self.reports if self.kept_step is not None and report.step >= self.kept_step]
+        chosen = [
+            report
+            for report in self.reports
+            if self.kept_step is not None and report.step >= self.kept_step
+        ]
         return chosen[0] if chosen else self.reports[-1] if self.reports else None
 
     @property
@@ -103,7 +137,9 @@ class History:
     @property
     def validation_losses(self) -> list[float]:
         """Losses on the held-out text, nats per character, one an epoch."""
-        return [report.validation_nll for report in self.reports if report.validation_nll is not None]
+        return [
+            report.validation_nll for report in self.reports if report.validation_nll is not None
+        ]
 
     def add(self, report: Progress) -> None:
         """Take a report in."""
@@ -111,7 +147,10 @@ class History:
         if len(self.reports) > _MOST_REPORTS:
             first = [None, *self.reports[1:-1:2]]  # what came before each pair
             pairs = zip(first, self.reports[::2], self.reports[1::2], strict=False)
-            self.reports[:] = [*(_merged(*pair) for pair in pairs), *self.reports[len(self.reports) // 2 * 2 :]]
+            self.reports[:] = [
+                *(_merged(*pair) for pair in pairs),
+                *self.reports[len(self.reports) // 2 * 2 :],
+            ]
 
     @overload
     def plot(self, ax: None = ...) -> "LossFigure": ...
@@ -141,11 +180,17 @@ class History:
         try:
             from .plotting import LossFigure, draw
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name) from error
+            raise ModuleNotFoundError(
+                'history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name
+            ) from error
         if ax is None:
             return LossFigure(self)
         if not hasattr(ax, "secondary_yaxis"):
-            hint = f": history.plot().savefig({ax!r}) writes a picture" if isinstance(ax, (str, PathLike)) else ""
+            hint = (
+                f": history.plot().savefig({ax!r}) writes a picture"
+                if isinstance(ax, (str, PathLike))
+                else ""
+            )
             raise TypeError(f"ax must be Axes of matplotlib, not {shown(ax)}{hint}")
         return draw(self, ax)
 
@@ -160,8 +205,12 @@ class History:
         try:
             from pandas import DataFrame
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("history.to_frame needs pandas: pip install pandas", name=error.name) from error
-        frame = DataFrame({name: [getattr(report, name) for report in self.reports] for name in _NUMBERS})
+            raise ModuleNotFoundError(
+                "history.to_frame needs pandas: pip install pandas", name=error.name
+            ) from error
+        frame = DataFrame(
+            {name: [getattr(report, name) for report in self.reports] for name in _NUMBERS}
+        )
         return frame.astype({"validation_nll": float})
 
     def __repr__(self) -> str:
@@ -180,15 +229,24 @@ class History:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
         """Return the history that `to_dict` made values of; or raise TypeError or ValueError if it made none such."""
-        if values.keys() != {"reports", "stop_reason", "kept_step"} or type(values["reports"]) is not list:
+        if (
+            values.keys() != {"reports", "stop_reason", "kept_step"}
+            or type(values["reports"]) is not list
+        ):
             raise ValueError("history must hold reports, stop_reason and kept_step")
         stop_reason, kept_step = values["stop_reason"], values["kept_step"]
         if stop_reason not in (None, *_REASONS):
             raise ValueError(f"stop_reason is {stop_reason!r:.60}")
         reports = [_checked(report) for report in values["reports"]]
         for before, after in itertools.pairwise(reports):
-            if not (before.step < after.step and before.characters <= after.characters and before.epoch <= after.epoch):
-                raise ValueError(f"the reports of steps {before.step} and {after.step} do not follow one another")
+            if not (
+                before.step < after.step
+                and before.characters <= after.characters
+                and before.epoch <= after.epoch
+            ):
+                raise ValueError(
+                    f"the reports of steps {before.step} and {after.step} do not follow one another"
+                )
         if kept_step is not None:
             check_integer("kept_step", kept_step, 1, reports[-1].step if reports else 0)
         return cls(reports, stop_reason, kept_step)
@@ -214,6 +272,14 @@ def _merged(before: Progress | None, first: Progress, second: Progress) -> Progr
     """Return one report of what two did, which came after another."""
     start = 0 if before is None else before.characters
     whole = second.characters - start
-    nll = (first.nll * (first.characters - start) + second.nll * (second.characters - first.characters)) / whole if whole else second.nll
+    nll = (
+        (
+            first.nll * (first.characters - start)
+            + second.nll * (second.characters - first.characters)
+        )
+        / whole
+        if whole
+        else second.nll
+    )
     measured = first.validation_nll if second.validation_nll is None else second.validation_nll
     return replace(second, nll=nll, validation_nll=measured)

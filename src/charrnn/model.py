@@ -5,28 +5,52 @@ import copy
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, Unpack, overload
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import persistence, sampling, scoring, training
-from .errors import DivergedError, TrainingInterrupted, check_flags, check_integer, check_sequence, plain
-from .files import Paths, StrPath
+from .data import dataset
+from .data.record_index import RecordIndex
+from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
-from .network import Learner, Network, Real, is_tutorials
-from .novelty import RecordIndex
-from .options import AsBefore, check_names, shows
-from .persistence import Saved
-from .recipes import BY_OPTIMIZER
-from .rnn import RNN, make_learner
-from .sampling import Controls
-from .seeding import make_random
-from .training import Options
-from .vocabulary import AnyText, OnUnknown, TextT, Vocabulary
+from .inference import sampling, scoring
+from .inference.sampling import Controls
+from .network import Network, Real
+from .network.config import AsBefore, check_names, shows
+from .network.learner import Learner, is_tutorials
+from .network.recipes import BY_OPTIMIZER
+from .storage import model_file as persistence
+from .storage.model_file import Saved
+from .training import fit as training
+from .training.fit import Options
+from .tutorial import RNN, make_learner
+from .util.atomic_write import Paths, StrPath
+from .util.errors import (
+    DivergedError,
+    TrainingInterrupted,
+    check_flags,
+    check_integer,
+    check_sequence,
+    plain,
+)
+from .util.seeding import make_random
 
 _LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(persistence.SETTINGS, AsBefore())  # what a model that goes on has already
+_AS_BEFORE = dict.fromkeys(
+    persistence.SETTINGS, AsBefore()
+)  # what a model that goes on has already
 _INTERRUPTED = (
     "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
     "import sys; model = sys.last_value.model"
@@ -73,10 +97,18 @@ class CharRNN(Generic[TextT]):
     __slots__ = ("__weakref__", "_now")
     _now: Saved  # all that the model is at one moment: a call takes one, so that another thread may train the model meanwhile
 
-    def __init__(self, learner: Learner, vocabulary: Vocabulary, history: History, index: RecordIndex | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        vocabulary: Vocabulary,
+        history: History,
+        index: RecordIndex | None = None,
+    ) -> None:
         symbols = learner.network.description.vocab_size
         if symbols != vocabulary.symbols:
-            raise ValueError(f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols")
+            raise ValueError(
+                f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols"
+            )
         self._now = Saved(learner, vocabulary, history, index)
 
     @property
@@ -84,7 +116,9 @@ class CharRNN(Generic[TextT]):
         """The tutorial's network on numbers, where this model has one: a single layer of the vanilla cell."""
         learner = self._now.learner
         if not isinstance(learner, RNN):
-            raise AttributeError(f"this model is {learner.network.description}; its engine is the attribute network")
+            raise AttributeError(
+                f"this model is {learner.network.description}; its engine is the attribute network"
+            )
         return learner
 
     @property
@@ -108,7 +142,14 @@ class CharRNN(Generic[TextT]):
         return self._now.index
 
     @shows(Controls)
-    def generate(self, length: int, *, prime: TextT | Literal[""] = "", seed: int | None = None, **controls: Unpack[Controls]) -> TextT:
+    def generate(
+        self,
+        length: int,
+        *,
+        prime: TextT | Literal[""] = "",
+        seed: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> TextT:
         """Write text.
 
         Parameters
@@ -160,7 +201,9 @@ class CharRNN(Generic[TextT]):
         """
         now = self._now
         start, checked, length = _begin(now, length, prime, controls)
-        ((text, _),) = sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1)
+        ((text, _),) = sampling.texts(
+            now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1
+        )
         written: TextT = text
         return written
 
@@ -208,7 +251,18 @@ class CharRNN(Generic[TextT]):
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
-        return list(self._each(count, length, unique=unique, novel=novel, whole=whole, prime=prime, seed=seed, **controls))
+        return list(
+            self._each(
+                count,
+                length,
+                unique=unique,
+                novel=novel,
+                whole=whole,
+                prime=prime,
+                seed=seed,
+                **controls,
+            )
+        )
 
     def _each(
         self,
@@ -227,17 +281,29 @@ class CharRNN(Generic[TextT]):
         check_flags(unique=unique, novel=novel, whole=whole)
         now = self._now
         if novel and now.index is None:
-            raise ValueError("novel=True needs a model that remembers its records: train_records(..., remember=True)")
+            raise ValueError(
+                "novel=True needs a model that remembers its records: train_records(..., remember=True)"
+            )
         start, checked, length = _begin(now, length, prime, controls)
-        whole = whole or (now.vocabulary.records and (unique or novel))  # half a record is neither new nor one of a kind
+        whole = whole or (
+            now.vocabulary.records and (unique or novel)
+        )  # half a record is neither new nor one of a kind
         tries = count
         if count and (unique or novel or whole):  # at temperature 0 all are the same
-            tries = 100 * count + 1000 if checked.temperature else count if not unique and not novel else 1
+            tries = (
+                100 * count + 1000
+                if checked.temperature
+                else count
+                if not unique and not novel
+                else 1
+            )
         known = now.index if novel and now.index is not None else ()
         primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
         chosen = 0
         seen: set[AnyText] = set()
-        for text, ended in sampling.texts(now.learner.network, now.vocabulary, checked, start, length, seed, tries, count):
+        for text, ended in sampling.texts(
+            now.learner.network, now.vocabulary, checked, start, length, seed, tries, count
+        ):
             if (whole and not ended) or (unique and text in seen) or primed + text in known:
                 continue
             if unique:
@@ -249,7 +315,12 @@ class CharRNN(Generic[TextT]):
 
     @shows(Controls)
     def stream(
-        self, length: int | None = None, *, prime: TextT | Literal[""] = "", seed: int | None = None, **controls: Unpack[Controls]
+        self,
+        length: int | None = None,
+        *,
+        prime: TextT | Literal[""] = "",
+        seed: int | None = None,
+        **controls: Unpack[Controls],
     ) -> Iterator[TextT]:
         """Return an iterator of the characters that `generate` would write, one by one, without end if length is None.
 
@@ -277,7 +348,9 @@ class CharRNN(Generic[TextT]):
         """
         now = self._now
         start, checked, most = _begin(now, _LONGEST if length is None else length, prime, controls)
-        writer = sampling.Writer(now.learner.network, now.vocabulary, checked, start, make_random(seed))
+        writer = sampling.Writer(
+            now.learner.network, now.vocabulary, checked, start, make_random(seed)
+        )
         return sampling.stream(writer, math.inf if length is None else most)
 
     def beam_search(
@@ -320,12 +393,25 @@ class CharRNN(Generic[TextT]):
         """
         n_best = check_integer("n_best", n_best, 1)
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
-        controls: Controls = {"allowed": allowed, "forbidden": forbidden, "min_length": min_length, "on_unknown": on_unknown}
+        controls: Controls = {
+            "allowed": allowed,
+            "forbidden": forbidden,
+            "min_length": min_length,
+            "on_unknown": on_unknown,
+        }
         now = self._now
         start, checked, length = _begin(now, length, prime, controls)
-        return sampling.beam_search(now.learner.network, now.vocabulary, checked, start, length, width)[:n_best]
+        return sampling.beam_search(
+            now.learner.network, now.vocabulary, checked, start, length, width
+        )[:n_best]
 
-    def log_probs(self, text: TextT, *, context: TextT | Literal[""] = "", on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
+    def log_probs(
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
+    ) -> NDArray[np.float64]:
         """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
 
         A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
@@ -343,16 +429,28 @@ class CharRNN(Generic[TextT]):
         now = self._now
         encoded = scoring.Encoded.of(now.vocabulary, [text], "text", on_unknown)
         state = _after(now, context, on_unknown)
-        return -scoring.symbol_nll(now.learner.network, now.vocabulary, encoded.ids, state, on_unknown)
+        return -scoring.symbol_nll(
+            now.learner.network, now.vocabulary, encoded.ids, state, on_unknown
+        )
 
     @overload
     def score(
-        self, text: TextT, *, context: TextT | Literal[""] = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[False] = ...
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[False] = ...,
     ) -> float: ...
 
     @overload
     def score(
-        self, text: TextT, *, context: TextT | Literal[""] = ..., on_unknown: scoring.OnUnknown = ..., return_unknown: Literal[True]
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = ...,
+        on_unknown: scoring.OnUnknown = ...,
+        return_unknown: Literal[True],
     ) -> tuple[float, int]: ...
 
     def score(
@@ -454,7 +552,9 @@ class CharRNN(Generic[TextT]):
             Of a Series a Series: what its library expects of a function of a column.
         """
         check_flags(return_unknown=return_unknown)
-        bits, unknown = self._score(check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown)
+        bits, unknown = self._score(
+            check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown
+        )
         return (_like(texts, bits), _like(texts, unknown)) if return_unknown else _like(texts, bits)
 
     def _score(
@@ -467,9 +567,13 @@ class CharRNN(Generic[TextT]):
         if not (now.vocabulary.records or lengths.all()):
             raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
         state = _after(now, context, on_unknown)
-        return scoring.bits_per_symbol(now.learner.network, now.vocabulary, encoded, state, on_unknown), encoded.unknown
+        return scoring.bits_per_symbol(
+            now.learner.network, now.vocabulary, encoded, state, on_unknown
+        ), encoded.unknown
 
-    def next_probs(self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error") -> NDArray[np.float64]:
+    def next_probs(
+        self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error"
+    ) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         now = self._now
         work = now.learner.network.workspace(1, 1)
@@ -477,7 +581,14 @@ class CharRNN(Generic[TextT]):
         (p,) = now.learner.network.next_probs(work)
         return np.asarray(p)
 
-    def trace(self, text: TextT, *, top: int = 5, context: TextT | Literal[""] = "", on_unknown: OnUnknown = "error") -> "Trace[TextT]":
+    def trace(
+        self,
+        text: TextT,
+        *,
+        top: int = 5,
+        context: TextT | Literal[""] = "",
+        on_unknown: OnUnknown = "error",
+    ) -> "Trace[TextT]":
         r"""Look inside: what each unit holds after each character of text, how it surprises the model, and what is expected next.
 
         Parameters
@@ -510,7 +621,9 @@ class CharRNN(Generic[TextT]):
 
         now = self._now
         state = _after(now, context, on_unknown)
-        return Trace(now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown)
+        return Trace(
+            now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown
+        )
 
     @training.together
     @shows(Options, _AS_BEFORE)
@@ -551,33 +664,60 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if now.vocabulary.records:
             raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(now, training.Text.of(text, known=now.vocabulary, extend=extend), options)
+        return self._go_on(now, dataset.Text.of(text, known=now.vocabulary, extend=extend), options)
 
     @training.together
     @shows(Options, _AS_BEFORE)
     def train_file(
-        self, path: Paths, *, extend: bool = False, remember: bool = False, cache: StrPath | None = None, **options: Unpack[Options]
+        self,
+        path: Paths,
+        *,
+        extend: bool = False,
+        remember: bool = False,
+        cache: StrPath | None = None,
+        **options: Unpack[Options],
     ) -> Self:
         """Go on training with files, as `train_text` does with their text, or `train_records` with their lines.
 
         path and cache are those of `charrnn.train_file`.
         """
-        from .corpus import record_files, text_files  # here: importing charrnn should cost little
+        from .data.files import (  # here: importing charrnn should cost little
+            record_files,
+            text_files,
+        )
 
         _check_more(options)
         now, progress = self._now, options.get("progress")
         vocabulary = now.vocabulary
         if vocabulary.records:
             remember = _remembers(now, remember)
-            source = record_files(path, known=vocabulary, extend=extend, remember=remember, cache=cache, progress=progress)
+            source = record_files(
+                path,
+                known=vocabulary,
+                extend=extend,
+                remember=remember,
+                cache=cache,
+                progress=progress,
+            )
             return self._go_on(now, source, options)
         if remember:
             raise ValueError("this is a model of text, which has no records to remember")
-        return self._go_on(now, text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress), options)
+        return self._go_on(
+            now,
+            text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress),
+            options,
+        )
 
     @training.together
     @shows(Options, _AS_BEFORE)
-    def train_records(self, strings: Iterable[TextT], *, extend: bool = False, remember: bool = False, **options: Unpack[Options]) -> Self:
+    def train_records(
+        self,
+        strings: Iterable[TextT],
+        *,
+        extend: bool = False,
+        remember: bool = False,
+        **options: Unpack[Options],
+    ) -> Self:
         """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`.
 
         A model that remembers its records remembers these, too; remember=True only makes sure that it does.
@@ -586,20 +726,28 @@ class CharRNN(Generic[TextT]):
         now = self._now
         if not now.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
-        source = training.Records.of(strings, known=now.vocabulary, extend=extend, remember=_remembers(now, remember))
+        source = dataset.Records.of(
+            strings, known=now.vocabulary, extend=extend, remember=_remembers(now, remember)
+        )
         return self._go_on(now, source, options)
 
-    def _go_on(self, now: Saved, source: training.Text | training.Records, options: Options) -> Self:
+    def _go_on(self, now: Saved, source: dataset.Text | dataset.Records, options: Options) -> Self:
         """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
         old = now.learner.network
         before = {} if options.get("preset") is not None else persistence.settings(now.learner)
         optimizer: Any = options.get("optimizer", old.optimizer)
         if not isinstance(optimizer, str) or optimizer != old.optimizer:
-            before = {name: value for name, value in before.items() if name not in BY_OPTIMIZER[old.optimizer]}
+            before = {
+                name: value
+                for name, value in before.items()
+                if name not in BY_OPTIMIZER[old.optimizer]
+            }
         _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
         learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
         training.check_used(options, learner.network.optimizer)
-        places = list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
+        places = (
+            list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
+        )
         learner.network.grow_from(old, places)
         index = now.index if source.index is None else source.index.union(now.index)
         return self._train(learner, source, index, History(), rest)
@@ -607,7 +755,7 @@ class CharRNN(Generic[TextT]):
     def _train(
         self,
         learner: Learner,
-        source: training.Text | training.Records,
+        source: dataset.Text | dataset.Records,
         index: RecordIndex | None,
         history: History,
         options: dict[str, Any],
@@ -615,7 +763,14 @@ class CharRNN(Generic[TextT]):
         """Train a learner and make it this model's, if only by one step; but not where it diverged."""
         trained = Saved(learner, source.vocabulary, history, index)
         try:
-            training.train(learner, source, history, CharRNN[Any](learner, source.vocabulary, history, index), index=index, **options)
+            training.train(
+                learner,
+                source,
+                history,
+                CharRNN[Any](learner, source.vocabulary, history, index),
+                index=index,
+                **options,
+            )
             self._now = trained
         except DivergedError as error:
             error.model = self
@@ -624,7 +779,9 @@ class CharRNN(Generic[TextT]):
             if history.reports:
                 self._now = trained
             if not isinstance(error, KeyboardInterrupt):
-                with contextlib.suppress(Exception):  # where it takes no attribute; what hours have made should not be lost with them
+                with contextlib.suppress(
+                    Exception
+                ):  # where it takes no attribute; what hours have made should not be lost with them
                     error.model = self  # type: ignore[attr-defined]
                 raise
             stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))
@@ -677,7 +834,7 @@ class CharRNN(Generic[TextT]):
         >>> bool((logits[-1, 0].softmax(0) - torch.tensor(model.next_probs("to b"))).abs().max() < 1e-5)  # doctest: +SKIP
         True
         """
-        from . import interop  # here, as few ask for it: importing charrnn should cost little
+        from .storage import export as interop
 
         return interop.to_torch(self._now.learner)
 
@@ -711,7 +868,7 @@ class CharRNN(Generic[TextT]):
         >>> [part.name for part in session.get_inputs()]  # doctest: +SKIP
         ['ids', 'h1']
         """
-        from . import interop  # here, as few ask for it: importing charrnn should cost little
+        from .storage import export as interop
 
         now = self._now
         interop.to_onnx(now.learner.network, now.vocabulary, path)
@@ -732,7 +889,9 @@ class CharRNN(Generic[TextT]):
         layers = now.learner.network.description.layers
         size = f"hidden_size={layers[0].units}"
         if not is_tutorials(layers):
-            size = f"cell={layers[0].cell!r}, {size}" + (f", n_layers={len(layers)}" if len(layers) > 1 else "")
+            size = f"cell={layers[0].cell!r}, {size}" + (
+                f", n_layers={len(layers)}" if len(layers) > 1 else ""
+            )
         return f"CharRNN({size}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
 
 
@@ -764,23 +923,36 @@ def _remembers(now: Saved, wanted: bool) -> bool:
     """Return whether a model remembers its records; or raise ValueError if it is wanted and too late."""
     check_flags(remember=wanted)
     if wanted and now.index is None:
-        raise ValueError("this model does not remember the records that it was trained on before, so it cannot tell new from old")
+        raise ValueError(
+            "this model does not remember the records that it was trained on before, so it cannot tell new from old"
+        )
     return now.index is not None
 
 
 def _check_more(options: Options) -> None:
     """Raise TypeError if a name is given that is no option of a training that goes on with a model."""
-    for name in options.keys() & {"cell", "hidden_size", "n_layers", "dtype", "alphabet", "records"}:
+    for name in options.keys() & {
+        "cell",
+        "hidden_size",
+        "n_layers",
+        "dtype",
+        "alphabet",
+        "records",
+    }:
         raise TypeError(f"{name} is fixed for a model that goes on training")
     check_names(options, Options, ("extend", "remember"))
 
 
-def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> tuple[sampling.Prime, sampling.Sampling, int]:
+def _begin(
+    now: Saved, length: Any, prime: str | bytes, controls: Controls
+) -> tuple[sampling.Prime, sampling.Sampling, int]:
     """Return the state after prime, and the checked controls and length of texts."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
     if isinstance(length, (str, bytes)):
-        raise TypeError(f"length must be an integer, not {length!r:.80}: the text to continue is prime")
+        raise TypeError(
+            f"length must be an integer, not {length!r:.80}: the text to continue is prime"
+        )
     length = check_integer("length", length, 0, _LONGEST)
     check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
     checked = sampling.Sampling.check(now.vocabulary, **options)
@@ -792,9 +964,20 @@ def _begin(now: Saved, length: Any, prime: str | bytes, controls: Controls) -> t
 def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     empty = isinstance(text, str) and plain(text) == ""
-    return sampling.Prime(now.learner.network, now.vocabulary, now.vocabulary.empty if empty else text, name, on_unknown)
+    return sampling.Prime(
+        now.learner.network,
+        now.vocabulary,
+        now.vocabulary.empty if empty else text,
+        name,
+        on_unknown,
+    )
 
 
 def _after(now: Saved, context: AnyText, on_unknown: Any) -> Real:
     """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
-    return _prime(now, context, "context", "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown).state
+    return _prime(
+        now,
+        context,
+        "context",
+        "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown,
+    ).state

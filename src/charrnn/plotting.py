@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
+from matplotlib.figure import (
+    Figure,  # not pyplot, which would choose a backend for the whole process
+)
 
-from .nameable import PARTS, finite, scale, shown
+from .trace.properties import PARTS, finite, scale, shown
 
 if TYPE_CHECKING:
     from .history import History
     from .trace import Trace, Unit
 
-_FOR_FILES = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # backends, which know no screen
+_FOR_FILES = (
+    "agg",
+    "cairo",
+    "pdf",
+    "pgf",
+    "ps",
+    "svg",
+    "template",
+)  # backends, which know no screen
 
 
 class _SelfShowing(Figure):
@@ -28,7 +38,9 @@ class _SelfShowing(Figure):
         """Show the figure in a window, or raise RuntimeError where there is no screen."""
         from matplotlib import pyplot
 
-        figure = pyplot.figure(figsize=tuple(self.get_size_inches()), layout="constrained")  # which chooses the backend
+        figure = pyplot.figure(
+            figsize=tuple(self.get_size_inches()), layout="constrained"
+        )  # which chooses the backend
         if pyplot.get_backend().lower() in _FOR_FILES:
             pyplot.close(figure)
             raise RuntimeError(
@@ -92,13 +104,21 @@ class TraceFigure(_SelfShowing):
         """Draw the surprise of each character, and below the units."""
         start, stop = self.stretch
         rows = 2 if self.units else 1
-        charts = figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, len(self.units)][:rows]})[:, 0]
+        charts = figure.subplots(
+            rows,
+            1,
+            sharex=True,
+            squeeze=False,
+            gridspec_kw={"height_ratios": [5, len(self.units)][:rows]},
+        )[:, 0]
         draw_surprise(self.trace, start, stop, charts[0])
         if self.units:
             draw_units(self.trace, self.units, start, stop, charts[1])
         text = self.trace.text[start:stop]
         chars = text.decode("latin-1") if isinstance(text, bytes) else text
-        charts[-1].set_xticks(range(start, stop), [shown(char, isinstance(text, bytes))[0] for char in chars])
+        charts[-1].set_xticks(
+            range(start, stop), [shown(char, isinstance(text, bytes))[0] for char in chars]
+        )
         charts[-1].tick_params(axis="x", length=0, labelsize=8, labelfontfamily="monospace")
 
     def __repr__(self) -> str:
@@ -117,15 +137,28 @@ def draw_surprise(trace: "Trace[Any]", start: int, stop: int, ax: Axes) -> Axes:
 
 def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, ax: Axes) -> Axes:
     """Draw a row for each unit: blue where it is low, red where it is high."""
-    rows = finite(np.array([trace.parts[unit.layer][unit.part][start:stop, unit.number] for unit in units]))
+    rows = finite(
+        np.array([trace.parts[unit.layer][unit.part][start:stop, unit.number] for unit in units])
+    )
     least, most = scale(units[0].part, rows)
     extent = (start - 0.5, max(stop, start + 1) - 0.5, len(units) - 0.5, -0.5)
     if start < stop:
-        ax.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=least, vmax=most, interpolation="nearest", extent=extent)
+        ax.imshow(
+            rows,
+            aspect="auto",
+            cmap="RdBu_r",
+            vmin=least,
+            vmax=most,
+            interpolation="nearest",
+            extent=extent,
+        )
     if units[0].part != "h":
         ax.set_title(PARTS[units[0].part][0], loc="left", fontsize=9)
     layer = "layer {0}, " if len(trace.states) > 1 else ""
-    labels = [f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {layer.format(unit.layer)}{unit.number})" for unit in units]
+    labels = [
+        f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {layer.format(unit.layer)}{unit.number})"
+        for unit in units
+    ]
     ax.set_yticks(range(len(units)), labels, fontsize=8)
     ax.tick_params(axis="y", length=0)
     return ax
@@ -134,11 +167,25 @@ def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, 
 def draw(history: "History", ax: Axes) -> Axes:
     """Draw the losses over the epochs."""
     measured = [report for report in history.reports if report.validation_nll is not None]
-    ax.plot([report.epoch for report in history.reports], history.losses, label="training", color="#3b6ea5", linewidth=1.5)
+    ax.plot(
+        [report.epoch for report in history.reports],
+        history.losses,
+        label="training",
+        color="#3b6ea5",
+        linewidth=1.5,
+    )
     if measured:
         label = f"validation, at best {min(history.validation_losses):.3f}"
         epochs = [report.epoch for report in measured]
-        ax.plot(epochs, history.validation_losses, label=label, color="#c44e27", marker="o", markersize=3, linewidth=1.5)
+        ax.plot(
+            epochs,
+            history.validation_losses,
+            label=label,
+            color="#c44e27",
+            marker="o",
+            markersize=3,
+            linewidth=1.5,
+        )
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss (nats per character)")
     bits = ax.secondary_yaxis("right", functions=(_bits, _nats))

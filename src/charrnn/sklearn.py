@@ -23,15 +23,16 @@ except ModuleNotFoundError as _error:
         _error.add_note("charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'")
     raise
 
-from . import training
 from .create import train_new, train_records
-from .errors import check_integer, check_number, check_sequence, gap, hint, plain
+from .data import dataset
+from .data.dataset import Alphabet
+from .data.vocabulary import AnyText, Vocabulary
+from .inference.sampling import Controls
+from .inference.scoring import OnUnknown
 from .model import CharRNN
-from .options import defaults, shows
-from .sampling import Controls
-from .scoring import OnUnknown
-from .training import Alphabet, NewOptions
-from .vocabulary import AnyText, Vocabulary
+from .network.config import defaults, shows
+from .training.fit import NewOptions
+from .util.errors import check_integer, check_number, check_sequence, gap, hint, plain
 
 if TYPE_CHECKING:  # scikit-learn has no types
 
@@ -51,7 +52,9 @@ if TYPE_CHECKING:  # scikit-learn has no types
     class ClassifierMixin:
         """What tells classes."""
 
-        def score(self, X: Iterable[AnyText], y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        def score(
+            self, X: Iterable[AnyText], y: ArrayLike, sample_weight: ArrayLike | None = None
+        ) -> float:
             """Return the accuracy."""
 
     class DensityMixin:
@@ -91,26 +94,38 @@ class _Estimator(BaseEstimator):
 
     def _take(self, init: Any, parameters: Mapping[str, Any]) -> None:
         """Make attributes of the parameters of a constructor, given or not."""
-        shown = {name: one.default for name, one in inspect.signature(init).parameters.items() if name != "self"}
+        shown = {
+            name: one.default
+            for name, one in inspect.signature(init).parameters.items()
+            if name != "self"
+        }
         for name in parameters.keys() - shown.keys():
             meant = hint("random_state" if name == "seed" else name, shown)
-            raise TypeError(f"there is no parameter {name!r}{meant or '; the parameters are ' + ', '.join(shown)}")
+            raise TypeError(
+                f"there is no parameter {name!r}{meant or '; the parameters are ' + ', '.join(shown)}"
+            )
         for name, default in shown.items():
             setattr(self, name, parameters.get(name, default))
 
     def _options(self) -> NewOptions:
         """Return the options of a training."""
-        given: Any = {name: value for name, value in self.get_params(deep=False).items() if name in NewOptions.__annotations__}
+        given: Any = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name in NewOptions.__annotations__
+        }
         if self.preset is not None:  # what is as by default was not given
             given = {
-                name: value for name, value in given.items() if np.ndim(value) or value != defaults(NewOptions)[name] or name == "preset"
+                name: value
+                for name, value in given.items()
+                if np.ndim(value) or value != defaults(NewOptions)[name] or name == "preset"
             }
         options: NewOptions = given | {"seed": _seed(self.random_state)}
         return options
 
     def _texts(self, X: Iterable[AnyText]) -> list[AnyText]:
         """Return X as a list of str, or of bytes; or raise TypeError or ValueError that says what else it is."""
-        return _check_texts(X, bytes if training.reads_bytes(self.alphabet, None) else str)
+        return _check_texts(X, bytes if dataset.reads_bytes(self.alphabet, None) else str)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -128,17 +143,23 @@ def _seed(random_state: Any) -> int:
 def _check_texts(X: Any, kind: type) -> list[AnyText]:
     if getattr(X, "ndim", 1) != 1:
         what = "X[name] is one" if hasattr(X, "columns") else "X.ravel() makes a row or column one"
-        raise ValueError(f"X must be one column of texts, not {type(X).__name__} of {X.ndim} dimensions: {what}")
+        raise ValueError(
+            f"X must be one column of texts, not {type(X).__name__} of {X.ndim} dimensions: {what}"
+        )
     texts = check_sequence("X", X, "[text] is a sequence of one")
     for i, text in enumerate(texts):
         if not isinstance(text, kind):
-            raise TypeError(f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap(text)}")
+            raise TypeError(
+                f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap(text)}"
+            )
     if not texts:
         raise ValueError("X has 0 texts, and a minimum of 1 is required")
     return list(map(plain, texts))
 
 
-def _log_density(model: CharRNN[Any], texts: list[AnyText], on_unknown: OnUnknown) -> NDArray[np.float64]:
+def _log_density(
+    model: CharRNN[Any], texts: list[AnyText], on_unknown: OnUnknown
+) -> NDArray[np.float64]:
     """Return the logarithm of each text's probability, its end included, in nats."""
     bits, unknown = model.score_many(texts, on_unknown=on_unknown, return_unknown=True)
     symbols = np.array([len(text) + 1 for text in texts])
@@ -199,7 +220,9 @@ class CharRNNDensity(DensityMixin, _Estimator):
         y : ignored
         """
         texts = self._texts(X)
-        self.model_ = train_records(texts, alphabet=self.alphabet, remember=self.remember, **self._options())
+        self.model_ = train_records(
+            texts, alphabet=self.alphabet, remember=self.remember, **self._options()
+        )
         self.longest_ = max(map(len, texts))
         return self
 
@@ -214,7 +237,12 @@ class CharRNNDensity(DensityMixin, _Estimator):
 
     @shows(Controls)
     def sample(
-        self, n_samples: int = 1, random_state: RandomState = None, *, max_length: int | None = None, **controls: Unpack[Controls]
+        self,
+        n_samples: int = 1,
+        random_state: RandomState = None,
+        *,
+        max_length: int | None = None,
+        **controls: Unpack[Controls],
     ) -> NDArray[np.object_]:
         """Draw strings.
 
@@ -235,7 +263,9 @@ class CharRNNDensity(DensityMixin, _Estimator):
         """
         check_is_fitted(self)
         length = 2 * self.longest_ if max_length is None else max_length
-        found = self.model_.generate_many(check_integer("n_samples", n_samples, 0), length, seed=_seed(random_state), **controls)
+        found = self.model_.generate_many(
+            check_integer("n_samples", n_samples, 0), length, seed=_seed(random_state), **controls
+        )
         texts = np.empty(len(found), object)
         texts[:] = found
         return texts
@@ -304,10 +334,20 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         texts = self._texts(X)
         self.classes_, which = _check_classes(texts, y)
         self.class_prior_ = _check_priors(self.priors, np.bincount(which))
-        vocabulary = Vocabulary.all_bytes(True) if self.alphabet == "bytes" else Vocabulary.from_text("".join(texts), True)
+        vocabulary = (
+            Vocabulary.all_bytes(True)
+            if self.alphabet == "bytes"
+            else Vocabulary.from_text("".join(texts), True)
+        )
         options = self._options()
-        own = [[texts[i] for i in np.flatnonzero(which == number)] for number in range(len(self.classes_))]
-        jobs = (delayed(_fit_class)(name, strings, vocabulary, options) for name, strings in zip(self.classes_, own, strict=True))
+        own = [
+            [texts[i] for i in np.flatnonzero(which == number)]
+            for number in range(len(self.classes_))
+        ]
+        jobs = (
+            delayed(_fit_class)(name, strings, vocabulary, options)
+            for name, strings in zip(self.classes_, own, strict=True)
+        )
         self.models_ = list(Parallel(self.n_jobs)(jobs))
         return self
 
@@ -317,7 +357,9 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         texts = self._texts(X)
         with np.errstate(divide="ignore"):  # a class may have no chance
             joint = np.log(self.class_prior_)
-        return joint + np.stack([_log_density(model, texts, self.on_unknown) for model in self.models_], axis=1)
+        return joint + np.stack(
+            [_log_density(model, texts, self.on_unknown) for model in self.models_], axis=1
+        )
 
     def predict_log_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
         """Return the logarithm of the probability of each class for each string: float64 (len(X), n_classes)."""
@@ -330,7 +372,9 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
 
     def predict(self, X: Iterable[AnyText]) -> NDArray[Any]:
         """Return the most probable class of each string: (len(X),)."""
-        joint = self.predict_joint_log_proba(X)  # before classes_, which a classifier that is not fitted lacks
+        joint = self.predict_joint_log_proba(
+            X
+        )  # before classes_, which a classifier that is not fitted lacks
         best: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
         return best
 
@@ -351,17 +395,28 @@ def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = counts / counts.sum()
         return shares
     if np.ndim(priors) != 1:
-        raise ValueError(f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}")
-    given = np.array([check_number(f"priors[{i}]", prior, minimum=0, maximum=1) for i, prior in enumerate(priors)])
+        raise ValueError(
+            f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}"
+        )
+    given = np.array(
+        [
+            check_number(f"priors[{i}]", prior, minimum=0, maximum=1)
+            for i, prior in enumerate(priors)
+        ]
+    )
     if len(given) != len(counts) or not math.isclose(given.sum(), 1):
-        raise ValueError(f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}")
+        raise ValueError(
+            f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}"
+        )
     return given
 
 
-def _fit_class(name: Any, strings: list[AnyText], vocabulary: Vocabulary, options: NewOptions) -> CharRNN[Any]:
+def _fit_class(
+    name: Any, strings: list[AnyText], vocabulary: Vocabulary, options: NewOptions
+) -> CharRNN[Any]:
     """Return the model of one class, which knows the characters of all."""
     try:
-        return train_new(training.Records.of(strings, known=vocabulary), options)
+        return train_new(dataset.Records.of(strings, known=vocabulary), options)
     except Exception as error:
         error.add_note(f"This was the training of class {name}.")
         raise

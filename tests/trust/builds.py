@@ -54,7 +54,7 @@ def main():
     import charrnn  # as it is installed
 
     command, found = [sys.executable, __file__, "--worker", "--runs", str(arguments.runs)], {}
-    for level in charrnn._dispatch.available():
+    for level in charrnn.network.dispatch.available():
         for name, path in (("release", ""), ("debug", str(checked))):
             environment = os.environ | {"CHARRNN_ISA": level} | ({"PYTHONPATH": path} if path else {})
             file, isa, digest = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
@@ -62,7 +62,7 @@ def main():
                 sys.exit(f"{name}, {level}: ran {file}, {isa}")
             print(f"{name}, {level}: {digest}")
             found[name, level] = digest
-    differing = [level for level in charrnn._dispatch.available() if found["release", level] != found["debug", level]]
+    differing = [level for level in charrnn.network.dispatch.available() if found["release", level] != found["debug", level]]
     took = time.perf_counter() - started
     print(f"{len(found)} builds x 8 models of {arguments.runs} steps in {took:.0f} s: {len(differing)} instruction sets differ")
     sys.exit(bool(differing))

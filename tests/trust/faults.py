@@ -24,7 +24,8 @@ from pathlib import Path
 from common import Findings, preloaded, small_model, text
 
 import charrnn
-from charrnn import ModelFormatError, persistence
+from charrnn import ModelFormatError
+from charrnn.storage import model_file as persistence
 
 LIBRARY = preloaded("faults.c")
 LIBRARY.shim_made.restype = LIBRARY.shim_failed.restype = ctypes.c_char_p

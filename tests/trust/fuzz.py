@@ -44,7 +44,7 @@ except ImportError:
 import every_door
 import numpy as np
 
-from charrnn import persistence
+from charrnn.storage import model_file as persistence
 
 warnings.simplefilter("ignore", charrnn.TrainingWarning)  # trainings are short here
 LOAD_SECONDS = 1  # of processor time

@@ -20,9 +20,11 @@ from pydoc_data.topics import topics
 import numpy as np
 
 import charrnn
-from charrnn import RNN, CharRNN, History, Vocabulary, persistence, training
-from charrnn.reader import TextStream
-from charrnn.rnn import make_learner
+from charrnn import RNN, CharRNN, History, Vocabulary
+from charrnn.data.batches import TextStream
+from charrnn.storage import model_file as persistence
+from charrnn.training import fit as training
+from charrnn.tutorial import make_learner
 
 TEXT = "\n\n".join(topics.values())
 P99, WORST = 0.1, 0.25  # seconds

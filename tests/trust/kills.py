@@ -17,7 +17,7 @@ from pathlib import Path
 from common import Findings, small_model, text
 
 import charrnn
-from charrnn import persistence
+from charrnn.storage import model_file as persistence
 
 
 class Target:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 BLOCK = re.compile(r"^==\d+== (?=\S)", re.M)  # each error begins so, its frames are indented
-OURS = re.compile(r"/charrnn/_\w+\.abi3\.so|/charrnn/_\w+\.\S*\.so")
+OURS = re.compile(r"/charrnn/(?:network/)?_\w+\.abi3\.so|/charrnn/(?:network/)?_\w+\.\S*\.so")
 LEVELS = ("baseline", "v3")  # valgrind has no AVX-512
 
 
@@ -24,7 +24,7 @@ def work(runs):
     import every_door
 
     import charrnn
-    from charrnn import persistence
+    from charrnn.storage import model_file as persistence
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

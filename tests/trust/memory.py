@@ -26,7 +26,7 @@ from pathlib import Path
 from common import Findings, preloaded, small_model, text
 
 import charrnn
-from charrnn import persistence
+from charrnn.storage import model_file as persistence
 
 try:
     import _testcapi

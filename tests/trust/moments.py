@@ -35,7 +35,8 @@ from pathlib import Path
 from common import Findings, text
 
 import charrnn
-from charrnn import loop, persistence
+from charrnn.storage import model_file as persistence
+from charrnn.training import loop
 
 SOURCES = (str(Path(charrnn.__file__).parent), contextlib.__file__)
 KINDS = {"Ctrl-C": KeyboardInterrupt, "RuntimeError": RuntimeError, "TimeoutError": TimeoutError}

@@ -24,8 +24,8 @@ import numpy as np
 from common import Findings, small_model, text
 
 import charrnn
-from charrnn._network import Description, Parameters
 from charrnn.network import Network
+from charrnn.network._types import Description, Parameters
 
 ROUNDS = 5
 BLOCKS, BYTES, PAGES = 40, 64 << 10, 1 << 20  # what may be more after all calls: of blocks, of malloc's bytes, of bytes in memory

@@ -3,9 +3,19 @@
 import importlib.util
 from pathlib import Path
 
-from charrnn import _dispatch
+import charrnn
+from charrnn.network import dispatch
 
-names = ["charrnn.datasets", "charrnn._cyutility", *(f"charrnn._core_{level}" for level in _dispatch.LEVELS[1:])]
+names = [
+    "charrnn.datasets",
+    "charrnn._cyutility",
+    *(f"charrnn._core_{level}" for level in dispatch.LEVELS[1:]),
+]
 hiddenimports = [name for name in names if importlib.util.find_spec(name)]
-datas = [(str(path), "charrnn") for path in Path(_dispatch.__file__).parent.glob("page.[!p]*")]
-excludedimports = ["torch"]  # only `to_torch` and `from_torch` import it: a program that calls them has it from its own import
+datas = [
+    (str(path), "charrnn/trace")
+    for path in (Path(charrnn.__file__).parent / "trace").glob("page.[!p]*")
+]
+excludedimports = [
+    "torch"
+]  # only `to_torch` and `from_torch` import it: a program that calls them has it from its own import

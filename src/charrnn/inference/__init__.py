@@ -1,0 +1,1 @@
+"""Drawing and scoring with a trained network."""

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of networks or text: errors, seeds, progress, files."""

@@ -1,0 +1,274 @@
+"""Scores of one text are in test_model.py and test_records.py; here: unknown characters, and bytes."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference
+from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_records, train_text
+from charrnn.network import Network
+from charrnn.training.fit import Records
+from charrnn.training.loop import validate
+from charrnn.tutorial import make_learner
+
+
+def make_model(vocabulary):
+    rnn = RNN(6, vocabulary.symbols, 4, 0.1, dtype="float64", seed=0)
+    weights = reference.random_weights(6, vocabulary.symbols, np.random.default_rng(1), 1.0)
+    for name, array in zip("UWVbc", weights, strict=True):
+        setattr(rnn, name, array)
+    return CharRNN(rnn, vocabulary, History())
+
+
+TEXT, RECORDS, BYTES = (make_model(v) for v in (Vocabulary("abcd"), Vocabulary("abcd", records=True), Vocabulary.all_bytes()))
+
+
+@pytest.mark.parametrize("model", [TEXT, RECORDS], ids=["text", "records"])
+@given(st.lists(st.text("abcdéx🙂", min_size=1, max_size=20), max_size=80))
+def test_skipped_characters_are_as_if_they_were_not_there(model, texts):
+    known = ["".join(char for char in text if char in "abcd") for text in texts]
+    scores = model.score_many(texts, on_unknown="skip")
+    for text, rest, score in zip(texts, known, scores, strict=True):
+        if rest or model.vocabulary.records:
+            assert score == model.score(rest) == model.score(text, on_unknown="skip")
+            np.testing.assert_array_equal(model.log_probs(text, on_unknown="skip"), model.log_probs(rest))
+        else:
+            assert math.isnan(score)
+    assert model.generate(9, prime="aéb", seed=1, on_unknown="skip") == model.generate(9, prime="ab", seed=1)
+    np.testing.assert_array_equal(model.next_probs("aéb", on_unknown="skip"), model.next_probs("ab"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: TEXT.score("abé"),
+        lambda: TEXT.log_probs("abé"),
+        lambda: TEXT.score_many(["ab", "abé"]),
+        lambda: TEXT.next_probs("abé"),
+        lambda: TEXT.generate(3, prime="abé"),
+        lambda: TEXT.stream(3, prime="abé"),
+        lambda: TEXT.beam_search(3, prime="abé"),
+    ],
+)
+def test_an_unknown_character_is_named_by_default(call):
+    with pytest.raises(ValueError, match=r"\[2\] = 'é' \(U\+00E9\) is not among the 4 characters"):
+        call()
+
+
+def test_one_long_text_does_not_make_the_others_slow(monkeypatch):
+    """A batch is as long as its longest text: texts of like length only."""
+    sizes = []
+    evaluate = Network.evaluate
+    monkeypatch.setattr(Network, "evaluate", lambda self, work, x, y: sizes.append(x.size) or evaluate(self, work, x, y))
+    TEXT.score_many(["abc"] * 63 + ["abcd" * 5000])
+    assert sum(sizes) < 2 * 20_000
+
+
+def test_a_single_text_is_not_a_list_of_characters():
+    for texts in ("abc", None, 3):
+        with pytest.raises(TypeError, match="texts must be a sequence of"):
+            TEXT.score_many(texts)
+
+
+def test_wrong_on_unknown_is_named():
+    for call in (TEXT.score, TEXT.log_probs, lambda text, **o: TEXT.score_many([text], **o)):
+        with pytest.raises(ValueError, match=r"on_unknown must be 'error', 'skip' or 'surprise', not 'skp'; did you mean skip\?"):
+            call("ab", on_unknown="skp")
+    with pytest.raises(ValueError, match="on_unknown must be 'error' or 'skip', not 'surprise'"):
+        TEXT.next_probs("ab", on_unknown="surprise")
+    with pytest.raises(ValueError, match="on_unknown must be"):
+        TEXT.generate(3, on_unknown=None)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=50))
+def test_bytes_are_scored_by_value(texts):
+    scores = BYTES.score_many(texts)
+    for text, score in zip(texts, scores, strict=True):
+        _, log_p = reference.forward(reference.Weights.of(BYTES.rnn), list(text[:-1]) or [0], np.zeros((6, 1)))
+        first = math.log(BYTES.next_probs(b"")[text[0]])
+        rest = [log_p[t][y, 0] for t, y in enumerate(text[1:])]
+        assert score == pytest.approx(-(first + sum(rest)) / len(text) / math.log(2), rel=1e-12)
+
+
+def test_the_wrong_kind_of_text_is_refused():
+    with pytest.raises(TypeError, match="text must be bytes, as in the training of this model, not str"):
+        BYTES.score("ab")
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a str, not bytes"):
+        TEXT.score_many(["ab", b"ab"])
+    with pytest.raises(TypeError, match="prime must be bytes"):
+        BYTES.generate(3, prime="ab")
+    with pytest.raises(TypeError, match="stop must be bytes"):
+        BYTES.generate(3, stop="ab")
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_text_does_not_depend_on_the_weights_of_characters_that_others_have(records):
+    vocabulary = Vocabulary("abc", records)
+    rnn = RNN(5, vocabulary.symbols, 3, 0.1, seed=0)
+    rnn.U[:, 0] = np.nan  # what reads an "a" has no probabilities
+    model = CharRNN(rnn, vocabulary, History())
+    texts = ["bcb", "b", "cbcbcbcb", *([""] if records else [])]
+    assert model.score_many(texts).tolist() == [model.score(text) for text in texts]
+    with pytest.raises(DivergedError):
+        model.score_many([*texts, "ab"])
+
+
+def letters(model, ids):
+    """The log-probabilities of all symbols after each of ids, and after nothing, by the reference in float64: a row each."""
+    weights = reference.Weights.of(model.rnn)
+    ids = [len(model.vocabulary), *ids] if model.vocabulary.records else list(ids)
+    h, rows = np.zeros((6, 1)), []
+    for ix in ids:
+        hs, log_p = reference.forward(weights, [ix], h)
+        h = hs[0]
+        rows.append(log_p[0][:, 0])
+    if not model.vocabulary.records:  # what follows nothing comes from the bias alone
+        first = weights.c[:, 0] - np.log(np.exp(weights.c[:, 0]).sum())
+        rows.insert(0, first)
+    return rows
+
+
+@pytest.mark.parametrize("model", [TEXT, RECORDS], ids=["text", "records"])
+@given(st.text("abcdéx🙂", min_size=1, max_size=150), st.text("abcdé", max_size=9))
+def test_unknown_characters_cost_as_the_least_likely_and_context_is_read_and_not_scored(model, text, context):
+    known = [model.vocabulary.chars.index(char) for char in context + text if char in "abcd"]
+    rows = letters(model, known)
+    expected, read = [], sum(char in "abcd" for char in context)
+    for char in text:
+        if char in "abcd":
+            expected.append(rows[read][known[read]])
+            read += 1
+        else:
+            expected.append(rows[read][:4].min())
+    expected += [rows[read][4]] if model.vocabulary.records else []
+    options = {"context": context, "on_unknown": "surprise"}
+    log_p = model.log_probs(text, **options)
+    np.testing.assert_allclose(log_p, expected, rtol=1e-10)
+    unknown = sum(char not in "abcd" for char in text)
+    score, counted = model.score(text, return_unknown=True, **options)
+    assert counted == unknown
+    assert score == pytest.approx(-np.mean(expected) / math.log(2), rel=1e-10)
+    scores, counts = model.score_many(["abc", text, "éa", text], return_unknown=True, **options)
+    assert scores[1] == scores[3] == score
+    assert counts.tolist() == [0, unknown, 1, unknown]
+    assert model.score(text, on_unknown="skip", return_unknown=True)[1] == unknown
+
+
+def test_a_line_of_a_text_is_scored_as_a_line():
+    model = train_text("The fox.\nThe dog.\n" * 60, hidden_size=20, epochs=20, progress=False)
+    line = "The dog."
+    np.testing.assert_array_equal(model.log_probs(line, context="The fox.\n"), model.log_probs("The fox.\n" + line)[9:])
+    assert model.log_probs(line, context="\n")[0] > model.log_probs(line)[0]
+    assert model.score_many([line, "The"], context="\n").tolist() == [model.score(text, context="\n") for text in (line, "The")]
+
+
+@pytest.mark.parametrize("call", [TEXT.score, TEXT.log_probs, lambda text, **options: TEXT.score_many([text], **options)])
+def test_what_is_unknown_in_a_context_is_named_or_not_read(call):
+    with pytest.raises(ValueError, match=r"context\[1\] = 'x' \(U\+0078\) is not among"):
+        call("ab", context="axé")
+    for how in ("skip", "surprise"):
+        np.testing.assert_array_equal(call("ab", context="axb", on_unknown=how), call("ab", context="ab"))
+    with pytest.raises(TypeError, match="context must be a str, not bytes"):
+        call("ab", context=b"a")
+
+
+def test_all_unknown_characters_are_named_with_the_way_out():
+    with pytest.raises(ValueError, match="is not among") as caught:
+        TEXT.generate(5, prime="cafe\u0301 \ud800")
+    assert str(caught.value) == (
+        "prime[2] = 'f' (U+0066) is not among the 4 characters of this vocabulary, nor are SPACE (U+0020), 'e' (U+0065), "
+        "COMBINING ACUTE ACCENT (U+0301), '\\ud800' (U+D800); on_unknown='skip' leaves out what is not"
+    )
+    with pytest.raises(ValueError, match=r"nor are .* and 22 more; on_unknown"):
+        TEXT.score("".join(map(chr, range(0x4E00, 0x4E1F))))
+    with pytest.raises(ValueError, match=r"context\[0\] = 'é' \(U\+00E9\) is not among the 4 characters of this vocabulary; on_unknown"):
+        TEXT.log_probs("", context="éé")
+
+
+def test_empty_texts_and_wrong_ones_after_the_check_of_all():
+    assert len(TEXT.log_probs("")) == 0
+    assert len(RECORDS.log_probs("", context="ab")) == 1
+    assert RECORDS.score("", context="ab") == pytest.approx(-RECORDS.log_probs("", context="ab")[0] / math.log(2))
+    with pytest.raises(ValueError, match=r"texts\[1\] must have at least one character"):
+        TEXT.score_many(["a", ""])
+    with pytest.raises(TypeError, match="text must be a str, not NoneType"):
+        TEXT.log_probs(None)
+    assert math.isnan(TEXT.score("é", on_unknown="skip"))
+    assert TEXT.score("é", on_unknown="surprise") == pytest.approx(-math.log2(TEXT.next_probs("").min()))
+    assert TEXT.score_many([], return_unknown=True)[1].shape == (0,)
+
+
+def test_the_scores_of_a_series_are_a_series():
+    texts = ["abc", "b", "abca"]
+    expected = TEXT.score_many(texts)
+    assert type(expected) is np.ndarray
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series(texts, index=[7, 3, 5], name="word")
+    scores, counts = TEXT.score_many(column, return_unknown=True)
+    assert (scores.name, scores.index.tolist(), scores.tolist()) == ("word", [7, 3, 5], expected.tolist())
+    assert counts.equals(column.map(lambda text: 0))
+    frame = pandas.DataFrame({"word": texts}, index=column.index).assign(bits=lambda frame: TEXT.score_many(frame["word"][::-1]))
+    assert frame["bits"].tolist() == expected.tolist()
+
+
+def test_the_scores_of_a_column_of_polars_are_one():
+    polars = pytest.importorskip("polars")
+    texts = ["abc", "b", "abca"]
+    frame = polars.DataFrame({"word": texts})
+    assert TEXT.score_many(frame["word"]).equals(polars.Series("word", TEXT.score_many(texts)))
+    scored = frame.select(polars.col("word").map_batches(TEXT.score_many, return_dtype=polars.Float64))
+    assert scored["word"].to_list() == TEXT.score_many(texts).tolist()
+
+
+@pytest.mark.parametrize("make", [np.array, lambda texts: np.array(texts, object), tuple, iter])
+def test_arrays_of_texts_are_texts(make):
+    texts = ["abc", "b", "abca"]
+    assert TEXT.score_many(make(texts)).tobytes() == TEXT.score_many(texts).tobytes()
+    records = train_records(make(texts), steps=3, progress=False)
+    assert records.vocabulary.chars == "abc"
+
+
+@pytest.mark.parametrize("on_unknown", ["error", "surprise"])
+def test_what_scoring_needs_does_not_grow_with_the_vocabulary(monkeypatch, on_unknown):
+    def recorded(network, T, B, **options):
+        sizes.append(T * B * network.description.vocab_size)
+        return workspace(network, T, B, **options)
+
+    vocabulary, sizes, workspace = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 40_000))), True), [], Network.workspace
+    monkeypatch.setattr(Network, "workspace", recorded)
+    settings = {"seq_length": 200, "batch_size": 1, "learning_rate": 1, "clip_value": 1, "initial_accumulator_value": 1}
+    model = CharRNN(make_learner([("gru", 1)], vocabulary.symbols, seed=1, **settings), vocabulary, History())
+    texts = [vocabulary.chars[i : i + 150] + "z" * (on_unknown == "surprise") for i in range(70)]
+    scores = model.score_many(texts, on_unknown=on_unknown)
+    assert scores[3] == model.score(texts[3], on_unknown=on_unknown)
+    _, held_out = Records.of([text.strip("z") for text in texts], known=vocabulary).streams(model._now.learner, 0.99, 0)
+    validate(model.network, held_out)  # 64 records of 150 characters at a time
+    assert max(sizes) <= 1 << 25
+
+
+@pytest.mark.clock
+def test_unknown_characters_cost_in_proportion():
+    """Each block of characters looked through all of them: a book of another script took hours."""
+
+    def seconds(n):
+        began = time.perf_counter()
+        TEXT.score("x" + "ax" * n, on_unknown="surprise")
+        return time.perf_counter() - began
+
+    assert seconds(400_000) < 16 * min(seconds(50_000) for _ in range(3))
+
+
+def test_a_text_is_as_long_as_it_is():
+    class Odd(str):
+        __slots__ = ()
+
+        def __len__(self):
+            return 0
+
+    assert TEXT.score_many(["a", Odd("abc")]).tolist() == TEXT.score_many(["a", "abc"]).tolist()
+    with pytest.raises(ValueError, match=r"texts\[1\] must have at least one character"):
+        TEXT.score_many(["a", "", "x"], on_unknown="skip")

@@ -1,0 +1,663 @@
+import contextlib
+import errno
+import io
+import itertools
+import json
+import os
+import pickle
+import platform
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+import charrnn
+from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary
+from charrnn.storage import model_file as persistence
+from charrnn.util import atomic_write as files
+
+
+def make_model(chars="abc", hidden_size=5, dtype="float32", history=None):
+    return CharRNN(RNN(hidden_size, len(chars), 4, 0.1, dtype=dtype, seed=0), Vocabulary(chars), history or History())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = make_model(history=History([Progress(3, 0.5, 30, 0.1, 1.5, 2.5, 1.25)], "steps"))
+    model.save(tmp_path / "model.safetensors")
+    return model, tmp_path / "model.safetensors"
+
+
+chars = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda text: "".join(sorted(set(text))))
+
+
+def test_a_file_takes_no_memory_for_its_weights(tmp_path):
+    model = CharRNN(RNN(900, 3, 4, 0.1, seed=0), Vocabulary("abc"), History())  # rows of 900 numbers and a padding
+    tracemalloc.start()
+    try:
+        model.save(tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000 < model.network.weights.block.nbytes
+    finally:
+        tracemalloc.stop()
+    assert (charrnn.load(tmp_path / "model").network.weights.block == model.network.weights.block).all()
+
+
+@given(chars, st.integers(1, 20), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=40)
+def test_round_trip(tmp_path_factory, chars, hidden_size, dtype):
+    model = make_model(chars, hidden_size, dtype)
+    path = tmp_path_factory.mktemp("models") / "m.safetensors"
+    model.save(path)
+    again = charrnn.load(path)
+    np.testing.assert_array_equal(again.rnn.network.weights.block, model.rnn.network.weights.block)
+    assert again.rnn.network.weights.block.dtype == dtype
+    assert again.vocabulary == model.vocabulary
+    assert again.generate(20, seed=1) == model.generate(20, seed=1)
+
+
+def test_options_and_history_survive(saved):
+    model, path = saved
+    again = charrnn.load(path)
+    assert again.history == model.history
+    for name in ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value"):
+        assert getattr(again.rnn, name) == getattr(model.rnn, name)
+    again.save(path)
+    assert charrnn.load(str(path)).history == model.history
+
+
+def test_equal_models_are_equal_files(saved):
+    model, path = saved
+    files = {path.read_bytes()}
+    for again in (model, charrnn.load(path)):
+        for _ in range(5):  # safetensors has the metadata in another order each time
+            again.save(path)
+            files.add(path.read_bytes())
+    assert len(files) == 1
+
+
+def test_anyone_can_read_the_weights(saved):
+    model, path = saved
+    tensors = load_file(path)
+    assert {name: array.shape for name, array in tensors.items()} == {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": (5,), "by": (3,)}
+    np.testing.assert_array_equal(tensors["Whh"].T, model.rnn.W)
+
+
+def metadata_of(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return file.metadata()
+
+
+def change(path, *, tensors=None, metadata=None):
+    """Write the file again with some tensors and metadata replaced, None removing them, and the SHA-256 put right."""
+    kept = {name: array for name, array in {**load_file(path), **(tensors or {})}.items() if array is not None}
+    words = {name: word for name, word in {**metadata_of(path), **(metadata or {})}.items() if word is not None}
+    if set(kept) - {"remembered"} == {"Wxh", "Whh", "Why", "bh", "by"} and "sha256" not in (metadata or {}):
+        words["sha256"] = persistence._digest(kept, words)
+    save_file(kept, path, words)
+
+
+def config(**changes):
+    values = {"layers": [["rnn", 5]], "optimizer": "adagrad", "seq_length": 4, "batch_size": 1, "learning_rate": 0.1, "clip_value": 5.0}
+    values |= {"dropout": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "initial_accumulator_value": 0.0} | changes
+    return json.dumps({name: value for name, value in values.items() if value is not None})
+
+
+def report(**changes):
+    return {"step": 3, "epoch": 0.5, "characters": 30, "seconds": 0.1, "nll": 1.5, "smooth_loss": 2.5, "validation_nll": None, **changes}
+
+
+def history(reports, **changes):
+    return json.dumps({"reports": reports, "stop_reason": None, "kept_step": None, **changes})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({}, {"format": "other"}, "not a charrnn model"),
+        ({}, {"format": None}, "not a charrnn model"),
+        ({}, {"version": "3"}, "format version 3; this charrnn reads 1 and 2"),
+        ({"by": None}, {}, "the tensors must be"),
+        ({"extra": np.zeros(3)}, {}, "the tensors must be"),
+        ({}, {"sha256": "0" * 64}, "SHA-256"),
+        ({}, {"sha256": None}, "SHA-256"),
+        ({}, {"vocabulary": None}, "vocabulary"),
+        ({}, {"kind": "poem"}, "kind is 'poem'"),
+        ({}, {"kind": "records"}, "Wxh is float32"),
+        ({}, {"kind": None}, "kind"),
+        ({}, {"vocabulary": "ab"}, "Wxh is float32"),
+        ({}, {"alphabet": "runes"}, "alphabet is 'runes'"),
+        ({}, {"alphabet": "bytes"}, "all 256"),
+        ({"remembered": np.array([2, 1], np.uint32)}, {}, "ascending"),
+        ({"remembered": np.zeros(3, np.float32)}, {}, "uint32"),
+        ({"best.Wxh": np.zeros((3, 5), np.float32)}, {}, "the tensors must be"),
+        ({}, {"vocabulary": "aab"}, "distinct"),
+        ({"Whh": np.zeros((5, 4), np.float32)}, {}, "Whh is float32"),
+        ({"Wxh": np.zeros((3, 5), np.float64)}, {}, "Wxh is float64"),
+        (
+            {name: np.zeros(shape, np.int32) for name, shape in {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}.items()},
+            {},
+            r"Wxh is \|V0",
+        ),
+        ({"bh": np.full(5, np.nan, np.float32)}, {}, "bh has values that are not finite"),
+        ({"by": np.full(3, np.inf, np.float32)}, {}, "by has values that are not finite"),
+        ({}, {"config": "{"}, "damaged"),
+        ({}, {"config": "[" * 100_000}, "damaged"),
+        ({}, {"config": "3"}, "damaged"),
+        ({}, {"config": config(layers=[["rnn", 6]])}, "6 units"),
+        ({}, {"config": config(layers=[["lstm", 5]])}, "the tensors must be Wxi"),
+        ({}, {"config": config(layers=[["rnn", 5], ["rnn", 5]])}, "the tensors must be Wxh"),
+        ({}, {"config": config(layers=[["rnn", 5]] * 17)}, "n_layers must be"),
+        ({}, {"config": config(layers=[["rnn", 2**40]])}, "hidden_size must be"),
+        ({}, {"config": config(layers=[["rnn", True]])}, "hidden_size must be"),
+        ({}, {"config": config(layers=[["tree", 5]])}, "cell must be one of rnn, gru, lstm"),
+        ({}, {"config": config(layers=[])}, "n_layers must be"),
+        ({}, {"config": config(layers=["rn"])}, "layers is"),
+        ({}, {"config": config(layers={"rnn": 5})}, "layers is"),
+        ({}, {"config": config(optimizer="newton")}, "optimizer must be"),
+        ({}, {"config": config(optimizer=["adam"])}, "optimizer must be"),
+        ({}, {"config": config(dropout=1)}, "dropout must be"),
+        ({}, {"config": config(weight_decay=-0.1)}, "weight_decay must be"),
+        ({}, {"config": config(clip_norm=0)}, "clip_norm must be"),
+        ({}, {"config": config(layers=None)}, "config must hold"),
+        ({}, {"config": config(more=1)}, "config must hold"),
+        ({}, {"config": config(seq_length=0)}, "seq_length must be"),
+        ({}, {"config": config(seq_length=True)}, "seq_length must be"),
+        ({}, {"config": config(learning_rate=float("nan"))}, "config: NaN is no number"),
+        ({}, {"config": config(learning_rate=float("inf"))}, "learning_rate must be"),
+        ({}, {"config": config().replace("{", '{"seq_length": 4, ')}, "config: it has the same name twice"),
+        ({}, {"config": config() + " " * 5000}, "config: it has 5"),
+        ({}, {"config": config(batch_size="1")}, "batch_size must be"),
+        ({}, {"more": "1"}, "the metadata must hold"),
+        ({}, {"history": "{}"}, "damaged"),
+        ({}, {"history": None}, "history"),
+        ({}, {"history": history([{"step": "3"}])}, "a report is"),
+        ({}, {"history": history([report(step=True)])}, "step must be"),
+        ({}, {"history": history([report(step=0)])}, "step must be"),
+        ({}, {"history": history([report(nll=float("inf"))])}, "nll must be"),
+        ({}, {"history": history([report(nll=-1)])}, "nll must be"),
+        ({}, {"history": history([report(more=1)])}, "a report is"),
+        ({}, {"history": history([report(), report()])}, "do not follow one another"),
+        ({}, {"history": history([], kept_step=1)}, "kept_step must be"),
+        ({}, {"history": history([], stop_reason="tired")}, "stop_reason is 'tired'"),
+        ({}, {"history": history({})}, "history must hold"),
+    ],
+)
+def test_a_wrong_file_is_refused(saved, tensors, metadata, message):
+    _, path = saved
+    change(path, tensors=tensors, metadata=metadata)
+    with pytest.raises(ModelFormatError, match=message) as error:
+        charrnn.load(path)
+    assert str(path) in str(error.value)
+
+
+def header(content):
+    return len(content).to_bytes(8, "little") + content
+
+
+OURS = b'"__metadata__": {"format": "charrnn", "version": "1"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"\x80\x04pickle",
+        b"PK\x03\x04" + b"\0" * 100,
+        b"\x89PNG" + b"\0" * 100,
+        b"\xff" * 200,
+        header(b"[1, 2]"),
+        header(b"[" * 100_000),
+        header(b'{"__metadata__": 3}'),
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, 4.0]}}') + b"four",
+        header(b"{" + OURS + b', "by": {"data_offsets": [0]}}'),
+        header(b"{" + OURS + b', "by": 3}'),
+        header(b'{"__metadata__": {"format": "charrnn", "version": "1", "a": 3}}'),
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, -4]}}') + b"four",
+        header(b"{" + OURS + b', "by": {"data_offsets": [0, 4], "shape": [true]}}') + b"four",
+        header(b"{" + OURS + b', "a": [' + b"[]," * 40_000 + b"0]}"),
+        header(b"{" + OURS + b", " + OURS + b"}"),
+        (2**63).to_bytes(8, "little"),
+        (200).to_bytes(8, "little") + b"{}",
+    ],
+)
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match="not a safetensors file"):
+        charrnn.load(path)
+
+
+def test_every_truncation_and_every_flipped_bit_is_refused(saved):
+    model, path = saved
+    expected = model.generate(9, seed=0)
+    data = path.read_bytes()
+    for size in range(0, len(data), 7):
+        path.write_bytes(data[:size])
+        with pytest.raises(ModelFormatError):
+            charrnn.load(path)
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        try:
+            again = charrnn.load(path)
+        except ModelFormatError:
+            continue
+        assert data[place] == ord(" "), data[:place]  # it fills the header up
+        assert again.generate(9, seed=0) == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
+def test_a_file_that_is_overwritten_while_it_is_read_ends_no_process(tmp_path, python):
+    path = tmp_path / "model.safetensors"
+    charrnn.train_text("abc" * 99, hidden_size=512, steps=1, progress=False).save(path)
+    program = """
+        import sys, charrnn
+        for _ in range(1500):
+            try:
+                charrnn.load(sys.argv[1])
+            except charrnn.ModelFormatError:
+                pass
+    """
+    data = path.read_bytes()
+    reader = subprocess.Popen([python, "-c", textwrap.dedent(program), str(path)])
+    while reader.poll() is None:
+        path.write_bytes(data)  # as cp does it
+    assert reader.returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device")
+def test_a_device_is_not_read():
+    with pytest.raises(ModelFormatError, match="/dev/zero is not a regular file"):
+        charrnn.load("/dev/zero")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files with holes")
+def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "other.safetensors"
+    content = header(b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}')
+    path.write_bytes(content)
+    os.truncate(path, len(content) + 2**40)  # a hole: it takes no room
+    with pytest.raises(ModelFormatError, match="not a charrnn model"):
+        charrnn.load(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files with holes")
+def test_a_large_file_with_a_small_header_of_ours_is_refused_by_its_size(saved):
+    model, path = saved
+    size = path.stat().st_size
+    rest = size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
+    for more in (-1, 1, 2**40):
+        os.truncate(path, size + more)  # a hole: it takes no room
+        with pytest.raises(ModelFormatError, match=rf"has {more + rest} bytes, and the header tells of {rest}"):
+            charrnn.load(path)
+        model.save(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_load_would_refuse_is_not_saved(saved, value):
+    model, path = saved
+    before = path.read_bytes()
+    model.rnn.b[2] = value
+    with pytest.raises(ValueError, match="bh has values that are not finite"):
+        model.save(path)
+    assert path.read_bytes() == before
+
+
+def test_missing_file_directory_and_missing_folder(saved, tmp_path):
+    model, _ = saved
+    with pytest.raises(FileNotFoundError):
+        charrnn.load(tmp_path / "no.safetensors")
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        charrnn.load(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        model.save(tmp_path / "no" / "model.safetensors")
+    assert error.value.filename == str(tmp_path / "no" / "model.safetensors")
+    with pytest.raises(OSError, match=r"directory|denied"):
+        model.save(tmp_path)
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, failing):
+    _, path = saved
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device", "temporary name")
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match="No space left") as error:
+        make_model("xyz").save(path)
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes and links")
+def test_what_is_not_a_file_is_not_replaced_by_one(saved):
+    model, path = saved
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    for call in (model.save, lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1)):
+        with pytest.raises(ValueError, match="pipe is not a regular file, and would be replaced by one"):
+            call(pipe)
+        with pytest.raises(ValueError, match="the name of the file to write is empty"):
+            call("")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_an_error_of_the_disk_names_the_file_only(saved, monkeypatch):
+    model, path = saved
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device", "x", None, "y")))
+    with pytest.raises(OSError, match=r"No space left on device: '.*model.safetensors'$"):
+        model.save(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes and links")
+def test_links_are_followed_and_modes_kept(saved):
+    model, path = saved
+    path.chmod(0o640)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    model.save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert charrnn.load(link).vocabulary == model.vocabulary
+
+
+def test_the_file_says_nothing_about_the_machine(saved):
+    _, path = saved
+    words = metadata_of(path)
+    assert sorted(words) == ["alphabet", "config", "format", "history", "kind", "sha256", "version", "vocabulary"]
+
+
+class Slow(io.RawIOBase):
+    """A file that gives a few bytes at a time, and cannot tell how many there are."""
+
+    def __init__(self, data):
+        self.data = io.BytesIO(data)
+
+    def read(self, size=-1):
+        return self.data.read(min(size, 100))
+
+    def seekable(self):
+        return False
+
+
+def test_bytes_and_file_objects_load_under_the_same_checks(saved):
+    model, path = saved
+    data, expected = path.read_bytes(), model.generate(9, seed=1)
+    for make in (bytes, bytearray, memoryview, io.BytesIO, Slow):
+        assert charrnn.load(make(data)).generate(9, seed=1) == expected
+        for wrong in (data[:-1], data + b"x", data[:100], b"", data[:-1] + b"x"):
+            with pytest.raises(ModelFormatError):
+                charrnn.load(make(wrong))
+    with path.open("rb") as file:
+        assert charrnn.load(file).generate(9, seed=1) == expected
+    with path.open(encoding="latin-1") as file, pytest.raises((TypeError, ModelFormatError), match="bytes"):
+        charrnn.load(file)
+    with pytest.raises(TypeError, match="from a path, its content as bytes, or a file, not int"):
+        charrnn.load(3)
+    with pytest.raises(ModelFormatError, match="null"):
+        charrnn.load("a\0b")
+
+
+@pytest.mark.parametrize("taken", [0, -5, 10**9])
+def test_a_file_that_does_not_take_what_it_is_given(saved, taken):
+    class Odd(io.RawIOBase):
+        calls = 0
+
+        def write(self, data):
+            self.calls += 1
+            assert self.calls < 100  # or it would be asked for ever
+            return taken
+
+    with pytest.raises(OSError, match=rf"the file to save to has taken {taken} of \d+ bytes"):
+        saved[0].save(Odd())
+
+
+def test_a_long_history_stays_small(saved):
+    model, path = saved
+    size = path.stat().st_size
+    history = model.history
+    history.reports.clear()
+    for step in range(1, 20_000):
+        history.add(Progress(step, step / 4, 10 * step, step / 100, 1 + step / 1e5, 2.5, 1.25 if step % 4 == 0 else None))
+    assert 1024 <= len(history.reports) <= 2048
+    assert history.steps == 19_999
+    assert [report.step for report in history.reports] == sorted({report.step for report in history.reports})
+    start, total = 0, 0.0
+    for report in history.reports:
+        total += report.nll * (report.characters - start)
+        start = report.characters
+    assert total == pytest.approx(sum(10 * (1 + step / 1e5) for step in range(1, 20_000)))
+    model.save(path)
+    assert path.stat().st_size < size + 400_000
+    assert charrnn.load(path).history == history
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_what_killed_saves_have_left_is_removed_by_the_next(saved, python):
+    model, path = saved
+    program = """
+        import os, sys, charrnn
+        model = charrnn.load(sys.argv[1])
+        os.replace = lambda *names: os.kill(os.getpid(), 9)
+        model.save(sys.argv[1])
+    """
+    for _ in range(2):
+        subprocess.run([python, "-c", textwrap.dedent(program), str(path)], check=False)
+        assert len(os.listdir(path.parent)) == 2  # the second has removed what the first has left
+    other = path.with_name("other.safetensors")
+    model.save(other)  # of another name
+    assert len(os.listdir(path.parent)) == 3
+    model.save(path)
+    assert sorted(os.listdir(path.parent)) == [path.name, other.name]
+
+
+def test_a_save_that_goes_on_is_no_leftover(saved, monkeypatch):
+    model, path = saved
+    write, names = files._write, []
+
+    def save_meanwhile(file, parts):
+        monkeypatch.setattr(files, "_write", write)
+        model.save(path)
+        names.extend(os.listdir(path.parent))
+        write(file, parts)
+
+    monkeypatch.setattr(files, "_write", save_meanwhile)
+    model.save(path)
+    assert len(names) == 2
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_that_was_made_but_could_not_be_opened_is_removed(saved, monkeypatch):
+    model, path = saved
+    make = os.open
+
+    def make_only(*arguments):
+        os.close(make(*arguments))
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", make_only)
+        with pytest.raises(MemoryError):
+            model.save(path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("number", [errno.ESPIPE, errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_may_take_bytes_in_their_order_only(saved, monkeypatch, number):
+    """As folders of object stores do, whichever name their errors have."""
+
+    class InOrder(io.FileIO):
+        def write(self, data):
+            if self.tell() != os.fstat(self.fileno()).st_size:
+                raise OSError(number, os.strerror(number))
+            return super().write(data)
+
+    def opened(name, mode, **options):
+        return InOrder(name, "x", opener=options["opener"]) if mode == "xb" else open(name, mode, **options)
+
+    model, path = saved
+    expected = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(files, "open", opened, raising=False)
+    model.save(path)
+    assert path.read_bytes() == expected
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the disk begins where posix_fadvise tells it to")
+def test_the_disk_begins_while_a_file_is_written_whatever_its_parts_are(tmp_path, monkeypatch):
+    def told(descriptor, offset, size, advice):
+        ranges.append((offset, offset + size))
+
+    monkeypatch.setattr(os, "posix_fadvise", told)
+    for size in (1 << 24, 1 << 20, 1_000_000, 4001):  # rows of 1,000 numbers are never 1 MiB
+        ranges = []
+        files.write_atomically(tmp_path / "file", [bytes(size)] * (-(-(1 << 24) // size)), 100, lambda: bytes(100))
+        starts, ends = zip(*ranges, strict=True)
+        assert starts == (100, *ends[:-1])
+        assert os.path.getsize(tmp_path / "file") - ends[-1] < 1 << 20
+
+
+@pytest.mark.parametrize("call", ["fsync", "posix_fadvise", "unlink", "listdir"])
+def test_a_timeout_while_a_file_is_written_is_heard(tmp_path, monkeypatch, call):
+    """What a signal's handler raises may be an OSError, too: it is no error of the file's, and keeps its words."""
+
+    def timed_out(*arguments, **options):
+        monkeypatch.setattr(os, call, system)
+        system(*arguments, **options)
+        raise TimeoutError("the time is over")
+
+    system = getattr(os, call, None)
+    if system is None:
+        pytest.skip(f"this system has no {call}")
+    if call == "unlink":
+        monkeypatch.setattr(os, "replace", lambda *names: None)  # or there is nothing to remove
+    monkeypatch.setattr(os, call, timed_out)
+    with pytest.raises(TimeoutError, match="the time is over"):
+        files.write_atomically(tmp_path / "file", [bytes(1 << 20)])
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, monkeypatch):
+    model, path = saved
+    path.chmod(0o600)
+    modes, write = [], files._write
+
+    def watch(file, parts):
+        modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        write(file, parts)
+
+    monkeypatch.setattr(files, "_write", watch)
+    model.save(path)
+    assert set(modes) == {0o600}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("way", ["path", "pickle"])
+def test_what_is_saved_while_another_thread_writes_into_weights_loads(tmp_path, dtype, way):
+    """What was hashed was not what was written."""
+    index = charrnn.train_records(["anna", "bob"], steps=1, remember=True).index
+    model = CharRNN(RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index)
+    block, over = model.network.weights.block, threading.Event()
+
+    def disturb():
+        while not over.is_set():
+            np.multiply(block, -1, out=block)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(disturb)
+        try:
+            for _ in range(8):
+                if way == "path":
+                    model.save(tmp_path / "model")
+                    assert charrnn.load(tmp_path / "model").index is not None
+                else:
+                    assert pickle.loads(pickle.dumps(model)).index is not None
+        finally:
+            over.set()
+
+
+def test_a_name_as_long_as_names_may_be(saved):
+    model, path = saved
+    long = path.with_name("x" * 255)
+    model.save(long)
+    assert charrnn.load(long).vocabulary == model.vocabulary
+
+
+# ------------------------------------------------------------------------------------------------ files of earlier versions
+
+OLD = Path(__file__).parent / "models"
+TO_BE = "to be, or not to be, that is the question: \u2603 " * 12
+
+
+@pytest.mark.parametrize("kind", ["text", "float64", "bytes", "records", "checkpoint"])
+def test_a_file_of_version_0_1_0_loads(kind):
+    """The scores are those that 0.1.0 gave."""
+    model = charrnn.load(OLD / f"{kind}-0.1.0.safetensors")
+    bits, steps = {
+        "text": (2.932335275557792, 120),
+        "float64": (3.326451154277819, 60),
+        "bytes": (5.078921234491154, 63),
+        "records": (1.5919154164847877, 360),
+        "checkpoint": (3.667959538533392, 34),
+    }[kind]
+    text = {"bytes": b"to be", "records": "anna"}.get(kind, "to be")
+    assert model.score(text) == pytest.approx(bits, rel=1e-6)
+    assert model.history.steps == steps
+    assert (model.index is not None and "susanna" in model.index) == (kind == "records")
+
+
+@pytest.mark.skipif(charrnn.isa == "baseline" and platform.machine().lower() not in ("aarch64", "arm64"), reason="it began on one with FMA")
+def test_a_training_of_version_0_1_0_goes_on():
+    options = {"hidden_size": 6, "batch_size": 3, "seq_length": 10, "seed": 3, "progress": False}
+    model = charrnn.train_text(TO_BE, epochs=5, resume=OLD / "checkpoint-0.1.0.safetensors", **options)
+    assert model.history.steps == 85
+    assert model.score("to be") == pytest.approx(3.439377011307116, rel=1e-6)
+    # Since then the root of Adagrad is rounded otherwise.
+    np.testing.assert_allclose(model.network.weights.block, charrnn.train_text(TO_BE, epochs=5, **options).network.weights.block, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(charrnn.ModelFormatError, match="not a regular file"):
+        charrnn.load(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a regular file"):
+        charrnn.train_file(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.parametrize(("use", "turn"), [("save", 1), ("save", 2), ("load", 1)])
+def test_a_signal_while_a_file_is_opened_leaves_none_open(saved, use, turn):
+    """What os.open returns is a number, which nobody closes if a handler raises before it has a name."""
+    model, path = saved
+    opened = itertools.count(1)
+
+    def interrupt(frame, event, called):
+        if event == "c_return" and called is os.open and next(opened) == turn:  # where Python looks for signals
+            raise KeyboardInterrupt
+
+    before = len(os.listdir("/proc/self/fd"))
+    sys.setprofile(interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            model.save(path) if use == "save" else charrnn.load(path)
+    finally:
+        sys.setprofile(None)
+    assert len(os.listdir("/proc/self/fd")) == before

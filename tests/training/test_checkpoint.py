@@ -1,0 +1,475 @@
+"""A training that was cut and resumed gives the same bits as one that was not."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import charrnn
+from charrnn import ModelFormatError, history
+from charrnn.storage import model_file as persistence
+from charrnn.training import loop
+from reference import digest
+
+TEXT = "to be, or not to be, that is the question\n" * 8
+OPTIONS = {"hidden_size": 20, "seq_length": 7, "seed": 3}
+
+
+def trained(steps, **options):
+    return charrnn.train_text(TEXT, steps=steps, **{**OPTIONS, **options})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "training.safetensors"
+
+
+def bits(model):
+    return digest(model.rnn), model.rnn.network.memory.block.tobytes(), model.generate(50, seed=1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_resume_after_any_number_of_steps(path, batch_size, dtype):
+    options = {"batch_size": batch_size, "dtype": dtype}
+    expected = bits(trained(120, **options))
+    for k in [*range(1, 120, 9), 43, 44, 45, 119, 120]:
+        trained(k, checkpoint=path, **options)
+        assert bits(trained(120, resume=path, **options)) == expected, k
+
+
+def test_resume_in_many_pieces(path):
+    trained(10, checkpoint=path)
+    for k in range(20, 121, 10):
+        model = trained(k, checkpoint=path, resume=path)
+    assert bits(model) == bits(trained(120))
+    assert [report.step for report in model.history.reports][-1] == 120
+    assert model.history.reports[-1].characters == trained(120).history.reports[-1].characters
+
+
+def test_resume_goes_on_over_epochs_and_keeps_what_was_reported(path):
+    first = charrnn.train_text(TEXT, epochs=2, checkpoint=path, **OPTIONS)
+    second = charrnn.train_text(TEXT, epochs=5, resume=path, **OPTIONS)
+    whole = charrnn.train_text(TEXT, epochs=5, **OPTIONS)
+    assert bits(second) == bits(whole)
+    assert second.history.validation_losses == whole.history.validation_losses
+    assert second.history.losses[: len(first.history.losses)] == first.history.losses
+    assert second.history.reports[-1].smooth_loss == pytest.approx(whole.history.reports[-1].smooth_loss, rel=1e-12)
+
+
+RANDOM = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
+OVERFIT = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, "learning_rate_decay": 0.99, "patience": 6}
+
+
+def test_resume_keeps_the_best_weights_and_patience(path):
+    """Cut before, at and after the best epoch, and within epochs."""
+    whole = charrnn.train_text(RANDOM, epochs=100, **OVERFIT)
+    assert whole.history.stop_reason == "patience"
+    assert whole.history.kept_step is not None
+    for k in [1, 11, 100, 200, 220, 225, 231, 242, 250, whole.history.steps]:
+        charrnn.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT)
+        again = charrnn.train_text(RANDOM, epochs=100, resume=path, **OVERFIT)
+        assert digest(again.rnn) == digest(whole.rnn), k
+        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
+        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
+        assert again.history.stop_reason == "patience"
+        assert again.history.kept_step == whole.history.kept_step
+
+
+def test_going_on_can_be_cut_and_resumed(path):
+    def go_on(**options):
+        model = trained(30)
+        return model.train_text("a new day, to be sure!\n" * 9, extend=True, **options)
+
+    expected = bits(go_on(steps=60))
+    for k in (1, 17, 40):
+        go_on(steps=k, checkpoint=path)
+        assert bits(go_on(steps=60, resume=path)) == expected
+    with pytest.raises(ValueError, match="starting_weights was"):  # of another model
+        trained(31).train_text("a new day, to be sure!\n" * 9, extend=True, steps=60, resume=path)
+
+
+def test_a_checkpoint_of_records_remembers_them(path):
+    charrnn.train_records(["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path)
+    assert "anna" in charrnn.load(path).index
+    with pytest.raises(ValueError, match="remember was True, is False"):
+        charrnn.train_records(["anna", "bob"] * 9, steps=5, resume=path)
+
+
+def test_a_reached_budget_changes_nothing(path):
+    model = trained(40, checkpoint=path)
+    assert bits(trained(40, resume=path)) == bits(model)
+    assert bits(trained(30, resume=path)) == bits(model)
+
+
+def test_a_checkpoint_is_a_model(path):
+    model = trained(40, checkpoint=path)
+    again = charrnn.load(path)
+    assert again.generate(50, seed=1) == model.generate(50, seed=1)
+    again.save(path)
+    with pytest.raises(ValueError, match="is a model, not a checkpoint"):
+        trained(50, resume=path)
+
+
+def test_a_callback_that_raises_leaves_a_checkpoint(path):
+    def fail(report):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        charrnn.train_text(TEXT, epochs=9, callback=fail, checkpoint=path, **OPTIONS)
+    assert bits(trained(120, resume=path)) == bits(trained(120))
+
+
+@pytest.mark.clock
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_resume_after_kill_9(path):
+    """At random moments of a training that writes checkpoints all the time."""
+    program = f"import charrnn, test_checkpoint as t; charrnn.train_text(t.TEXT, epochs=10**6, checkpoint={str(path)!r}, **t.OPTIONS)"
+    for trial in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.Random(trial).uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        stands = persistence.load(path).training.position.step
+        model = trained(stands + 50, resume=path)
+        assert bits(model) == bits(trained(stands + 50))
+        path.unlink()
+
+
+@pytest.mark.clock
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "n_threads": 2}])
+def test_the_checkpoint_after_ctrl_c_is_of_the_last_step(path, options):
+    for delay in (0.05, 0.1, 0.2):
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(charrnn.TrainingInterrupted) as stopped:
+            trained(10**7, checkpoint=path, keep="last", **options)
+        steps = stopped.value.model.history.steps
+        assert persistence.load(path).training.position.step == steps
+        assert bits(charrnn.load(path)) == bits(stopped.value.model) == bits(trained(steps, keep="last", **options))
+        assert bits(trained(steps + 60, resume=path, keep="last", **options)) == bits(trained(steps + 60, keep="last", **options))
+
+
+@pytest.mark.parametrize("step", [11, 22])  # a pass has 44, and four reports
+def test_the_checkpoint_after_an_exception_in_the_callback_is_of_the_last_step(path, step):
+    def fail(progress):
+        if progress.step >= step:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        trained(120, checkpoint=path, callback=fail)
+    assert persistence.load(path).training.position.step == step
+    assert bits(trained(120, resume=path)) == bits(trained(120))
+
+
+def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
+    trained(30, checkpoint=path)  # a pass has 44
+    saved = persistence.load(path)
+    step = trained(31, resume=path).history.reports[-1].nll  # of 7 characters
+    at = saved.training.position
+    forge(path, saved, characters=at.characters + 14, unreported=14, unreported_loss=50.0)
+    assert trained(31, resume=path).history.reports[-1].nll == pytest.approx((50 + 7 * step) / 21)
+    for wrong in ({"unreported": -1}, {"unreported": 1.5}, {"unreported_loss": -1.0}, {"unreported_loss": "1"}):
+        forge(path, saved, **wrong)
+        with pytest.raises(ModelFormatError):
+            charrnn.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (TEXT[1:], {}, "the text is another"),
+        (TEXT.replace("q", "z"), {}, "the text is another"),
+        (TEXT, {"learning_rate": 0.1, "seed": 4}, "learning_rate was 0.15, is 0.1; seed was 3, is 4"),
+        (TEXT, {"hidden_size": 21}, "network was 'rnn of 20 units, 15 symbols', is 'rnn of 21 units"),
+        (TEXT, {"dtype": "float64"}, "dtype was 'float32', is 'float64'"),
+        (TEXT, {"validation_fraction": 0.2}, "validation_fraction was 0.1, is 0.2"),
+        (TEXT, {"initial_accumulator_value": 0}, "initial_accumulator_value was 100.0, is 0.0"),
+        (TEXT, {"learning_rate_decay": 0.5}, "learning_rate_decay was 1.0, is 0.5"),
+        (TEXT, {"keep": "last"}, "keep was 'best', is 'last'"),
+    ],
+)
+def test_another_text_or_option_is_named_and_nothing_starts(path, text, options, message):
+    trained(40, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        charrnn.train_text(text, steps=80, resume=path, checkpoint=path, **{**OPTIONS, **options})
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_refused(path):
+    trained(40, checkpoint=path)
+    data = path.read_bytes()
+    for size in range(0, len(data), 997):
+        path.write_bytes(data[:size])
+        with pytest.raises(ModelFormatError):
+            trained(80, resume=path)
+    path.write_bytes(data)
+    saved = persistence.load(path)
+
+    for changes in WRONG_POSITIONS:
+        forge(path, saved, **changes)
+        with pytest.raises(ModelFormatError, match="damaged"):
+            trained(80, resume=path)
+        position = history.Position(**{**vars(saved.training.position), **changes})
+        if changes != {"window": 10**6}:  # only the text tells how many there are
+            with pytest.raises((TypeError, ValueError)):
+                persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+    saved.learner.network.memory.views()["Whh"][0, 0] = -1
+    forge(path, saved)
+    with pytest.raises(ModelFormatError, match=r"memory\.Whh has negative values"):
+        trained(80, resume=path)
+
+
+WRONG_POSITIONS = [
+    *[{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}],
+    *[{"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}, {"step": -3}, {"step": 2**63}, {"step": 1}],
+    *[{"characters": 1}, {"unreported": 1}, {"unreported_loss": 1.0}, {"best_step": 41}, {"best_nll": 1.0}, {"smooth_loss": float("inf")}],
+    *[{"smooth_loss": "1"}, {"epoch": None}],
+]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words: words["options"].update(keep={}),
+        lambda words: words["options"].update(keep="best", more=[1]),
+        lambda words: words["position"].update(kept_step={}),
+        lambda words: words["position"].update(best_nll=1.0, best_epoch=1),  # and no best weights
+        lambda words: words.update(options=[]),
+        lambda words: words.update(position=3),
+        lambda words: words.update(text_sha256="0" * 63),
+        lambda words: words.update(text_sha256=None),
+        lambda words: words.update(more=1),
+        lambda words: words.pop("text_sha256"),
+        lambda words: words["position"].pop("step"),
+    ],
+)
+def test_a_checkpoint_of_wrong_words_is_refused(path, change):
+    trained(40, checkpoint=path)
+    tensors, metadata = persistence._describe(persistence.load(path))
+    words = json.loads(metadata["training"])
+    change(words)
+    write(path, tensors, metadata | {"training": json.dumps(words)})
+    with pytest.raises(ModelFormatError, match="damaged"):
+        trained(80, resume=path)
+
+
+@pytest.mark.parametrize("history", [{"reports": [], "stop_reason": None, "kept_step": None}])
+def test_a_checkpoint_without_the_reports_of_its_steps_is_refused(path, history):
+    trained(60, checkpoint=path)
+    tensors, metadata = persistence._describe(persistence.load(path))
+    write(path, tensors, metadata | {"history": json.dumps(history)})
+    with pytest.raises(ModelFormatError, match="do not go together"):
+        trained(80, resume=path)
+
+
+def write(path, tensors, metadata):
+    """Write a model file whatever is in it, with the right SHA-256."""
+    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}  # safetensors would write their padding
+    save_file(whole, path, metadata | {"sha256": persistence._digest(tensors, metadata)})
+
+
+def forge(path, saved, **changes):
+    """Write a checkpoint that stands elsewhere."""
+    position = history.Position(**{**vars(saved.training.position), **changes})
+    write(path, *persistence._describe(replace(saved, training=saved.training._replace(position=position))))
+
+
+def test_a_missing_checkpoint_is_an_os_error(path):
+    with pytest.raises(FileNotFoundError):
+        trained(80, resume=path)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
+    trained(40, checkpoint=path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        trained(80, checkpoint=path, resume=path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
+def test_a_handler_that_raises_while_a_checkpoint_is_written_leaves_one_of_the_last_step(path, monkeypatch, error):
+    written, save = [], persistence.save
+
+    def interrupted(target, saved):
+        written.append(saved.training.position.step)
+        if len(written) == 3:
+            raise error("by a handler of a signal")
+        save(target, saved)
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
+    with pytest.raises(error, match="by a handler"):
+        trained(80, checkpoint=path)
+    assert written[-2] == written[-1] == persistence.load(path).training.position.step
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_lets_it_be_done(path, monkeypatch):
+    """To begin it anew would take longer."""
+    written, save = [], persistence.save
+
+    def interrupted(target, saved):
+        written.append(saved.training.position.step)
+        if len(written) == 3:
+            signal.raise_signal(signal.SIGINT)
+        save(target, saved)
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
+    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+        trained(80, checkpoint=path)
+    assert len(written) == len(set(written)) == 3
+    assert written[-1] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_ctrl_c_while_a_checkpoint_between_two_reports_is_written_has_it_written_once(path, monkeypatch):
+    """It gets a report, so that to finish the one without would be for nothing."""
+    begun, done, save = [], [], persistence.save
+
+    def interrupted(target, saved):
+        begun.append(saved.training.position.step)
+        if len(begun) == 2:
+            assert saved.training.position.unreported
+            signal.raise_signal(signal.SIGINT)
+        save(target, saved)
+        done.append(begun[-1])
+
+    monkeypatch.setattr(persistence, "save", interrupted)
+    monkeypatch.setattr(loop, "_SAVE_BETWEEN_REPORTS", 0)
+    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+        trained(80, checkpoint=path)
+    assert begun[1] == begun[2] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    assert done == [begun[0], begun[2]]
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_an_exception_within_a_report_leaves_a_checkpoint_with_it(path, monkeypatch):
+    def interrupted(history, report):
+        add(history, report)
+        if len(history.reports) == 2:
+            raise ZeroDivisionError  # by a signal's handler, before what it tells is taken off
+
+    add = charrnn.History.add
+    monkeypatch.setattr(charrnn.History, "add", interrupted)
+    with pytest.raises(ZeroDivisionError):
+        trained(80, checkpoint=path)
+    saved = persistence.load(path)
+    assert saved.training.position.step == saved.history.steps == 22
+    monkeypatch.undo()
+    assert bits(trained(80, resume=path)) == bits(trained(80))
+
+
+def test_ctrl_c_works_again_if_the_host_s_handler_raises_as_a_checkpoint_is_done(path, monkeypatch):
+    """A signal may come at the first line of __exit__, where nothing in it can do anything about it."""
+
+    def timed_out(self, kind, error, trace):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop.Later, "__exit__", timed_out)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            trained(80, checkpoint=path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_numbers_of_numpy_are_options_too(path):
+    options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
+    trained(10, checkpoint=path, **options)
+    assert bits(trained(20, resume=path, **options)) == bits(trained(20, **options))
+
+
+WORSE = {
+    "hidden_size": 30,
+    "learning_rate": 1.8,
+    "clip_value": 1e9,
+    "batch_size": 2,
+    "seq_length": 20,
+    "epochs": 7,
+    "validation_fraction": 0.2,
+}
+
+
+@pytest.mark.parametrize("measurement", [4, 5, 6, 7])  # that of the fifth pass is the best
+def test_what_ends_a_measurement_keeps_nothing_from_who_goes_on(path, monkeypatch, measurement):
+    """It takes long enough that Ctrl-C meets it."""
+    text = "to be or not to be that is the question " * 30
+    whole = charrnn.train_text(text, **WORSE)
+    assert whole.history.kept_step == 5 * whole.history.steps // 7
+    validate, calls = loop.validate, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == measurement:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    monkeypatch.setattr(loop, "validate", interrupted)
+    with pytest.raises(charrnn.TrainingInterrupted):
+        charrnn.train_text(text, checkpoint=path, **WORSE)
+    again = charrnn.train_text(text, resume=path, **WORSE)
+    assert bits(again) == bits(whole)
+    assert again.history.validation_losses == whole.history.validation_losses
+    assert again.history.kept_step == whole.history.kept_step
+
+
+def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
+    """The model is that of the step that its history names, and the checkpoint goes on as if nothing had been."""
+    options = WORSE | {"seq_length": 1000, "hidden_size": 10, "learning_rate": 1.2}  # a step a pass
+    text = "to be or not to be that is the question " * 9
+    whole = charrnn.train_text(text, **options)
+    steps = [bits(charrnn.train_text(text, keep="last", **options | {"epochs": n}))[0] for n in range(8)]
+    assert whole.history.kept_step == 5
+
+    def trained(line):
+        """Train, and interrupt it before this line; return the exception, None if there are fewer."""
+        lines = itertools.count()
+
+        def look(frame, event, _):
+            here = frame.f_code.co_name in ("report", "compare", "add") and frame.f_globals["__name__"].startswith("charrnn.")
+            if here and event == "line" and next(lines) == line:
+                raise KeyboardInterrupt
+            return look if here else None
+
+        before = sys.gettrace()
+        sys.settrace(look)
+        try:
+            charrnn.train_text(text, checkpoint=path, **options)
+        except KeyboardInterrupt as error:
+            return error
+        finally:
+            sys.settrace(before)
+
+    for line in itertools.count(step=3):  # a report has some twenty: of seven reports that is each of them
+        if (error := trained(line)) is None:
+            break
+        history = error.model.history
+        assert bits(error.model)[0] == steps[history.kept_step or history.steps], line
+        assert bits(charrnn.train_text(text, resume=path, **options)) == bits(whole), line
+    assert line > 100

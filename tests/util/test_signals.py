@@ -1,0 +1,106 @@
+import signal
+import socket
+
+import pytest
+
+from charrnn.util.signals import Later
+
+
+@pytest.fixture
+def other():
+    """Another signal, whose handler a test may set."""
+    old = signal.getsignal(signal.SIGTERM)
+    yield signal.SIGTERM
+    signal.signal(signal.SIGTERM, old)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
+    def change(number, handler):
+        found = set_handler(number, handler)
+        if number == first and handler is signal.default_int_handler:
+            monkeypatch.setattr(signal, "signal", set_handler)
+            raise KeyboardInterrupt  # as if the signal came just now
+        return found
+
+    set_handler = signal.signal
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        later = Later()
+        with pytest.raises(KeyboardInterrupt), later:
+            monkeypatch.setattr(signal, "signal", change)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        set_handler(signal.SIGTERM, old)
+
+
+def test_signals_are_noted_and_raised_at_the_end():
+    def signalled():
+        with Later() as later:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            noted.extend(later.noted)
+
+    noted = []
+    with pytest.raises(KeyboardInterrupt):
+        signalled()
+    assert noted == [signal.SIGINT] * 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_that_somebody_takes_are_not_raised():
+    with Later() as later:
+        signal.raise_signal(signal.SIGINT)
+        assert later.take() == [signal.SIGINT]
+
+
+def test_each_signal_has_its_turn_whatever_one_raises(other):
+    def signalled(*numbers):
+        with Later(every=True):
+            for number in numbers:
+                signal.raise_signal(number)
+
+    def time_out(number, frame):
+        raise TimeoutError
+
+    heard = []
+    signal.signal(other, lambda number, frame: heard.append(number))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        signalled(signal.SIGINT, other, signal.SIGINT)
+    assert heard == [other]
+    assert caught.value.__context__ is None  # several of one kind are one
+    signal.signal(other, time_out)
+    with pytest.raises(KeyboardInterrupt):
+        signalled(other, signal.SIGINT)
+
+
+def test_a_handler_that_somebody_sets_meanwhile_stays(other):
+    def ignore_ctrl_c(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    signal.signal(other, ignore_ctrl_c)
+    try:
+        with Later():
+            signal.raise_signal(other)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_who_listens_at_the_wakeup_file_hears_of_a_signal_once(other):
+    """As asyncio does: what was added for a signal would be called twice."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        old = signal.set_wakeup_fd(theirs.fileno())
+        try:
+            heard = []
+            signal.signal(other, lambda number, frame: heard.append(frame))
+            with Later(every=True):
+                signal.raise_signal(other)
+            assert len(heard) == 1
+            assert heard[0] is not None
+        finally:
+            signal.set_wakeup_fd(old)
+        assert ours.recv(9) == bytes([other])
