@@ -398,7 +398,7 @@ def test_a_closed_pipe_is_no_traceback(model_file):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
 def test_nohup_trains_on(monkeypatch, tmp_path):
-    program = "import os, signal; from charrnn import training; train = training.train\n"
+    program = "import os, signal; from charrnn.training import fit as training; train = training.train\n"
     program += "training.train = lambda *a, **o: (os.kill(os.getpid(), signal.SIGHUP), train(*a, **o))[1]\n"
     program += "signal.signal(signal.SIGHUP, signal.SIG_IGN); from charrnn.cli import main; main(['train', '--steps', '3'])"
     assert "ended by steps" in subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
@@ -504,7 +504,7 @@ def test_the_default_text_is_announced():
 @pytest.mark.clock
 def test_progress_where_there_is_no_terminal(tmp_path):
     """The lines come after five seconds: the test makes them come sooner."""
-    program = "import sys; from charrnn import cli, display; display._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+    program = "import sys; from charrnn import cli; from charrnn.util import progress; progress._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "train", "--seconds", "0.7"]
     for more, shown in {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}.items():
         ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
