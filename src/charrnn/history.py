@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from .util.errors import check_integer, check_number, shown
+from .util.errors import check_integer, check_number, short_repr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,7 +191,7 @@ class History:
                 if isinstance(ax, (str, PathLike))
                 else ""
             )
-            raise TypeError(f"ax must be Axes of matplotlib, not {shown(ax)}{hint}")
+            raise TypeError(f"ax must be Axes of matplotlib, not {short_repr(ax)}{hint}")
         return draw(self, ax)
 
     def to_frame(self) -> "DataFrame":

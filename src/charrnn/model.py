@@ -43,7 +43,7 @@ from .util.errors import (
     check_flags,
     check_integer,
     check_sequence,
-    plain,
+    to_builtin,
 )
 from .util.seeding import make_random
 
@@ -963,7 +963,7 @@ def _begin(
 
 def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
     """Return the state after text, where "" (the default) is the empty text of any model."""
-    empty = isinstance(text, str) and plain(text) == ""
+    empty = isinstance(text, str) and to_builtin(text) == ""
     return sampling.Prime(
         now.learner.network,
         now.vocabulary,

@@ -32,7 +32,14 @@ from .inference.scoring import OnUnknown
 from .model import CharRNN
 from .network.config import defaults, shows
 from .training.fit import NewOptions
-from .util.errors import check_integer, check_number, check_sequence, gap, hint, plain
+from .util.errors import (
+    check_integer,
+    check_number,
+    check_sequence,
+    hint,
+    missing_value_hint,
+    to_builtin,
+)
 
 if TYPE_CHECKING:  # scikit-learn has no types
 
@@ -150,11 +157,11 @@ def _check_texts(X: Any, kind: type) -> list[AnyText]:
     for i, text in enumerate(texts):
         if not isinstance(text, kind):
             raise TypeError(
-                f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{gap(text)}"
+                f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{missing_value_hint(text)}"
             )
     if not texts:
         raise ValueError("X has 0 texts, and a minimum of 1 is required")
-    return list(map(plain, texts))
+    return list(map(to_builtin, texts))
 
 
 def _log_density(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network.learner import Learner
-from ..util.errors import check_choice, check_flags, check_sequence, gap, plain
+from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
 from ..util.hashing import sha256_of
 from ..util.seeding import permutation
 from .batches import Ids, RecordStream, StoredIds, Stream, TextStream, begins, smallest
@@ -233,8 +233,8 @@ def _pieces(ids: Ids) -> Iterator[NDArray[Any]]:
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     if isinstance(text, bytes if of_bytes else str):
-        return plain(text)
-    instead = gap(text)
+        return to_builtin(text)
+    instead = missing_value_hint(text)
     if isinstance(text, bytes):
         instead = ": alphabet='bytes' trains on bytes"
     elif isinstance(text, PathLike):

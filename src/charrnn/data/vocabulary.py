@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..util.errors import check_choice, check_text, gap, plain
+from ..util.errors import check_choice, check_text, missing_value_hint, to_builtin
 
 if TYPE_CHECKING:
     from typing_extensions import (
@@ -177,13 +177,13 @@ class Vocabulary:
         """Return text, as a plain str or bytes, if it is of the type that this vocabulary encodes; or raise TypeError."""
         if self.of_bytes and not isinstance(text, bytes):
             raise TypeError(
-                f"{name} must be bytes, as in the training of this model, not {type(text).__name__}{gap(text)}"
+                f"{name} must be bytes, as in the training of this model, not {type(text).__name__}{missing_value_hint(text)}"
             )
-        return plain(text) if self.of_bytes else check_text(name, text)
+        return to_builtin(text) if self.of_bytes else check_text(name, text)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
-        text = plain(text)
+        text = to_builtin(text)
         ids = np.empty(len(text), np.int32)
         for start, codes in _pieces(text):
             ids[start : start + len(codes)] = self.of_codes(codes)

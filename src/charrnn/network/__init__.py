@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..util.errors import check_integer, check_number, shown
+from ..util.errors import check_integer, check_number, short_repr
 from . import dispatch as _dispatch
 from ._types import IGNORED, LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
 
@@ -290,7 +290,7 @@ def _check_rates(rate: ArrayLike, windows: int) -> NDArray[np.float64]:
         or not (rates >= 0).all()
     ):
         raise ValueError(
-            f"rate must be a number of at least 0, or one of each of {windows} windows, not {shown(rate)}"
+            f"rate must be a number of at least 0, or one of each of {windows} windows, not {short_repr(rate)}"
         )
     return np.broadcast_to(rates.astype(np.float64), windows)
 

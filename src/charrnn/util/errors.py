@@ -60,7 +60,7 @@ class TrainingWarning(UserWarning):
     """A training ended, but has taught the network next to nothing."""
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return how a value is written, or its beginning, for an error's message; Python writes no int of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an int of {value.bit_length():,} bits"
@@ -78,9 +78,9 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not {shown(value)}")
+        raise TypeError(f"{name} must be an integer, not {short_repr(value)}")
     if not minimum <= number <= maximum:
-        raise ValueError(f"{name} must be from {minimum} to {maximum}, not {shown(number)}")
+        raise ValueError(f"{name} must be from {minimum} to {maximum}, not {short_repr(number)}")
     return number
 
 
@@ -88,7 +88,7 @@ def check_flags(**flags: Any) -> None:
     """Raise TypeError for what is neither True nor False: "no" would count as true."""
     for name, value in flags.items():
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, not {shown(value)}")
+            raise TypeError(f"{name} must be True or False, not {short_repr(value)}")
 
 
 def check_number(
@@ -116,7 +116,7 @@ def check_number(
     except OverflowError:  # an int beyond all floats
         number = math.inf
     if number is None:
-        raise TypeError(f"{name} must be a number, not {shown(value)}")
+        raise TypeError(f"{name} must be a number, not {short_repr(value)}")
     if (
         not (minimum <= number <= maximum)
         or (math.isfinite(above) and number <= above)
@@ -126,7 +126,7 @@ def check_number(
         bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
         words = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
         raise ValueError(
-            f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {shown(value)}"
+            f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {short_repr(value)}"
         )
     return number
 
@@ -134,12 +134,12 @@ def check_number(
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return the one of choices that value is, as a plain str, or raise ValueError."""
     if (
-        isinstance(value, str) and (chosen := plain(value)) in choices
+        isinstance(value, str) and (chosen := to_builtin(value)) in choices
     ):  # only of a str: an array would be compared element by element
         return str(chosen)
     words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
     raise ValueError(
-        f"{name} must be {words}, not {shown(value)}{hint(value, choices) if isinstance(value, str) else ''}"
+        f"{name} must be {words}, not {short_repr(value)}{hint(value, choices) if isinstance(value, str) else ''}"
     )
 
 
@@ -184,7 +184,7 @@ def likely(word: str, known: Iterable[str]) -> str | None:
     return alike[0] if alike else None
 
 
-def gap(value: Any) -> str:
+def missing_value_hint(value: Any) -> str:
     """Return a hint for the end of an error's message where a text is missing: None, or what a data frame or a masked array has there."""
     nothing = type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
     missing = nothing or (isinstance(value, float) and math.isnan(value))
@@ -194,12 +194,14 @@ def gap(value: Any) -> str:
 def check_text(name: str, value: Any) -> str:
     """Return value as a plain str if it is a str, or raise TypeError."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}{gap(value)}")
-    text: str = plain(value)
+        raise TypeError(
+            f"{name} must be a str, not {type(value).__name__}{missing_value_hint(value)}"
+        )
+    text: str = to_builtin(value)
     return text
 
 
-def plain(text: Any) -> Any:
+def to_builtin(text: Any) -> Any:
     """Return a str or bytes, of whatever class, as one that is as long as it says: arrays are made by its length."""
     return (
         text
