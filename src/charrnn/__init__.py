@@ -1,9 +1,10 @@
-"""A character-level recurrent neural network, from scratch, at the speed of the machine.
+"""A character-level recurrent neural network, written from scratch in Cython.
 
-Learn a text, then write, score and rank text:
+Train it on a text, then generate, score, and rank text:
 
 >>> import charrnn
->>> model = charrnn.train_text("hello hello hello hello ", hidden_size=8, epochs=200, progress=False)
+>>> text = "hello hello hello hello "
+>>> model = charrnn.train_text(text, hidden_size=8, epochs=200, progress=False)
 >>> model.generate(5, prime="hello ", temperature=0)
 'hello'
 """
@@ -27,25 +28,38 @@ from .util.errors import (
 
 if TYPE_CHECKING:
     from . import datasets as datasets
+
+    __version__: str
 else:
 
     def __getattr__(name: str) -> object:
-        """Import charrnn.datasets when it is first asked for."""
+        """Compute on first use what would slow down the import: `datasets` and `__version__`."""
         if name == "datasets":
             from importlib import import_module
 
             return import_module(".datasets", __name__)
+        if name == "__version__":
+            return _installed_version()
         from .util.errors import hint
 
         meant = hint(name, __dir__()) if not name.startswith("_") else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{meant}")
 
     def __dir__() -> list[str]:
-        """Return what completion offers: what is for use."""
+        """Return the public names, for completion."""
         return sorted([*__all__, "datasets", "__version__"])
 
+    def _installed_version() -> str:
+        """Return the version that pip installed, and keep it."""
+        from importlib.metadata import PackageNotFoundError, version
 
-__version__ = "0.1.0"
+        global __version__
+        try:
+            __version__ = version("charrnn-cython")
+        except PackageNotFoundError:  # the source was put on the path, not installed
+            __version__ = "unknown"
+        return __version__
+
 
 __all__ = [
     "RNN",
