@@ -19,6 +19,7 @@ from .network.learner import Learner, is_tutorials
 from .training import loop
 from .util.atomic_write import StrPath
 from .util.errors import check_integer, check_text
+from .util.progress import printable
 
 
 class DataReader:
@@ -449,7 +450,8 @@ class RNN(Learner):
     def _printer(self, data_reader: DataReader) -> Callable[[Progress], None]:
         def show(progress: Progress) -> None:
             first = data_reader.char_to_ix[data_reader.data[0]]
-            print(self.predict(data_reader, data_reader.ix_to_char[first], 200)[1:])
+            sample = self.predict(data_reader, data_reader.ix_to_char[first], 200)[1:]
+            print(printable(sample))
             print(f"\n\niter :{progress.step}, loss:{progress.smooth_loss:f}", flush=True)
 
         return show

@@ -37,7 +37,9 @@ def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
     lines = err.splitlines()
     assert 4 <= len(lines) <= 17
     for line in lines:
-        assert re.fullmatch(r"charrnn: \d+ %, 00:0\d gone, 00:0\d left, epoch \d+\.\d\d, \d\.\d{3} nats/char, [\d,]+k chars/s", line)
+        assert re.fullmatch(
+            r"charrnn: \d+ %, 00:0\d gone, 00:0\d left, \d\.\d{3} nats/char, (held out \d\.\d{3}, )?epoch \d+\.\d\d, [\d,]+k chars/s", line
+        )
     shares = [int(line.split()[1]) for line in lines]
     assert shares == sorted(shares)
     assert shares[0] < 50 < shares[-1]
@@ -87,25 +89,39 @@ def test_what_cannot_be_shown_ends_no_training(monkeypatch, error):
         assert charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS).history.stop_reason == "epochs"
 
 
-def test_a_sample_that_stdout_cannot_encode_is_escaped(monkeypatch):
-    """It came after hours, and ended the training."""
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    charrnn.train_text("\xe9\u2603" * 99, steps=2, sample_every=2, progress=False)
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_stdout_cannot_encode_is_escaped(monkeypatch, text_file, encoding):
+    """A sample that cannot be printed came after hours, and ended the training."""
+    text, written = "\u2603\U0001f600" * 99, io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    charrnn.train_text(text, steps=2, sample_every=2, progress=False)
+    reader = charrnn.DataReader(text_file(text), 25)
+    charrnn.RNN(8, reader.vocab_size, 25, 0.1).train(reader, epochs=1)
     sys.stdout.flush()
-    assert set(written.getvalue().splitlines()[1]) == set(b"\\xe9u2603")
+    lines = [line for line in written.getvalue().splitlines() if line.startswith(b"\\")]
+    assert len(lines) == 5  # one by the model, four by the tutorial's printer
+    assert set(b"".join(lines)) == set(rb"\u2603\U0001f600")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
-@pytest.mark.parametrize(("budget", "shown"), [({"epochs": 3}, r"epoch 3\.00 of 3, "), ({"seconds": 2}, r"epoch \d+\.\d\d, ")])
-def test_a_terminal_gets_a_bar_with_the_epoch_and_the_time_left(budget, shown):
+@pytest.mark.parametrize(
+    ("columns", "budget", "shown"),
+    [
+        (80, {"epochs": 3}, r"100%\|█+.*\| 00:0\d<00:00, LOSS, HELD, epoch 3\.00 of 3"),
+        (120, {"seconds": 2}, r"100%\|█+.*\| 00:0\d<00:00, LOSS, HELD, epoch \d+\.\d\d, [\d,]+k chars/s"),
+        (60, {"epochs": 3}, r"100%, LOSS, HELD, epoch 3.00 of 3"),
+        (40, {"epochs": 3}, r"100%, LOSS, HELD"),
+    ],
+)
+def test_a_terminal_gets_what_fits_it(columns, budget, shown):
+    """The speed goes first, then the bar, the times, the epoch; the losses stay."""
     import fcntl
     import pty
     import struct
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     program = f"import charrnn; charrnn.train_text({TEXT!r}, **{OPTIONS | budget})"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs)
     os.close(theirs)
@@ -113,12 +129,13 @@ def test_a_terminal_gets_a_bar_with_the_epoch_and_the_time_left(budget, shown):
     try:
         while data := os.read(ours, 4096):
             seen += data
-    except OSError:  # Linux tells the end of a terminal so
+    except OSError:  # Linux's end of a terminal
         pass
     os.close(ours)
     assert process.wait(60) == 0
     last = seen.decode().replace("\r\n", "").split("\r")[-1]
-    assert re.match(r"100%\|█+.*\| 00:0\d<00:00, " + shown + r"\d\.\d{3} nats/char", last)
+    shown = shown.replace("LOSS", r"\d\.\d{3} nats/char").replace("HELD", r"held out \d\.\d{3}")
+    assert re.fullmatch(shown, last.rstrip())
 
 
 def test_what_is_left_is_by_the_nearest_budget():
@@ -203,7 +220,7 @@ def test_a_model_that_goes_on_is_the_callbacks_as_well():
 
 def test_what_is_not_shown_still_writes_samples(capfd):
     display = Display(False, 0)
-    display.update(0.5, "words")
+    display.update(0.5, "some", "words")
     display.write("text")
     display.close()
     assert capfd.readouterr() == ("text\n", "")

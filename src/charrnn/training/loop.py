@@ -329,7 +329,7 @@ class _Run:
             )
         done = at.characters - characters
         self.display.update(
-            self.used(), self.words((at.unreported_loss - loss) / done, done / took)
+            self.used(), *self.words((at.unreported_loss - loss) / done, done / took)
         )
         self.crossing = _next_crossing(count, took, stream)
 
@@ -355,10 +355,16 @@ class _Run:
         shrinks = learner.weight_decay * learner.learning_rate <= 1
         return clipped if shrinks else f"{clipped}, or weight_decay ({learner.weight_decay:g})"
 
-    def words(self, nll: float, rate: float) -> str:
-        """Say where it stands."""
+    def words(self, nll: float, rate: float) -> list[str]:
+        """Say where it stands, the most important first."""
+        held_out = self.history.validation_losses[-1:]
         epochs = "" if math.isinf(self.budget.epochs) else f" of {self.budget.epochs:g}"
-        return f"epoch {self.epoch():.2f}{epochs}, {nll:.3f} nats/char, {rate / 1000:,.0f}k chars/s"
+        return [
+            f"{nll:.3f} nats/char",
+            *(f"held out {loss:.3f}" for loss in held_out),
+            f"epoch {self.epoch():.2f}{epochs}",
+            f"{rate / 1000:,.0f}k chars/s",
+        ]
 
     def settle(self) -> None:
         """Take account of the steps that C has done since: of all at once, or not yet, as Ctrl-C may come between any two lines."""

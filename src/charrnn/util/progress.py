@@ -1,6 +1,7 @@
-"""How far a training is, shown to people on stderr: a bar on a terminal or in a notebook, elsewhere a line every few seconds."""
+"""How far a training has come, shown on stderr: a bar in a terminal or notebook, else lines."""
 
 import contextlib
+import math
 import sys
 import threading
 from typing import Any
@@ -8,9 +9,13 @@ from typing import Any
 from .errors import check_flags
 
 _EVERY = 5.0  # seconds between two lines
-_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-_LOCK = threading.RLock()  # between threads that show something
 _LINE = "charrnn: {percentage:.0f} %, {elapsed} gone, {remaining} left{postfix}"
+_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+_TIMES = "{percentage:3.0f}% {elapsed}<{remaining}{postfix}"
+_SHARE = "{percentage:3.0f}%{postfix}"
+# What to show, and how many of the last words to leave out: the first of these that fits.
+_SHAPES = ((_BAR, 0), (_BAR, 1), (_TIMES, 1), (_SHARE, 1), (_SHARE, 2), (_SHARE, 3))
+_LOCK = threading.RLock()  # between threads that show something
 
 
 def check_progress(progress: Any) -> bool:
@@ -21,6 +26,12 @@ def check_progress(progress: Any) -> bool:
     return bool(progress)
 
 
+def printable(text: str) -> str:
+    """Return text as stdout can print it: what its encoding lacks becomes an escape."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def in_notebook() -> bool:
     """Whether this runs in a Jupyter kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
@@ -28,69 +39,77 @@ def in_notebook() -> bool:
 
 
 class _Lines:
-    """A file for tqdm that makes each state of a bar a line of stderr."""
+    """A file for tqdm that prints each state of a bar as a line on stderr."""
 
     def write(self, text: str) -> None:
         if line := text.strip("\r\n "):
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # a full disk, or who has closed it, is no reason to end a training
+            with contextlib.suppress(OSError, ValueError):  # full or closed: train on
                 print(line, file=sys.stderr, flush=True)
 
     def flush(self) -> None:
         pass
 
 
-def _alone(bar: Any) -> Any:
-    """Return a class of tqdm's without the thread that watches its bars, and the lock between processes.
+def _plain(bar: Any) -> Any:
+    """Return a class of tqdm's without its monitor thread and its lock between processes.
 
-    To make that lock starts a process, where the others of a program are not forked.
+    Where processes are not forked, tqdm starts one to make that lock.
     """
     return type("Bar", (bar,), {"monitor_interval": 0, "_lock": getattr(bar, "_lock", _LOCK)})
 
 
 class Display:
-    """How much of a budget is used up, from 0 to 1; or nothing, if it is not to be shown or there is no stderr, or a closed one."""
+    """Shows which part of a budget is used up, from 0 to 1; nothing without show or stderr."""
 
-    def __init__(self, show: bool, start: float) -> None:
+    def __init__(self, show: bool, start: float = 0.0) -> None:
         self.bar: Any = None
+        self.shapes: tuple[tuple[str, int], ...] = ((_LINE, 0),)
         if not show or sys.stderr is None or getattr(sys.stderr, "closed", False):
             return
         options: dict[str, Any] = {"total": 1.0, "initial": start, "miniters": 0}
+        # tqdm is imported here: a program that trains nothing should not wait for it.
         if in_notebook() or getattr(sys.stderr, "isatty", bool)():
-            from tqdm.auto import (
-                tqdm,  # here, because a host that trains nothing should not pay for its import
-            )
+            from tqdm.auto import tqdm
 
-            self.bar = _alone(tqdm)(bar_format=_BAR, dynamic_ncols=True, **options)
+            self.shapes = _SHAPES
+            self.bar = _plain(tqdm)(bar_format=_BAR, dynamic_ncols=True, **options)
         else:
             from tqdm import tqdm as line
 
-            self.bar = _alone(line)(
-                bar_format=_LINE, file=_Lines(), mininterval=_EVERY, delay=_EVERY, **options
-            )
+            options |= {"file": _Lines(), "mininterval": _EVERY, "delay": _EVERY}
+            self.bar = _plain(line)(bar_format=_LINE, **options)
 
-    def update(self, used: float, words: str) -> None:
-        """Show how much of the budget is used up, and words beside."""
+    def update(self, used: float, *words: str) -> None:
+        """Show the part that is used up, and words; a narrow terminal lacks the last of them."""
         if self.bar is not None:
-            self.bar.set_postfix_str(words, refresh=False)
+            self._choose_shape(words)
             self.bar.update(used - self.bar.n)
 
+    def _choose_shape(self, words: tuple[str, ...]) -> None:
+        """Give the bar the first shape that fits its width."""
+        bar = self.bar
+        for shape, dropped in self.shapes:
+            shown = words[: max(1, len(words) - dropped)]
+            bar.bar_format = shape
+            bar.set_postfix_str(", ".join(shown), refresh=False)
+            state = bar.format_dict
+            width = state["ncols"] or math.inf
+            if len(bar.format_meter(**{**state, "ncols": None})) <= width:
+                return
+
     def write(self, text: str) -> None:
-        """Print text on stdout, where the bar does not stand in its way; what its encoding lacks as an escape."""
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        """Print text on stdout without tearing the bar."""
         if self.bar is None:
-            print(text, flush=True)
+            print(printable(text), flush=True)
         else:
-            self.bar.write(text)
+            self.bar.write(printable(text))
 
     def finish(self) -> None:
-        """Show that the budget is used up: of seconds the last step leaves a few, as none fits into them."""
+        """Show that all is used up: no step fits into the last seconds of a budget."""
         if self.bar is not None:
             self.bar.update(1.0 - self.bar.n)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self.bar is not None:
             self.bar.close()
