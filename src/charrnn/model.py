@@ -26,8 +26,8 @@ from .data.record_index import RecordIndex
 from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
 from .inference import sampling, scoring
-from .inference.sampling import Controls
-from .network import Network, Real
+from .inference.sampling import Controls, PrimedState, Sampling
+from .network import Network
 from .network.config import AsBefore, check_names, shows
 from .network.learner import Learner, is_tutorials
 from .network.recipes import BY_OPTIMIZER
@@ -199,11 +199,8 @@ class CharRNN(Generic[TextT]):
         >>> model.generate(6, prime="ab", temperature=0, stop="b")
         'ca'
         """
-        now = self._now
-        start, checked, length = _begin(now, length, prime, controls)
-        ((text, _),) = sampling.texts(
-            now.learner.network, now.vocabulary, checked, start, length, seed, 1, 1
-        )
+        start, checked, length = _begin(self._now, length, prime, controls)
+        ((text, _),) = sampling.texts(start, checked, length, seed, 1)
         written: TextT = text
         return written
 
@@ -292,7 +289,7 @@ class CharRNN(Generic[TextT]):
         if count and (unique or novel or whole):  # at temperature 0 all are the same
             tries = (
                 100 * count + 1000
-                if checked.temperature
+                if checked.drawing["temperature"]
                 else count
                 if not unique and not novel
                 else 1
@@ -301,9 +298,7 @@ class CharRNN(Generic[TextT]):
         primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
         chosen = 0
         seen: set[AnyText] = set()
-        for text, ended in sampling.texts(
-            now.learner.network, now.vocabulary, checked, start, length, seed, tries, count
-        ):
+        for text, ended in sampling.texts(start, checked, length, seed, tries, count):
             if (whole and not ended) or (unique and text in seen) or primed + text in known:
                 continue
             if unique:
@@ -346,11 +341,9 @@ class CharRNN(Generic[TextT]):
         cabcabcabcabcabcabca
         bcabcabcab
         """
-        now = self._now
-        start, checked, most = _begin(now, _LONGEST if length is None else length, prime, controls)
-        writer = sampling.Writer(
-            now.learner.network, now.vocabulary, checked, start, make_random(seed)
-        )
+        most = _LONGEST if length is None else length
+        start, checked, most = _begin(self._now, most, prime, controls)
+        writer = sampling.Writer(start, checked, make_random(seed))
         return sampling.stream(writer, math.inf if length is None else most)
 
     def beam_search(
@@ -399,11 +392,8 @@ class CharRNN(Generic[TextT]):
             "min_length": min_length,
             "on_unknown": on_unknown,
         }
-        now = self._now
-        start, checked, length = _begin(now, length, prime, controls)
-        return sampling.beam_search(
-            now.learner.network, now.vocabulary, checked, start, length, width
-        )[:n_best]
+        start, checked, length = _begin(self._now, length, prime, controls)
+        return sampling.beam_search(start, checked, length, width)[:n_best]
 
     def log_probs(
         self,
@@ -427,11 +417,9 @@ class CharRNN(Generic[TextT]):
             If text has a character that the model does not know.
         """
         now = self._now
-        encoded = scoring.Encoded.of(now.vocabulary, [text], "text", on_unknown)
-        state = _after(now, context, on_unknown)
-        return -scoring.symbol_nll(
-            now.learner.network, now.vocabulary, encoded.ids, state, on_unknown
-        )
+        encoded = scoring.Encoded.from_texts(now.vocabulary, [text], "text", on_unknown)
+        start = _after(now, context, on_unknown)
+        return -scoring.symbol_nll(start, encoded.ids, on_unknown)
 
     @overload
     def score(
@@ -562,23 +550,20 @@ class CharRNN(Generic[TextT]):
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the bits of each text and its unknown characters."""
         now = self._now
-        encoded = scoring.Encoded.of(now.vocabulary, texts, name, on_unknown)
+        encoded = scoring.Encoded.from_texts(now.vocabulary, texts, name, on_unknown)
         lengths = encoded.known + encoded.unknown
         if not (now.vocabulary.records or lengths.all()):
             raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
-        state = _after(now, context, on_unknown)
-        return scoring.bits_per_symbol(
-            now.learner.network, now.vocabulary, encoded, state, on_unknown
-        ), encoded.unknown
+        start = _after(now, context, on_unknown)
+        return scoring.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
 
     def next_probs(
         self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error"
     ) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
         now = self._now
-        work = now.learner.network.workspace(1, 1)
-        work.state[...] = _prime(now, prefix, "prefix", on_unknown).state
-        (p,) = now.learner.network.next_probs(work)
+        start = _primed(now, prefix, "prefix", on_unknown)
+        (p,) = start.network.next_probs(start.workspace(1, 1))
         return np.asarray(p)
 
     def trace(
@@ -620,7 +605,7 @@ class CharRNN(Generic[TextT]):
         from .trace import Trace  # here, as few ask for it: importing charrnn should cost little
 
         now = self._now
-        state = _after(now, context, on_unknown)
+        state = _after(now, context, on_unknown).state
         return Trace(
             now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown
         )
@@ -945,7 +930,7 @@ def _check_more(options: Options) -> None:
 
 def _begin(
     now: Saved, length: Any, prime: str | bytes, controls: Controls
-) -> tuple[sampling.Prime, sampling.Sampling, int]:
+) -> tuple[PrimedState, Sampling, int]:
     """Return the state after prime, and the checked controls and length of texts."""
     options: dict[str, Any] = {**controls}
     on_unknown = options.pop("on_unknown", "error")
@@ -955,29 +940,20 @@ def _begin(
         )
     length = check_integer("length", length, 0, _LONGEST)
     check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
-    checked = sampling.Sampling.check(now.vocabulary, **options)
+    checked = Sampling.from_options(now.vocabulary, **options)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-    return _prime(now, prime, "prime", on_unknown), checked, length
+    return _primed(now, prime, "prime", on_unknown), checked, length
 
 
-def _prime(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> sampling.Prime:
+def _primed(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> PrimedState:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     empty = isinstance(text, str) and to_builtin(text) == ""
-    return sampling.Prime(
-        now.learner.network,
-        now.vocabulary,
-        now.vocabulary.empty if empty else text,
-        name,
-        on_unknown,
-    )
+    text = now.vocabulary.empty if empty else text
+    return PrimedState.from_text(now.learner.network, now.vocabulary, text, name, on_unknown)
 
 
-def _after(now: Saved, context: AnyText, on_unknown: Any) -> Real:
-    """Return the state in which a text is scored: what is unknown is not read, also where it would cost."""
-    return _prime(
-        now,
-        context,
-        "context",
-        "skip" if isinstance(on_unknown, str) and on_unknown == "surprise" else on_unknown,
-    ).state
+def _after(now: Saved, context: AnyText, on_unknown: Any) -> PrimedState:
+    """Return the state after context, in which unknown characters are never read."""
+    surprise = isinstance(on_unknown, str) and on_unknown == "surprise"
+    return _primed(now, context, "context", "skip" if surprise else on_unknown)

@@ -10,7 +10,7 @@ import charrnn
 import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.record_index import RecordIndex
-from charrnn.inference.sampling import Prime, Sampling, Writer
+from charrnn.inference.sampling import PrimedState, Sampling, Writer
 from charrnn.network._types import LOOK_BACK
 from charrnn.util.seeding import make_random
 
@@ -71,9 +71,9 @@ def plain_filter(p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed
 )
 def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
     expected = plain_filter(model.next_probs(""), **controls)
-    sampling = Sampling.check(model.vocabulary, **controls)
-    prime = Prime(model.network, model.vocabulary, "")
-    ids = Writer(model.network, model.vocabulary, sampling, prime, make_random(3, DRAWS))._draw(1)[0]
+    sampling = Sampling.from_options(model.vocabulary, **controls)
+    start = PrimedState.from_text(model.network, model.vocabulary, "")
+    ids = Writer(start, sampling, make_random(3, DRAWS)).draw(1)[0]
     counts = np.bincount(ids, minlength=9)
     assert not counts[expected == 0].any()
     kept = expected > 0
@@ -83,9 +83,10 @@ def test_draws_follow_the_filtered_probabilities(model, kernels, controls):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_a_million_draws_follow_next_probs(model, temperature):
-    sampling = Sampling.check(model.vocabulary, temperature=temperature)
-    writer = Writer(model.network, model.vocabulary, sampling, Prime(model.network, model.vocabulary, "ab"), make_random(8, 1_000_000))
-    counts = np.bincount(writer._draw(1)[0], minlength=9)
+    sampling = Sampling.from_options(model.vocabulary, temperature=temperature)
+    start = PrimedState.from_text(model.network, model.vocabulary, "ab")
+    writer = Writer(start, sampling, make_random(8, 1_000_000))
+    counts = np.bincount(writer.draw(1)[0], minlength=9)
     p = model.next_probs("ab") ** (1 / temperature)
     expected = counts.sum() * p / p.sum()
     assert counts.sum() == 1_000_000

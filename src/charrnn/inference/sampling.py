@@ -1,7 +1,7 @@
-"""How text is drawn: the options of `CharRNN.generate`, checked, and what drives the compiled sampler with them."""
+"""How text is drawn: the controls of `CharRNN.generate`, and what drives the compiled sampler."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypedDict, Unpack
+from typing import Annotated, Any, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,15 @@ from ..util.errors import check_integer, check_number, check_sequence
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
-_PIECE = 64  # characters drawn between two looks for stop texts
-_FILLED = 1 << 10  # states of beams set at a time: Ctrl-C waits for no more
-# Floating-point operations, and characters, of what a stream draws ahead: half a millisecond, beside which calling C costs little.
-_BURST, _LARGEST_BURST = 10_000_000, 1024
+_CHARACTERS = 64  # drawn before the first search for stop texts
+_BEAMS = 1 << 10  # whose states are set at a time, so that Ctrl-C need not wait
+# A stream draws ahead at most so many floating-point operations and characters: it takes half a
+# millisecond, next to which a call into C costs little.
+_OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
 
 
 class Controls(TypedDict, total=False):
-    """The options of `CharRNN.generate` but length, prime and seed."""
+    """The options of `CharRNN.generate` except length, prime and seed."""
 
     temperature: Annotated[float, 1.0]
     top_k: Annotated[int | None, None]
@@ -39,59 +40,51 @@ _DEFAULTS = defaults(Controls)
 
 
 class Sampling(NamedTuple):
-    """Checked options: `allowed` (V,) of int8 says which symbols may be drawn, `endless` without the end of a record; see `generate`."""
+    """Checked controls: options of `Network.draw`, which symbols it may draw, where a text ends.
 
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    no_repeat: int
+    `allowed` (V,) of int8 marks the symbols, `endless` those but the end of a record.
+    """
+
+    drawing: dict[str, Any]
     allowed: NDArray[np.int8]
     endless: NDArray[np.int8]
     min_length: int
     stop: tuple[AnyText, ...]
 
     @classmethod
-    def check(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> "Sampling":
-        """Return the options if they are valid for vocabulary, or raise TypeError or ValueError that names the wrong one."""
+    def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> Self:
+        """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
         given: Any = {**_DEFAULTS, **controls}
         stop, top_k, top_p, min_p, no_repeat = (
             given[name] for name in ("stop", "top_k", "top_p", "min_p", "no_repeat")
         )
-        stop = (
-            ()
-            if stop is None
-            else (stop,)
-            if isinstance(stop, (str, bytes))
-            else tuple(check_sequence("stop", stop, ordered=False))
-        )
-        stop = tuple(vocabulary.check("stop", text) for text in stop)
-        if not all(stop):
-            raise ValueError("stop must not have an empty text")
-        mask = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
-        return cls(
-            temperature=check_number("temperature", given["temperature"], minimum=0),
-            top_k=vocabulary.symbols
+        drawing = {
+            "temperature": check_number("temperature", given["temperature"], minimum=0),
+            "top_k": vocabulary.symbols
             if top_k is None
             else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
-            top_p=1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
-            min_p=0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
-            no_repeat=0
+            "top_p": 1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
+            "min_p": 0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
+            "no_repeat": 0
             if no_repeat is None
             else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
-            allowed=mask,
-            endless=np.where(np.arange(vocabulary.symbols) < len(vocabulary), mask, np.int8(0)),
-            min_length=check_integer("min_length", given["min_length"], 0),
-            stop=stop,
-        )
+        }
+        allowed = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
+        endless = allowed.copy()
+        endless[len(vocabulary) :] = 0
+        min_length = check_integer("min_length", given["min_length"], 0)
+        return cls(drawing, allowed, endless, min_length, _check_stop(vocabulary, stop))
 
     @property
-    def held(self) -> int:
+    def longest_partial_stop(self) -> int:
         """How many characters at the end of a text may be the beginning of a stop text."""
         return max(map(len, self.stop), default=1) - 1
 
     def cut(self, text: AnyText, start: int) -> tuple[AnyText, bool]:
-        """Return text up to the stop text that is complete first (the longest of those) from place start on, and whether there is one."""
+        """Return text up to a stop text from place start on, and whether there is one.
+
+        It is the stop text that is complete first; of several, the longest.
+        """
         ends = [
             (place + len(word), place)
             for word in self.stop
@@ -100,10 +93,23 @@ class Sampling(NamedTuple):
         return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
+def _check_stop(vocabulary: Vocabulary, stop: Any) -> tuple[AnyText, ...]:
+    """Return the stop texts."""
+    if stop is None:
+        return ()
+    texts = (
+        [stop] if isinstance(stop, (str, bytes)) else check_sequence("stop", stop, ordered=False)
+    )
+    stops: tuple[AnyText, ...] = tuple(vocabulary.check("stop", text) for text in texts)
+    if not all(stops):
+        raise ValueError("stop must not have an empty text")
+    return stops
+
+
 def _check_allowed(
     vocabulary: Vocabulary, allowed: str | bytes | None, forbidden: str | bytes | None
 ) -> NDArray[np.int8]:
-    """Return which symbols the options allow, (V,) of int8; the end of a record is always among them."""
+    """Return which symbols may be drawn, (V,) of int8; the end of a record always may."""
     mask = np.ones(vocabulary.symbols, np.int8)
     if allowed is not None:
         mask[: len(vocabulary)] = 0
@@ -115,173 +121,154 @@ def _check_allowed(
     return mask
 
 
-class Prime:
-    """The ids that all texts begin with, and the state (width,) that they lead to from zero."""
+class PrimedState(NamedTuple):
+    """A network that has read a text: its ids (n, 1), and the state (width,) after them."""
 
-    def __init__(
-        self,
+    network: Network
+    vocabulary: Vocabulary
+    ids: NDArray[np.int32]
+    state: Real
+
+    @classmethod
+    def from_text(
+        cls,
         network: Network,
         vocabulary: Vocabulary,
         text: str | bytes,
         name: str = "prime",
         on_unknown: OnUnknown = "error",
-    ) -> None:
+    ) -> Self:
+        """Have a network read text from the zero state; an error calls the text name."""
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
-        self.ids: NDArray[np.int32] = ids[:, None]
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
         work = network.workspace(1, 1)
         network.feed(work, read[:, None])
-        self.state: Real = work.state[0]
+        return cls(network, vocabulary, ids[:, None], work.state[0])
+
+    def workspace(self, T: int, B: int) -> Workspace:
+        """Return a workspace of the network whose B streams are in this state."""
+        work = self.network.workspace(T, B)
+        for first in range(0, B, _BEAMS):
+            work.state[first : first + _BEAMS] = self.state
+        return work
 
 
 class Writer:
-    """Streams that write texts side by side, one for each generator state in random."""
+    """Streams that write texts side by side, one for each generator state of random (B,)."""
 
-    def __init__(
-        self,
-        network: Network,
-        vocabulary: Vocabulary,
-        sampling: Sampling,
-        prime: Prime,
-        random: NDArray[np.uint64],
-    ) -> None:
-        self.network: Network = network
-        self.vocabulary: Vocabulary = vocabulary
+    def __init__(self, start: PrimedState, sampling: Sampling, random: NDArray[np.uint64]) -> None:
+        self.start: PrimedState = start
         self.sampling: Sampling = sampling
         self.random: NDArray[np.uint64] = random
-        self.work: Workspace = network.workspace(1, len(random))
-        self.work.state[...] = prime.state
-        past = prime.ids[-LOOK_BACK:]
-        self.past: NDArray[np.int32] | None = (
-            np.repeat(past, len(random), axis=1) if sampling.no_repeat else None
-        )
+        self.work: Workspace = start.workspace(1, len(random))
+        self.past: NDArray[np.int32] = np.repeat(start.ids[-LOOK_BACK:], len(random), axis=1)
         self.written: int = 0
-        self.texts: list[AnyText] = [vocabulary.empty] * len(random)
+        self.texts: list[AnyText] = [start.vocabulary.empty] * len(random)
         self.done: list[bool] = [False] * len(random)
 
     def write(self, n: int) -> None:
-        """Write up to n characters more in each stream that is not done: into texts, and done where a text ends there."""
-        before = self.written
-        for i, ids in enumerate(self._draw(n).T):
+        """Add up to n characters to each text that is not done, and note which are done then."""
+        before, vocabulary, sampling = self.written, self.start.vocabulary, self.sampling
+        for i, ids in enumerate(self.draw(n).T):
             if self.done[i]:
                 continue
-            record, old = _record(self.vocabulary, ids), self.texts[i]
+            record, old = _record(vocabulary, ids), self.texts[i]
             taken = before - len(old)  # characters of this text that `take` has taken
-            start = max(0, self.sampling.min_length - taken, len(old) - self.sampling.held)
-            self.texts[i], stopped = self.sampling.cut(old + self.vocabulary.decode(record), start)
+            first = max(0, sampling.min_length - taken, len(old) - sampling.longest_partial_stop)
+            self.texts[i], stopped = sampling.cut(old + vocabulary.decode(record), first)
             self.done[i] = stopped or len(record) < len(ids)
 
     def take(self, kept: int) -> AnyText:
-        """Return the text of stream 0 but for the last characters, which are kept."""
+        """Remove and return the text of stream 0 except its last characters, which are kept."""
         text = self.texts[0]
         ready = max(0, len(text) - kept)
         self.texts[0] = text[ready:]
         return text[:ready]
 
-    def _draw(self, n: int) -> NDArray[np.int32]:
-        """Return the next n ids in each stream, (n, B)."""
-        early = (
-            min(n, max(0, self.sampling.min_length - self.written))
-            if self.vocabulary.records
-            else 0
-        )
+    def draw(self, n: int) -> NDArray[np.int32]:
+        """Return the next n > 0 ids of each stream, (n, B)."""
+        early = max(0, self.sampling.min_length - self.written) * self.start.vocabulary.records
+        early = min(n, early)
         self.written += n
-        if not early:
-            return self._draw_among(self.sampling.allowed, n)
-        return np.concatenate(
-            [
-                self._draw_among(self.sampling.endless, early),
-                self._draw_among(self.sampling.allowed, n - early),
-            ]
-        )
+        pieces = (self.sampling.endless, early), (self.sampling.allowed, n - early)
+        return np.concatenate([self._draw_among(*piece) for piece in pieces if piece[1]])
 
     def _draw_among(self, allowed: NDArray[np.int8], n: int) -> NDArray[np.int32]:
-        controls = {
-            name: getattr(self.sampling, name)
-            for name in ("temperature", "top_k", "top_p", "min_p", "no_repeat")
-        }
-        ids = self.network.draw(
-            self.work, n, self.random, allowed=allowed, past=self.past, **controls
+        ids = self.start.network.draw(
+            self.work, n, self.random, allowed=allowed, past=self.past, **self.sampling.drawing
         )
-        if self.past is not None:
+        if self.sampling.drawing["no_repeat"]:
             self.past = np.concatenate([self.past, ids])[-LOOK_BACK:]
         return ids
 
 
 def texts(
-    network: Network,
-    vocabulary: Vocabulary,
+    start: PrimedState,
     sampling: Sampling,
-    prime: Prime,
     length: int,
     seed: int | None,
     count: int,
-    at_once: int,
+    at_once: int = 1,
 ) -> Iterator[tuple[AnyText, bool]]:
-    """Yield the texts number 0 to count - 1 of a seed, of at most length characters each, at most at_once written side by side.
+    """Yield texts number 0 to count - 1 of a seed, and whether each ended before its length.
 
-    With each comes whether it has ended by itself, not by its length.
+    At most at_once texts of at most length characters are written side by side.
     """
-    seed = random_seed() if seed is None else seed  # one for all
-    may_end = vocabulary.records or sampling.stop
+    seed = random_seed() if seed is None else seed  # the same for all
+    may_end = start.vocabulary.records or sampling.stop
     at_once = min(_STREAMS, max(1, at_once))
     for first in range(0, count, at_once):
-        writer = Writer(
-            network,
-            vocabulary,
-            sampling,
-            prime,
-            make_random(seed, min(at_once, count - first), first),
-        )
+        writer = Writer(start, sampling, make_random(seed, min(at_once, count - first), first))
         while writer.written < length and not all(writer.done):
-            writer.write(
-                min(max(_PIECE, writer.written) if may_end else length, length - writer.written)
-            )
+            most = max(_CHARACTERS, writer.written) if may_end else length
+            writer.write(min(most, length - writer.written))
         yield from zip(writer.texts, writer.done, strict=True)
 
 
 def stream(writer: Writer, length: float) -> Iterator[AnyText]:
-    """Yield the characters of the text of a writer of one stream one by one, as soon as they are known to be part of it."""
-    at_once = max(1, min(_LARGEST_BURST, _BURST // writer.network.description.operations))
+    """Yield the characters of a writer of one text as soon as no stop text can take them back."""
+    ahead = _OPERATIONS_AHEAD // writer.start.network.description.operations
+    ahead = max(1, min(_CHARACTERS_AHEAD, ahead))
     while not writer.done[0] and writer.written < length:
-        writer.write(int(min(at_once, length - writer.written)))
-        ready = writer.take(
-            0 if any(writer.done) or writer.written == length else writer.sampling.held
-        )
+        writer.write(int(min(ahead, length - writer.written)))
+        ended = any(writer.done) or writer.written == length
+        ready = writer.take(0 if ended else writer.sampling.longest_partial_stop)
         for place in range(len(ready)):
             yield ready[place : place + 1]
 
 
 def beam_search(
-    network: Network,
-    vocabulary: Vocabulary,
-    sampling: Sampling,
-    prime: Prime,
-    length: int,
-    width: int,
+    start: PrimedState, sampling: Sampling, length: int, width: int
 ) -> list[tuple[AnyText, float]]:
-    """Return at most width texts of length characters, or records of fewer, and their log-probabilities in nats, the best first."""
+    """Return at most width texts and their log-probabilities in nats, the most probable first.
+
+    They have length characters; records may have fewer.
+    """
+    network, vocabulary = start.network, start.vocabulary
     boundary = len(vocabulary) if vocabulary.records else -1
-    work = network.workspace(2, width)
-    for first in range(0, width, _FILLED):
-        work.state[first : first + _FILLED] = prime.state
+    work = start.workspace(2, width)
     scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
     scores[0] = 0
-    *early, scores, ended = network.search(
-        work, sampling.min_length, scores, ended, sampling.endless, boundary
-    )
-    *later, scores, ended = network.search(
-        work, length - sampling.min_length, scores, ended, sampling.allowed, boundary
-    )
-    ids, parents = (np.concatenate(both) for both in zip(early, later, strict=True))
-    paths, place = np.empty_like(ids), np.arange(width)
-    for t in range(length - 1, -1, -1):
-        paths[t], place = ids[t, place], parents[t, place]
+    steps = sampling.min_length, length - sampling.min_length
+    ids, parents = [], []
+    for n, allowed in zip(steps, (sampling.endless, sampling.allowed), strict=True):
+        *path, scores, ended = network.search(work, n, scores, ended, allowed, boundary)
+        ids.append(path[0])
+        parents.append(path[1])
+    paths = _backtrack(np.concatenate(ids), np.concatenate(parents))
     return [
         (vocabulary.decode(_record(vocabulary, path)), float(score))
         for path, score in zip(paths.T, scores, strict=True)
         if score > -np.inf
     ]
+
+
+def _backtrack(ids: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the ids (length, width) of the path to each last beam, by the parents of beams."""
+    paths, place = np.empty_like(ids), np.arange(ids.shape[1])
+    for t in range(len(ids) - 1, -1, -1):
+        paths[t], place = ids[t, place], parents[t, place]
+    return paths
 
 
 def _record(vocabulary: Vocabulary, ids: NDArray[np.int32]) -> NDArray[np.int32]:
