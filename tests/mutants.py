@@ -76,7 +76,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(blocking=False):", "if False:"),
     "no probabilities, no error": (DOORS, "    if nll != nll:\n", "    if False:\n"),
     "a setting is not checked later": ("network/learner.py", "        if name in _CHECKS:\n", "        if name in _CHECKS and not hasattr(self, name):\n"),
-    "two models in one call": ("model.py", "        start, checked, length = _begin(now, length, prime, controls)\n        ((text", "        start, checked, length = _begin(now, length, prime, controls)\n        now = self._now\n        ((text"),
+    "two models in one call": ("model.py", "length, prime, controls)\n        ((text", "length, prime, controls)\n        start = start._replace(network=self.network)\n        ((text"),
     "tanh saturates early": (ELEMENTARY, "<real>9.25 if a > <real>9.25", "<real>5 if a > <real>5"),
     # Cells with gates.
     "reset before the product": (GRU, "tanh(fma(r[j], q[j], z[j]))", "tanh(r[j] * (q[j] + z[j]))"),
