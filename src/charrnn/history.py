@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from .model import CharRNN
     from .plotting import LossFigure
 
-LARGEST_LOSS = (
-    1e280  # of a step of training, in nats: sums and means over any number of steps are finite then
-)
+# Of a training step, in nats: with it sums and means over any number of steps are finite.
+LARGEST_LOSS = 1e280
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,14 @@ class Progress:
     nll : float
         Training loss since the last report, nats per character.
     smooth_loss : float
-        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000 steps.
+        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000
+        steps.
     validation_nll : float or None
-        Loss on the held-out text with frozen weights, nats per character; at the end of an epoch and of training, if there is such a
-        text (what an exception ends has none).
+        Loss on the held-out text with frozen weights, nats per character, at the end of an epoch
+        and of training; None elsewhere, if nothing is held out, and if an exception ends it.
     model : CharRNN
-        In a callback of a train function the model as it is now, to write a sample, score or save it; elsewhere None.
+        In a callback of a train function the model as it is now: write a sample, score or save it.
+        Elsewhere None.
     """
 
     step: int
@@ -53,7 +54,8 @@ class Progress:
     nll: float
     smooth_loss: float
     validation_nll: float | None = None
-    model: "CharRNN[Any]" = field(default=None, repr=False, compare=False)  # type: ignore[arg-type]  # so that a callback need not ask
+    # Typed as if never None, so that callbacks need no check.
+    model: "CharRNN[Any]" = field(default=None, repr=False, compare=False)  # type: ignore[arg-type]
 
     @property
     def bpc(self) -> float:
@@ -63,12 +65,12 @@ class Progress:
     @property
     def perplexity(self) -> float:
         """exp(nll)."""
-        return math.exp(min(self.nll, 700))  # where exp would overflow, a number as good
+        return math.exp(min(self.nll, 700))  # beyond that exp would overflow
 
 
 @dataclass
 class Position:
-    """Where training stands between two steps; all that it needs to go on, with the weights, Adagrad's memory and the hidden state."""
+    """Where a training is between two steps: with weights, optimizer and states, all of it."""
 
     epoch: int = 0
     window: int = 0  # of this epoch
@@ -84,18 +86,10 @@ class Position:
 
 
 _NUMBERS = tuple(item.name for item in fields(Progress) if item.name != "model")
-_MOST_REPORTS = (
-    2048  # a history's: then they are merged two by two, so that it and its file stay small
-)
-_REASONS = (
-    "epochs",
-    "steps",
-    "seconds",
-    "patience",
-    "threshold",
-    "callback",
-    "interrupted",
-    "diverged",
+_MOST_REPORTS = 2048  # a history and its file stay small
+_STOP_REASONS = (
+    *("epochs", "steps", "seconds", "patience", "threshold", "callback"),
+    *("interrupted", "diverged"),
 )
 
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
@@ -105,9 +99,10 @@ Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 class History:
     """What training did: the reports, and why it stopped.
 
-    There are at most 2,048 reports: beyond that each two that follow one another become one, again and again. stop_reason is "epochs",
-    "steps", "seconds", "patience", "threshold", "callback", "interrupted" or "diverged"; kept_step the step whose weights were kept,
-    where those were not the last.
+    Beyond 2,048 reports each two neighbours become one, again and again; the report with the lowest
+    validation loss stays as it is. stop_reason is "epochs", "steps", "seconds", "patience",
+    "threshold", "callback", "interrupted" or "diverged"; kept_step is the step whose weights the
+    model has, if that is not the last.
     """
 
     reports: list[Progress] = field(default_factory=list)
@@ -122,12 +117,10 @@ class History:
     @property
     def kept(self) -> Progress | None:
         """The report of the weights that the model has, or None if there is no report."""
-        chosen = [
-            report
-            for report in self.reports
-            if self.kept_step is not None and report.step >= self.kept_step
-        ]
-        return chosen[0] if chosen else self.reports[-1] if self.reports else None
+        for report in self.reports:
+            if self.kept_step is not None and report.step >= self.kept_step:
+                return report
+        return self.reports[-1] if self.reports else None
 
     @property
     def losses(self) -> list[float]:
@@ -137,20 +130,13 @@ class History:
     @property
     def validation_losses(self) -> list[float]:
         """Losses on the held-out text, nats per character, one an epoch."""
-        return [
-            report.validation_nll for report in self.reports if report.validation_nll is not None
-        ]
+        return [loss for report in self.reports if (loss := report.validation_nll) is not None]
 
     def add(self, report: Progress) -> None:
-        """Take a report in."""
+        """Add a report."""
         self.reports.append(report)
         if len(self.reports) > _MOST_REPORTS:
-            first = [None, *self.reports[1:-1:2]]  # what came before each pair
-            pairs = zip(first, self.reports[::2], self.reports[1::2], strict=False)
-            self.reports[:] = [
-                *(_merged(*pair) for pair in pairs),
-                *self.reports[len(self.reports) // 2 * 2 :],
-            ]
+            self.reports[:] = list(_thinned(self.reports))
 
     @overload
     def plot(self, ax: None = ...) -> "LossFigure": ...
@@ -159,7 +145,7 @@ class History:
     def plot(self, ax: "Axes") -> "Axes": ...
 
     def plot(self, ax: "Axes | None" = None) -> "LossFigure | Axes":
-        """Draw the losses over the epochs; needs matplotlib (``pip install "charrnn-cython[plot]"``).
+        """Draw the losses over the epochs; needs ``pip install "charrnn-cython[plot]"``.
 
         Parameters
         ----------
@@ -169,7 +155,8 @@ class History:
         Returns
         -------
         matplotlib Figure, or ax if it is given
-            As the last value of a notebook's cell the figure shows itself; elsewhere ``history.plot().show()`` opens a window with it and
+            As the last value of a notebook's cell the figure shows itself; elsewhere
+            ``history.plot().show()`` opens a window with it, and
             ``history.plot().savefig("loss.png")`` writes a file.
 
         Raises
@@ -180,17 +167,13 @@ class History:
         try:
             from .plotting import LossFigure, draw
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'history.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name
-            ) from error
+            how = 'history.plot needs matplotlib: pip install "charrnn-cython[plot]"'
+            raise ModuleNotFoundError(how, name=error.name) from error
         if ax is None:
             return LossFigure(self)
         if not hasattr(ax, "secondary_yaxis"):
-            hint = (
-                f": history.plot().savefig({ax!r}) writes a picture"
-                if isinstance(ax, (str, PathLike))
-                else ""
-            )
+            is_path = isinstance(ax, (str, PathLike))
+            hint = f": history.plot().savefig({ax!r}) writes a picture" if is_path else ""
             raise TypeError(f"ax must be Axes of matplotlib, not {short_repr(ax)}{hint}")
         return draw(self, ax)
 
@@ -205,21 +188,20 @@ class History:
         try:
             from pandas import DataFrame
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "history.to_frame needs pandas: pip install pandas", name=error.name
-            ) from error
-        frame = DataFrame(
-            {name: [getattr(report, name) for report in self.reports] for name in _NUMBERS}
-        )
-        return frame.astype({"validation_nll": float})
+            how = "history.to_frame needs pandas: pip install pandas"
+            raise ModuleNotFoundError(how, name=error.name) from error
+        columns = {name: [getattr(report, name) for report in self.reports] for name in _NUMBERS}
+        return DataFrame(columns).astype({"validation_nll": float})
 
     def __repr__(self) -> str:
-        last, measured = self.kept, self.validation_losses
-        if last is None:
+        kept = self.kept
+        if kept is None:
             return "History(no steps)"
-        best = f", validation {min(measured):.3f}" if measured else ""
         done = f"{self.steps:,} steps, {self.reports[-1].epoch:.3g} epochs"
-        return f"History({done}, training {last.nll:.3f}{best}, ended by {self.stop_reason})"
+        loss = f"training {kept.nll:.3f}"
+        if kept.validation_nll is not None:
+            loss += f", validation {kept.validation_nll:.3f}"
+        return f"History({done}, {loss}, ended by {self.stop_reason})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
@@ -228,24 +210,19 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
-        """Return the history that `to_dict` made values of; or raise TypeError or ValueError if it made none such."""
-        if (
-            values.keys() != {"reports", "stop_reason", "kept_step"}
-            or type(values["reports"]) is not list
-        ):
+        """Return the history with these values of `to_dict`; else raise TypeError or ValueError."""
+        names = {"reports", "stop_reason", "kept_step"}
+        if values.keys() != names or type(values["reports"]) is not list:
             raise ValueError("history must hold reports, stop_reason and kept_step")
         stop_reason, kept_step = values["stop_reason"], values["kept_step"]
-        if stop_reason not in (None, *_REASONS):
+        if stop_reason not in (None, *_STOP_REASONS):
             raise ValueError(f"stop_reason is {stop_reason!r:.60}")
         reports = [_checked(report) for report in values["reports"]]
-        for before, after in itertools.pairwise(reports):
-            if not (
-                before.step < after.step
-                and before.characters <= after.characters
-                and before.epoch <= after.epoch
-            ):
+        for one, two in itertools.pairwise(reports):
+            counts = one.characters <= two.characters and one.epoch <= two.epoch
+            if not (one.step < two.step and counts):
                 raise ValueError(
-                    f"the reports of steps {before.step} and {after.step} do not follow one another"
+                    f"the reports of steps {one.step} and {two.step} do not follow one another"
                 )
         if kept_step is not None:
             check_integer("kept_step", kept_step, 1, reports[-1].step if reports else 0)
@@ -253,7 +230,7 @@ class History:
 
 
 def _checked(values: dict[str, Any]) -> Progress:
-    """Return the report of these values; or raise."""
+    """Return the report with these values; or raise."""
     if type(values) is not dict or values.keys() != set(_NUMBERS):
         raise ValueError(f"a report is {values!r:.60}")
     report = Progress(**values)
@@ -268,18 +245,33 @@ def _checked(values: dict[str, Any]) -> Progress:
     return report
 
 
-def _merged(before: Progress | None, first: Progress, second: Progress) -> Progress:
-    """Return one report of what two did, which came after another."""
-    start = 0 if before is None else before.characters
+def _thinned(reports: Sequence[Progress]) -> Iterator[Progress]:
+    """Yield about half as many reports: some are merged into the next one.
+
+    Not the one with the lowest validation loss, and none with such a loss into one without.
+    """
+    best = min(reports, key=lambda one: (one.validation_nll is None, one.validation_nll or 0.0))
+    start, waiting = 0, None  # start: characters before the report that waits
+    for report in reports:
+        if waiting is None:
+            waiting = report
+            continue
+        measured = waiting.validation_nll is not None
+        if measured and (waiting is best or report.validation_nll is None):
+            yield waiting
+            start, waiting = waiting.characters, report
+        else:
+            yield _merged(start, waiting, report)
+            start, waiting = report.characters, None
+    if waiting is not None:
+        yield waiting
+
+
+def _merged(start: int, first: Progress, second: Progress) -> Progress:
+    """Return the second report with the mean loss since start, in characters, of both."""
     whole = second.characters - start
-    nll = (
-        (
-            first.nll * (first.characters - start)
-            + second.nll * (second.characters - first.characters)
-        )
-        / whole
-        if whole
-        else second.nll
-    )
-    measured = first.validation_nll if second.validation_nll is None else second.validation_nll
-    return replace(second, nll=nll, validation_nll=measured)
+    if not whole:
+        return second
+    new = second.characters - first.characters
+    nll = (first.nll * (first.characters - start) + second.nll * new) / whole
+    return replace(second, nll=nll)

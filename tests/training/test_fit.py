@@ -231,6 +231,22 @@ def test_the_best_weights_are_kept():
     assert digest(twin.rnn) == digest(model.rnn)
 
 
+def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
+    """Beyond 2,048 reports some are merged: not the one of the kept weights."""
+    text = "To be, or not to be, that is the question"
+    options = {"hidden_size": 6, "batch_size": 30, "optimizer": "adam", "learning_rate": 0.05, "validation_fraction": 0.25}
+    model = charrnn.train_text(text, epochs=3500, **options)
+    history = model.history
+    assert history.reports[-1].epoch == 3500
+    assert 1024 <= len(history.reports) <= 2048
+    held_out = validate(model.network, TextStream(model.vocabulary.encode(text[-10:]), 256))
+    assert min(history.validation_losses) == history.kept.validation_nll == held_out
+    assert history.kept.step == history.kept_step == history.kept.epoch
+    assert f"validation {held_out:.3f}" in repr(history)
+    twin = charrnn.train_text(text, epochs=history.kept_step, **options)
+    assert digest(twin.rnn) == digest(model.rnn)
+
+
 def test_the_best_weights_are_kept_where_training_stops_within_an_epoch():
     whole, _ = overfitted(epochs=30)
     early, _ = overfitted(epochs=30, callback=lambda report: report.epoch > 26)
