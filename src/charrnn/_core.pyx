@@ -18,8 +18,8 @@ step: they split outputs, never a sum.
 """
 
 # What the rooms use.
-from charrnn.kernels.scalar cimport between, exp_nonpositive, fma, inverse_root, log, magnitude, mixed  # no-cython-lint
-from charrnn.kernels.scalar cimport normal, real, root, sigmoid, tanh, uniform  # no-cython-lint
+from charrnn.kernels.scalar cimport bit_midpoint, exp_nonpositive, fma, inverse_root, log, magnitude  # no-cython-lint
+from charrnn.kernels.scalar cimport normal, real, root, sigmoid, splitmix64, tanh, uniform  # no-cython-lint
 from charrnn.network._types cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
 from charrnn.network._types cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
 from charrnn.network._types cimport LayerPlan, Matrix, Memory, Plan, _lanes, new_memory  # no-cython-lint

@@ -15,14 +15,14 @@ cdef void _step(Workspace32 work, int x) noexcept nogil:
 
 cdef void _step_to_probabilities(Network* net, int x) noexcept nogil:
     _step(<Workspace32>net.work, x)
-    _softmax(net.V, <float*>net.p, IGNORED)
+    softmax_forward(net.V, <float*>net.p, IGNORED)
 
 
 cdef void _score(Network* net, const int* ids, Py_ssize_t n, double* nll) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n - 1):
         _step(<Workspace32>net.work, ids[i])
-        nll[i] = _softmax(net.V, <float*>net.p, ids[i + 1])
+        nll[i] = softmax_forward(net.V, <float*>net.p, ids[i + 1])
     if n > 0:
         _step_to_probabilities(net, ids[n - 1])
 

@@ -10,10 +10,10 @@ cdef inline unsigned long long _mask_key(
     unsigned long long seed, unsigned long long step, int layer, Py_ssize_t t, Py_ssize_t b,
 ) noexcept nogil:
     cdef unsigned long long state = seed
-    state = mixed(&state) + step
-    state = mixed(&state) + (<unsigned long long>layer << 56)
-    state = mixed(&state) + (<unsigned long long>t << 28) + <unsigned long long>b
-    return mixed(&state)
+    state = splitmix64(&state) + step
+    state = splitmix64(&state) + (<unsigned long long>layer << 56)
+    state = splitmix64(&state) + (<unsigned long long>t << 28) + <unsigned long long>b
+    return splitmix64(&state)
 
 
 cdef void _drop(Py_ssize_t n, const real* x, real* y, unsigned long long key, double p) noexcept nogil:

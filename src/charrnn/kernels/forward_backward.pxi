@@ -4,11 +4,11 @@
 
 cdef inline void _cell_forward(const LayerPlan* layer, const real* before, real* h, real* sums) noexcept nogil:
     if layer.cell == RNN:
-        _rnn_forward(layer.lanes, h)
+        rnn_forward(layer.lanes, h)
     elif layer.cell == GRU:
-        _gru_forward(layer.lanes, before, h, sums)
+        gru_forward(layer.lanes, before, h, sums)
     else:
-        _lstm_forward(layer.lanes, before, h, sums)
+        lstm_forward(layer.lanes, before, h, sums)
 
 
 cdef inline void _cell_backward(
@@ -16,11 +16,11 @@ cdef inline void _cell_backward(
 ) noexcept nogil:
     """after: what the time step after this one has left of the gradient by the states."""
     if layer.cell == RNN:
-        _rnn_backward(layer.lanes, h, dh)
+        rnn_backward(layer.lanes, h, dh)
     elif layer.cell == GRU:
-        _gru_backward(layer.lanes, before, gates, after, dh, dz)
+        gru_backward(layer.lanes, before, gates, after, dh, dz)
     else:
-        _lstm_backward(layer.lanes, before, h, gates, after, dh, dz)
+        lstm_backward(layer.lanes, before, h, gates, after, dh, dz)
 
 
 # ------------------------------------------------------------------------------------------------------------------ layers
@@ -32,20 +32,21 @@ cdef void _layer_input(AnyWorkspace work, int i, const Span* span, Watch* watch)
     cdef Matrix* Wxh = &plan.matrices[layer.Wxh]
     sums, bias = &work.hs[span.t0 + 1, 0, layer.sums], &work.weights[plan.matrices[layer.bh].start]
     if i == 0:
-        _input_forward(span, Wxh, work.inputs, &work.weights[Wxh.start], bias, sums, plan.width, watch)
+        input_forward(span, Wxh, work.inputs, &work.weights[Wxh.start], bias, sums, plan.width, watch)
         return
     weights = &work.panels[Wxh.start] if work.in_panels else &work.weights[Wxh.start]
     below = &work.dropped[span.t0, 0, plan.layers[i - 1].output] if work.dropout else &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column]
-    _dense_forward(
-        span, Wxh, weights, 0 if work.in_panels else Wxh.ld, bias, below, plan.outputs if work.dropout else plan.width, sums, plan.width,
-        watch,
+    size = forward_product(
+        Wxh, 0, plan.outputs if work.dropout else plan.width, plan.width, work.in_panels,
     )
+    linear_forward(span, &size, below, weights, bias, sums, watch)
 
 
 cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* span, Watch* watch) noexcept nogil:
     """Lead the states of a layer through a span, its sums so far being there."""
     cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
-    cdef Py_ssize_t width = work.plan.width, M = span.b1 - span.b0, ld = 0 if work.in_panels else Whh.ld, t, b
+    cdef Py_ssize_t width = work.plan.width, t, b
+    cdef Product size = forward_product(Whh, span.b1 - span.b0, width, width, work.in_panels)
     # Sums that only the state before adds to have had no bias yet.
     cdef Py_ssize_t inputs = work.plan.matrices[layer.Wxh].columns, others = work.plan.matrices[layer.bh].columns - inputs
     W, bias = &work.panels[Whh.start] if work.in_panels else &work.weights[Whh.start], &work.weights[work.plan.matrices[layer.bh].start]
@@ -53,10 +54,8 @@ cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* 
         sums = &work.hs[t + 1, span.b0, layer.recurrent]
         for b in range(span.b0, span.b1 if others else span.b0):
             _copy(others, bias + inputs, &work.hs[t + 1, b, layer.sums + inputs])
-        _product(
-            M, _lanes(Whh.columns), Whh.rows, &work.hs[t, span.b0, layer.column], width, 1, W, ld, NULL, sums, width, watch, t % 2,
-        )
-        if _stopped(watch, 10 * M * Whh.columns):
+        matmul(&size, &work.hs[t, span.b0, layer.column], W, NULL, sums, watch, t % 2)
+        if _stopped(watch, 10 * size.M * size.N):
             return
         for b in range(span.b0, span.b1):
             _cell_forward(layer, &work.hs[t, b, layer.column], &work.hs[t + 1, b, layer.column], &work.hs[t + 1, b, layer.sums])
@@ -65,15 +64,14 @@ cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* 
 cdef void _layer_backward(AnyWorkspace work, const LayerPlan* layer, const Span* span, Watch* watch) noexcept nogil:
     """Lead the gradient by the states of a layer, so far from what is above, back through a span; and make the one by its sums."""
     cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
-    cdef Py_ssize_t width = work.plan.width, M = span.b1 - span.b0, ld = 0 if work.in_panels else Whh.ldt, column = layer.column, t, b
+    cdef Py_ssize_t width = work.plan.width, column = layer.column, t, b
+    cdef Product size = backward_product(Whh, span.b1 - span.b0, width, width, work.in_panels)
+    W_T = &work.transposed[Whh.transposed]
     for t in range(span.t1 - 1, span.t0 - 1, -1):
-        dh = &work.dz[t, span.b0, column]
         if t < span.T - 1:
-            _product(
-                M, layer.lanes, Whh.columns, &work.dz[t + 1, span.b0, layer.recurrent], width, 1, &work.transposed[Whh.transposed], ld,
-                NULL, dh, width, watch, t % 2,
-            )
-        if _stopped(watch, 10 * M * Whh.columns):
+            dz_next, dh = &work.dz[t + 1, span.b0, layer.recurrent], &work.dz[t, span.b0, column]
+            matmul(&size, dz_next, W_T, NULL, dh, watch, t % 2)
+        if _stopped(watch, 10 * size.M * size.K):
             return
         for b in range(span.b0, span.b1):
             _cell_backward(
@@ -139,10 +137,10 @@ cdef void _logits(AnyWorkspace work, const Span* span, Py_ssize_t first, Watch* 
     cdef Matrix* Why = &plan.matrices[plan.Why]
     weights, bias = &work.panels[Why.start] if work.in_panels else &work.weights[Why.start], &work.weights[plan.matrices[plan.by].start]
     outputs = &work.dropped[first - 1, 0, last.output] if work.dropout else &work.hs[first, 0, last.column]
-    _dense_forward(
-        span, Why, weights, 0 if work.in_panels else Why.ld, bias, outputs, plan.outputs if work.dropout else plan.width,
-        &work.p[span.t0, 0, 0], work.p.shape[2], watch,
+    size = forward_product(
+        Why, 0, plan.outputs if work.dropout else plan.width, work.p.shape[2], work.in_panels,
     )
+    linear_forward(span, &size, outputs, weights, bias, &work.p[span.t0, 0, 0], watch)
 
 
 cdef void _one_step(AnyWorkspace work, Watch* watch) noexcept nogil:
@@ -170,7 +168,7 @@ cdef void _forward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T
             if _stopped(watch, 10 * (b1 - b0) * work.plan.V):
                 return
             for b in range(b0, b1):
-                work.nll[t, b] = _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
+                work.nll[t, b] = softmax_forward(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
 
 
 cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t first, Watch* watch) noexcept nogil:
@@ -187,10 +185,11 @@ cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t fir
     if some.t0 >= some.t1:
         return
     dy = &work.p[some.t0, 0, 0] if last else &work.dz[some.t0, 0, plan.layers[i + 1].sums]
-    _dense_backward(
-        &some, W, &work.transposed[W.transposed], 0 if work.in_panels else W.ldt, &work.zeros[0], dy,
-        work.p.shape[2] if last else plan.width, &work.dz[some.t0, 0, plan.layers[i].column], plan.width, watch,
+    dx, W_T = &work.dz[some.t0, 0, plan.layers[i].column], &work.transposed[W.transposed]
+    size = backward_product(
+        W, 0, work.p.shape[2] if last else plan.width, plan.width, work.in_panels,
     )
+    linear_backward(&some, &size, dy, W_T, &work.zeros[0], dx, watch)
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
@@ -210,7 +209,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
             if _stopped(watch, (b1 - b0) * (plan.V + plan.width)):
                 return False
             for b in range(b0, b1):
-                _softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.streams)
+                softmax_backward(_lanes(plan.V), &work.p[t, b, 0], work.targets[t, b], 1.0 / work.streams)
         for i in range(plan.n_layers - 1, -1, -1):
             _from_above(work, i, &span, first, watch)
             if work.dropout:
@@ -271,32 +270,34 @@ cdef void _gradient(AnyWorkspace work, Py_ssize_t T, const Part* part, Watch* wa
     cdef LayerPlan* layer
     cdef LayerPlan* last = &plan.layers[plan.n_layers - 1]
     cdef Matrix* W
+    cdef Product size
     cdef Py_ssize_t rows = T * work.B // work.shards, b = work.shard, ldz = work.shards * plan.width
-    cdef Py_ssize_t ldx = work.shards * plan.outputs if work.dropout else ldz
+    cdef Py_ssize_t ldx = work.shards * plan.outputs if work.dropout else ldz, others
     cdef int i
     gradient = &work.gradient[0] if work.slot == 0 else &work.sums[(work.slot - 1) * plan.size]
-    zeros, packs = &work.zeros[0], &work.packs[part.number * PACK_NUMBERS] if work.packs.shape[0] else NULL
+    zeros, pack = &work.zeros[0], &work.packs[part.number * PACK_NUMBERS] if work.packs.shape[0] else NULL
     for i in range(plan.n_layers):
         layer, W = &plan.layers[i], &matrices[plan.layers[i].Wxh]
-        dz, db = &work.dz[0, b, layer.sums], gradient + matrices[layer.bh].start
+        dz, db, dW = &work.dz[0, b, layer.sums], gradient + matrices[layer.bh].start, gradient + W.start
         if i == 0:
-            _input_gradient(W, part, T, work.inputs, b, work.shards, &work.used[0], dz, ldz, gradient + W.start, watch)
+            input_gradient(
+                W, part, rows, &work.inputs[0, b], work.shards, &work.used[0], dz, ldz, dW, watch,
+            )
         else:
             x = &work.dropped[0, b, plan.layers[i - 1].output] if work.dropout else &work.hs[1, b, plan.layers[i - 1].column]
-            _dense_gradient(W, part, rows, x, ldx, dz, ldz, zeros, gradient + W.start, NULL, packs, watch)
+            size = gradient_product(W, rows, ldx, ldz)
+            linear_gradient(part, &size, x, dz, zeros, dW, NULL, pack, watch)
         W = &matrices[layer.Whh]
-        if layer.recurrent > layer.sums and part.number == 0:    # sums that the state before does not add to
-            _column_sums(layer.recurrent - layer.sums, rows, dz, ldz, db, watch)
-        _dense_gradient(
-            W, part, rows, &work.hs[0, b, layer.column], ldz, &work.dz[0, b, layer.recurrent], ldz, zeros,
-            gradient + W.start, db + (layer.recurrent - layer.sums), packs, watch,
-        )
-    W = &matrices[plan.Why]
+        others = layer.recurrent - layer.sums     # sums that the state before does not add to
+        if others and part.number == 0:
+            column_sums(others, rows, dz, ldz, db, watch)
+        size = gradient_product(W, rows, ldz, ldz)
+        h_before, dz, dW = &work.hs[0, b, layer.column], dz + others, gradient + W.start
+        linear_gradient(part, &size, h_before, dz, zeros, dW, db + others, pack, watch)
+    W, db = &matrices[plan.Why], gradient + matrices[plan.by].start
     x = &work.dropped[0, b, last.output] if work.dropout else &work.hs[1, b, last.column]
-    _dense_gradient(
-        W, part, rows, x, ldx, &work.p[0, b, 0], work.shards * work.p.shape[2], zeros, gradient + W.start,
-        gradient + matrices[plan.by].start, packs, watch,
-    )
+    size = gradient_product(W, rows, ldx, work.shards * work.p.shape[2])
+    linear_gradient(part, &size, x, &work.p[0, b, 0], zeros, gradient + W.start, db, pack, watch)
 
 
 cdef void _square(AnyWorkspace work, const Part* part) noexcept nogil:
@@ -448,7 +449,7 @@ cdef double _following(AnyWorkspace work, const int[::1] targets, double[::1] nl
     for b in range(work.B):
         if _stopped(watch, 10 * work.plan.V):
             break
-        nll[b] = _softmax(work.plan.V, &work.p[0, b, 0], targets[b])
+        nll[b] = softmax_forward(work.plan.V, &work.p[0, b, 0], targets[b])
         total += nll[b]
     return total
 
@@ -468,7 +469,7 @@ cdef double _softmax_rows(AnyWorkspace work, Py_ssize_t rows) noexcept nogil:
     cdef double wrong = 0
     for t in range(rows):
         for b in range(work.B):
-            wrong += _softmax(work.plan.V, &work.p[t, b, 0], IGNORED)
+            wrong += softmax_forward(work.plan.V, &work.p[t, b, 0], IGNORED)
     return wrong
 
 

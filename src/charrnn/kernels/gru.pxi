@@ -5,7 +5,7 @@
 #
 # The sums of a row lie in the order n, r, u, q: the input adds to the first three, the state before to the last three.
 
-cdef void _gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
+cdef void gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
     """Make the sums z_t (4, n) of one stream n_t, r_t, u_t, q_t where they are, and h_t from h_(t-1)."""
     cdef real* r = z + n
     cdef real* u = z + 2 * n
@@ -23,7 +23,7 @@ cdef void _gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexc
 # dn_t = (1 - u_t) dh_t    dzn_t = (1 - n_t^2) dn_t    dq_t = r_t dzn_t    dzr_t = r_t (1 - r_t) q_t dzn_t
 # dzu_t = u_t (1 - u_t) (h_(t-1) - n_t) dh_t           dh_(t-1) = u_t dh_t + [dzr_t, dzu_t, dq_t] [Whr, Whu, Whn]^T
 
-cdef void _gru_backward(Py_ssize_t n, const real* before, const real* z, const real* after, real* dh, real* dz) noexcept nogil:
+cdef void gru_backward(Py_ssize_t n, const real* before, const real* z, const real* after, real* dh, real* dz) noexcept nogil:
     """Make the gradient dz_t (4, n) by the sums. dh_t becomes u_t dh_t, what h_(t-1) gets directly; after is what h_t got so."""
     cdef const real* r = z + n
     cdef const real* u = z + 2 * n

@@ -5,7 +5,7 @@
 #
 # h and c of a row lie side by side, and so do the sums, in the order i, f, g, o.
 
-cdef void _lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
+cdef void lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
     """Make the sums z_t (4, n) of one stream its gates where they are, and h_t, c_t (2, n) from those of t - 1."""
     cdef const real* c_before = before + n
     cdef real* c = h + n
@@ -29,7 +29,7 @@ cdef void _lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noex
 # do_t = tanh(c_t) dh_t    dc_t = o_t (1 - tanh(c_t)^2) dh_t + f_(t+1) dc_(t+1)    di_t = g_t dc_t    df_t = c_(t-1) dc_t    dg_t = i_t dc_t
 # dz of a sigmoid s: s (1 - s) ds, of tanh: (1 - g^2) dg;  dh_(t-1) = [dzi, dzf, dzg, dzo] [Whi, Whf, Whg, Who]^T
 
-cdef void _lstm_backward(
+cdef void lstm_backward(
     Py_ssize_t n, const real* before, const real* h, const real* z, const real* after, real* dh, real* dz,
 ) noexcept nogil:
     """Make the gradient dz_t (4, n) by the sums, of dh_t; dc_t becomes f_t dc_t, what c_(t-1) gets; after has what c_t got."""

@@ -38,7 +38,7 @@ cdef enum:
     MAX_ROWS = 8             # of any tile, on any target
     MAX_WIDTH = 128
     AHEAD = 16               # rows of B that a tile asks for before it needs them: a page ends all that the processor foresees
-    MANY_ROWS = 4096         # of a product: more are cut, to look at Ctrl-C between
+    BLOCK_COST = 1 << 27     # multiply-adds of a product: more are cut, to look at Ctrl-C between
     PANEL_STEPS = 8          # of a call: for fewer time steps it would take longer to lay weights in panels than panels save
     PANEL_ROWS = 32          # of a product with panels: so few that what they write comes near to lying together
     FEW_ROWS = 64            # of a matrix: by so many it is laid out, for the same reason
@@ -84,74 +84,80 @@ cdef inline void _add(Py_ssize_t n, const real* x, real* y) noexcept nogil:
         y[i] += x[i]
 
 
-cdef inline void _tile(
-    Py_ssize_t rows, Py_ssize_t width, Py_ssize_t K,
-    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,
-    const real* bias, real* C, Py_ssize_t ldc, int ahead,
-) noexcept nogil:
-    """C[i, j] = bias[j], or C[i, j] without a bias, + sum over p of A[i, p] B[p, j]; rows, width and ahead are constants: the sums are in
-    registers.
+cdef struct Product:         # C (M, N) = A (M, K) B (K, N); N is a multiple of LANES
+    Py_ssize_t M, N, K
+    Py_ssize_t a_row, a_col  # strides of A: from one row, one column to the next
+    Py_ssize_t ldb           # from one row of B to the next; 0 where B lies in panels
+    Py_ssize_t ldc           # from one row of C to the next
 
-    ahead: what is asked for before it is needed, if it comes from far. OF_B are rows of B, OF_A columns of A that lie in one row.
+
+cdef inline void _tile(
+    Py_ssize_t rows, Py_ssize_t width, const Product* size,
+    const real* A, const real* B, const real* bias, real* C, int prefetch,
+) noexcept nogil:
+    """C[i, j] = bias[j], or C[i, j] without a bias, + sum over p of A[i, p] B[p, j].
+
+    rows, width and prefetch are constants, so the sums are in registers. prefetch is what to ask
+    for early: OF_B, rows of B; OF_A, columns of A that each lie in one row.
     """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
     for i in range(rows):
-        begin = bias if bias != NULL else C + i * ldc
+        begin = bias if bias != NULL else C + i * size.ldc
         for j in range(width):
             acc[i][j] = begin[j]
-    if ahead:                                           # what is written at the end
+    if prefetch:             # what is written at the end
         for i in range(rows):
             for j in range(width // LANES):
-                CHARRNN_PREFETCH(C + i * ldc + j * LANES)
-    for p in range(K):
-        if ahead == OF_B:
+                CHARRNN_PREFETCH(C + i * size.ldc + j * LANES)
+    for p in range(size.K):
+        if prefetch == OF_B:
             for j in range(width // LANES):
-                CHARRNN_PREFETCH(B + (p + AHEAD) * ldb + j * LANES)
-        if ahead == OF_A:
-            CHARRNN_PREFETCH(A + (p + AHEAD) * a_col)
+                CHARRNN_PREFETCH(B + (p + AHEAD) * size.ldb + j * LANES)
+        if prefetch == OF_A:
+            CHARRNN_PREFETCH(A + (p + AHEAD) * size.a_col)
         for i in range(rows):
             for j in range(width):
-                acc[i][j] = fma(A[i * a_row + p * a_col], B[p * ldb + j], acc[i][j])
+                acc[i][j] = fma(A[i * size.a_row + p * size.a_col], B[p * size.ldb + j], acc[i][j])
     for i in range(rows):
         for j in range(width):
-            C[i * ldc + j] = acc[i][j]
+            C[i * size.ldc + j] = acc[i][j]
 
 
 cdef inline void _strip(
-    Py_ssize_t rows, Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
-    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,                      # 0: in panels
-    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
+    Py_ssize_t rows, Py_ssize_t width, bint panels, const Product* size,
+    const real* A, const real* B, const real* bias, real* C,
 ) noexcept nogil:
-    """The tiles of one strip: of so many rows, of half as many, then single rows.
+    """Multiply by one strip of B, in tiles of so many rows, of half as many, and of single rows.
 
-    Where B is walked more than once, and not in panels, it is walked in blocks of rows that stay in the cache, the sums waiting in C.
+    Where several tiles read B, and not in panels, they read it in blocks that stay in the cache,
+    while the sums wait in C.
     """
-    cdef bint panels = ldb == 0
-    cdef int ahead = OF_B if panels else NOTHING
-    cdef Py_ssize_t block = K if M <= rows or panels else BLOCK_NUMBERS // width
-    cdef Py_ssize_t half = rows // 2 if rows > 3 else 1, step = width if panels else ldb, i, p = 0, depth
+    cdef Py_ssize_t block = size.K if size.M <= rows or panels else BLOCK_NUMBERS // width
+    cdef Py_ssize_t half = rows // 2 if rows > 3 else 1, i, p = 0
+    cdef int prefetch = OF_B if panels else NOTHING
+    cdef Product tile = size[0]
     cdef const real* a
+    cdef const real* b
+    if panels:
+        tile.ldb = width
     while True:
-        depth = min(block, K - p)
-        if _stopped(watch, max(M, 4) * depth * width):   # fewer rows wait for memory
-            return
+        tile.K = min(block, size.K - p)
+        b = B + p * tile.ldb
         i = 0
-        while i < M:
-            a = A + i * a_row + p * a_col
-            if M - i >= rows:
-                _tile(rows, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, ahead)
+        while i < size.M:
+            a = A + i * size.a_row + p * size.a_col
+            if size.M - i >= rows:
+                _tile(rows, width, &tile, a, b, bias, C + i * size.ldc, prefetch)
                 i += rows
-            elif M - i >= half > 1:
-                _tile(half, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, ahead)
+            elif size.M - i >= half > 1:
+                _tile(half, width, &tile, a, b, bias, C + i * size.ldc, prefetch)
                 i += half
             else:
-                _tile(1, width, depth, a, a_row, a_col, B + p * step, step, bias, C + i * ldc, ldc, NOTHING)
+                _tile(1, width, &tile, a, b, bias, C + i * size.ldc, NOTHING)
                 i += 1
-        p += depth
-        if p >= K:
+        p += tile.K
+        if p >= size.K:
             return
         bias = NULL
 
@@ -161,185 +167,192 @@ cdef inline Py_ssize_t _strip_width(Py_ssize_t N) noexcept nogil:
     return TILE_WIDTH if SPARE_ROWS == 0 or N % TILE_WIDTH == 0 else min(N, 32)
 
 
-cdef void _product(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,                      # 0: in panels
-    const real* bias, real* C, Py_ssize_t ldc, Watch* watch, bint backwards=False,
+cdef void matmul(
+    const Product* size, const real* A, const real* B, const real* bias, real* C, Watch* watch,
+    bint backwards,
 ) noexcept nogil:
-    """C = bias + A B, or C += A B without a bias (NULL), with C (M, N), A (M, K) of any strides, B (K, N); N a multiple of LANES.
+    """C = bias + A B, or C += A B without a bias (NULL). C must not overlap what is read.
 
-    C must not overlap what is read. How it is cut into strips and tiles, and in which order they come, does not change a bit. A product of
-    few rows that is made again and again with the same B is faster if every other one is made backwards: what of B was read last is then
-    read first, and still in the first-level cache.
+    The order of strips and tiles does not change a bit. Products of few rows with the same B are
+    faster if every other one is made backwards: it begins with what is still in the first-level
+    cache. Between blocks of rows the call may be stopped.
     """
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, j
-    if N < 32 or (M < 4 and ldb):
-        _single_rows(M, N, K, A, a_row, a_col, B, ldb, bias, C, ldc, watch, backwards)
+    cdef Product block = size[0]
+    cdef Py_ssize_t cost = size.N * size.K, i = 0
+    if size.M * cost > BLOCK_COST:
+        block.M = min(size.M, max(PANEL_ROWS, BLOCK_COST // cost))
+    while i < size.M:
+        block.M = min(block.M, size.M - i)
+        if _stopped(watch, max(4, block.M) * cost):     # fewer rows wait for memory
+            return
+        _strips(&block, A + i * size.a_row, B, bias, C + i * size.ldc, backwards)
+        i += block.M
+
+
+cdef void _strips(
+    const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
+) noexcept nogil:
+    """`matmul` of one block of rows."""
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real)
+    cdef Py_ssize_t start = 0, width, j
+    if size.N < 32 or (size.M < 4 and size.ldb):
+        _single_rows(size, A, B, bias, C, backwards)
         return
-    while start < N:
-        width = _strip_width(N - start)
-        j = min(start, N - width)
+    while start < size.N:
+        width = _strip_width(size.N - start)
+        j = min(start, size.N - width)
         begin = bias + j if bias != NULL else NULL
         if SPARE_ROWS == 0 and j < start:
-            _last_strip(M, N - start, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
-        elif ldb and width == TILE_WIDTH:
-            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
-        elif ldb:
-            _strip(spare, 32, M, K, A, a_row, a_col, B + j, ldb, begin, C + j, ldc, watch)
+            _last_strip(size, size.N - start, A, B + j, begin, C + j)
+        elif size.ldb and width == TILE_WIDTH:
+            _strip(rows, TILE_WIDTH, False, size, A, B + j, begin, C + j)
+        elif size.ldb:
+            _strip(spare, 32, False, size, A, B + j, begin, C + j)
         elif width == TILE_WIDTH:
-            _strip(rows, TILE_WIDTH, M, K, A, a_row, a_col, B + j * K, 0, begin, C + j, ldc, watch)
+            _strip(rows, TILE_WIDTH, True, size, A, B + j * size.K, begin, C + j)
         else:
-            _strip(spare, 32, M, K, A, a_row, a_col, B + j * K, 0, begin, C + j, ldc, watch)
+            _strip(spare, 32, True, size, A, B + j * size.K, begin, C + j)
         start = j + width
 
 
 cdef void _last_strip(
-    Py_ssize_t M, Py_ssize_t new, Py_ssize_t K,
-    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,
-    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
+    const Product* size, Py_ssize_t new, const real* A, const real* B, const real* bias, real* C,
 ) noexcept nogil:
-    """A strip that overlaps the one before: only the last columns are new; what C began with is lost in the others."""
-    cdef real some[64 * TILE_WIDTH]
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), i, k, count
-    for i in range(0, M, 64):
-        count = min(64, M - i)
+    """A strip that overlaps the one before: only the last `new` columns of C are written."""
+    cdef real copied[64 * TILE_WIDTH]
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), skipped = TILE_WIDTH - new, i, k
+    cdef Product block = size[0]
+    block.ldc = TILE_WIDTH
+    for i in range(0, size.M, 64):
+        block.M = min(64, size.M - i)
         if bias == NULL:
-            for k in range(count):
-                _copy(TILE_WIDTH, C + (i + k) * ldc, some + k * TILE_WIDTH)
-        _strip(rows, TILE_WIDTH, count, K, A + i * a_row, a_row, a_col, B, ldb, bias, some, TILE_WIDTH, watch)
-        for k in range(count):
-            _copy(new, some + (k + 1) * TILE_WIDTH - new, C + i * ldc + (k * ldc + TILE_WIDTH - new))
+            for k in range(block.M):
+                _copy(TILE_WIDTH, C + (i + k) * size.ldc, copied + k * TILE_WIDTH)
+        _strip(rows, TILE_WIDTH, False, &block, A + i * size.a_row, B, bias, copied)
+        for k in range(block.M):
+            _copy(new, copied + k * TILE_WIDTH + skipped, C + (i + k) * size.ldc + skipped)
 
 
 cdef void _single_rows(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const real* A, Py_ssize_t a_row, Py_ssize_t a_col,
-    const real* B, Py_ssize_t ldb,
-    const real* bias, real* C, Py_ssize_t ldc, Watch* watch, bint backwards,
+    const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
 ) noexcept nogil:
-    """`_product` for few rows: one at a time, in strips of nearly equal width, as a narrow one has too few sums to hide latency."""
+    """`matmul` of few rows: one at a time, in strips of nearly equal width.
+
+    A narrow strip would have too few sums to hide latency.
+    """
     cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
-    cdef Py_ssize_t ld = max(1, ldb if ldb else N)      # so the compiler knows that it is not 0
-    while done < N:
-        strips = (N - done + widest - 1) // widest
-        width = ((N - done) // LANES + strips - 1) // strips * LANES
-        j = N - done - width if backwards else done
+    cdef Product row = size[0]
+    row.ldb = max(1, size.ldb if size.ldb else size.N)    # so the compiler knows that it is not 0
+    while done < size.N:
+        strips = (size.N - done + widest - 1) // widest
+        width = ((size.N - done) // LANES + strips - 1) // strips * LANES
+        j = size.N - done - width if backwards else done
         begin = bias + j if bias != NULL else NULL
         if width == 16:
-            _strip(1, 16, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 16, False, &row, A, B + j, begin, C + j)
         elif width == 32:
-            _strip(1, 32, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 32, False, &row, A, B + j, begin, C + j)
         elif width == 48:
-            _strip(1, 48, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 48, False, &row, A, B + j, begin, C + j)
         elif width == 64:
-            _strip(1, 64, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 64, False, &row, A, B + j, begin, C + j)
         elif width == 80:
-            _strip(1, 80, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 80, False, &row, A, B + j, begin, C + j)
         elif width == 96:
-            _strip(1, 96, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 96, False, &row, A, B + j, begin, C + j)
         elif width == 112:
-            _strip(1, 112, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 112, False, &row, A, B + j, begin, C + j)
         else:
-            _strip(1, 128, M, K, A, a_row, a_col, B + j, ld, begin, C + j, ldc, watch)
+            _strip(1, 128, False, &row, A, B + j, begin, C + j)
         done += width
 
 
-cdef void _column_sums(Py_ssize_t N, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* sums, Watch* watch) noexcept nogil:
-    """sums (N,) = those of the columns of B (K, N)."""
+cdef void column_sums(
+    Py_ssize_t N, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* sums, Watch* watch,
+) noexcept nogil:
+    """sums (N,) = the sums of the columns of B (K, N)."""
     cdef Py_ssize_t p
+    if _stopped(watch, N * K):
+        return
     _clear(N, sums)
     for p in range(K):
-        if not _stopped(watch, N):
-            _add(N, B + p * ldb, sums)
+        _add(N, B + p * ldb, sums)
 
 
-cdef void _outer_product(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const real* A, Py_ssize_t lda,
-    const real* B, Py_ssize_t ldb,
-    const real* zeros,
-    real* C, Py_ssize_t ldc,
-    real* sums,                                         # (N,), or NULL
-    real* pack, Watch* watch,                           # PACK_NUMBERS
+cdef void outer_product(
+    const Product* size, const real* A, const real* B, const real* zeros,
+    real* C, real* sums,     # (N,): the sums of the columns of B, or NULL
+    real* pack,              # PACK_NUMBERS
+    Watch* watch,
 ) noexcept nogil:
-    """C = A^T B with A (K, M), B (K, N), N a multiple of LANES, and the sums of the columns of B.
+    """C = A^T B, where A (K, M) is stored in rows: a_row is 1, a_col leads from one row to the next.
 
-    Where it is deep it is made block by block, each as much of A as stays in the second-level cache, while the strips of B are copied, one
-    after the other, into the first. The sums are those of `_product`, which wait in C meanwhile.
+    A deep product is made block by block. A block has as much of A as stays in the second-level
+    cache; strips of B are copied into the first, one after the other. The sums are those of
+    `matmul`, and wait in C meanwhile.
     """
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = M // rows * rows, i = 0, p, some, depth
-    cdef const real* bias
-    if not SPARE_ROWS or K < PACK_FROM or N < 32:
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = size.M // rows * rows, i = 0, p
+    cdef Product block = size[0]
+    if not SPARE_ROWS or size.K < PACK_FROM or size.N < 32:
         whole = 0
     if sums != NULL and whole == 0:
-        _column_sums(N, K, B, ldb, sums, watch)
+        column_sums(size.N, size.K, B, size.ldb, sums, watch)
     elif sums != NULL:
-        _clear(N, sums)
+        _clear(size.N, sums)
     while i < whole:
-        some, p = min(PACK_ROWS, whole - i), 0
-        bias = zeros
-        while p < K:
-            depth = min(PACK_DEPTH, K - p)
-            if _stopped(watch, 10 * some * depth):
+        block.M, p = min(PACK_ROWS, whole - i), 0
+        while p < size.K:
+            block.K = min(PACK_DEPTH, size.K - p)
+            if _stopped(watch, block.M * block.K * size.N):
                 return
             _packed_product(
-                some, N, depth, A + p * lda + i, lda, B + p * ldb, ldb, bias, C + i * ldc, ldc, sums if i == 0 else NULL, pack, watch,
+                &block, A + p * size.a_col + i, B + p * size.ldb, zeros if p == 0 else NULL,
+                C + i * size.ldc, sums if i == 0 else NULL, pack,
             )
-            bias = NULL
-            p += depth
-        i += some
-    if whole < M:
-        _product(M - whole, N, K, A + whole, 1, lda, B, ldb, zeros, C + whole * ldc, ldc, watch)
-
-
-cdef inline void _pack_strip(Py_ssize_t width, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* strip, real* sums) noexcept nogil:
-    """strip (K, width) = a strip of B (K, N); sums of its columns, if wanted, are added to sums."""
-    cdef real acc[MAX_WIDTH]
-    cdef Py_ssize_t p
-    for p in range(K):
-        _copy(width, B + p * ldb, strip + p * width)
-    if sums != NULL:
-        _copy(width, sums, acc)
-        for p in range(K):
-            _add(width, strip + p * width, acc)
-        _copy(width, acc, sums)
+            p += block.K
+        i += block.M
+    if whole < size.M:
+        block.M, block.K = size.M - whole, size.K
+        matmul(&block, A + whole, B, zeros, C + whole * size.ldc, watch, False)
 
 
 cdef void _packed_product(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const real* A, Py_ssize_t lda,
-    const real* B, Py_ssize_t ldb,
-    const real* bias, real* C, Py_ssize_t ldc,
-    real* sums,
-    real* strip, Watch* watch,                          # (K, TILE_WIDTH)
+    const Product* size, const real* A, const real* B, const real* bias, real* C, real* sums,
+    real* pack,
 ) noexcept nogil:
-    """C = bias + A^T B, or C += A^T B, for one block of `_outer_product`."""
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real), start = 0, width, i, p
-    cdef const real* a
-    cdef real* c
-    while start < N:
-        width = _strip_width(N - start)
-        if _stopped(watch, M * K * width):
-            return
-        if width == TILE_WIDTH:
-            _pack_strip(TILE_WIDTH, K, B + start, ldb, strip, sums)
-        else:
-            _pack_strip(32, K, B + start, ldb, strip, sums)
-        if sums != NULL:
-            sums += width
+    """C = bias + A^T B, or C += A^T B, for one block of `outer_product`."""
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real)
+    cdef Py_ssize_t start = 0, width
+    while start < size.N:
+        width = _strip_width(size.N - start)
         begin = bias + start if bias != NULL else NULL
-        i = 0
-        while i < M:
-            a, c = A + i, C + i * ldc + start
-            if width == TILE_WIDTH:
-                _tile(rows, TILE_WIDTH, K, a, 1, lda, strip, TILE_WIDTH, begin, c, ldc, OF_A)
-                i += rows
-            else:
-                _tile(spare, 32, K, a, 1, lda, strip, 32, begin, c, ldc, OF_A)
-                i += spare
+        columns = sums + start if sums != NULL else NULL
+        if width == TILE_WIDTH:
+            _packed_strip(rows, TILE_WIDTH, size, A, B + start, begin, C + start, columns, pack)
+        else:
+            _packed_strip(spare, 32, size, A, B + start, begin, C + start, columns, pack)
         start += width
+
+
+cdef inline void _packed_strip(
+    Py_ssize_t rows, Py_ssize_t width, const Product* size,
+    const real* A, const real* B, const real* bias, real* C, real* sums, real* pack,
+) noexcept nogil:
+    """One strip of `_packed_product`, copied into pack (K, width); sums grow by its column sums."""
+    cdef real acc[MAX_WIDTH]
+    cdef Product tile = size[0]
+    cdef Py_ssize_t i = 0, p
+    for p in range(size.K):
+        _copy(width, B + p * size.ldb, pack + p * width)
+    if sums != NULL:
+        _copy(width, sums, acc)
+        for p in range(size.K):
+            _add(width, pack + p * width, acc)
+        _copy(width, acc, sums)
+    tile.a_row, tile.ldb = 1, width
+    while i < size.M:
+        _tile(rows, width, &tile, A + i, pack, bias, C + i * size.ldc, OF_A)
+        i += rows
 
 
 cdef inline void _shuffle(const real* x, Py_ssize_t ldx, real* y) noexcept nogil:
@@ -431,24 +444,6 @@ cdef struct Span:            # what of a window a call is for
 
 cdef struct Part:            # what of the weights a call is for: one number of so many parts
     int number, of
-
-
-cdef void _products(
-    const Span* span, Py_ssize_t N, Py_ssize_t K,
-    const real* A, Py_ssize_t lda,
-    const real* W, Py_ssize_t ldw,                      # 0: in panels
-    const real* bias, real* C, Py_ssize_t ldc, Watch* watch,
-) noexcept nogil:
-    """C[t, b] = bias + A[t, b] W in a span, where no time step waits for another; A and C begin with that of its first time step."""
-    cdef Py_ssize_t B = span.B, b0 = span.b0, t, i = 0, rows, all_rows = (span.t1 - span.t0) * B
-    if span.b1 - b0 < B:
-        for t in range(span.t1 - span.t0):
-            _product(span.b1 - b0, N, K, A + (t * B + b0) * lda, lda, 1, W, ldw, bias, C + (t * B + b0) * ldc, ldc, watch)
-        return
-    while i < all_rows:
-        rows = min(MANY_ROWS if ldw else PANEL_ROWS, all_rows - i)
-        _product(rows, N, K, A + i * lda, lda, 1, W, ldw, bias, C + i * ldc, ldc, watch)
-        i += rows
 
 
 cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:

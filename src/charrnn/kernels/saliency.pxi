@@ -120,7 +120,7 @@ cdef double _saliency(
         _logits(work, &span, first + 1, watch)
     for t in range(first, rows):
         for b in range(work.B):
-            total += _softmax(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
+            total += softmax_forward(work.plan.V, &work.p[t, b, 0], work.targets[t, b])
     _backward(work, 0, work.B, rows, watch)
     _input_saliency(
         Wxh, work.B, rows, work.inputs, &work.weights[Wxh.start], &work.dz[0, 0, work.plan.layers[0].sums], work.plan.width, result, watch,

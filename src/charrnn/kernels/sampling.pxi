@@ -40,7 +40,7 @@ cdef double _keep(Py_ssize_t V, real* p, Py_ssize_t most, double mass) noexcept 
     cdef Py_ssize_t v, kept = 0
     cdef double total = 0
     while True:                      # low: values from it on are enough; high: values from it on are too few, or just above 1
-        middle = between(low, high)
+        middle = bit_midpoint(low, high)
         if middle <= low:
             break
         kept, total = 0, 0
@@ -100,9 +100,9 @@ cdef int _pick(Py_ssize_t V, real* logits, const signed char* allowed, const Con
             if allowed[v] and (best == IGNORED or logits[v] > logits[best]):
                 best = v
         # Only to know whether there are probabilities: the largest of them would be the same.
-        return IGNORED if _softmax(V, logits, IGNORED) != 0 else <int>best
+        return IGNORED if softmax_forward(V, logits, IGNORED) != 0 else <int>best
     # Within these bounds no difference of logits overflows or becomes 0 times infinity.
-    if _softmax(V, logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(controls.temperature, 1e-30)))) != 0:
+    if softmax_forward(V, logits, IGNORED, <real>max(1e-28, min(1e30, 1 / max(controls.temperature, 1e-30)))) != 0:
         return IGNORED
     rest = uniform(random) * _filter(V, logits, controls)
     for i in range(_lanes(V) // LANES):     # first which LANES of them, then which of those: shorter chains of sums
@@ -180,7 +180,7 @@ cdef bint _extend(
         for v in range(V):
             p[1, w, v] = p[0, w, v]
             best = v if p[0, w, v] > p[0, w, best] else best
-        base = scores[w] - _softmax(V, &p[1, w, 0], <int>best)     # of the most probable; others are as far below as their logits
+        base = scores[w] - softmax_forward(V, &p[1, w, 0], <int>best)     # of the most probable; others are as far below as their logits
         if base != base:
             return False
         for v in range(V):

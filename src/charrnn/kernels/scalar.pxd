@@ -111,7 +111,7 @@ cdef inline real magnitude(real x) noexcept nogil:
         return fabs(x)
 
 
-cdef inline real between(real low, real high) noexcept nogil:
+cdef inline real bit_midpoint(real low, real high) noexcept nogil:
     """The number halfway from low to high, both at least 0, where all numbers of the type are counted."""
     cdef FloatBits f, g
     cdef DoubleBits d, e
@@ -242,7 +242,7 @@ cdef inline double log(double x) noexcept nogil:
     return CHARRNN_FMA(<double>exponent, 0.6931471805599453, 2 * CHARRNN_FMA(q * z, s, s))
 
 
-cdef inline unsigned long long mixed(unsigned long long* state) noexcept nogil:
+cdef inline unsigned long long splitmix64(unsigned long long* state) noexcept nogil:
     """Next 64 random bits of SplitMix64 (Steele, Lea and Flood, 2014): the whole state is one 64-bit counter."""
     cdef unsigned long long z
     state[0] += 0x9E3779B97F4A7C15ULL
@@ -254,7 +254,7 @@ cdef inline unsigned long long mixed(unsigned long long* state) noexcept nogil:
 
 cdef inline double uniform(unsigned long long* state) noexcept nogil:
     """Next number in [0, 1): 53 random bits."""
-    return <double>(mixed(state) >> 11) * (1.0 / 9007199254740992.0)
+    return <double>(splitmix64(state) >> 11) * (1.0 / 9007199254740992.0)
 
 
 cdef inline double normal(unsigned long long* state) noexcept nogil:

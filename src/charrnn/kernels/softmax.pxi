@@ -24,7 +24,7 @@ cdef inline real _largest_lane(const real* x) noexcept nogil:
     return largest[0] if largest[0] > largest[1] else largest[1]
 
 
-cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
+cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
     """Turn one row of V logits into the probabilities of scale * logits in place; return the negative log-likelihood of target.
 
     The padding up to a multiple of LANES gets the probability 0 whatever was there. NaN is returned, and the probabilities are NaN,
@@ -66,7 +66,7 @@ cdef double _softmax(Py_ssize_t V, real* x, int target, real scale=1) noexcept n
 
 # dlogits = (p - onehot(target)) / B
 
-cdef void _softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
+cdef void softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
     """Turn one row of probabilities into the gradient of scale * nll by the logits, in place."""
     cdef Py_ssize_t i
     if target == IGNORED:    # p may be NaN
