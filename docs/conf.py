@@ -1,40 +1,81 @@
-"""How Sphinx builds these pages: make docs."""
+"""The settings of the site, which `make docs` builds with Sphinx."""
 
+import os
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
 
-import charrnn
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "charrnn"
-author = "The charrnn developers"
+author = PROJECT["authors"][0]["name"]
 project_copyright = author
-version = release = charrnn.__version__
-extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_parser"]
+version = release = PROJECT["version"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_argparse_cli",
+    "sphinx_copybutton",
+    "sphinxext.opengraph",
+]
+
+# A name in single backticks in a docstring is a link, and a dead link fails the build.
+default_role = "py:obj"
+nitpicky = True
+nitpick_ignore_regex = [  # names of other packages: code, not links
+    ("py:.*", r"(glob|io|joblib|safetensors|sklearn|tempfile)(\..*)?"),
+]
+suppress_warnings = ["myst.header"]  # the benchmarks' tables have no title of their own
+
+autodoc_typehints = "none"  # the docstrings have the types
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
 html_theme = "furo"
 html_title = f"charrnn {version}"
-html_use_index = False  # nothing leads there, and it is wider than a narrow screen
+html_favicon = "favicon.svg"
+html_use_index = False  # no page links to it
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
-myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # the benchmark's own file has no title
-autodoc_typehints = "none"  # the docstrings tell the types
-autodoc_member_order = "bysource"
-numpydoc_show_class_members = False
+
+# Where the site is: .github/workflows/docs.yml knows. Without it, links are relative.
+html_baseurl = os.environ.get("CHARRNN_SITE", "")
+ogp_site_url = html_baseurl
+ogp_image = "_static/inside.png"
+ogp_image_alt = "A page of source code, colored by what one hidden unit follows"
+ogp_social_cards = {"enable": False}
+html_static_path.append("inside.png")
+if "urls" in PROJECT:  # tools/address.py wrote them
+    html_theme_options = {
+        "source_repository": PROJECT["urls"]["Homepage"],
+        "source_branch": "main",
+        "source_directory": "docs/",
+    }
+
+# A copy button on code, not on its output; prompts aren't copied.
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 
 def setup(app: Any) -> None:
-    """Write formulas as MathML, which browsers lay out themselves: no script, and nothing that is not at hand offline."""
+    """Write formulas as MathML, which browsers draw without a script, also offline."""
 
     def inline(page: Any, node: Any) -> None:
         page.body.append(tex2mathml(node.astext(), as_block=False))
         raise SkipNode
 
     def block(page: Any, node: Any) -> None:
-        page.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+        formula = tex2mathml(node.astext(), as_block=True)
+        page.body.append(f'<div class="math">{formula}</div>')
         raise SkipNode
 
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -133,7 +133,7 @@ def train_text(
     DivergedError
         If a loss, a gradient or a weight is not finite; its ``model`` attribute is the model as of the last good step.
     TrainingInterrupted
-        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that `keep` says. Any other
+        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that ``keep`` says. Any other
         exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
     RankError
         With comm, if another process has ended the training.

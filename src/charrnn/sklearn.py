@@ -257,16 +257,16 @@ class CharRNNDensity(DensityMixin, _Estimator):
         ----------
         n_samples : int
         random_state : int, RandomState instance or None
-            An int is what `CharRNN.generate_many` has as seed.
+            An int is what `charrnn.CharRNN.generate_many` has as seed.
         max_length : int, optional
             Where a string is cut that has not ended; by default twice the longest of the training.
         **controls
-            Those of `CharRNN.generate`: temperature, top_p, ...
+            Those of `charrnn.CharRNN.generate`: temperature, top_p, ...
 
         Returns
         -------
         ndarray of object (n_samples,)
-            Fewer if unique, novel or whole, controls of `CharRNN.generate_many`, left out too many.
+            Fewer if unique, novel or whole, controls of `charrnn.CharRNN.generate_many`, left out too many.
         """
         check_is_fitted(self)
         length = 2 * self.longest_ if max_length is None else max_length

@@ -159,7 +159,7 @@ class Network(OwnedNetwork):
     ) -> NDArray[np.int32]:
         """Draw n ids in each stream, each fed back, from the state of work, which moves on: int32 (n, B).
 
-        random (B,) holds generator states, which move on. The controls are those of `sampling.Sampling`; past (m, B) is what the streams
+        random (B,) holds generator states, which move on. The controls are those of ``sampling.Sampling``; past (m, B) is what the streams
         had before, for no_repeat: its last LOOK_BACK ids count.
         """
         V, n, no_repeat = (

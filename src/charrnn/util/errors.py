@@ -50,7 +50,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     model : CharRNN
-        The model, with the weights that `keep` says.
+        The model, with the weights that ``keep`` says.
     """
 
     model: "CharRNN[Any] | None" = None
