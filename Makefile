@@ -1,23 +1,30 @@
 # make demo           trains on the documentation that comes with Python and prints a sample
 # make test           runs the tests
-# make wheel-check    builds the wheel and runs the tests with it on every Python of this machine
-# make release-check  what is too slow for each change: other Pythons, processors, architectures
-# make sanitize       runs the tests of what is owned under AddressSanitizer and UBSan
-# make trust          kills, failing disks and memory, hostile files, Ctrl-C, races ...: each for a moment; make fuzz RUNS=3000000 one at length
+# make lint           runs the linters and type checkers
+# make docs           builds the site into build/docs
+# make wheel-check    builds the wheel and tests it on every Python of this machine
+# make release-check  what takes too long for each change: other Pythons, processors, architectures
+# make sanitize       runs the memory tests under AddressSanitizer and UBSan
+# make trust          kills, failing disks and memory, hostile files, Ctrl-C, races: each briefly;
+#                     make fuzz RUNS=3000000 runs one of them at length
 # make interop        compares with PyTorch and ONNX, which it installs first
-# make page-check     opens the pages of traces in headless Chromium, which on Debian and Ubuntu root gets from apt
-# make site-check     builds the site, and opens README.md and all its pages there
-# All make a virtual environment in .venv first: a system Python need not, and on Debian may not, have anything installed into it.
+# make page-check     opens trace pages in headless Chromium (as root on Debian, apt installs it)
+# make site-check     builds the site and opens README.md and every page in headless Chromium
+# All of them first create a virtual environment in .venv and install only there.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q
-BUILDS = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+REQUIRES := import tomllib; file = open("pyproject.toml", "rb"); \
+    print(*tomllib.load(file)["build-system"]["requires"])
+BUILDS = $$($(BIN)/python -c '$(REQUIRES)')
 
-# The harnesses in tests/trust/: faults, flips, memcheck and builds always do all of it, for the others RUNS= says how much.
+# The harnesses in tests/trust/. RUNS= says how long they run; faults, flips, memcheck and builds
+# always run in full.
 TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records
 
-.PHONY: demo test lint docs page-check site-check interop wheel-check release-check coverage mutants sanitize trust $(TRUST) clean
+.PHONY: demo test lint docs page-check site-check interop wheel-check release-check coverage \
+    mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -41,7 +48,7 @@ lint: .venv/linted
 wheel-check: .venv/shipped
 	$(BIN)/python tools/wheel_check.py
 
-# A wheel of PyTorch for the processor alone is a tenth of the size; where an index has one: make interop TORCH=torch==2.13.0+cpu
+# A CPU-only wheel of PyTorch is a tenth of the size: make interop TORCH=torch==2.13.0+cpu
 TORCH ?= torch
 interop: .venv/tested
 	$(INSTALL) --group interop $(TORCH)
@@ -62,23 +69,32 @@ release-check: .venv/shipped
 	$(INSTALL) cibuildwheel ziglang
 	$(BIN)/python tools/release_check.py
 
-# Lines and branches that the tests run, those of the processes that they start, too; and lines of the compiled modules, in any variant (GCC's
-# gcov counts them), those that only Ctrl-C takes, too. In a copy, as these kernels are slow.
+# Which lines and branches the tests run, subprocesses included, and which lines of the compiled
+# modules in any variant (counted by GCC's gcov). Runs in a copy, because these kernels are slow.
 coverage: COPY := build/coverage
 coverage: export COVERAGE_FILE := $(CURDIR)/$(COPY)/.coverage
+coverage: export PYTHONPATH := $(CURDIR)/$(COPY)/src
 coverage: .venv/tested
 	$(INSTALL) "coverage>=7.10" $(BUILDS)
 	rm -rf $(COPY) && mkdir -p $(COPY)
-	cp -r src tests docs benchmarks tools examples .github Makefile *.py *.toml *.md *.in *.cff LICENSE $(COPY) && find $(COPY)/src -name '*.so' -delete
+	cp -r src tests docs benchmarks tools examples .github Makefile LICENSE $(COPY)
+	cp *.py *.toml *.md *.in *.cff $(COPY)
+	find $(COPY)/src -name '*.so' -delete
 	cd $(COPY) && CHARRNN_COVERAGE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/coverage run -m pytest -q -n auto -m "not clock" --ignore tests/test_examples.py
-	cd $(COPY) && PYTHONPATH=$(CURDIR)/$(COPY)/src $(CURDIR)/$(BIN)/python tests/trust/interrupts.py
-	cd $(COPY) && $(CURDIR)/$(BIN)/coverage combine -q && $(CURDIR)/$(BIN)/coverage report --include 'src/charrnn/*' --skip-covered --show-missing
+	cd $(COPY) && $(CURDIR)/$(BIN)/coverage run -m pytest -q -n auto -m "not clock" \
+	    --ignore tests/test_examples.py
+	cd $(COPY) && $(CURDIR)/$(BIN)/python tests/trust/interrupts.py
+	cd $(COPY) && $(CURDIR)/$(BIN)/coverage combine -q
+	cd $(COPY) && $(CURDIR)/$(BIN)/coverage report --include 'src/charrnn/*' --skip-covered \
+	    --show-missing
 	$(BIN)/python tools/compiled_coverage.py $(COPY)
 
-# The kernels under AddressSanitizer and UBSan, in a copy: what is owned, hostile objects (so many steps), model files of extremes (so many).
+# The kernels under AddressSanitizer and UBSan, in a copy: STEPS random operations on hostile
+# objects, CASES model files with extreme weights.
 STEPS ?= 10000
 CASES ?= 300
+SANITIZERS := libasan.so libubsan.so libstdc++.so.6
+MEMORY_TESTS := $(addprefix tests/network/test_,network.py extremes.py hostile.py)
 sanitize: COPY := build/sanitize
 sanitize: export PYTHONMALLOC := malloc
 sanitize: export ASAN_OPTIONS := detect_leaks=0,halt_on_error=1,allocator_may_return_null=1
@@ -88,9 +104,10 @@ sanitize: .venv/tested
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	cp -r src tests *.py *.toml $(COPY) && find $(COPY)/src -name '*.so' -delete
 	cd $(COPY) && CHARRNN_SANITIZE=1 $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(COPY) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
-	PYTHONPATH=$(CURDIR)/$(COPY)/src CHARRNN_HOSTILE_STEPS=$(STEPS) CHARRNN_HOSTILE_CASES=$(CASES) \
-	$(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/network/test_network.py tests/network/test_extremes.py tests/network/test_hostile.py
+	cd $(COPY) && LD_PRELOAD="$(foreach lib,$(SANITIZERS),$$($(CC) -print-file-name=$(lib)))" \
+	    PYTHONPATH=$(CURDIR)/$(COPY)/src \
+	    CHARRNN_HOSTILE_STEPS=$(STEPS) CHARRNN_HOSTILE_CASES=$(CASES) \
+	    $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(MEMORY_TESTS)
 
 trust: $(TRUST)
 
@@ -108,15 +125,22 @@ clean:
 	rm -rf .venv build src/*.egg-info
 	find src -name '*.so' -delete
 
-# Where ensurepip is missing (Debian without python3-venv), the system's pip installs one into the environment.
+# Where ensurepip is missing (Debian without python3-venv), the system's pip installs pip there.
+NO_VENV := Python cannot create a virtual environment. \
+    On Debian and Ubuntu: apt install python3-venv python3-dev
 .venv/bin/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install -q pip; } \
-	|| { rm -rf .venv; echo "Python can make no virtual environment; on Debian and Ubuntu: apt install python3-venv python3-dev"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "charrnn needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv \
+	    || { $(PYTHON) -m venv --clear --without-pip .venv \
+	        && $(PYTHON) -m pip --python .venv/bin/python install -q pip; } \
+	    || { rm -rf .venv; echo "$(NO_VENV)"; exit 1; }
 	$(INSTALL) "pip>=25.1"  # knows --group
 
-.venv/installed: .venv/bin/pip pyproject.toml setup.py $(wildcard src/charrnn/*.p* src/charrnn/*/*.p* src/charrnn/*.h)
-	$(INSTALL) -e . || { echo "If Python.h is missing, on Debian and Ubuntu: apt install python3-dev"; exit 1; }
+SOURCES := $(wildcard src/charrnn/*.p* src/charrnn/*/*.p* src/charrnn/*.h)
+.venv/installed: .venv/bin/pip pyproject.toml setup.py $(SOURCES)
+	$(INSTALL) -e . \
+	    || { echo "Is Python.h missing? On Debian and Ubuntu: apt install python3-dev"; exit 1; }
 	touch $@
 
 .venv/tested: .venv/installed
@@ -124,7 +148,7 @@ clean:
 	touch $@
 
 .venv/fuzzing: .venv/tested
-	$(INSTALL) atheris || echo "Atheris is not to be had here: chance alone will choose"
+	$(INSTALL) atheris || echo "Atheris is not available here: inputs will be random"
 	touch $@
 
 .venv/linted: .venv/installed

@@ -1,4 +1,7 @@
-"""The compiled extensions: one kernel source, built once for each instruction set. Everything else is in pyproject.toml."""
+"""Build the extensions: one kernel source, compiled once per instruction set.
+
+Everything else is in pyproject.toml.
+"""
 
 import os
 import shutil
@@ -13,43 +16,37 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("src/charrnn/_core.pyx")
 GENERATED = Path("build/generated")
 DEBUG = os.environ.get("CHARRNN_DEBUG") == "1"  # bounds checks on
-QUICK = os.environ.get("CHARRNN_QUICK") == "1"  # built in half the time: tests/mutants.py
-COVERAGE = (
-    os.environ.get("CHARRNN_COVERAGE") == "1"
-)  # GCC counts how often each line of the kernels runs: make coverage
-# AddressSanitizer and UBSan watch every access (make sanitize), or ThreadSanitizer what threads share (tests/trust/races.py).
-SANITIZE = {"1": "address,undefined", "thread": "thread"}.get(
-    os.environ.get("CHARRNN_SANITIZE", ""), ""
-)
-MACHINE = sysconfig.get_platform().rsplit("-", 1)[
-    -1
-]  # follows _PYTHON_HOST_PLATFORM when cross-compiling
-# The stable ABI of the oldest supported Python: one wheel for all later ones. Free-threaded builds have no stable ABI in Cython 3.3;
-# Pyodide has one Python a release.
+QUICK = os.environ.get("CHARRNN_QUICK") == "1"  # compiles in half the time: tests/mutants.py
+COVERAGE = os.environ.get("CHARRNN_COVERAGE") == "1"  # count executed lines: make coverage
+# "1": AddressSanitizer and UBSan (make sanitize); "thread": ThreadSanitizer (tests/trust/races.py).
+SANITIZERS = {"1": "address,undefined", "thread": "thread"}
+SANITIZE = SANITIZERS.get(os.environ.get("CHARRNN_SANITIZE", ""), "")
+# get_platform follows _PYTHON_HOST_PLATFORM when cross-compiling.
+MACHINE = sysconfig.get_platform().rsplit("-", 1)[-1]
+# The stable ABI of the oldest supported Python: one wheel for all later ones. Cython 3.3 has none
+# for free-threaded builds, and Pyodide has one Python per release.
 ABI3 = (
     sys.implementation.name == "cpython"
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
     and "wasm" not in sysconfig.get_platform()
 )
 MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
-UTILITY = (
-    "charrnn._cyutility"  # Cython's own code (memoryviews, mostly), once instead of in each variant
-)
+# Cython's own code (mostly memoryviews), compiled once instead of in each variant.
+UTILITY = "charrnn._cyutility"
 
-# No flag that lets the compiler reorder sums or contract them: every variant with FMA gives the same bits.
-# A register tile is one inline function that every call gives constant bounds. Left to itself GCC makes one copy for all of them, with
-# bounds that vary and sums in memory: a fifth slower at H = 512. Cython's only word for it is the macro that stands before every
-# `cdef inline`.
+# No flag may let the compiler reorder or contract sums: every variant with FMA gives the same bits.
+# A register tile is an inline function whose callers pass constant bounds. GCC would compile one
+# shared copy, with variable bounds and sums in memory, a fifth slower at H = 512. Cython can force
+# inlining only through the macro that it writes before every `cdef inline`.
 INLINE = {"unix": "inline __attribute__((always_inline))", "msvc": "__forceinline"}
 UNIX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 UNIX_FLAGS += ["-Wno-unused-function"]  # only the baseline exports step and score
-# No tables for debuggers to unwind by: 3 % of the wheel.
+# No unwind tables for debuggers: 3 % of the wheel.
 UNIX_FLAGS += ["-g"] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
-SMALL = {"unix": ["-Os"], "msvc": ["/O1"]}  # of what is no kernel: 60 kB of the wheel
-STRIP = (
-    [] if DEBUG or sys.platform != "linux" else ["-s"]
-)  # no symbol table: a seventh of the wheel
+SMALL = {"unix": ["-Os"], "msvc": ["/O1"]}  # for all but the kernels: saves 60 kB of the wheel
+# No symbol table: saves a seventh of the wheel.
+STRIP = [] if DEBUG or sys.platform != "linux" else ["-s"]
 ISA_FLAGS = {
     "v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
     # GCC and Clang prefer 256 bits unless told otherwise.
@@ -61,14 +58,14 @@ DIRECTIVES = {
     "initializedcheck": DEBUG,
     "wraparound": False,
     "cdivision": True,
-    "binding": False,  # else Cython's methods do not check what they are called on: Parameters.views(5)
+    "binding": False,  # bound methods would not check their self: Parameters.views(5)
     "freethreading_compatible": True,
     "autotestdict": False,
 }
 
 
 class BuildExt(build_ext):
-    """build_ext that adds the flags of the compiler in use and of the extension's instruction set."""
+    """Adds the flags for the compiler in use and the extension's instruction set."""
 
     def build_extension(self, ext):
         """Compile one variant."""
@@ -76,9 +73,8 @@ class BuildExt(build_ext):
         common = MSVC_FLAGS if kind == "msvc" else UNIX_FLAGS
         isa = ext.name.rpartition("_core_")[2]
         ext.define_macros = [*ext.define_macros, ("CYTHON_INLINE", INLINE[kind])]
-        ext.extra_compile_args = common + (
-            ISA_FLAGS.get(isa, {}).get(kind, []) if "._core" in ext.name else SMALL[kind]
-        )
+        special = ISA_FLAGS.get(isa, {}).get(kind, []) if "._core" in ext.name else SMALL[kind]
+        ext.extra_compile_args = common + special
         ext.extra_link_args = [*STRIP]
         if SANITIZE:
             ext.extra_compile_args += [
