@@ -1,10 +1,10 @@
-"""Names by origin: the classifier's accuracy beside n-grams with logistic regression, on the same folds.
+"""Guess the origin of names: charrnn's classifier against n-grams with logistic regression.
 
     pip install scikit-learn faker
     python benchmarks/classes.py [--jobs N]
 
-The names are those that Faker (MIT) has for some languages written with Latin letters, as published in faker.providers.person; --plain
-leaves out accents and capitals, which tell much of an origin.
+The names are Faker's (MIT), from faker.providers.person, in languages with Latin letters. Each set
+comes twice: as written, and without accents and capitals, which give much of the origin away.
 """
 
 import argparse
@@ -22,10 +22,14 @@ from sklearn.pipeline import make_pipeline
 from charrnn.sklearn import CharRNNClassifier
 
 ORIGINS = {
-    "first_names": "az_AZ cs_CZ da_DK de_DE en_US es_ES fi_FI fr_BE ga_IE id_ID it_IT nl_NL ro_RO sv_SE tr_TR".split(),
-    "last_names": "de_DE en_US es_ES et_EE fi_FI fr_BE ga_IE hr_HR it_IT nl_NL sk_SK sv_SE zu_ZA".split(),
+    "first_names": (
+        "az_AZ cs_CZ da_DK de_DE en_US es_ES fi_FI fr_BE ga_IE id_ID it_IT nl_NL ro_RO sv_SE tr_TR"
+    ).split(),
+    "last_names": (
+        "de_DE en_US es_ES et_EE fi_FI fr_BE ga_IE hr_HR it_IT nl_NL sk_SK sv_SE zu_ZA"
+    ).split(),
 }
-LIMIT = 500  # names of an origin, drawn at random where there are more
+LIMIT = 500  # names per origin, drawn at random from longer lists
 
 
 def words(origin, kind):
@@ -77,21 +81,18 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    print(
-        f"Faker {faker.VERSION}; accuracy, mean and deviation of 5 folds\n\n| names | classifier | accuracy | s |\n|---|---|---|---|"
-    )
+    print(f"Faker {faker.VERSION}; accuracy, mean and deviation of 5 folds\n")
+    print("| names | classifier | accuracy | s |\n|---|---|---|---|")
     for kind in ORIGINS:
-        for way, fold in {"as written": str, "plain": plain}.items():
+        for style, fold in {"as written": str, "plain": plain}.items():
             X, y = data(kind, fold)
-            name = f"{len(X):,} {kind.replace('_', ' ')} of {len(set(y))} origins, {way}"
+            name = f"{len(X):,} {kind.replace('_', ' ')} of {len(set(y))} origins, {style}"
             for contender, classifier in contenders().items():
                 began = time.perf_counter()
                 scores = cross_val_score(classifier, X, y, cv=folds, n_jobs=arguments.jobs)
                 took = time.perf_counter() - began
-                print(
-                    f"| {name} | {contender} | {scores.mean():.3f} ± {scores.std():.3f} | {took:.0f} |",
-                    flush=True,
-                )
+                accuracy = f"{scores.mean():.3f} ± {scores.std():.3f}"
+                print(f"| {name} | {contender} | {accuracy} | {took:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A text larger than memory should be: what the passes and the training take of time and memory, and that the bits are those of memory.
+"""Train on a text larger than memory: time, memory, and the same bits as training in memory.
 
     python benchmarks/large.py FOLDER [--gigabytes 4] [--seconds 60]
 
-Makes a text of the documentation that comes with Python and of shuffled names in FOLDER, which needs twice the room, and leaves nothing.
+It writes a text (Python's documentation and shuffled names) to FOLDER, which needs twice the space,
+and deletes it again.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from pathlib import Path
 
 import charrnn
 
-SMALL = 50_000_000  # bytes of the text that is trained on in memory, too
+SMALL = 50_000_000  # bytes of the text that also trains in memory
 
 
 def make(path, size):
-    """Write a text of so many bytes, or some more."""
+    """Write a text of at least `size` bytes."""
     rng, docs = random.Random(0), charrnn.datasets.python_docs()
     parts, names = [part for part in docs.split("\n\n") if part], charrnn.datasets.names()
     with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -41,7 +42,7 @@ def digest(model):
 
 
 def train(path, cache, **options):
-    """Train on a file in this process, and print what it took."""
+    """Train on a file in this process; print time, memory and a digest of the weights."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("charrnn").addFilter(
         lambda record: "pass" in record.msg % record.args or "comparing" in record.msg % record.args
@@ -57,17 +58,16 @@ def train(path, cache, **options):
         **options,
     )
     took = time.perf_counter() - began
-    print(
-        f"{took:.1f} s in all, {model.history.reports[-1].characters / 1e6:.1f} M characters, {model.history.reports[-1].nll:.2f} nats"
-    )
-    print(
-        f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
-    )
+    report = model.history.reports[-1]
+    characters = f"{report.characters / 1e6:.1f} M characters"
+    print(f"{took:.1f} s in all, {characters}, {report.nll:.2f} nats")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak resident memory {memory:.0f} MiB")
     print(f"sha256 {digest(model)}")
 
 
 def run(*arguments, environment=None, kill_when=None):
-    """Run train in a process of its own; return what it prints, or None if it is to be killed when something is so."""
+    """Train in a new process and return its output; once kill_when() is true, kill it instead."""
     process = subprocess.Popen(
         [sys.executable, __file__, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -86,8 +86,8 @@ def run(*arguments, environment=None, kill_when=None):
     return printed
 
 
-def told(printed):
-    """What was printed, and how fast each pass was."""
+def show(printed):
+    """Print the output of a process, and how fast each pass was."""
     for line in printed.splitlines():
         speed = re.search(r"(\d+) MB in ([\d.]+) s", line)
         print("   ", line, f"({float(speed[1]) / float(speed[2]):,.0f} MB/s)" if speed else "")
@@ -136,18 +136,9 @@ def main():
         make(large, arguments.gigabytes * 1e9)
         size = large.stat().st_size
         print(f"{size / 1e9:.2f} GB, no cache")
-        told(
-            run(
-                large,
-                "--child",
-                "",
-                f"seconds={arguments.seconds + size / 5e7}",
-                environment=environment,
-            )
-        )
-        print(
-            "killed during the first pass, and the second, of a training with a cache; left behind:"
-        )
+        budget = f"seconds={arguments.seconds + size / 5e7}"
+        show(run(large, "--child", "", budget, environment=environment))
+        print("killed in the first and the second pass of a training with a cache; left behind:")
         began = time.perf_counter()
         for when in (
             lambda: time.perf_counter() > began + 2,
@@ -161,9 +152,9 @@ def main():
                 or "nothing",
             )
         print("then again, and once more")
-        told(run(large, "--child", cache, "steps=100", environment=environment))
+        show(run(large, "--child", cache, "steps=100", environment=environment))
         print("   ", ", ".join(path.name for path in cache.iterdir()))
-        told(run(large, "--child", cache, "steps=100", environment=environment))
+        show(run(large, "--child", cache, "steps=100", environment=environment))
     return None
 
 

@@ -1,8 +1,9 @@
-"""Each part of a training step alone: its time, Gflop/s, and share of the core's FMA peak: python benchmarks/parts.py [level ...]
+"""Time each part of a training step alone: python benchmarks/parts.py [level ...]
 
-Every product that the network makes is in one of them: `states` and `backward` have those with the recurrent matrices, a time step after
-the other, and the cells, `logits` the output layer's, `gradient` those over the whole window. On a new kind of core, or of cell, this tells
-in a minute what is slow there.
+It prints seconds, Gflop/s, and the share of the core's FMA peak. `states` and `backward` are the
+products with the recurrent matrices, time step by time step, and the cells; `logits` is the output
+layer; `gradient` the products over the whole window. On a new kind of core or cell, this shows in a
+minute what is slow.
 """
 
 import sys
@@ -28,7 +29,7 @@ SHAPES = [  # cell, layers, H, V, T, B
 
 
 def fastest(run):
-    """Seconds of the fastest of some rounds of run(n), for one."""
+    """Return the seconds of one run, in the fastest round."""
     run(1)
     started = time.perf_counter()
     run(2)
@@ -54,11 +55,8 @@ def parts(core, cell, layers, H, V, T, B):
     yield "states", times["states"], hidden
     yield "logits", times["logits"], output
     yield "softmax", times["softmax"], 0
-    yield (
-        "backward",
-        times["streams"] - forward,
-        hidden + output,
-    )  # only together, as it changes what it reads
+    # Backward overwrites its inputs, so it is timed together with forward.
+    yield "backward", times["streams"] - forward, hidden + output
     yield "gradient", times["gradient"], hidden + output
     yield "update", times["update"], 0
     yield "layout", times["layout"], 0

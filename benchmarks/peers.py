@@ -1,6 +1,8 @@
-"""The other programs, each doing the same work: one Adagrad step a window, element-wise clip, the state carried; and sampling.
+"""The programs that charrnn is compared with, all doing the same work.
 
-Each `train_*(problem)` returns a function that runs a number of steps, each `sample_*` one that draws a number of characters.
+A step reads one window, carries the state, clips element-wise, and updates by Adagrad. Each
+`train_*(problem)` returns a function that runs n steps, each `sample_*(problem)` one that draws n
+characters.
 """
 
 import contextlib
@@ -32,10 +34,9 @@ class Problem:
 
     @property
     def flops(self):
-        """Floating-point operations of the matrix products of one step: each product forward and twice backward, no one-hot."""
-        recurrent = (
-            GATES[self.cell] * (2 * self.layers - 1) * self.H * self.H
-        )  # a layer above the first reads the one below, too
+        """Floating-point operations of a step's products: one forward, two backward, no one-hot."""
+        # Each layer above the first also reads the one below.
+        recurrent = GATES[self.cell] * (2 * self.layers - 1) * self.H * self.H
         return 6 * self.T * self.B * (recurrent + self.H * self.V)
 
     def __str__(self):
@@ -76,11 +77,11 @@ def _initial(p, dtype):
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------------ NumPy
+# --- NumPy ---
 
 
 def train_numpy(p, dtype=np.float64):
-    """The tutorial's program: one-hot columns, a loop over time forward and backward, one stream."""
+    """The tutorial's program: one-hot columns, loops over time forward and backward, one stream."""
     U, W, V, b, c = weights = _initial(p, dtype)
     memory = [np.zeros_like(weight) for weight in weights]
     state = {"h": np.zeros((p.H, 1), dtype), "k": 0}
@@ -140,7 +141,7 @@ def sample_numpy(p, dtype=np.float64):
     return draw
 
 
-# ------------------------------------------------------------------------------------------------------------------ charrnn
+# --- charrnn ---
 
 
 @contextlib.contextmanager
@@ -184,13 +185,13 @@ def train_charrnn(p, level, n_threads=1):
     return run
 
 
-# ------------------------------------------------------------------------------------------------------------------ PyTorch
+# --- PyTorch ---
 
 
 def train_torch(p, threads=1, mkldnn=True):
-    """nn.RNN, nn.GRU or nn.LSTM on one-hot vectors, a linear output layer, torch's Adagrad and clip_grad_value_.
+    """PyTorch's layers on one-hot vectors, a linear output, its Adagrad and clip_grad_value_.
 
-    With mkldnn, PyTorch's default, layers that oneDNN has run there.
+    With mkldnn, PyTorch's default, oneDNN runs the layers that it supports.
     """
     import torch
 
@@ -226,7 +227,7 @@ def train_torch(p, threads=1, mkldnn=True):
     return run
 
 
-# ------------------------------------------------------------------------------------------------------------------ JAX
+# --- JAX ---
 
 
 def train_jax(p, unroll=1):
@@ -280,7 +281,10 @@ def train_jax(p, unroll=1):
 
 
 def _jax_weights(p):
-    """For each layer (inputs, gates H), (H, gates H), (gates H,), and the bias (H,) that only a GRU reads; and the output layer."""
+    """Return per layer (inputs, gates H), (H, gates H), (gates H,), (H,); then the output layer.
+
+    Only a GRU reads the last bias of a layer.
+    """
     rng = np.random.default_rng(0)
     bound, G = p.H**-0.5, GATES[p.cell] * p.H
 
@@ -294,7 +298,7 @@ def _jax_weights(p):
     return [*layers, (uniform(p.H, p.V), np.zeros(p.V, np.float32))]
 
 
-# Cells, as lax.scan takes them: what is carried and the input's part of the sums to what is carried then, and what is given.
+# Cells as lax.scan takes them: (carried state, input's part of the sums) -> (state, output).
 
 
 def _jax_rnn(jax, h, u, W, q):

@@ -1,11 +1,13 @@
-"""How good trainings are: python benchmarks/quality.py TEXT_FILE [--over seeds | --over seconds]
+"""Measure held-out losses: python benchmarks/quality.py TEXT_FILE [--over seeds | --over seconds]
 
-Over seeds: `train_file` with its defaults. For each seed the loss on the held-out tenth with frozen weights, the state carried, and the
-loss of its worst stretch of 5,000 characters when each stretch starts from the zero state; in nats per character.
+Over seeds: `train_file` with its defaults. For each seed, the loss on the held-out tenth with
+frozen weights and carried state, and the loss of its worst stretch of 5,000 characters when each
+stretch starts from the zero state; in nats per character.
 
-Over seconds: the loss on the held-out tenth after each pass, of the presets and of PyTorch with the recipe of "large", each on two cores in
-a process of its own, one after the other. Writes quality.csv and quality.svg. charrnn's clock runs while it measures; PyTorch's, whose
-weights are measured by charrnn, does not.
+Over seconds: the loss on the held-out tenth after each pass, for the presets and for PyTorch with
+the recipe of "large", one after the other, each in its own process on two cores. Writes
+quality.csv and quality.svg. charrnn's clock includes the measurements; PyTorch's does not (charrnn
+measures its weights).
 """
 
 import argparse
@@ -22,23 +24,24 @@ import peers
 
 import charrnn
 from charrnn.data.batches import TextStream
+from charrnn.data.text import read_text
 from charrnn.network.recipes import PRESETS, Schedule
 from charrnn.storage import export as interop
 
 STRETCH = 5000
 CORES = 2
 FIELDS = ("program", "step", "seconds", "nll")
-NANOGPT = (180, 1.4697)  # seconds on an A100 and nats, by its own README
+NANOGPT = (180, 1.4697)  # seconds on an A100 and nats, from its README
 
 
-# -------------------------------------------------------------------------------------------------------------------- seeds
+# --- over seeds ---
 
 
 def over_seeds(path, seeds):
     losses = []
     for seed in range(seeds):
         model = charrnn.train_file(path, seed=seed)
-        text = charrnn.data.batches.read_text(path)
+        text = read_text(path)
         last = text[len(text) - len(text) // 10 :]
         stretches = [last[i : i + STRETCH] for i in range(0, len(last) - STRETCH + 1, STRETCH)]
         worst = max(-model.log_probs(stretch).mean() for stretch in stretches)
@@ -47,7 +50,7 @@ def over_seeds(path, seeds):
     print(f"median {statistics.median(losses):.4f}, worst {max(losses):.4f}")
 
 
-# -------------------------------------------------------------------------------------------------------------------- seconds
+# --- over seconds ---
 
 
 def train_charrnn(path, preset, seconds=None):
@@ -61,13 +64,13 @@ def train_charrnn(path, preset, seconds=None):
 
 
 def train_torch(path, cell, seconds=None):
-    """The same with PyTorch, from charrnn's initial weights, with the recipe of "large" but for the cell."""
+    """Yield the same for PyTorch: charrnn's initial weights, the recipe of "large", this cell."""
     import torch
 
     torch.set_num_threads(CORES)
     torch.manual_seed(0)
     options = PRESETS["large"] | {"cell": cell}
-    text = charrnn.data.batches.read_text(path)
+    text = read_text(path)
     vocabulary = charrnn.Vocabulary.from_text(text)
     ids = vocabulary.encode(text)
     cut = len(ids) - len(ids) // 10
@@ -92,7 +95,7 @@ def train_torch(path, cell, seconds=None):
 
 
 def begin_torch(torch, vocabulary, options):
-    """A module as charrnn begins it, and Adam whose decay is of matrices."""
+    """Return a module with charrnn's initial weights, and Adam that decays matrices only."""
     learner = charrnn.tutorial.make_learner(
         [(options["cell"], options["hidden_size"])], vocabulary.symbols, optimizer="adam", seed=0
     )
@@ -152,9 +155,7 @@ def curve(name, path, seconds):
 
 
 def over_seconds(path, names, seconds, folder):
-    os.sched_setaffinity(
-        0, sorted(os.sched_getaffinity(0))[-CORES:]
-    )  # what is started has these, too
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-CORES:])  # children inherit it
     names = [name for name in names if name.startswith("charrnn") or peers.installed("torch")]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         curves = pool.starmap(curve, [(name, path, seconds) for name in names], chunksize=1)

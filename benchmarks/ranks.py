@@ -1,11 +1,13 @@
-"""What a step costs over several processes: products of the streams, sums in the tree, an update, weights to all.
+"""Time the parts of a training step over several processes.
 
     pip install mpi4py mpich
-    mpiexec -n 2 python benchmarks/ranks.py [--cell rnn] [--hidden-size 512] [--batch-size 64] [--seq-length 25] [--shards 8]
+    mpiexec -n 2 python benchmarks/ranks.py [--cell rnn] [--hidden-size 512] [--batch-size 64]
+        [--seq-length 25] [--shards 8]
 
-It is the training's own step, with a text of chance. Of each part the least time by the clock is shown, to which adds what others do on
-the machine, and the least time that the core was at work for it, to which waiting for other processes adds.
---shards 0, in one process, is the step of the batch as a whole. The last line is the same for any number of processes.
+It runs the training's own step on random text and prints, for each part, the least wall-clock time
+(other programs on the machine add to it) and the least CPU time (busy waiting for other processes
+adds to it). --shards 0, in one process, takes the batch as a whole. The last line, a digest of the
+weights, is the same for any number of processes.
 """
 
 import argparse
@@ -98,8 +100,9 @@ def main():
         )
     if comm.size > 1:
         comm.bcast(("end",))
-    sizes = f"{given.cell}, H={given.hidden_size}, B={B}, T={T}, {learner.network.description.n_parameters:,} parameters"
-    print(f"{comm.size} processes, {given.shards} shards, {sizes}")
+    sizes = f"{given.cell}, H={given.hidden_size}, B={B}, T={T}"
+    parameters = f"{learner.network.description.n_parameters:,} parameters"
+    print(f"{comm.size} processes, {given.shards} shards, {sizes}, {parameters}")
     for name, words in {**PARTS, "train": "a step"}.items():
         if name in seconds:
             clock, core = (min(column) * 1e6 for column in zip(*seconds[name], strict=True))

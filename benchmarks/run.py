@@ -1,8 +1,9 @@
-"""All speed figures side by side, in one run on this machine: python benchmarks/run.py TEXT_FILE
+"""Measure all speeds side by side on this machine: python benchmarks/run.py TEXT_FILE
 
-Writes results.md and results.png beside this file; with --only the tables of some workloads are printed, and nothing is written. Peers
-that are not installed are left out; README.md here has their install line. Every program does the same work on the same data, each in a
-process of its own and pinned to one core, but for the rows that say otherwise; rounds are interleaved and medians are given.
+It writes results.md and results.png beside this file; with --only it prints the tables of some
+workloads and writes nothing. Programs that are not installed are left out; README.md here has the
+install line. Every program does the same work on the same data, in its own process pinned to one
+core unless its row says otherwise. Rounds are interleaved; the tables show medians.
 """
 
 import argparse
@@ -19,11 +20,12 @@ import numpy as np
 import peers
 
 import charrnn
+from charrnn.data.text import read_text
 from charrnn.network import dispatch as _dispatch
 from charrnn.util.seeding import make_random
 
 HERE = Path(__file__).parent
-ROUNDS = 7  # unless --rounds says how many
+ROUNDS = 7  # without --rounds
 TARGET_SECONDS = 0.25  # one measurement takes about this long
 LEVELS = _dispatch.available()[::-1]
 NUMPY, NUMPY32 = "the tutorial's NumPy, float64", "the tutorial's NumPy, float32"
@@ -36,15 +38,14 @@ PROGRAMS = {
     "JAX, whole loop under jit": peers.train_jax,
     "JAX, whole loop under jit, scan unrolled by 8": functools.partial(peers.train_jax, unroll=8),
 }
-PEERS = {
-    "PyTorch eager": "torch",
-    "JAX, whole loop under jit": "jax",
-}  # with their defaults, and what must be installed
+# Programs with default settings, and the package that each needs.
+PEERS = {"PyTorch eager": "torch", "JAX, whole loop under jit": "jax"}
+# Other settings, for cells with gates.
 SETTINGS = {
     "PyTorch eager, without oneDNN": "torch",
     "JAX, whole loop under jit, scan unrolled by 8": "jax",
-}  # of cells with gates
-WORKLOADS = {  # cell, layers, H, V (None: that of the text), T, B, windows
+}
+WORKLOADS = {  # cell, layers, H, V (None: the text's), T, B, windows
     "the tutorial's": ("rnn", 1, 100, None, 25, 1, 2000),
     "H=128 T=50 B=32": ("rnn", 1, 128, None, 50, 32, 40),
     "H=512 T=64 B=32": ("rnn", 1, 512, None, 64, 32, 10),
@@ -59,7 +60,7 @@ WORKLOADS = {  # cell, layers, H, V (None: that of the text), T, B, windows
 
 def workload(path, name):
     cell, layers, H, V, T, B, windows = WORKLOADS[name]
-    text = charrnn.data.batches.read_text(path)
+    text = read_text(path)
     ids = charrnn.Vocabulary.from_text(text).encode(text)
     return peers.problem(
         H,
@@ -80,7 +81,7 @@ def timed(run, amount):
 
 
 class Process:
-    """A program in a process of its own, pinned to some cores: peers that share a process slow each other down."""
+    """A program in its own process, pinned to some cores: in one process they slow each other."""
 
     def __init__(self, cores, *arguments):
         one = (
@@ -92,12 +93,11 @@ class Process:
         self.child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one
         )
-        os.sched_setaffinity(
-            self.child.pid, cores
-        )  # before JAX and PyTorch are imported: their thread pools take what they see then
+        # Before the child imports JAX or PyTorch: their thread pools keep what they see then.
+        os.sched_setaffinity(self.child.pid, cores)
 
     def __call__(self, amount):
-        """Run so much of it; return the seconds for one."""
+        """Run this amount; return the seconds per unit."""
         print(amount, file=self.child.stdin, flush=True)
         return float(self.child.stdout.readline())
 
@@ -118,7 +118,10 @@ def serve(path, name, program, threads):
 
 
 def measure(programs, rounds=ROUNDS):
-    """Median seconds a unit of work of each program, name -> time of an amount, rounds interleaved."""
+    """Return the median seconds per unit of work of each program, with rounds interleaved.
+
+    programs maps a name to a function from an amount of work to its seconds per unit.
+    """
     amounts, times = {}, {name: [] for name in programs}
     for name, run in programs.items():
         amounts[name] = max(1, round(TARGET_SECONDS / run(max(1, round(0.02 / max(run(1), 1e-6))))))
@@ -170,9 +173,8 @@ def training_table(path, name, peaks, core, rounds=ROUNDS):
     for program, seconds in times.items():
         level = program.removeprefix("charrnn ")
         share = f"{100 * p.flops / seconds / peaks[level]:.0f} %" if level in peaks else ""
-        lines.append(
-            f"| {program} | {show(seconds)} | {p.T * p.B / seconds:,.0f} | {seconds / best:.2f} | {share} |"
-        )
+        rate = f"{p.T * p.B / seconds:,.0f}"
+        lines.append(f"| {program} | {show(seconds)} | {rate} | {seconds / best:.2f} | {share} |")
     return lines, {program: seconds / best for program, seconds in times.items()}
 
 
@@ -222,7 +224,7 @@ def text_table(text):
 
 
 def growth_table():
-    """Time a step against each size, the others as in the tutorial's workload; the arithmetic grows as the last column says."""
+    """Return a table of the time per step as one size grows, and the curve over hidden_size."""
     base = {"H": 128, "V": 64, "T": 32, "B": 8}
     grown = {
         "H": [64, 128, 256, 512, 1024, 2048],
@@ -277,11 +279,10 @@ def memory_table(text):
     finally:
         path.unlink()
     per_character, seconds = map(float, ran.stdout.split())
-    return [
-        "### A text of 100 MB",
-        "",
-        f"Training's peak memory beyond the interpreter: {per_character:.2f} bytes a character. Building the vocabulary: {seconds:.2f} s.",
-    ]
+    memory = (
+        f"Training's peak memory beyond the interpreter: {per_character:.2f} bytes a character."
+    )
+    return ["### A text of 100 MB", "", f"{memory} Building the vocabulary: {seconds:.2f} s."]
 
 
 def picture(ratios, curve, path):
@@ -346,7 +347,8 @@ def main():
 
 def machine(cores, peaks):
     return (
-        f"{processor()}, {len(cores)} cores, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"{processor()}, {len(cores)} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, NumPy {np.__version__}, "
         f"charrnn {charrnn.__version__}. FMA peak of one core, measured: "
         + ", ".join(f"{level} {rate / 1e9:.0f} Gflop/s" for level, rate in peaks.items())
     )
@@ -354,7 +356,7 @@ def machine(cores, peaks):
 
 def write_rest(path, lines, ratios, cores):
     """Measure what is not training on one core, and write results.md and results.png."""
-    text = charrnn.data.batches.read_text(path)
+    text = read_text(path)
     table, curve = growth_table()
     lines += [*text_table(text), "", *table, "", *memory_table(text), ""]
     os.sched_setaffinity(0, cores)

@@ -1,4 +1,7 @@
-"""Make the tutorial a notebook, with its outputs: python docs/notebook.py. Needs nbclient, ipykernel and matplotlib."""
+"""Write docs/tutorial.ipynb from docs/tutorial.md, with outputs: python docs/notebook.py.
+
+It needs nbclient, ipykernel and matplotlib.
+"""
 
 import doctest
 import re
@@ -14,7 +17,7 @@ BLOCK = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def make(page: str) -> Any:
-    """Return a page of Markdown as a notebook that has not run: what it shows as output is left out, for the kernel to say."""
+    """Return a Markdown page as a notebook without outputs."""
     cells, start = [], 0
     for block in BLOCK.finditer(page):
         cells += prose(page[start : block.start()])
@@ -26,20 +29,20 @@ def make(page: str) -> Any:
         start = block.end()
     cells += prose(page[start:])
     for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"  # or it would be another each time
+        cell["id"] = f"cell-{number}"  # the default is random
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def prose(text: str) -> list[Any]:
-    """Return a cell of Markdown, or none where there is nothing to say."""
+    """Return a list with one Markdown cell, empty if the text is empty."""
     text = re.sub(r"\{py:\w+\}", "", text).replace("[This page as a notebook](tutorial.ipynb).", "")
-    text = re.sub(r"!\[.*\]\(tutorial-loss.png\)", "", text).strip()  # the cell above shows it
+    text = re.sub(r"!\[.*\]\(tutorial-loss.png\)", "", text).strip()  # the cell above draws it
     return [nbformat.v4.new_markdown_cell(text)] if text else []
 
 
 def typed(session: str) -> list[str]:
-    """Return what was typed at Python's prompt, a cell for each answer."""
+    """Return the inputs of an interactive session, one cell per answer."""
     cells = [""]
     for example in doctest.DocTestParser().get_examples(session):
         cells[-1] += example.source
@@ -49,7 +52,7 @@ def typed(session: str) -> list[str]:
 
 
 def execute(notebook: Any) -> Any:
-    """Run a notebook in a folder of its own."""
+    """Run a notebook in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             notebook,
@@ -58,7 +61,7 @@ def execute(notebook: Any) -> Any:
             record_timing=False,
             coalesce_streams=True,
         ).execute()
-    notebook.metadata.pop("language_info", None)  # has the version of Python
+    notebook.metadata.pop("language_info", None)  # names the Python version
     return notebook
 
 

@@ -1,8 +1,8 @@
-"""Draw the pictures of README.md and of these pages: python docs/pictures.py. Needs matplotlib.
+"""Draw the pictures of README.md and the pages: python docs/pictures.py. Needs matplotlib.
 
-loss.png is what the first lines of README.md write; speed.png shows tables of benchmarks/results.md; tutorial-loss.png and gradients.png
-what the tutorial says of its network; inside*.png are pages of traces as Chromium shows them (make page-check has it), of the recipes in
-howto/inside.md.
+loss.png comes from the first example of howto/train.md, speed.png from benchmarks/results.md,
+tutorial-loss.png and gradients.png from the tutorial's networks. inside*.png are screenshots of the
+trace pages of howto/inside.md in Chromium, which make page-check installs.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def speeds(results: str, size: str) -> dict[str, int]:
 
 
 def shown(results: str) -> str:
-    """Return all speeds of the picture as a line; it stands in the picture, so that a test sees whether it is up to date."""
+    """Return the speeds as a line of JSON, which the picture stores and a test compares."""
     return json.dumps([speeds(results, size) for size in SIZES])
 
 
@@ -78,7 +78,7 @@ def draw_speeds(results: str) -> Figure:
 
 
 def networks() -> tuple[Any, dict[str, charrnn.RNN], charrnn.History]:
-    """Return the tutorial's ids of names, its three networks of them, and the history of the one that is trained."""
+    """Return the tutorial's ids, its three networks, and the history of the trained one."""
     ids = charrnn.Vocabulary.from_text(names := "\n".join(charrnn.datasets.names())).encode(names)
     made = {
         name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0)
@@ -93,7 +93,7 @@ def networks() -> tuple[Any, dict[str, charrnn.RNN], charrnn.History]:
 
 
 def gradients(ids: Any, made: dict[str, charrnn.RNN]) -> dict[str, list[float]]:
-    """Return the lengths of the gradient by steps back of each network, their geometric means over places of the text."""
+    """Return each network's gradient lengths by steps back, as geometric means over the text."""
     found = {}
     for name, rnn in made.items():
         lengths = [
@@ -146,7 +146,7 @@ WATCHED = {
 
 
 def draw_pages() -> None:
-    """Draw the pages of howto/inside.md as Chromium shows them: the whole of one, units of two models and a gate of one."""
+    """Draw the trace pages of howto/inside.md: a whole page, units of two models, and a gate."""
     from playwright.sync_api import sync_playwright
 
     source, names = modules(), "\n".join(charrnn.datasets.names())
@@ -172,14 +172,11 @@ def draw_pages() -> None:
 
 
 def draw_page(page: Any, name: str) -> None:
-    """Draw one page: of the source code the whole of it, and what two more units watch."""
+    """Draw one page; for the source code the whole page and two more units."""
     if name == "source":
         page.locator("#text div").nth(60).scroll_into_view_if_needed()
         page.wait_for_timeout(300)
-        for place in (
-            30,
-            31,
-        ):  # to point at one may scroll, which hides what is shown at the pointer
+        for place in (30, 31):  # pointing may scroll, which hides the tooltip: point twice
             page.locator("#text div", has_text="Reset the decoder").first.locator("span").nth(
                 place
             ).hover()

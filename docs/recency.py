@@ -1,4 +1,7 @@
-"""Measure how the held-out loss moves within a pass: python docs/recency.py TEXT_FILE (Tiny Shakespeare in docs/howto/recency.md)."""
+"""Measure how the held-out loss moves within a pass: python docs/recency.py TEXT_FILE.
+
+docs/howto/recency.md has the figures for Tiny Shakespeare.
+"""
 
 import sys
 
@@ -6,7 +9,7 @@ import charrnn
 
 text = charrnn.datasets.tiny_shakespeare(*sys.argv[1:2])
 for batch_size in (1, 16):
-    windows = -(-(int(len(text) * 0.9) - 1) // (25 * batch_size))  # of a pass
+    windows = -(-(int(len(text) * 0.9) - 1) // (25 * batch_size))  # per pass
     print(f"batch_size={batch_size}: {windows} steps a pass")
     for tenths in range(30, 51):
         model = charrnn.train_text(

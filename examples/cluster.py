@@ -1,4 +1,4 @@
-"""A search over settings, and scores of many strings, on a cluster of Dask: here two processes, elsewhere many machines."""
+"""Search for good settings and score many strings on a Dask cluster, here of two processes."""
 
 import dask.dataframe as dd
 import joblib
@@ -26,7 +26,7 @@ def main():
         with joblib.parallel_config(backend="dask"):
             search.fit(names)
         print("best of 12:", search.best_params_)
-        model = search.best_estimator_.model_  # 20 kB: each task takes it along
+        model = search.best_estimator_.model_  # 20 kB, sent with each task
 
         frame = dd.from_pandas(pd.DataFrame({"name": rest}), npartitions=4)
         bits = frame["name"].map_partitions(
@@ -36,5 +36,5 @@ def main():
     print(scored.to_string(index=False, float_format="%.2f"))
 
 
-if __name__ == "__main__":  # the processes of a cluster import this file, too
+if __name__ == "__main__":  # the cluster's processes import this file
     main()

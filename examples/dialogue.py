@@ -1,4 +1,4 @@
-"""Chatter for a game: the lines of a village, streamed to the screen character by character."""
+"""Small talk for a game, streamed to the screen character by character."""
 
 import random
 import sys

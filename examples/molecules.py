@@ -1,4 +1,4 @@
-"""A sampler of molecule strings: learn the SMILES notation from a small grammar of our own, then count how many samples are well formed."""
+"""Learn the SMILES notation of molecules, then count how many generated ones are well formed."""
 
 import random
 
@@ -18,7 +18,7 @@ def chain(depth):
 
 
 def is_well_formed(smiles):
-    """Whether brackets close and ring bonds come in pairs."""
+    """Check that brackets close and ring bonds come in pairs."""
     depth = 0
     for char in smiles:
         depth += {"(": 1, ")": -1}.get(char, 0)
@@ -32,6 +32,5 @@ model = charrnn.train_records(sorted(known), hidden_size=128, batch_size=4, epoc
 samples = model.generate_many(500, 120, temperature=0.8, seed=1)
 new = [smiles for smiles in samples if smiles not in known]
 print("\n".join(sorted(set(new), key=len)[-5:]))
-print(
-    f"{sum(map(is_well_formed, samples)) / len(samples):.0%} of {len(samples)} well formed, {len(new) / len(samples):.0%} new"
-)
+well_formed = sum(map(is_well_formed, samples)) / len(samples)
+print(f"{well_formed:.0%} of {len(samples)} well formed, {len(new) / len(samples):.0%} new")

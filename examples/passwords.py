@@ -1,4 +1,4 @@
-"""A password meter: how many bits of surprise a password has for a model of habits that people have."""
+"""A password meter: how many bits a password surprises a model of people's habits."""
 
 import math
 import random
@@ -7,7 +7,8 @@ import charrnn
 
 rng = random.Random(0)
 words = """
-love dragon summer winter monkey sunshine shadow master football flower tiger happy princess star secret angel
+love dragon summer winter monkey sunshine shadow master football flower tiger happy princess star
+secret angel
 """.split()
 endings = ["", "1", "12", "123", "1234", "!", "99", "2024", "2025", "007"]
 
@@ -30,9 +31,8 @@ for password in [
     "tsqnmvrw",
     "x7!Kq_zT",
 ]:
-    unknown = sum(
-        char not in known for char in password
-    )  # a character outside the habits is worth one of 95
+    # A character that never occurs in the habits is one of 95 printable ones.
+    unknown = sum(char not in known for char in password)
     rest = "".join(char for char in password if char in known)
     bits = model.score(rest) * (len(rest) + 1) + unknown * math.log2(95)
     print(f"{password:12} {bits:5.1f} bits  {'#' * round(bits / 3)}")

@@ -1,7 +1,11 @@
-"""Give the repository's address to a checkout that is released from: python tools/address.py https://HOST/OWNER/NAME.
+"""Write the repository's address into a checkout.
 
-A package index shows README.md away from the files that it links to. The address is that of whoever releases, so it is known then only:
-the workflow that makes the source distribution calls this first. Links become absolute, pyproject.toml gets its urls.
+    python tools/address.py https://HOST/OWNER/NAME
+
+The source doesn't contain the address, because every fork has another: the workflows that build a
+release and the site know it, and call this first. It adds [project.urls] to pyproject.toml, the
+only place that anything else (docs/conf.py) reads the address from, and makes the links in
+README.md absolute, because a package index shows README.md without the files that it links to.
 """
 
 import re
@@ -18,13 +22,13 @@ PAGES = {
 
 
 def absolute(readme: str, address: str) -> str:
-    """Return the text with links to files and pictures made absolute."""
+    """Return the README with absolute links to files and pictures."""
     readme = re.sub(r'(!\[[^\]]*\]\(|<img src=")(?!https?:)', rf"\g<1>{address}/raw/HEAD/", readme)
     return re.sub(r"(?<!!)(\[[^\]]*\]\()(?!https?:|#)", rf"\g<1>{address}/blob/HEAD/", readme)
 
 
 def with_urls(project: str, address: str) -> str:
-    """Return the text of pyproject.toml with the project's urls."""
+    """Return pyproject.toml with [project.urls]."""
     urls = "".join(f'{name} = "{address}{page}"\n' for name, page in PAGES.items())
     return project.replace(
         "[project.optional-dependencies]\n",

@@ -1,9 +1,9 @@
-"""Print which lines of the compiled modules have run, in any of the builds for different processors: the last step of make coverage.
+"""Print which lines of the compiled modules ran in any variant: the last step of make coverage.
 
     python tools/compiled_coverage.py FOLDER
 
-FOLDER is that from which the modules were built with --coverage. GCC's gcov knows how often each line of C ran; which line of ours it is
-of, Cython says in a comment before it.
+FOLDER is where the modules were built with --coverage. GCC's gcov counts how often each line of C
+ran; a comment that Cython writes before it names our line.
 """
 
 import collections
@@ -15,13 +15,11 @@ from itertools import groupby
 from pathlib import Path
 
 PLACE = re.compile(r'\s*/\* "(?:src/)?charrnn/((?!_cyutility)[\w/]+\.p\w+)":(\d+)$')
-END = re.compile(
-    r"}|  /\* function exit code \*/"
-)  # what follows is of no line: what is let go, the traceback
+END = re.compile(r"}|  /\* function exit code \*/")  # cleanup follows, which is no line of ours
 
 
 def places(generated):
-    """Yield, for each line of a generated file of C, of which line of ours it is: (name, number), or None."""
+    """Yield our line for each line of a generated C file: (name, number), or None."""
     place = None
     for line in generated.read_text(encoding="utf-8").splitlines():
         if found := PLACE.match(line):
@@ -32,7 +30,7 @@ def places(generated):
 
 
 def executed(folder):
-    """Return, for each source file, how often each of its lines ran: the most of any build, of any piece of C that is of it."""
+    """Return how often each line of each source ran: the maximum over variants and pieces of C."""
     counts = collections.defaultdict(collections.Counter)
     for counted in sorted(folder.glob("build/temp.*/**/*.gcda")):
         command = ["gcov", "--json-format", "--stdout", counted.relative_to(folder)]
@@ -49,7 +47,7 @@ def executed(folder):
 
 
 def ranges(numbers):
-    """Return ascending numbers in few words: 3-5, 8."""
+    """Return ascending numbers as ranges: 3-5, 8."""
     runs = [
         [number for _, number in run]
         for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
@@ -58,15 +56,14 @@ def ranges(numbers):
 
 
 def main():
-    """Print a line for each file, and the whole."""
-    of, missed = 0, 0
+    """Print a line for each file, and the total."""
+    total, missed = 0, 0
     for name, lines in sorted(executed(Path(sys.argv[1]).resolve()).items()):
         missing = sorted(number for number, count in lines.items() if not count)
-        of, missed = of + len(lines), missed + len(missing)
-        print(
-            f"{name}: {len(lines) - len(missing)} of {len(lines)}{f', not {ranges(missing)}' if missing else ''}"
-        )
-    print(f"compiled: {1 - missed / of:.1%} of {of} lines")
+        total, missed = total + len(lines), missed + len(missing)
+        rest = f", not {ranges(missing)}" if missing else ""
+        print(f"{name}: {len(lines) - len(missing)} of {len(lines)}{rest}")
+    print(f"compiled: {1 - missed / total:.1%} of {total} lines")
 
 
 if __name__ == "__main__":

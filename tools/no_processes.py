@@ -1,4 +1,7 @@
-"""A pytest plugin for an emulated processor: it skips tests that start a process, which would not be emulated, or that hurry a signal."""
+"""A pytest plugin for emulated processors.
+
+It skips tests that start a process, which would not be emulated, and tests that time Ctrl-C.
+"""
 
 import subprocess
 
@@ -12,14 +15,14 @@ class Popen(subprocess.Popen):
         pytest.skip("starts a process")
 
     def __del__(self, **_):
-        """There is nothing to wait for."""
+        """Do nothing: no process was started."""
 
 
 subprocess.Popen = Popen
 
 
 def pytest_collection_modifyitems(items):
-    """Skip the tests of Ctrl-C, which ask how soon it is heard."""
+    """Skip the tests that measure how soon Ctrl-C acts."""
     for item in items:
         if "ctrl_c" in item.name:
             item.add_marker(pytest.mark.skip(reason="an emulator is late with signals"))

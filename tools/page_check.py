@@ -1,6 +1,7 @@
-"""Open the pages of traces in a real browser: python tools/page_check.py, or make page-check. Pictures go to build/page-check.
+"""Open trace pages in a real browser: python tools/page_check.py, or make page-check.
 
-It needs Playwright and a Chromium. Where none is there, apt-get may bring one; where it cannot, the check is left out, and says so.
+Screenshots go to build/page-check. It needs Playwright and Chromium. If there is no Chromium, it
+tries apt-get; if that fails, it says so and checks nothing.
 """
 
 import os
@@ -13,35 +14,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def find():
-    """Return the command of a Chromium, or None."""
-    return next(
-        filter(
-            None,
-            map(
-                shutil.which,
-                ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
-            ),
-        ),
-        None,
-    )
+    """Return the path of Chromium, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def install():
-    """Have apt-get bring Chromium, where that is possible without asking."""
+    """Install Chromium by apt-get if we are root."""
     if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid():
         return
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    packages = ["--no-install-recommends", "chromium", "fonts-dejavu-core"]
     for command in (
         ["apt-get", "update", "-qq"],
-        [
-            "apt-get",
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "chromium",
-            "fonts-dejavu-core",
-        ],
+        ["apt-get", "install", "-y", "-qq", *packages],
     ):
         print("$", *command, flush=True)
         if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
@@ -53,7 +39,7 @@ def main():
     if find() is None:
         install()
     if find() is None:
-        print("page-check: LEFT OUT. There is no Chromium here, and none could be installed.")
+        print("page-check: SKIPPED. Chromium is not installed, and installing it failed.")
         return 0
     tests = [sys.executable, "-m", "pytest", "-q", "tests/trace/test_browser.py"]
     return subprocess.run(

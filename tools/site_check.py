@@ -1,8 +1,8 @@
-"""Open README.md and every page of the site in a real browser: python tools/site_check.py, or make site-check.
+"""Open README.md and every page of the site in a real browser: make site-check.
 
-At 1,280 pixels no block of code, formula or table may scroll sideways; at 360 they may, but nothing else is wider than the page. Pictures
-must load, and nothing may be asked of the network. Screenshots to look at go to build/site-check. It needs Playwright and a Chromium, as
-page_check.py does.
+At 1,280 pixels no code block, formula or table may scroll sideways; at 360 they may, but nothing
+else may be wider than the page. Pictures must load, and no page may use the network. Screenshots go
+to build/site-check. It needs Playwright and Chromium, as page_check.py does.
 """
 
 import shutil
@@ -14,23 +14,33 @@ from playwright.sync_api import sync_playwright
 
 SITE, PICTURES = ROOT / "build" / "docs", ROOT / "build" / "site-check"
 WIDTHS = (1280, 360)
-# As wide, with letters as large, as where people read a README.
-LOOK = """body { font: 16px/1.5 sans-serif; max-width: 838px; margin: 0 auto; padding: 24px; overflow-wrap: break-word }
-pre { background: #f6f8fa; padding: 16px; overflow-x: auto } code { font: 13.6px monospace } img { max-width: 100% }
-table { display: block; overflow-x: auto } td, th { padding: 6px 13px; border: 1px solid #ddd }"""
+# README.md with the width and the font sizes of the sites that show it.
+LOOK = """
+body { font: 16px/1.5 sans-serif; max-width: 838px; margin: 0 auto; padding: 24px;
+    overflow-wrap: break-word }
+pre { background: #f6f8fa; padding: 16px; overflow-x: auto }
+code { font: 13.6px monospace }
+img { max-width: 100% }
+table { display: block; overflow-x: auto }
+td, th { padding: 6px 13px; border: 1px solid #ddd }
+"""
 WIDE = """() => [...document.querySelectorAll("pre, math, div.math, .table-wrapper, table")]
-    .filter((block) => block.scrollWidth > block.clientWidth + 1 && getComputedStyle(block).overflowX != "visible")
-    .map((block) => block.tagName.toLowerCase() + ": " + block.innerText.trim().split("\\n")[0].slice(0, 60))"""
+    .filter((block) => block.scrollWidth > block.clientWidth + 1
+        && getComputedStyle(block).overflowX != "visible")
+    .map((block) => block.tagName.toLowerCase() + ": "
+        + block.innerText.trim().split("\\n")[0].slice(0, 60))"""
 BEYOND = """() => [...document.querySelectorAll("article *, body > *")].filter((part) => {
     for (let around = part; !around.matches("html, .content"); around = around.parentElement)
         if (["auto", "scroll"].includes(getComputedStyle(around).overflowX)) return false
     return part.getBoundingClientRect().right > document.documentElement.clientWidth + 1
-}).map((part) => part.tagName.toLowerCase() + ": " + part.innerText.trim().slice(0, 60)).slice(0, 3)"""
-MISSING = "() => [...document.images].filter((one) => one.complete && !one.naturalWidth).map((one) => one.src)"
+}).map((part) => part.tagName.toLowerCase() + ": " + part.innerText.trim().slice(0, 60))
+    .slice(0, 3)"""
+MISSING = """() => [...document.images]
+    .filter((image) => image.complete && !image.naturalWidth).map((image) => image.src)"""
 
 
 def pages():
-    """Yield what to open: the name of each page, and its file; README.md is made a page."""
+    """Yield the name and the file of each page, and of README.md as HTML."""
     readme = ROOT / "build" / "README.html"
     body = (
         MarkdownIt("commonmark")
@@ -49,25 +59,25 @@ def pages():
 
 
 def look(page, name, path, width):
-    """Open a page at a width, keep a screenshot, and return what is wrong."""
+    """Open a page at a width, keep a screenshot, and return its faults."""
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(path.as_uri())
     page.screenshot(path=PICTURES / f"{name}-{width}.png", full_page=True)
-    wrong = [f"asks for {url}" for url in asked if not url.startswith(("file:", "data:"))]
-    wrong += [f"has no picture {source}" for source in page.evaluate(MISSING)]
-    wrong += [f"has beyond its edge {part}" for part in page.evaluate(BEYOND)]
+    wrong = [f"requests {url}" for url in asked if not url.startswith(("file:", "data:"))]
+    wrong += [f"lacks the picture {source}" for source in page.evaluate(MISSING)]
+    wrong += [f"overflows with {part}" for part in page.evaluate(BEYOND)]
     wrong += [f"scrolls {block}" for block in page.evaluate(WIDE)] if width == max(WIDTHS) else []
-    return [f"{name} at {width} pixels {what}" for what in wrong]
+    return [f"{name} at {width} pixels {fault}" for fault in wrong]
 
 
 def main():
-    """Look at all pages; return the exit code."""
+    """Open all pages; return the exit code."""
     if find() is None:
         install()
     if find() is None:
-        print("site-check: LEFT OUT. There is no Chromium here, and none could be installed.")
+        print("site-check: SKIPPED. Chromium is not installed, and installing it failed.")
         return 0
     shutil.rmtree(PICTURES, ignore_errors=True)
     PICTURES.mkdir(parents=True)
@@ -84,11 +94,9 @@ def main():
                 wrong += look(page, name, path, width)
                 page.close()
         browser.close()
-    print(
-        *wrong,
-        f"{count} pages, {len(WIDTHS)} widths: {len(wrong)} faults; screenshots in {PICTURES.relative_to(ROOT)}",
-        sep="\n",
-    )
+    folder = PICTURES.relative_to(ROOT)
+    summary = f"{count} pages, {len(WIDTHS)} widths: {len(wrong)} faults; screenshots in {folder}"
+    print(*wrong, summary, sep="\n")
     return 1 if wrong else 0
 
 

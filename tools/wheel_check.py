@@ -1,7 +1,8 @@
 """Build the distributions as a release does, then use the wheel as its users do.
 
-sdist -> wheel from that sdist -> repaired wheel in dist/ -> checks of both -> for each CPython found, a fresh environment without a
-compiler in which the examples run, copied away from the source tree; in that of the oldest and the newest, all the tests.
+It builds the sdist, the wheel from that sdist, and the repaired wheel in dist/, and checks both.
+Then it makes a fresh environment without a compiler for each CPython on this machine and runs the
+examples there, copied out of the source tree; with the oldest and the newest, all the tests.
 """
 
 import os
@@ -19,10 +20,16 @@ BIN = Path(sys.executable).parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 LARGEST = 900_000  # bytes of a wheel, most of them the three variants of the kernels
 SLOWEST_IMPORT = 30  # milliseconds beyond NumPy's own
+INSTALLED = """
+import shutil, charrnn
+print(charrnn.isa, charrnn.__version__, charrnn.__file__)
+assert "site-packages" in charrnn.__file__
+assert not (shutil.which("cc") or shutil.which("gcc"))
+"""
 
 
 def run(*command, **options):
-    """Run a command, shown first; the first failure ends the check."""
+    """Print a command and run it; a failure ends the check."""
     print(
         "$", *(Path(word).name if isinstance(word, Path) else word for word in command), flush=True
     )
@@ -30,10 +37,10 @@ def run(*command, **options):
 
 
 def build(folder):
-    """Make the sdist and, from it, the wheel, as the release workflow does; return both, the wheel repaired."""
+    """Build the sdist, and the wheel from it; return the sdist and the repaired wheel."""
     run(BIN / "python", "-m", "build", "--outdir", folder, ROOT, stdout=subprocess.DEVNULL)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    # The variants are chosen at run time, so it is no matter which instructions they use.
+    # The kernels are chosen at run time, so the wheel may contain any instructions.
     run(
         BIN / "auditwheel",
         "repair",
@@ -59,7 +66,7 @@ def check_metadata(sdist, wheel):
 
 
 def environment(bin):
-    """Return an environment with nothing on PATH but one folder: no compiler, nor anything else."""
+    """Return an environment whose PATH is one folder: no compiler."""
     return {
         "PATH": str(bin),
         "HOME": os.environ.get("HOME", ""),
@@ -75,7 +82,7 @@ def interpreters():
             shutil.which(f"python{version}"),
             *sorted(pyenv.glob(f"{version}.*/bin/python3")),
         ]:
-            # pyenv puts commands on PATH that only say that their Python is not switched on.
+            # pyenv's shims on PATH fail unless their Python is activated.
             if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
                 yield version, python
                 break
@@ -84,107 +91,56 @@ def interpreters():
 
 
 def fresh(python, folder, wheel, *more):
-    """Return the bin folder of a new environment that holds the wheel, what the tests need, and more."""
+    """Install the wheel, the tests' packages, and more in a new environment; return its bin."""
     run(python, "-m", "venv", folder)
     bin = folder / "bin"
-    tests = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-        "dependency-groups"
-    ]["test"]
-    run(
-        bin / "python",
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--only-binary",
-        ":all:",
-        wheel,
-        *tests,
-        *more,
-        env=environment(bin),
-    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = [wheel, *project["dependency-groups"]["test"], *more]
+    pip = (bin / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:")
+    run(*pip, *packages, env=environment(bin))
     return bin
 
 
 def try_wheel(bin, folder, whole):
-    """Run the examples, and the tests if the whole is to be tried, from copies in folder."""
+    """Run the examples from copies in folder, and, if whole, the tests."""
     for part in ("tests", "examples"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    place = "import charrnn, shutil; print(charrnn.isa, charrnn.__file__); assert 'site-packages' in charrnn.__file__"
-    run(
-        bin / "python",
-        "-c",
-        f"{place}; assert not (shutil.which('cc') or shutil.which('gcc'))",
-        cwd=folder,
-        env=environment(bin),
-    )
-    # As pyproject.toml says to pytest, but that is not here.
-    pytest = (
-        bin / "python",
-        "-W",
-        "error",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::charrnn.TrainingWarning",
-    )
+    run(bin / "python", "-c", INSTALLED, cwd=folder, env=environment(bin))
+    # The options of pyproject.toml, which is not in this folder.
+    quiet = ("-W", "ignore::charrnn.TrainingWarning")
+    pytest = (bin / "python", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *quiet)
     if whole:
         tests = ("tests", "--ignore", "tests/test_examples.py")
         several = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
         run(*pytest, *several, *tests, "-m", "not clock", cwd=folder, env=environment(bin))
         run(*pytest, *tests, "-m", "clock", cwd=folder, env=environment(bin))
-    # Each example has a test that ends it after 30 seconds.
-    run(
-        *pytest,
-        "tests/test_examples.py",
-        "--durations=0",
-        "--durations-min=0.1",
-        cwd=folder,
-        env=environment(bin),
-    )
+    # Each example has a test that stops it after 30 seconds.
+    examples = ("tests/test_examples.py", "--durations=0", "--durations-min=0.1")
+    run(*pytest, *examples, cwd=folder, env=environment(bin))
 
 
 def check_cimport(bin, folder):
-    """Build the example of Cython code that calls charrnn's, with a compiler this time, against the installed wheel; run it."""
+    """Build examples/cimport against the installed wheel, with a compiler this time, and run it."""
     pip = (bin / "python", "-m", "pip", "install", "-q")
     run(*pip, "setuptools>=77.0.3", "Cython>=3.3.1", env=environment(bin))
     run(*pip, "--no-build-isolation", folder / "examples/cimport")
-    for isa in ("baseline", ""):  # and the best of this machine
-        run(
-            bin / "python",
-            "compare.py",
-            cwd=folder / "examples/cimport",
-            env=environment(bin) | {"CHARRNN_ISA": isa},
-        )
+    for isa in ("baseline", ""):  # "" is the best one here
+        isolated = environment(bin) | {"CHARRNN_ISA": isa}
+        run(bin / "python", "compare.py", cwd=folder / "examples/cimport", env=isolated)
 
 
 def check_types(bin):
-    """Compare the stubs with the installed modules, and measure how much of the public API has types."""
+    """Compare the stubs with the installed modules; fail unless the whole public API has types."""
     tools = ("mypy", "types-tqdm", "matplotlib", "pandas", "scikit-learn", "basedpyright")
     run(bin / "python", "-m", "pip", "install", "-q", *tools, env=environment(bin))
-    run(
-        bin / "python",
-        "-m",
-        "mypy.stubtest",
-        "charrnn.network._types",
-        cwd=bin,
-        env=environment(bin),
-    )
-    run(
-        bin / "basedpyright",
-        "--verifytypes",
-        "charrnn",
-        "--ignoreexternal",
-        cwd=bin,
-        env=environment(bin),
-    )  # fails below 100 %
+    stubtest = (bin / "python", "-m", "mypy.stubtest", "charrnn.network._types")
+    verify = (bin / "basedpyright", "--verifytypes", "charrnn", "--ignoreexternal")
+    for command in (stubtest, verify):
+        run(*command, cwd=bin, env=environment(bin))
 
 
 def check_import(bin):
-    """Tell the processor time of an import beyond NumPy's, the median of 11. No limit: it depends on the machine."""
+    """Print the CPU time of an import beyond NumPy's, median of 11; no limit, machines differ."""
 
     def seconds(module):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Score a text, and continue it, in C: no call of Python once a character."""
+"""Score a text and continue it in C, without a Python call per character."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from charrnn._core cimport Network, network, score, step
 
 
 def surprises(model, str text):
-    """The loss in nats of each character of text but the first, given those before it."""
+    """Return the loss in nats of each character but the first, given those before it."""
     work = model.network.workspace(1, 1)
     cdef Network net = network(model.network, work)
     cdef const int[::1] ids = model.vocabulary.encode(text)
@@ -18,7 +18,7 @@ def surprises(model, str text):
 
 
 def most_likely(model, str prime, Py_ssize_t n):
-    """The n characters that follow prime if the most likely one is taken each time."""
+    """Return the n characters that follow prime when each is the most likely one."""
     work = model.network.workspace(1, 1)
     cdef Network net = network(model.network, work)
     cdef const int[::1] ids = model.vocabulary.encode(prime)
