@@ -1,17 +1,22 @@
-"""Every example runs in a process of its own, in under 30 seconds unless it starts others, and prints what it should."""
+"""Every example runs in its own process, in under 30 seconds unless it starts others."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import charrnn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(name, timeout=30):
-    ran = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=timeout, check=True)
-    assert all(line.startswith("charrnn: ") for line in ran.stderr.splitlines()), ran.stderr  # progress, where the machine is slow
+    command = [sys.executable, EXAMPLES / name]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
+    # A slow machine shows progress.
+    assert all(line.startswith("charrnn: ") for line in ran.stderr.splitlines()), ran.stderr
     return ran.stdout
 
 
@@ -51,6 +56,61 @@ def test_dialogue():
     lines = run("dialogue.py").splitlines()
     assert [line.split(":")[0] for line in lines] == ["BAKER", "SMITH", "GUARD", "WITCH"]
     assert all(len(line) > 10 for line in lines)
+
+
+def test_two_hundred_lines():
+    lines = run("two_hundred_lines.py").splitlines()
+    losses = [float(line.split()[2]) for line in lines if line.startswith("pass ")]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 2.4
+    assert len("\n".join(lines[9:])) == 120
+
+
+def test_two_hundred_lines_compute_what_the_library_computes(monkeypatch, tmp_path):
+    """In float64: every loss, the trained weights, and the probabilities that sampling uses."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import two_hundred_lines as plain
+
+    text = plain.shuffled_names()[:2000]
+    (tmp_path / "names.txt").write_text(text, encoding="utf-8", newline="\n")
+    chars = plain.vocabulary(text)
+    ids = plain.encode(text, chars)
+    weights = plain.initialize(20, len(chars), seed=0)
+    with charrnn.DataReader(tmp_path / "names.txt", 25) as reader:
+        by_step, by_call = (new_rnn(weights, len(chars)) for _ in range(2))
+        expected = list(library_losses(by_step, reader, steps=160))
+        by_call.train(reader, epochs=2, threshold=0, callback=None)
+    losses = list(plain.train(weights, ids, passes=2))
+    assert losses == pytest.approx(expected, abs=1e-6)
+    for rnn in (by_step, by_call):
+        for name in "UWVbc":
+            matrix = getattr(rnn, name).reshape(weights[name].shape)
+            assert matrix == pytest.approx(weights[name], abs=1e-6)
+    h, log_p = plain.step(weights, np.zeros(20), ids[0])
+    _, hs, ps = by_step.forward(ids[:1], np.zeros((20, 1)))
+    assert h == pytest.approx(hs[0][:, 0], abs=1e-6)
+    assert np.exp(log_p) == pytest.approx(ps[0][:, 0], abs=1e-6)
+
+
+def new_rnn(weights, n_chars):
+    """A network of the library with these weights."""
+    rnn = charrnn.RNN(20, n_chars, 25, 0.1, dtype="float64", seed=0)
+    for name in "UWVbc":
+        array = getattr(rnn, name)
+        array[...] = weights[name].reshape(array.shape)
+    return rnn
+
+
+def library_losses(rnn, reader, steps):
+    """The loss per character of each step, by the tutorial's methods."""
+    for _ in range(steps):
+        if reader.just_started():
+            h = np.zeros((20, 1))
+        inputs, targets = reader.next_batch()
+        xs, hs, ps = rnn.forward(inputs, h)
+        rnn.update_model(*rnn.backward(xs, hs, ps, targets))
+        h = hs[len(inputs) - 1]
+        yield rnn.loss(ps, targets) / len(inputs)
 
 
 def test_cluster():
