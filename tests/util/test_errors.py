@@ -1,6 +1,8 @@
 """Who gives the wrong kind of thing is told what was expected, what came, and what was likely meant."""
 
+import functools
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -129,3 +131,86 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
     with pytest.raises(TypeError, match=r"or a file, not Path: read_bytes\(\) has its content"):
         charrnn.load(zipfile.Path(tmp_path / "z", "m"))
     assert charrnn.load(zipfile.Path(tmp_path / "z", "m").read_bytes()).score("hello") == MODEL.score("hello")
+
+
+RECORDS = charrnn.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False)
+BYTES = charrnn.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False)
+SIZES = [-1, 1.5, "5", None, True, 2**70]
+SEARCH = {
+    "prime": [None, 5, ["a"], object()],
+    "allowed": [5, ["a"], object()],
+    "forbidden": [5, ["a"], object()],
+    "min_length": [-1, 1.5, None],
+    "on_unknown": ["?"],
+}
+CONTROLS = SEARCH | {
+    "temperature": [-1, np.nan, np.inf, "1", None, True],
+    "top_k": [0, 1.5, "1"],
+    "top_p": [0, 1.1, np.nan, "1"],
+    "min_p": [-0.1, 1.1, np.nan, "1"],
+    "no_repeat": [0, 1.5, 2**40],
+    "seed": [-1, 2**64, 1.5, "1"],
+    "stop": [5, "", [""], [5]],
+    "spelling": [1],
+}
+TRAINING = {
+    "seq_length": [0, 1.5, None],
+    "batch_size": [0, -1, "2"],
+    "learning_rate": [0, -1, np.nan, np.inf, "1"],
+    "clip_value": [0, np.nan],
+    "clip_norm": [0, np.nan, "1"],
+    "dropout": [-0.1, 1, np.nan, None],
+    "n_threads": [0, 1.5],
+    "steps": [-1, 1.5, "1"],
+    "epochs": [-1, True],
+    "seconds": [-1],
+    "keep": ["first"],
+    "patience": [0, 1.5],
+    "validation_fraction": [-0.1, 1, np.nan],
+    "learning_rate_decay": [0, 1.1],
+    "optimizer": ["newton", None],
+    "schedule": ["step"],
+    "warmup": [-1, 1.5],
+    "weight_decay": [-1, np.inf],
+    "preset": ["huge"],
+    "seed": [-1, 2**64],
+    "callback": [5],
+    "n_layers": [2],
+    "cell": ["lstm"],
+    "hidden_size": [9],
+    "alphabet": ["bytes"],
+    "spelling": [1],
+}
+
+
+@pytest.mark.parametrize("model", [MODEL, RECORDS, BYTES])
+def test_each_wrong_argument_is_named_and_changes_nothing(model):
+    before = pickle.dumps(model)
+    texts = [None, 5, ["a"], object(), "x" if model.vocabulary.of_bytes else b"x"]
+    train = model.train_records if model.vocabulary.records else model.train_text
+    text = model.vocabulary.decode([0, 1, 2] * 9)
+    given = ([text] if model.vocabulary.records else text,)
+    first = "strings" if model.vocabulary.records else "text"
+    calls = [
+        (model.score, (), {"text": texts}),
+        (model.log_probs, (), {"text": texts}),
+        (model.next_probs, (), {"prefix": texts}),
+        (model.score_many, (), {"texts": [None, 5, "abc", b"abc", *([text] for text in texts)]}),
+        (model.generate, (3,), CONTROLS),
+        (model.stream, (3,), CONTROLS),
+        (model.generate_many, (2, 3), CONTROLS),
+        (model.beam_search, (3,), {"n_best": [0, 1.5], "width": [0, 1.5], **SEARCH}),
+        (model.generate, (), {"length": SIZES}),
+        (model.stream, (), {"length": [-1, 1.5]}),
+        (model.beam_search, (), {"length": SIZES}),
+        (functools.partial(model.generate_many, length=3), (), {"count": SIZES}),
+        (functools.partial(model.generate_many, 2), (), {"length": SIZES}),
+        (train, given, TRAINING),
+        (train, (), {first: [5, [5], model.vocabulary.empty]}),
+    ]
+    for call, arguments, wrong in calls:
+        for name, values in wrong.items():
+            for value in values:
+                with pytest.raises((TypeError, ValueError), match=name):
+                    call(*arguments, **{name: value})
+    assert pickle.dumps(model) == before
