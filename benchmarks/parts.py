@@ -13,7 +13,7 @@ import numpy as np
 import peers
 
 from charrnn.network import dispatch as _dispatch
-from charrnn.tutorial import make_learner
+from charrnn.network.learner import Learner
 
 SECONDS, ROUNDS = 0.03, 9
 SHAPES = [  # cell, layers, H, V, T, B
@@ -44,7 +44,7 @@ def fastest(run):
 
 def parts(core, cell, layers, H, V, T, B):
     """Yield (name, seconds, operations) of each part of a step."""
-    network = make_learner([(cell, H)] * layers, V, initial_accumulator_value=0.0, seed=0).network
+    network = Learner([(cell, H)] * layers, V, initial_accumulator_value=0.0, seed=0).network
     work = network.workspace(T, B, training=True)
     ids = np.random.default_rng(0).integers(0, V, (T + 1, B)).astype(np.int32)
     network.train_steps(work, ids[:-1], ids[1:], rate=0.1, clip=5.0)

@@ -159,9 +159,9 @@ def variant(level):
 
 def train_charrnn(p, level, n_threads=1):
     """`Network.train_steps`, as the training loop calls it: many windows a call."""
-    from charrnn.tutorial import make_learner
+    from charrnn.network.learner import Learner
 
-    network = make_learner(
+    network = Learner(
         [(p.cell, p.H)] * p.layers, p.V, initial_accumulator_value=0.0, seed=0
     ).network
     work = network.workspace(p.T, p.B, training=True)

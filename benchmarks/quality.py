@@ -25,8 +25,9 @@ import peers
 import charrnn
 from charrnn.data.batches import TextStream
 from charrnn.data.text import read_text
-from charrnn.network.recipes import PRESETS, Schedule
+from charrnn.network.config import PRESETS
 from charrnn.storage import export as interop
+from charrnn.training.schedule import Schedule
 
 STRETCH = 5000
 CORES = 2
@@ -96,7 +97,7 @@ def train_torch(path, cell, seconds=None):
 
 def begin_torch(torch, vocabulary, options):
     """Return a module with charrnn's initial weights, and Adam that decays matrices only."""
-    learner = charrnn.tutorial.make_learner(
+    learner = charrnn.network.learner.Learner(
         [(options["cell"], options["hidden_size"])], vocabulary.symbols, optimizer="adam", seed=0
     )
     learner.dropout = options["dropout"]

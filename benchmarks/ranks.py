@@ -76,7 +76,7 @@ def main():
         "clip_value": 5.0,
         "initial_accumulator_value": 1.0,
     }
-    learner = Learner(([(given.cell, given.hidden_size)], 65), seed=1, **settings)
+    learner = Learner([(given.cell, given.hidden_size)], 65, seed=1, **settings)
     stream = TextStream(ids, T, B)
     if comm.size > 1:
         hands = Ranks(learner, stream, 0, given.shards, comm)

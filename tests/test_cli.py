@@ -13,7 +13,7 @@ import pytest
 
 import charrnn
 from charrnn import cli
-from charrnn.training import fit as training
+from charrnn.network.config import NewOptions
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 30
 
@@ -231,7 +231,7 @@ def test_train_has_every_option_of_training():
     """But those that only Python can give, and a start of Adagrad's memory."""
     options = {option.dest for option in cli._parser()._subparsers._group_actions[0].choices["train"]._actions}
     renamed = {"validation": "validation_fraction", "threads": "n_threads", "mpi": "comm"}
-    missing = training.NewOptions.__annotations__.keys() - {renamed.get(name, name) for name in options}
+    missing = NewOptions.__annotations__.keys() - {renamed.get(name, name) for name in options}
     assert missing == {"callback", "dtype", "initial_accumulator_value"}
 
 
@@ -504,7 +504,9 @@ def test_the_default_text_is_announced():
 @pytest.mark.clock
 def test_progress_where_there_is_no_terminal(tmp_path):
     """The lines come after five seconds: the test makes them come sooner."""
-    program = "import sys; from charrnn import cli; from charrnn.util import progress; progress._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+    program = (
+        "import sys; from charrnn import cli; from charrnn.util import progress; progress._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", program, "train", "--seconds", "0.7"]
     for more, shown in {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}.items():
         ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)

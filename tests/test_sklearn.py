@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.network.config import defaults
-from charrnn.training.fit import NewOptions
+from charrnn.network.config import NewOptions
+from charrnn.util.options import defaults
 
 pytest.importorskip("sklearn")
 

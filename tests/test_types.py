@@ -18,8 +18,8 @@ import typed
 from charrnn import CharRNN
 from charrnn.data import dataset
 from charrnn.inference.sampling import Controls
-from charrnn.network.config import defaults
-from charrnn.training import fit as training
+from charrnn.network.config import NewOptions, Options
+from charrnn.util.options import defaults
 
 RIGHT = Path(typed.__file__)
 REFERENCE = Path(__file__).parents[1] / "docs" / "api.md"
@@ -157,7 +157,7 @@ WRITE = [CharRNN.generate, CharRNN.generate_many, CharRNN.stream]
 
 
 @pytest.mark.parametrize(
-    ("functions", "options"), [(TRAIN, training.NewOptions), (GO_ON, training.Options), (WRITE, Controls)], ids=["train", "go on", "write"]
+    ("functions", "options"), [(TRAIN, NewOptions), (GO_ON, Options), (WRITE, Controls)], ids=["train", "go on", "write"]
 )
 def test_signature_and_help_show_every_option(functions, options):
     import pydoc
@@ -187,7 +187,7 @@ def test_other_functions_have_no_hidden_options_either(function):
 def test_defaults_that_are_shown_are_those_in_use():
     text = "to be, or not to be " * 20
     plain = charrnn.train_text(text, steps=50, progress=False)
-    spelt = charrnn.train_text(text, **{**defaults(training.NewOptions), "steps": 50, "progress": False})
+    spelt = charrnn.train_text(text, **{**defaults(NewOptions), "steps": 50, "progress": False})
     assert plain.network.weights.block.tobytes() == spelt.network.weights.block.tobytes()
     assert plain.generate(50, seed=1) == plain.generate(50, seed=1, **defaults(Controls))
     assert plain.rnn.hidden_size == 100

@@ -27,8 +27,7 @@ from .datasets import python_docs
 from .history import History
 from .inference.scoring import OnUnknown
 from .model import CharRNN
-from .network.recipes import BY_OPTIMIZER, PRESETS, Cell, Optimizer, Preset, ScheduleName
-from .training.fit import Keep
+from .network.config import BY_OPTIMIZER, PRESETS, Cell, Keep, Optimizer, Preset, ScheduleName
 from .util.atomic_write import check_target
 from .util.errors import CharRNNError, RankError, TrainingInterrupted, TrainingWarning, likely
 

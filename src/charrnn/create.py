@@ -10,14 +10,14 @@ from .data.dataset import Alphabet
 from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .network.config import check_names, shows
+from .network.config import NewOptions, check_used, split
+from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource
-from .training import fit as training
-from .training.fit import NewOptions, together
-from .tutorial import make_learner
+from .training.fit import together
 from .util.atomic_write import Paths, StrPath
 from .util.errors import ModelFormatError, check_choice, check_flags
+from .util.options import check_names, shows
 
 _LONGEST_NAME = 256  # of a file, more or less
 
@@ -321,9 +321,9 @@ def train_records(
 
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    layers, settings, rest = training.split(options)
-    learner = make_learner(layers, source.vocabulary.symbols, **settings)
-    training.check_used(options, learner.network.optimizer)
+    layers, settings, rest = split(options)
+    learner = Learner(layers, source.vocabulary.symbols, **settings)
+    check_used(options, learner.network.optimizer)
     model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
     return model._train(learner, source, source.index, model.history, rest)
 

@@ -28,14 +28,12 @@ from .history import History
 from .inference import sampling, scoring
 from .inference.sampling import Controls, PrimedState, Sampling
 from .network import Network
-from .network.config import AsBefore, check_names, shows
-from .network.learner import Learner, is_tutorials
-from .network.recipes import BY_OPTIMIZER
+from .network.config import BY_OPTIMIZER, SAVED_SETTINGS, Options, check_used, split
+from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
 from .storage.model_file import Saved
 from .training import fit as training
-from .training.fit import Options
-from .tutorial import RNN, make_learner
+from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
     DivergedError,
@@ -45,12 +43,11 @@ from .util.errors import (
     check_sequence,
     to_builtin,
 )
+from .util.options import AsBefore, check_names, shows
 from .util.seeding import make_random
 
 _LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(
-    persistence.SETTINGS, AsBefore()
-)  # what a model that goes on has already
+_AS_BEFORE = dict.fromkeys(("optimizer", *SAVED_SETTINGS), AsBefore())
 _INTERRUPTED = (
     "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
     "import sys; model = sys.last_value.model"
@@ -115,11 +112,12 @@ class CharRNN(Generic[TextT]):
     def rnn(self) -> RNN:
         """The tutorial's network on numbers, where this model has one: a single layer of the vanilla cell."""
         learner = self._now.learner
-        if not isinstance(learner, RNN):
+        description = learner.network.description
+        if not is_vanilla(description.layers):
             raise AttributeError(
-                f"this model is {learner.network.description}; its engine is the attribute network"
+                f"this model is {description}; its engine is the attribute network"
             )
-        return learner
+        return RNN.view(learner)
 
     @property
     def network(self) -> Network:
@@ -719,7 +717,7 @@ class CharRNN(Generic[TextT]):
     def _go_on(self, now: Saved, source: dataset.Text | dataset.Records, options: Options) -> Self:
         """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
         old = now.learner.network
-        before = {} if options.get("preset") is not None else persistence.settings(now.learner)
+        before = {} if options.get("preset") is not None else now.learner.options()
         optimizer: Any = options.get("optimizer", old.optimizer)
         if not isinstance(optimizer, str) or optimizer != old.optimizer:
             before = {
@@ -727,9 +725,9 @@ class CharRNN(Generic[TextT]):
                 for name, value in before.items()
                 if name not in BY_OPTIMIZER[old.optimizer]
             }
-        _, settings, rest = training.split({**before, **options, "dtype": old.dtype})
-        learner = make_learner(old.description.layers, source.vocabulary.symbols, **settings)
-        training.check_used(options, learner.network.optimizer)
+        _, settings, rest = split({**before, **options, "dtype": old.dtype})
+        learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
+        check_used(options, learner.network.optimizer)
         places = (
             list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
         )
@@ -743,7 +741,7 @@ class CharRNN(Generic[TextT]):
         source: dataset.Text | dataset.Records,
         index: RecordIndex | None,
         history: History,
-        options: dict[str, Any],
+        options: Any,
     ) -> Self:
         """Train a learner and make it this model's, if only by one step; but not where it diverged."""
         trained = Saved(learner, source.vocabulary, history, index)
@@ -873,7 +871,7 @@ class CharRNN(Generic[TextT]):
         kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
         layers = now.learner.network.description.layers
         size = f"hidden_size={layers[0].units}"
-        if not is_tutorials(layers):
+        if not is_vanilla(layers):
             size = f"cell={layers[0].cell!r}, {size}" + (
                 f", n_layers={len(layers)}" if len(layers) > 1 else ""
             )

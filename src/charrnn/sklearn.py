@@ -30,8 +30,7 @@ from .data.vocabulary import AnyText, Vocabulary
 from .inference.sampling import Controls
 from .inference.scoring import OnUnknown
 from .model import CharRNN
-from .network.config import defaults, shows
-from .training.fit import NewOptions
+from .network.config import NewOptions
 from .util.errors import (
     check_integer,
     check_number,
@@ -40,6 +39,7 @@ from .util.errors import (
     missing_value_hint,
     to_builtin,
 )
+from .util.options import Option, defaults, shows
 
 if TYPE_CHECKING:  # scikit-learn has no types
 
@@ -76,20 +76,20 @@ RandomState = int | np.random.RandomState | None  # as everywhere in scikit-lear
 class DensityParameters(NewOptions, total=False):
     """The parameters of `CharRNNDensity`, by name; seed is not one of them: random_state has its place."""
 
-    alphabet: Annotated[Alphabet, "characters"]
-    remember: Annotated[bool, False]
-    on_unknown: Annotated[OnUnknown, "surprise"]
-    random_state: Annotated[RandomState, 0]
+    alphabet: Annotated[Alphabet, Option("characters")]
+    remember: Annotated[bool, Option(False)]
+    on_unknown: Annotated[OnUnknown, Option("surprise")]
+    random_state: Annotated[RandomState, Option(0)]
 
 
 class ClassifierParameters(NewOptions, total=False):
     """The parameters of `CharRNNClassifier`, by name; those that name one file are not among them: there are several models."""
 
-    alphabet: Annotated[Alphabet, "characters"]
-    on_unknown: Annotated[OnUnknown, "skip"]
-    priors: Annotated[ArrayLike | None, None]
-    n_jobs: Annotated[int | None, None]
-    random_state: Annotated[RandomState, 0]
+    alphabet: Annotated[Alphabet, Option("characters")]
+    on_unknown: Annotated[OnUnknown, Option("skip")]
+    priors: Annotated[ArrayLike | None, Option(None)]
+    n_jobs: Annotated[int | None, Option(None)]
+    random_state: Annotated[RandomState, Option(0)]
 
 
 _QUIET = {"progress": False}  # estimators say nothing unless asked

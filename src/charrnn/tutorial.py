@@ -1,7 +1,7 @@
 """The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ from .history import History, Progress
 from .network import Real
 from .network import dispatch as _dispatch
 from .network._types import Parameters
-from .network.learner import Learner, is_tutorials
+from .network.learner import Learner
 from .training import loop
 from .util.atomic_write import StrPath
 from .util.errors import check_integer, check_text
@@ -188,7 +188,8 @@ class RNN(Learner):
         n_threads: int = 1,
     ) -> None:
         super().__init__(
-            ([("rnn", hidden_size)], vocab_size),
+            [("rnn", hidden_size)],
+            vocab_size,
             dtype=dtype,
             seed=seed,
             seq_length=seq_length,
@@ -479,18 +480,6 @@ class RNN(Learner):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
-
-
-def kind_of(layers: Sequence[tuple[str, int]]) -> type[Learner]:
-    """Return the class of a learner with these layers: `RNN` of the tutorial's network, else `Learner`."""
-    return RNN if is_tutorials(layers) else Learner
-
-
-def make_learner(layers: Sequence[tuple[str, int]], symbols: int, **settings: Any) -> Learner:
-    """Return a new learner of layers and symbols."""
-    learner = object.__new__(kind_of(layers))
-    Learner.__init__(learner, (layers, symbols), **settings)
-    return learner
 
 
 def _check_reader(reader: Any, name: str) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import reference
 from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_records, train_text
 from charrnn.network import Network
+from charrnn.network.learner import Learner
 from charrnn.training.fit import Records
 from charrnn.training.loop import validate
-from charrnn.tutorial import make_learner
 
 
 def make_model(vocabulary):
@@ -241,7 +241,7 @@ def test_what_scoring_needs_does_not_grow_with_the_vocabulary(monkeypatch, on_un
     vocabulary, sizes, workspace = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 40_000))), True), [], Network.workspace
     monkeypatch.setattr(Network, "workspace", recorded)
     settings = {"seq_length": 200, "batch_size": 1, "learning_rate": 1, "clip_value": 1, "initial_accumulator_value": 1}
-    model = CharRNN(make_learner([("gru", 1)], vocabulary.symbols, seed=1, **settings), vocabulary, History())
+    model = CharRNN(Learner([("gru", 1)], vocabulary.symbols, seed=1, **settings), vocabulary, History())
     texts = [vocabulary.chars[i : i + 150] + "z" * (on_unknown == "surprise") for i in range(70)]
     scores = model.score_many(texts, on_unknown=on_unknown)
     assert scores[3] == model.score(texts[3], on_unknown=on_unknown)

@@ -29,7 +29,7 @@ from charrnn.data.record_index import RecordIndex
 from charrnn.network import Network
 from charrnn.network import _types as _network
 from charrnn.network import dispatch as _dispatch
-from charrnn.tutorial import make_learner
+from charrnn.network.learner import Learner
 from charrnn.util.seeding import make_random
 
 STEPS = int(os.environ.get("CHARRNN_HOSTILE_STEPS", "2000"))
@@ -256,7 +256,7 @@ class Hostile(RuleBasedStateMachine):
         layers = [(chosen.choice(_network.CELLS), chosen.randint(1, 20)) for _ in range(chosen.randint(1, 3))]
         optimizer = chosen.choice(_network.OPTIMIZERS)
         settings = {"seq_length": 3, "batch_size": 2, "learning_rate": 0.1, "clip_value": 5.0, "initial_accumulator_value": 1.0}
-        other = make_learner(layers, vocabulary.symbols, dtype=dtype, optimizer=optimizer, seed=1, dropout=0.3, clip_norm=1.0, **settings)
+        other = Learner(layers, vocabulary.symbols, dtype=dtype, optimizer=optimizer, seed=1, dropout=0.3, clip_norm=1.0, **settings)
         self.keep(self.models, CharRNN(other, vocabulary, History(), RecordIndex.of(["a", "ab"]) if records else None))
         own = chosen.choice([Network, Subclass])((layers, chosen.randint(1, 20)), dtype, optimizer)
         for network in (rnn.network, other.network, own):

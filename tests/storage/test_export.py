@@ -185,7 +185,7 @@ def test_what_is_no_such_network_is_named(torch):
 
 def test_layers_that_differ_are_no_module(torch):
     for layers in ([("gru", 4), ("gru", 5)], [("gru", 4), ("lstm", 4)]):
-        learner = Learner.of(random_network(layers, 6), initial_accumulator_value=0.0)
+        learner = Learner.from_network(random_network(layers, 6), initial_accumulator_value=0.0)
         with pytest.raises(ValueError, match=r"layers of one cell and size, not gru of 4 units, .*; to_onnx writes any"):
             interop.to_torch(learner)
 
@@ -195,7 +195,7 @@ def test_layers_that_differ_are_no_module(torch):
 
 def with_one_bias(torch, network, start=0.0):
     """A module of a network, of which one of the two biases of a sum is trained, as there is one here; of a GRU's n both are."""
-    module = interop.to_torch(Learner.of(network, initial_accumulator_value=start)).train()
+    module = interop.to_torch(Learner.from_network(network, initial_accumulator_value=start)).train()
     for name, parameter in module.rnn.named_parameters():
         if name.startswith("bias_hh"):
             trains = torch.zeros_like(parameter)

@@ -16,8 +16,8 @@ from charrnn import RNN, DataReader, DivergedError
 from charrnn.data.batches import TextStream
 from charrnn.network import Network
 from charrnn.network._types import Parameters
-from charrnn.network.recipes import Schedule
 from charrnn.training import loop
+from charrnn.training.schedule import Schedule
 from reference import Weights, train_steps, training_workspace
 
 IDS = (np.arange(400) ** 2 % 11).astype(np.uint8)
@@ -288,7 +288,7 @@ def test_a_better_loss_renews_patience():
 
 def test_decay_multiplies_the_learning_rate_after_each_epoch():
     decayed, by_hand = network(), network()
-    fit(decayed, epochs=3, schedule=Schedule(decay=0.5))
+    fit(decayed, epochs=3, schedule=Schedule(learning_rate_decay=0.5))
     for epoch in range(3):
         by_hand.learning_rate = 0.1 * 0.5**epoch
         fit(by_hand, epochs=1)

@@ -100,9 +100,7 @@ def test_one_shard_has_the_bits_of_no_shards(network, source):
 def test_a_step_in_shards_is_the_step_of_the_batch(kernels, layers, shards):
     ids = np.random.default_rng(0).integers(0, 9, 500).astype(np.uint8)
     settings = {"seq_length": 7, "batch_size": 10, "learning_rate": 0.1, "clip_value": 0.02, "clip_norm": 0.05, "dropout": 0.4}
-    learners = [
-        Learner((layers, 9), dtype="float64", seed=1, initial_accumulator_value=0.01, weight_decay=0.1, **settings) for _ in range(2)
-    ]
+    learners = [Learner(layers, 9, dtype="float64", seed=1, initial_accumulator_value=0.01, weight_decay=0.1, **settings) for _ in range(2)]
     stream = TextStream(ids, 7, 10)
     for learner, kind in zip(learners, (Stepper, parallel.Shards), strict=True):
         hands = kind(learner, stream, 5, *([shards] if kind is parallel.Shards else []))

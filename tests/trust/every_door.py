@@ -170,7 +170,7 @@ def resume(model, chosen, file, stands, path):
     names = ("dtype", "seed", "validation_fraction", "schedule", "warmup", "learning_rate_decay", "keep")
     named = {name: options[name] for name in names if name in options}
     layers = model.network.description.layers
-    named |= charrnn.storage.model_file.settings(model._now.learner)
+    named |= model._now.learner.options()
     named |= {
         "cell": layers[0].cell,
         "hidden_size": layers[0].units,

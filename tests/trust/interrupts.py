@@ -22,9 +22,9 @@ import numpy as np
 import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.batches import TextStream
+from charrnn.network.learner import Learner
 from charrnn.storage import model_file as persistence
 from charrnn.training import fit as training
-from charrnn.tutorial import make_learner
 
 TEXT = "\n\n".join(topics.values())
 P99, WORST = 0.1, 0.25  # seconds
@@ -79,7 +79,7 @@ class Training:
     def one_at_a_time(self):
         vocabulary, options = Vocabulary.from_text(self.text), self.options
         layers, settings, _ = training.split({**options, "n_threads": 1})
-        learner, step = make_learner(layers, len(vocabulary), **settings), 0
+        learner, step = Learner(layers, len(vocabulary), **settings), 0
         how = {"rate": learner.learning_rate, "clip": learner.clip_value, "clip_norm": learner.clip_norm, "dropout": learner.dropout}
         stream = TextStream(vocabulary.encode(self.text), options["seq_length"], options["batch_size"])
         work = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ..data.vocabulary import AnyText, OnUnknown, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
-from ..network.config import defaults
 from ..util.errors import check_integer, check_number, check_sequence
+from ..util.options import Option, defaults
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
@@ -24,16 +24,16 @@ _OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
 class Controls(TypedDict, total=False):
     """The options of `CharRNN.generate` except length, prime and seed."""
 
-    temperature: Annotated[float, 1.0]
-    top_k: Annotated[int | None, None]
-    top_p: Annotated[float | None, None]
-    min_p: Annotated[float | None, None]
-    no_repeat: Annotated[int | None, None]
-    allowed: Annotated[str | bytes | None, None]
-    forbidden: Annotated[str | bytes | None, None]
-    min_length: Annotated[int, 0]
-    stop: Annotated[str | bytes | Sequence[str | bytes] | None, None]
-    on_unknown: Annotated[OnUnknown, "error"]
+    temperature: Annotated[float, Option(1.0)]
+    top_k: Annotated[int | None, Option(None)]
+    top_p: Annotated[float | None, Option(None)]
+    min_p: Annotated[float | None, Option(None)]
+    no_repeat: Annotated[int | None, Option(None)]
+    allowed: Annotated[str | bytes | None, Option(None)]
+    forbidden: Annotated[str | bytes | None, Option(None)]
+    min_length: Annotated[int, Option(0)]
+    stop: Annotated[str | bytes | Sequence[str | bytes] | None, Option(None)]
+    on_unknown: Annotated[OnUnknown, Option("error")]
 
 
 _DEFAULTS = defaults(Controls)

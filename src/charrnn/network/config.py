@@ -1,69 +1,277 @@
-"""Options by name: each written once, in a TypedDict, as Annotated[type, default], and shown by every function that takes them.
+"""The options of training, each described once; presets; and what each optimizer defaults to.
 
-Type checkers read the TypedDict, as in ``**options: Unpack[Options]``; `inspect.signature`, `help` and completion see what `shows` makes
-of it.
+To add an option, add an entry here, a sentence in the docstring of `charrnn.train_text`, and the
+code that uses it.
 """
 
-import inspect
-from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
-from ..util.errors import hint
+from ..history import Callback
+from ..util.atomic_write import StrPath
+from ..util.errors import check_choice
+from ..util.options import Flag, Option, check_options, defaults, table
+from ._types import MAX_LAYERS
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
+Optimizer: TypeAlias = Literal["adagrad", "sgd", "rmsprop", "adam"]
+Preset: TypeAlias = Literal["tutorial", "small", "medium", "large"]
+ScheduleName: TypeAlias = Literal["constant", "cosine", "linear"]
+Keep: TypeAlias = Literal["best", "last"]
 
+# Defaults by optimizer. Adagrad's rate served ten seeds best on Tiny Shakespeare
+# (benchmarks/quality.py); its clip_value is the tutorial's.
+BY_OPTIMIZER: dict[str, dict[str, float]] = {
+    "adagrad": {"learning_rate": 0.15, "clip_value": 5.0, "clip_norm": math.inf},
+    "sgd": {"learning_rate": 0.02, "clip_value": math.inf, "clip_norm": 1.0},
+    "rmsprop": {"learning_rate": 0.002, "clip_value": math.inf, "clip_norm": 1.0},
+    "adam": {"learning_rate": 0.004, "clip_value": math.inf, "clip_norm": 1.0},
+}
+_RATES = ", ".join(f"{name} {values['learning_rate']:g}" for name, values in BY_OPTIMIZER.items())
 
-class AsBefore:
-    """The default of an option of a model that goes on: what the model has."""
-
-    def __repr__(self) -> str:
-        return "<as before>"
-
-
-def defaults(options: type) -> dict[str, Any]:
-    """Return the default of each option of a TypedDict."""
-    return {
-        name: get_args(annotated)[1]
-        for name, annotated in get_type_hints(options, include_extras=True).items()
-    }
-
-
-def shows(
-    options: type, instead: Mapping[str, Any] | None = None, without: Container[str] = ()
-) -> Callable[[_F], _F]:
-    """Have a function that takes ``**options`` show them by name in its signature; instead has other defaults, without what not to show."""
-
-    def decorate(function: _F) -> _F:
-        signature = inspect.signature(function)
-        own = [
-            parameter
-            for parameter in signature.parameters.values()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        kinds = get_type_hints(options)
-        shown = {
-            name: default
-            for name, default in {**defaults(options), **(instead or {})}.items()
-            if name not in without
-        }
-        more = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=shown[name], annotation=kinds[name]
-            )
-            for name in shown
-        ]
-        function.__signature__ = signature.replace(parameters=own + more)  # type: ignore[attr-defined]
-        return function
-
-    return decorate
+# At these rates Adam learns faster with gradients clipped to a tenth: docs/howto/networks.md.
+_GATED: dict[str, Any] = {
+    "cell": "lstm",
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "warmup": 100,
+    "seq_length": 64,
+    "batch_size": 32,
+    "clip_norm": 0.1,
+    "weight_decay": 0.1,
+}
+PRESETS: dict[str, dict[str, Any]] = {  # docs/howto/networks.md has the loss of each
+    "tutorial": {},
+    "small": {**_GATED, "hidden_size": 256, "learning_rate": 0.03, "dropout": 0.1, "steps": 800},
+    "medium": {**_GATED, "hidden_size": 384, "learning_rate": 0.03, "dropout": 0.2, "steps": 1500},
+    "large": {**_GATED, "hidden_size": 512, "learning_rate": 0.027, "dropout": 0.4, "steps": 2400},
+}
+_SIZES = ", ".join(f"{name} {PRESETS[name]['hidden_size']}" for name in get_args(Preset)[1:])
 
 
-def check_names(given: Iterable[str], options: type, others: Iterable[str] = ()) -> None:
-    """Raise TypeError if a name is given that is no option; others are names that go with them."""
-    known = [*others, *options.__annotations__]
-    for name in given:
-        if name not in options.__annotations__:
-            raise TypeError(
-                f"there is no option {name!r}"
-                + (hint(name, known) or f"; the options are {', '.join(known)}")
+class LayerOptions(TypedDict, total=False):
+    """The layers of a new network."""
+
+    cell: Annotated[Cell, Option("rnn"), Flag("type of recurrent cell", "network")]
+    hidden_size: Annotated[
+        int, Option(100, minimum=1, maximum=65536), Flag("units in a layer", "network", "H")
+    ]
+    n_layers: Annotated[
+        int,
+        Option(1, minimum=1, maximum=MAX_LAYERS),
+        Flag("stacked layers", "network", "N", "--layers"),
+    ]
+
+
+class Settings(TypedDict, total=False):
+    """What a `Learner` trains its network with. A default of None depends on the optimizer."""
+
+    seq_length: Annotated[
+        int,
+        Option(25, minimum=1, saved="model"),
+        Flag("characters in a training window", "training", "T"),
+    ]
+    batch_size: Annotated[
+        int,
+        Option(1, minimum=1, saved="model"),
+        Flag("parallel streams of the text, or records per step", "training", "B"),
+    ]
+    dropout: Annotated[
+        float,
+        Option(0.0, minimum=0, below=1, saved="model"),
+        Flag("fraction of each layer's outputs to drop in training", "network", "P"),
+    ]
+    learning_rate: Annotated[
+        float | None,
+        Option(None, above=0, saved="model"),
+        Flag(f"step size (default: {_RATES})", "training", "R"),
+    ]
+    weight_decay: Annotated[
+        float,
+        Option(0.0, minimum=0, saved="model"),
+        Flag("shrink weights by R times X in each step", "training", "X"),
+    ]
+    clip_value: Annotated[
+        float | None,
+        Option(None, above=0, finite=False, saved="model"),
+        Flag("clip each element of the gradient to X (default: adagrad 5)", "training", "X"),
+    ]
+    clip_norm: Annotated[
+        float | None,
+        Option(None, above=0, finite=False, saved="model"),
+        Flag(
+            "clip the norm of the gradient of the loss per character to X "
+            "(default: 1, adagrad none)",
+            "training",
+            "X",
+        ),
+    ]
+    initial_accumulator_value: Annotated[
+        float, Option(100.0, minimum=0, saved="model", optimizer="adagrad")
+    ]
+    n_threads: Annotated[
+        int,
+        Option(1, minimum=1, maximum=1024),
+        Flag("threads that share a step if --batch-size is above 1", "training", "N", "--threads"),
+    ]
+
+
+class RunOptions(TypedDict, total=False):
+    """How one training runs: how long, on what part of the text, and what it writes."""
+
+    seed: Annotated[
+        int | None,
+        Option(0, minimum=0, maximum=2**64 - 1, saved="checkpoint"),
+        Flag("random seed", "training", "N"),
+    ]
+    schedule: Annotated[
+        ScheduleName,
+        Option("constant", saved="checkpoint"),
+        Flag("how the learning rate falls over the budget", "training"),
+    ]
+    warmup: Annotated[
+        int,
+        Option(0, minimum=0, saved="checkpoint"),
+        Flag("steps over which the learning rate rises first", "training", "N"),
+    ]
+    learning_rate_decay: Annotated[
+        float,
+        Option(1.0, above=0, maximum=1, saved="checkpoint"),
+        Flag("multiply the learning rate by F after each epoch", "training", "F"),
+    ]
+    epochs: Annotated[
+        int | None,
+        Option(None, minimum=0),
+        Flag("stop after N epochs (default: 10 if no budget is given)", "budget", "N"),
+    ]
+    steps: Annotated[
+        int | None,
+        Option(None, minimum=0, maximum=2**63 - 1),
+        Flag("stop after N steps", "budget", "N"),
+    ]
+    seconds: Annotated[
+        float | None, Option(None, minimum=0), Flag("stop after S seconds", "budget", "S")
+    ]
+    patience: Annotated[
+        int | None,
+        Option(None, minimum=1),
+        Flag("stop after N epochs without a better validation loss", "budget", "N"),
+    ]
+    validation_fraction: Annotated[
+        float,
+        Option(0.1, minimum=0, below=1, saved="checkpoint"),
+        Flag(
+            "fraction of the text, from its end, held out for validation",
+            "budget",
+            "F",
+            "--validation",
+        ),
+    ]
+    keep: Annotated[
+        Keep | None,
+        Option(None, saved="checkpoint"),
+        Flag(
+            "keep the weights with the best validation loss, or the last "
+            "(default: best, if anything is held out)",
+            "budget",
+        ),
+    ]
+    shards: Annotated[
+        int | None,
+        Option(None, minimum=1, maximum=4096, saved="checkpoint"),
+        Flag(
+            "split a batch into N shards, which processes share (default: 8 with --mpi)",
+            "training",
+            "N",
+        ),
+    ]
+    comm: Annotated[Any, Option(None)]
+    callback: Annotated[Callback | None, Option(None)]
+    sample_every: Annotated[
+        int | None, Option(None, minimum=1), Flag("print a sample every N steps", "output", "N")
+    ]
+    progress: Annotated[bool | None, Option(None), Flag("show progress", "output")]
+    checkpoint: Annotated[
+        StrPath | None,
+        Option(None),
+        Flag("write checkpoints to FILE during training and at its end", "resume", "FILE"),
+    ]
+    resume: Annotated[
+        StrPath | None,
+        Option(None),
+        Flag("resume from this checkpoint, with the same text and options", "resume", "FILE"),
+    ]
+
+
+class Options(Settings, RunOptions, total=False):
+    """The options of training a model further."""
+
+    preset: Annotated[
+        Preset | None,
+        Option(None),
+        Flag(
+            f"configuration that other options adjust: the defaults, or LSTMs ({_SIZES} units)",
+            "network",
+        ),
+    ]
+    optimizer: Annotated[
+        Optimizer, Option("adagrad", saved="model"), Flag("how weights are updated", "training")
+    ]
+
+
+class NewOptions(LayerOptions, Options, total=False):
+    """The options of training a new model, but alphabet."""
+
+    dtype: Annotated[Literal["float32", "float64"], Option("float32")]
+
+
+# The settings that a model file keeps, with the optimizer.
+SAVED_SETTINGS = tuple(name for name, one in table(Settings).items() if one.saved == "model")
+# The options that a checkpoint keeps besides those, and that resume compares.
+SAVED_RUN_OPTIONS = tuple(name for name, one in table(RunOptions).items() if one.saved)
+_BUDGETS = ("epochs", "steps", "seconds")
+
+
+def default_settings(optimizer: str) -> dict[str, Any]:
+    """Return the default settings of a `Learner`."""
+    return {**defaults(Settings), **BY_OPTIMIZER[optimizer]}
+
+
+def split(
+    options: Mapping[str, Any],
+) -> tuple[list[tuple[str, int]], dict[str, Any], RunOptions]:
+    """Return layers, what `Learner` takes, and how the training runs; with defaults, checked.
+
+    A `Learner` checks its settings itself.
+    """
+    chosen = {**defaults(NewOptions), **_with_preset(options)}
+    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
+    chosen |= {name: x for name, x in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
+    layers = check_options(LayerOptions, chosen)
+    run: RunOptions = check_options(RunOptions, chosen)
+    learner = {name: chosen[name] for name in (*table(Settings), "dtype", "seed")}
+    stack = [(layers["cell"], layers["hidden_size"])] * layers["n_layers"]
+    return stack, {**learner, "optimizer": optimizer}, run
+
+
+def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options over those of their preset; a given budget replaces the preset's."""
+    if options.get("preset") is None:
+        return options
+    preset = PRESETS[check_choice("preset", options["preset"], get_args(Preset))]
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.keys() & {*_BUDGETS}:
+        preset = {name: value for name, value in preset.items() if name not in _BUDGETS}
+    return {**preset, **given}
+
+
+def check_used(given: Mapping[str, Any], optimizer: str) -> None:
+    """Raise ValueError if an option is given that this optimizer has no use for."""
+    for name, option in table(NewOptions).items():
+        value = given.get(name, option.default)
+        if option.optimizer not in ("", optimizer) and value != option.default:
+            raise ValueError(
+                f"{name}={value!r} is {option.optimizer.capitalize()}'s, and "
+                f"optimizer={optimizer!r} has no use for it: leave it out"
             )

@@ -13,9 +13,8 @@ import numpy as np
 
 from ..data.vocabulary import Vocabulary
 from ..network import Network, Real
+from ..network.config import split
 from ..network.learner import Learner
-from ..training import fit as training
-from ..tutorial import make_learner
 from ..util.atomic_write import StrPath, write_atomically
 
 _IN_TORCH = {"rnn": "h", "gru": "run", "lstm": "ifgo"}  # gates in the order of their rows
@@ -120,8 +119,8 @@ def from_torch(module: Any, vocabulary: Any) -> Learner:
         "n_layers": rnn.num_layers,
         "dtype": dtype,
     }
-    layers, settings, _ = training.split(options)
-    learner = make_learner(layers, vocabulary.symbols, **settings)
+    layers, settings, _ = split(options)
+    learner = Learner(layers, vocabulary.symbols, **settings)
     views, H, V = learner.network.weights.views(), rnn.hidden_size, vocabulary.symbols
     gates = _IN_TORCH[cell]
     rows, inputs = len(gates) * H, V

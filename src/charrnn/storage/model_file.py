@@ -44,8 +44,8 @@ from ..data.vocabulary import Vocabulary
 from ..history import LARGEST_LOSS, History, Position
 from ..network import Network, Real
 from ..network._types import OPTIMIZERS, Description, Parameters
+from ..network.config import SAVED_SETTINGS
 from ..network.learner import Learner
-from ..tutorial import kind_of
 from ..util.atomic_write import (
     IN_ORDER_ONLY,
     Bytes,
@@ -73,11 +73,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "U32": np.dtype("<u4"),
 }
-_NUMBERS = (
-    "seq_length", "batch_size", "dropout", "learning_rate", "weight_decay", "clip_value", "clip_norm", "initial_accumulator_value",
-)  # fmt: skip
-SETTINGS = ("optimizer", *_NUMBERS)
-_CONFIG = ("layers", *SETTINGS)
+_CONFIG = ("layers", "optimizer", *SAVED_SETTINGS)
 _MEMORIES = {
     "adagrad": ("memory",),
     "sgd": (),
@@ -113,13 +109,6 @@ class Saved:
     history: History
     index: RecordIndex | None = None
     training: Training | None = None
-
-
-def settings(learner: Learner) -> dict[str, Any]:
-    """Return the options of a learner that a file keeps."""
-    return {"optimizer": learner.network.optimizer} | {
-        name: getattr(learner, name) for name in _NUMBERS
-    }
 
 
 # -------------------------------------------------------------------------------------------------------------------- writing
@@ -239,7 +228,7 @@ def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
         "kind": "records" if vocabulary.records else "text",
         "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "vocabulary": vocabulary.chars,
-        "config": json.dumps({"layers": learner.network.description.layers, **settings(learner)}),
+        "config": json.dumps({"layers": learner.network.description.layers, **learner.options()}),
         "history": json.dumps(saved.history.to_dict()),
     }
     if saved.index is not None:
@@ -633,7 +622,7 @@ def _build(words: _Words, tensors: _Tensors) -> Saved:
     """Return what a file holds, whose words and tensors are known to be right."""
     network = Network(words.description, tensors["Why"].dtype, words.optimizer)
     _fill(network.weights, tensors, "")
-    learner = kind_of(words.description.layers).of(network, **words.config)
+    learner = Learner.from_network(network, **words.config)
     training = None
     if words.position is not None:
         for memory in _MEMORIES[words.optimizer]:

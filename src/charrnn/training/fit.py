@@ -4,8 +4,9 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from ..data.record_index import RecordIndex
 from ..data.vocabulary import Vocabulary
 from ..history import Callback, History, Position
 from ..network import Network, Real
-from ..network._types import MAX_LAYERS, Parameters
-from ..network.config import defaults
-from ..network.learner import Learner, TrainingOptions
-from ..network.recipes import BY_OPTIMIZER, Cell, Optimizer, Preset, Schedule, ScheduleName, recipe
+from ..network._types import Parameters
+from ..network.config import Keep, ScheduleName
+from ..network.learner import Learner
 from ..storage import model_file as persistence
 from ..util.atomic_write import StrPath, check_path, check_target
 from ..util.errors import (
@@ -32,6 +32,7 @@ from ..util.hashing import sha256
 from ..util.progress import check_progress
 from ..util.seeding import random_seed
 from .loop import Budget, check_callback, fit
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .mpi import Team
@@ -41,46 +42,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: there is room to go on
 _SHARDS = 8  # of a batch, where several processes train
-
-
-Keep: TypeAlias = Literal["best", "last"]
-
-
-class Options(TrainingOptions, total=False):
-    """The options of training, by name."""
-
-    preset: Annotated[Preset | None, None]
-    optimizer: Annotated[Optimizer, "adagrad"]
-    seed: Annotated[int | None, 0]
-    epochs: Annotated[int | None, None]
-    steps: Annotated[int | None, None]
-    seconds: Annotated[float | None, None]
-    validation_fraction: Annotated[float, 0.1]
-    keep: Annotated[Keep | None, None]
-    patience: Annotated[int | None, None]
-    schedule: Annotated[ScheduleName, "constant"]
-    warmup: Annotated[int, 0]
-    learning_rate_decay: Annotated[float, 1.0]
-    callback: Annotated[Callback | None, None]
-    sample_every: Annotated[int | None, None]
-    shards: Annotated[int | None, None]
-    comm: Annotated[Any, None]
-    progress: Annotated[bool | None, None]
-    checkpoint: Annotated[StrPath | None, None]
-    resume: Annotated[StrPath | None, None]
-
-
-class LayerOptions(TypedDict, total=False):
-    """What a new network is made of."""
-
-    cell: Annotated[Cell, "rnn"]
-    hidden_size: Annotated[int, 100]
-    n_layers: Annotated[int, 1]
-    dtype: Annotated[Literal["float32", "float64"], "float32"]
-
-
-class NewOptions(LayerOptions, Options, total=False):
-    """The options of training a new model, by name, but alphabet."""
 
 
 def together(train: _F) -> _F:
@@ -100,42 +61,6 @@ def together(train: _F) -> _F:
             return train(*arguments, comm=team, **options)
 
     return meet  # type: ignore[return-value]
-
-
-_OF_LAYERS, _OF_LEARNER = (
-    ("cell", "hidden_size", "n_layers"),
-    ("dtype", "optimizer", *TrainingOptions.__annotations__),
-)
-
-
-def split(
-    options: Mapping[str, Any],
-) -> tuple[list[tuple[str, int]], dict[str, Any], dict[str, Any]]:
-    """Return the layers of a network, the options of its learner and those of the training, with the defaults of what is not given.
-
-    The seed is for both; what is None has the default of the optimiser.
-    """
-    chosen = {**defaults(NewOptions), **recipe(options.get("preset"), dict(options))}
-    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
-    chosen |= {
-        name: value for name, value in BY_OPTIMIZER[optimizer].items() if chosen[name] is None
-    }
-    cell = check_choice("cell", chosen["cell"], get_args(Cell))
-    layers = [(cell, chosen["hidden_size"])] * check_integer(
-        "n_layers", chosen["n_layers"], 1, MAX_LAYERS
-    )
-    learner = {name: chosen[name] for name in (*_OF_LEARNER, "seed")} | {"optimizer": optimizer}
-    others = ("preset", *_OF_LAYERS, *_OF_LEARNER)
-    return layers, learner, {name: value for name, value in chosen.items() if name not in others}
-
-
-def check_used(given: Mapping[str, Any], optimizer: str) -> None:
-    """Raise ValueError if an option is given that an optimiser has no use for."""
-    name = "initial_accumulator_value"
-    if optimizer != "adagrad" and given.get(name, default := defaults(NewOptions)[name]) != default:
-        raise ValueError(
-            f"{name}={given[name]!r} is Adagrad's, and optimizer={optimizer!r} has no use for it: leave it out"
-        )
 
 
 def train(
@@ -166,7 +91,7 @@ def train(
     ends the training, the network has the weights of the last whole step.
     """
     fraction = check_number("validation_fraction", validation_fraction, minimum=0, below=1)
-    moves = Schedule.check(schedule, warmup, learning_rate_decay)
+    moves = Schedule(schedule, warmup, learning_rate_decay)
     chosen = None if keep is None else check_choice("keep", keep, get_args(Keep))
     if sample_every is not None:
         sample_every = check_integer("sample_every", sample_every, 1)
@@ -194,14 +119,12 @@ def train(
         else None
     )
     position, state = Position(), None
-    options = persistence.settings(learner) | {
+    options = learner.options() | {
         "network": str(network.description),
         "dtype": network.dtype.name,
         "seed": seed,
         "validation_fraction": fraction,
-        "schedule": moves.name,
-        "warmup": moves.warmup,
-        "learning_rate_decay": moves.decay,
+        **asdict(moves),
         "keep": "last" if best is None else "best",
         "remember": index is not None,
         "shards": shards,

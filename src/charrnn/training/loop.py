@@ -16,10 +16,10 @@ from ..history import Callback, History, Position, Progress
 from ..network import Network, Real
 from ..network._types import Parameters
 from ..network.learner import Learner
-from ..network.recipes import CONSTANT, Schedule
 from ..util.errors import DivergedError, check_integer, check_number
 from ..util.progress import Display, check_progress
 from ..util.signals import Later
+from .schedule import CONSTANT, Schedule
 from .stepper import Stepper
 
 _log = logging.getLogger("charrnn")
@@ -335,7 +335,7 @@ class _Run:
 
     def factors(self, count: int) -> NDArray[np.float64]:
         """Return what the learning rate of each of the next steps is multiplied by."""
-        at, steps = self.at, np.arange(count if self.schedule.moves else 1)
+        at, steps = self.at, np.arange(count if self.schedule.varies else 1)
         seconds, windows = self.seconds(), self.stream.windows
         # Of whole numbers: a rate does not depend, in its last bit, on the step with which C was begun.
         used = [
