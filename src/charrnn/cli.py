@@ -1021,7 +1021,7 @@ def _look(arguments: Arguments) -> None:
 
 def _info(arguments: Arguments) -> None:
     model = load(arguments.model)
-    learner, network, history = model._now.learner, model.network, model.history
+    learner, network, history = model._state.learner, model.network, model.history
     print(
         f"network        {', '.join(f'{cell} of {units} units' for cell, units in network.description.layers)}"
     )

@@ -14,7 +14,7 @@ from .network.config import NewOptions, check_used, split
 from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource
-from .training.fit import together
+from .training.fit import over_mpi
 from .util.atomic_write import Paths, StrPath
 from .util.errors import ModelFormatError, check_choice, check_flags
 from .util.options import check_names, shows
@@ -34,7 +34,7 @@ def train_text(
 ) -> CharRNN[bytes]: ...
 
 
-@together
+@over_mpi
 @shows(NewOptions)
 def train_text(
     text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]
@@ -183,7 +183,7 @@ def train_file(
 ) -> CharRNN[bytes]: ...
 
 
-@together
+@over_mpi
 @shows(NewOptions)
 def train_file(
     path: Paths,
@@ -280,7 +280,7 @@ def train_records(
 ) -> CharRNN[bytes]: ...
 
 
-@together
+@over_mpi
 @shows(NewOptions)
 def train_records(
     strings: Iterable[str] | Iterable[bytes],

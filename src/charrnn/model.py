@@ -31,8 +31,9 @@ from .network import Network
 from .network.config import BY_OPTIMIZER, SAVED_SETTINGS, Options, check_used, split
 from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
-from .storage.model_file import Saved
+from .storage.model_file import ModelState
 from .training import fit as training
+from .training.fit import over_mpi
 from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
@@ -91,8 +92,8 @@ class CharRNN(Generic[TextT]):
     p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
     """
 
-    __slots__ = ("__weakref__", "_now")
-    _now: Saved  # all that the model is at one moment: a call takes one, so that another thread may train the model meanwhile
+    __slots__ = ("__weakref__", "_state")
+    _state: ModelState  # a call reads it once: another thread may train the model meanwhile
 
     def __init__(
         self,
@@ -106,12 +107,12 @@ class CharRNN(Generic[TextT]):
             raise ValueError(
                 f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols"
             )
-        self._now = Saved(learner, vocabulary, history, index)
+        self._state = ModelState(learner, vocabulary, history, index)
 
     @property
     def rnn(self) -> RNN:
         """The tutorial's network on numbers, where this model has one: a single layer of the vanilla cell."""
-        learner = self._now.learner
+        learner = self._state.learner
         description = learner.network.description
         if not is_vanilla(description.layers):
             raise AttributeError(
@@ -122,22 +123,22 @@ class CharRNN(Generic[TextT]):
     @property
     def network(self) -> Network:
         """The network as an engine."""
-        return self._now.learner.network
+        return self._state.learner.network
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Characters and their ids."""
-        return self._now.vocabulary
+        return self._state.vocabulary
 
     @property
     def history(self) -> History:
         """What the latest training did."""
-        return self._now.history
+        return self._state.history
 
     @property
     def index(self) -> RecordIndex | None:
         """The records it was trained on, if it remembers them."""
-        return self._now.index
+        return self._state.index
 
     @shows(Controls)
     def generate(
@@ -197,7 +198,7 @@ class CharRNN(Generic[TextT]):
         >>> model.generate(6, prime="ab", temperature=0, stop="b")
         'ca'
         """
-        start, checked, length = _begin(self._now, length, prime, controls)
+        start, checked, length = _prepare_generation(self._state, length, prime, controls)
         ((text, _),) = sampling.texts(start, checked, length, seed, 1)
         written: TextT = text
         return written
@@ -274,14 +275,14 @@ class CharRNN(Generic[TextT]):
         """Yield the texts of `generate_many` as they are written."""
         count = check_integer("count", count, 0)
         check_flags(unique=unique, novel=novel, whole=whole)
-        now = self._now
-        if novel and now.index is None:
+        state = self._state
+        if novel and state.index is None:
             raise ValueError(
                 "novel=True needs a model that remembers its records: train_records(..., remember=True)"
             )
-        start, checked, length = _begin(now, length, prime, controls)
+        start, checked, length = _prepare_generation(state, length, prime, controls)
         whole = whole or (
-            now.vocabulary.records and (unique or novel)
+            state.vocabulary.records and (unique or novel)
         )  # half a record is neither new nor one of a kind
         tries = count
         if count and (unique or novel or whole):  # at temperature 0 all are the same
@@ -292,8 +293,8 @@ class CharRNN(Generic[TextT]):
                 if not unique and not novel
                 else 1
             )
-        known = now.index if novel and now.index is not None else ()
-        primed = now.vocabulary.decode(start.ids[:, 0]) if novel else now.vocabulary.empty
+        known = state.index if novel and state.index is not None else ()
+        primed = state.vocabulary.decode(start.ids[:, 0]) if novel else state.vocabulary.empty
         chosen = 0
         seen: set[AnyText] = set()
         for text, ended in sampling.texts(start, checked, length, seed, tries, count):
@@ -340,7 +341,7 @@ class CharRNN(Generic[TextT]):
         bcabcabcab
         """
         most = _LONGEST if length is None else length
-        start, checked, most = _begin(self._now, most, prime, controls)
+        start, checked, most = _prepare_generation(self._state, most, prime, controls)
         writer = sampling.Writer(start, checked, make_random(seed))
         return sampling.stream(writer, math.inf if length is None else most)
 
@@ -390,7 +391,7 @@ class CharRNN(Generic[TextT]):
             "min_length": min_length,
             "on_unknown": on_unknown,
         }
-        start, checked, length = _begin(self._now, length, prime, controls)
+        start, checked, length = _prepare_generation(self._state, length, prime, controls)
         return sampling.beam_search(start, checked, length, width)[:n_best]
 
     def log_probs(
@@ -414,9 +415,9 @@ class CharRNN(Generic[TextT]):
         ValueError
             If text has a character that the model does not know.
         """
-        now = self._now
-        encoded = scoring.Encoded.from_texts(now.vocabulary, [text], "text", on_unknown)
-        start = _after(now, context, on_unknown)
+        state = self._state
+        encoded = scoring.Encoded.from_texts(state.vocabulary, [text], "text", on_unknown)
+        start = _after(state, context, on_unknown)
         return -scoring.symbol_nll(start, encoded.ids, on_unknown)
 
     @overload
@@ -547,20 +548,20 @@ class CharRNN(Generic[TextT]):
         self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the bits of each text and its unknown characters."""
-        now = self._now
-        encoded = scoring.Encoded.from_texts(now.vocabulary, texts, name, on_unknown)
+        state = self._state
+        encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
         lengths = encoded.known + encoded.unknown
-        if not (now.vocabulary.records or lengths.all()):
+        if not (state.vocabulary.records or lengths.all()):
             raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
-        start = _after(now, context, on_unknown)
+        start = _after(state, context, on_unknown)
         return scoring.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
 
     def next_probs(
         self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error"
     ) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
-        now = self._now
-        start = _primed(now, prefix, "prefix", on_unknown)
+        state = self._state
+        start = _primed(state, prefix, "prefix", on_unknown)
         (p,) = start.network.next_probs(start.workspace(1, 1))
         return np.asarray(p)
 
@@ -602,13 +603,18 @@ class CharRNN(Generic[TextT]):
         """
         from .trace import Trace  # here, as few ask for it: importing charrnn should cost little
 
-        now = self._now
-        state = _after(now, context, on_unknown).state
+        state = self._state
+        start = _after(state, context, on_unknown)
         return Trace(
-            now.learner.network, now.vocabulary, text, state, top=top, on_unknown=on_unknown
+            state.learner.network,
+            state.vocabulary,
+            text,
+            start.state,
+            top=top,
+            on_unknown=on_unknown,
         )
 
-    @training.together
+    @over_mpi
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Go on training with another text; the model changes in place.
@@ -644,12 +650,14 @@ class CharRNN(Generic[TextT]):
         ' beot!nr'
         """
         _check_more(options)
-        now = self._now
-        if now.vocabulary.records:
+        state = self._state
+        if state.vocabulary.records:
             raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(now, dataset.Text.of(text, known=now.vocabulary, extend=extend), options)
+        return self._go_on(
+            state, dataset.Text.of(text, known=state.vocabulary, extend=extend), options
+        )
 
-    @training.together
+    @over_mpi
     @shows(Options, _AS_BEFORE)
     def train_file(
         self,
@@ -670,10 +678,10 @@ class CharRNN(Generic[TextT]):
         )
 
         _check_more(options)
-        now, progress = self._now, options.get("progress")
-        vocabulary = now.vocabulary
+        state, progress = self._state, options.get("progress")
+        vocabulary = state.vocabulary
         if vocabulary.records:
-            remember = _remembers(now, remember)
+            remember = _remembers(state, remember)
             source = record_files(
                 path,
                 known=vocabulary,
@@ -682,16 +690,16 @@ class CharRNN(Generic[TextT]):
                 cache=cache,
                 progress=progress,
             )
-            return self._go_on(now, source, options)
+            return self._go_on(state, source, options)
         if remember:
             raise ValueError("this is a model of text, which has no records to remember")
         return self._go_on(
-            now,
+            state,
             text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress),
             options,
         )
 
-    @training.together
+    @over_mpi
     @shows(Options, _AS_BEFORE)
     def train_records(
         self,
@@ -706,18 +714,20 @@ class CharRNN(Generic[TextT]):
         A model that remembers its records remembers these, too; remember=True only makes sure that it does.
         """
         _check_more(options)
-        now = self._now
-        if not now.vocabulary.records:
+        state = self._state
+        if not state.vocabulary.records:
             raise ValueError("this is a model of text: train_text goes on with it")
         source = dataset.Records.of(
-            strings, known=now.vocabulary, extend=extend, remember=_remembers(now, remember)
+            strings, known=state.vocabulary, extend=extend, remember=_remembers(state, remember)
         )
-        return self._go_on(now, source, options)
+        return self._go_on(state, source, options)
 
-    def _go_on(self, now: Saved, source: dataset.Text | dataset.Records, options: Options) -> Self:
+    def _go_on(
+        self, state: ModelState, source: dataset.Text | dataset.Records, options: Options
+    ) -> Self:
         """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
-        old = now.learner.network
-        before = {} if options.get("preset") is not None else now.learner.options()
+        old = state.learner.network
+        before = {} if options.get("preset") is not None else state.learner.options()
         optimizer: Any = options.get("optimizer", old.optimizer)
         if not isinstance(optimizer, str) or optimizer != old.optimizer:
             before = {
@@ -729,10 +739,10 @@ class CharRNN(Generic[TextT]):
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
         check_used(options, learner.network.optimizer)
         places = (
-            list(range(len(now.vocabulary))) + [len(source.vocabulary)] * now.vocabulary.records
+            list(range(len(state.vocabulary))) + [len(source.vocabulary)] * state.vocabulary.records
         )
         learner.network.grow_from(old, places)
-        index = now.index if source.index is None else source.index.union(now.index)
+        index = state.index if source.index is None else source.index.union(state.index)
         return self._train(learner, source, index, History(), rest)
 
     def _train(
@@ -744,7 +754,7 @@ class CharRNN(Generic[TextT]):
         options: Any,
     ) -> Self:
         """Train a learner and make it this model's, if only by one step; but not where it diverged."""
-        trained = Saved(learner, source.vocabulary, history, index)
+        trained = ModelState(learner, source.vocabulary, history, index)
         try:
             training.train(
                 learner,
@@ -754,13 +764,13 @@ class CharRNN(Generic[TextT]):
                 index=index,
                 **options,
             )
-            self._now = trained
+            self._state = trained
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
             if history.reports:
-                self._now = trained
+                self._state = trained
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(
                     Exception
@@ -789,7 +799,7 @@ class CharRNN(Generic[TextT]):
         >>> charrnn.load(file.getvalue())
         CharRNN(hidden_size=16, 5 characters, 20 steps)
         """
-        persistence.save(target, self._now)
+        persistence.save(target, self._state)
 
     def to_torch(self) -> Any:
         """Return the network as a module of PyTorch, ready to evaluate.
@@ -819,7 +829,7 @@ class CharRNN(Generic[TextT]):
         """
         from .storage import export as interop
 
-        return interop.to_torch(self._now.learner)
+        return interop.to_torch(self._state.learner)
 
     def to_onnx(self, path: StrPath) -> None:
         """Write the network to an ONNX file, for the runtimes that read such; a crash leaves the old file or the new one.
@@ -853,38 +863,38 @@ class CharRNN(Generic[TextT]):
         """
         from .storage import export as interop
 
-        now = self._now
-        interop.to_onnx(now.learner.network, now.vocabulary, path)
+        state = self._state
+        interop.to_onnx(state.learner.network, state.vocabulary, path)
 
     def __reduce__(self) -> Any:
         """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
-        return _from_file, (type(self), persistence.to_bytes(self._now))
+        return _from_file, (type(self), persistence.to_bytes(self._state))
 
     def __copy__(self) -> Self:
-        return _holding(type(self), self._now)
+        return _holding(type(self), self._state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return _holding(type(self), copy.deepcopy(self._now, memo))
+        return _holding(type(self), copy.deepcopy(self._state, memo))
 
     def __repr__(self) -> str:
-        now = self._now
-        kind = "bytes" if now.vocabulary.of_bytes else f"{len(now.vocabulary)} characters"
-        layers = now.learner.network.description.layers
+        state = self._state
+        kind = "bytes" if state.vocabulary.of_bytes else f"{len(state.vocabulary)} characters"
+        layers = state.learner.network.description.layers
         size = f"hidden_size={layers[0].units}"
         if not is_vanilla(layers):
             size = f"cell={layers[0].cell!r}, {size}" + (
                 f", n_layers={len(layers)}" if len(layers) > 1 else ""
             )
-        return f"CharRNN({size}, {'records of ' * now.vocabulary.records}{kind}, {now.history.steps:,} steps)"
+        return f"CharRNN({size}, {'records of ' * state.vocabulary.records}{kind}, {state.history.steps:,} steps)"
 
 
 _Model = TypeVar("_Model", bound=CharRNN[Any])
 
 
-def _holding(kind: type[_Model], now: Saved) -> _Model:
-    """Return a model of a class that is what `Saved` holds."""
+def _holding(kind: type[_Model], state: ModelState) -> _Model:
+    """Return a model of a class that is what `ModelState` holds."""
     model = kind.__new__(kind)
-    model._now = now
+    model._state = state
     return model
 
 
@@ -902,14 +912,14 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     return values
 
 
-def _remembers(now: Saved, wanted: bool) -> bool:
+def _remembers(state: ModelState, wanted: bool) -> bool:
     """Return whether a model remembers its records; or raise ValueError if it is wanted and too late."""
     check_flags(remember=wanted)
-    if wanted and now.index is None:
+    if wanted and state.index is None:
         raise ValueError(
             "this model does not remember the records that it was trained on before, so it cannot tell new from old"
         )
-    return now.index is not None
+    return state.index is not None
 
 
 def _check_more(options: Options) -> None:
@@ -926,8 +936,8 @@ def _check_more(options: Options) -> None:
     check_names(options, Options, ("extend", "remember"))
 
 
-def _begin(
-    now: Saved, length: Any, prime: str | bytes, controls: Controls
+def _prepare_generation(
+    state: ModelState, length: Any, prime: str | bytes, controls: Controls
 ) -> tuple[PrimedState, Sampling, int]:
     """Return the state after prime, and the checked controls and length of texts."""
     options: dict[str, Any] = {**controls}
@@ -938,20 +948,20 @@ def _begin(
         )
     length = check_integer("length", length, 0, _LONGEST)
     check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
-    checked = Sampling.from_options(now.vocabulary, **options)
+    checked = Sampling.from_options(state.vocabulary, **options)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-    return _primed(now, prime, "prime", on_unknown), checked, length
+    return _primed(state, prime, "prime", on_unknown), checked, length
 
 
-def _primed(now: Saved, text: AnyText, name: str, on_unknown: OnUnknown) -> PrimedState:
+def _primed(state: ModelState, text: AnyText, name: str, on_unknown: OnUnknown) -> PrimedState:
     """Return the state after text, where "" (the default) is the empty text of any model."""
     empty = isinstance(text, str) and to_builtin(text) == ""
-    text = now.vocabulary.empty if empty else text
-    return PrimedState.from_text(now.learner.network, now.vocabulary, text, name, on_unknown)
+    text = state.vocabulary.empty if empty else text
+    return PrimedState.from_text(state.learner.network, state.vocabulary, text, name, on_unknown)
 
 
-def _after(now: Saved, context: AnyText, on_unknown: Any) -> PrimedState:
+def _after(state: ModelState, context: AnyText, on_unknown: Any) -> PrimedState:
     """Return the state after context, in which unknown characters are never read."""
     surprise = isinstance(on_unknown, str) and on_unknown == "surprise"
-    return _primed(now, context, "context", "skip" if surprise else on_unknown)
+    return _primed(state, context, "context", "skip" if surprise else on_unknown)

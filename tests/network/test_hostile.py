@@ -582,7 +582,7 @@ class Hostile(RuleBasedStateMachine):
         networks, works = list(self.networks), list(self.works)
         self.begin("float32")
         (rnn,), (model, _) = self.rnns, self.models
-        for thing in self.random.sample([rnn, model, model._now, model.vocabulary, model.history, model.index], 2):
+        for thing in self.random.sample([rnn, model, model._state, model.vocabulary, model.history, model.index], 2):
             names = [name for name in dir(thing) if not name.startswith("__")]
             for name in self.random.sample(sorted(names), min(2, len(names))):
                 value = self.hostile("", self.attempt(getattr, thing, name), small=True)

@@ -152,7 +152,7 @@ def go_on(model, chosen, path):
     """Train a model further, with new characters."""
     text, records = material(model.vocabulary)
     more = {"extend": True, "steps": 2, "progress": False, "seed": 1, "n_threads": chosen.choice((1, 1, 1, 2))}
-    if model._now.learner.batch_size > LARGEST_BATCH:
+    if model._state.learner.batch_size > LARGEST_BATCH:
         more["batch_size"] = 2
     before = model.network.weights.block.copy()
     try:
@@ -170,7 +170,7 @@ def resume(model, chosen, file, stands, path):
     names = ("dtype", "seed", "validation_fraction", "schedule", "warmup", "learning_rate_decay", "keep")
     named = {name: options[name] for name in names if name in options}
     layers = model.network.description.layers
-    named |= model._now.learner.options()
+    named |= model._state.learner.options()
     named |= {
         "cell": layers[0].cell,
         "hidden_size": layers[0].units,
@@ -179,7 +179,7 @@ def resume(model, chosen, file, stands, path):
         "progress": False,
     }
     text, records = material(model.vocabulary)
-    if model._now.learner.batch_size > LARGEST_BATCH:
+    if model._state.learner.batch_size > LARGEST_BATCH:
         return
     try:
         if model.vocabulary.records:

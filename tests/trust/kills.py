@@ -92,7 +92,7 @@ def attempt(target, moment, again, findings):
 
 
 def models(**options):
-    return [small_model(steps=steps, **options)._now for steps in (2, 3)]
+    return [small_model(steps=steps, **options)._state for steps in (2, 3)]
 
 
 def checkpoints():

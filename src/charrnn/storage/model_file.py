@@ -101,7 +101,7 @@ class Training(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Saved:
+class ModelState:
     """What a file holds: index is what a model of records remembers of them, training what makes it a checkpoint; both may be None."""
 
     learner: Learner
@@ -114,8 +114,8 @@ class Saved:
 # -------------------------------------------------------------------------------------------------------------------- writing
 
 
-def save(target: StrPath | IO[bytes], saved: Saved) -> None:
-    """Write a model file, or a checkpoint, from a `Saved`; a crash at any moment, or an error, leaves the old file or the new one.
+def save(target: StrPath | IO[bytes], saved: ModelState) -> None:
+    """Write a model file, or a checkpoint, from a `ModelState`; a crash at any moment, or an error, leaves the old file or the new one.
 
     What is no path but open is written to.
     """
@@ -146,7 +146,7 @@ def _write(file: IO[bytes], part: bytes | memoryview) -> None:
         data = data[len(data) if written is None else written :]
 
 
-def to_bytes(saved: Saved) -> bytes:
+def to_bytes(saved: ModelState) -> bytes:
     """Return a model file, or a checkpoint; or raise ValueError if `load` would refuse it."""
     content = _Content.of(saved)
     body = list(content.body())
@@ -165,8 +165,8 @@ class _Content:
     digest: str = "0" * 64
 
     @classmethod
-    def of(cls, saved: Saved) -> Self:
-        """Describe a `Saved`; or raise ValueError if `load` would refuse it."""
+    def of(cls, saved: ModelState) -> Self:
+        """Describe a `ModelState`; or raise ValueError if `load` would refuse it."""
         tensors, metadata = _describe(saved)
         _Words.check(
             metadata, {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
@@ -218,7 +218,7 @@ class _Content:
         yield from self.body()
 
 
-def _describe(saved: Saved) -> tuple[_Tensors, dict[str, str]]:
+def _describe(saved: ModelState) -> tuple[_Tensors, dict[str, str]]:
     """Return the tensors of a file and its metadata but for the SHA-256."""
     learner, vocabulary, training = saved.learner, saved.vocabulary, saved.training
     tensors: _Tensors = learner.network.weights.views()
@@ -259,8 +259,8 @@ def _prefixed(part: str, parameters: Parameters) -> _Tensors:
 # -------------------------------------------------------------------------------------------------------------------- reading
 
 
-def load(source: ModelSource) -> Saved:
-    """Return the `Saved` of a model file or checkpoint, given its path, its bytes, or the file open for reading in binary.
+def load(source: ModelSource) -> ModelState:
+    """Return the `ModelState` of a model file or checkpoint, given its path, its bytes, or the file open for reading in binary.
 
     Or raise OSError, or ModelFormatError that says what is wrong with the file.
     """
@@ -287,7 +287,7 @@ def load(source: ModelSource) -> Saved:
         return _load(file, name)
 
 
-def _load(file: IO[bytes], name: str) -> Saved:
+def _load(file: IO[bytes], name: str) -> ModelState:
     """Read a file: its header, which tells its size, before the rest, which in a file of another kind may be large.
 
     It is read, not mapped into memory as safetensors' own functions for files do: whoever overwrites a mapped file (a plain cp) ends the
@@ -618,7 +618,7 @@ def _check_started(options: Any, sha256: Any) -> None:
 # -------------------------------------------------------------------------------------------------------------------- both
 
 
-def _build(words: _Words, tensors: _Tensors) -> Saved:
+def _build(words: _Words, tensors: _Tensors) -> ModelState:
     """Return what a file holds, whose words and tensors are known to be right."""
     network = Network(words.description, tensors["Why"].dtype, words.optimizer)
     _fill(network.weights, tensors, "")
@@ -635,7 +635,7 @@ def _build(words: _Words, tensors: _Tensors) -> Saved:
             words.position, words.options, words.text_sha256, tensors["state"], best
         )
     index = RecordIndex(tensors["remembered"]) if "remembered" in tensors else None
-    return Saved(learner, words.vocabulary, words.history, index, training)
+    return ModelState(learner, words.vocabulary, words.history, index, training)
 
 
 def _fill(parameters: Parameters, tensors: _Tensors, prefix: str) -> None:

@@ -44,7 +44,7 @@ _FARTHEST = 1 << 53  # steps and characters that a checkpoint may stand at: ther
 _SHARDS = 8  # of a batch, where several processes train
 
 
-def together(train: _F) -> _F:
+def over_mpi(train: _F) -> _F:
     """Have a function that trains do so over MPI where it is given comm: what one of the processes raises ends all of them."""
 
     @functools.wraps(train)
@@ -165,7 +165,7 @@ def train(
         stands = persistence.Training(position, options, text_sha256, state, known)
         assert checkpoint is not None
         persistence.save(
-            checkpoint, persistence.Saved(learner, source.vocabulary, history, index, stands)
+            checkpoint, persistence.ModelState(learner, source.vocabulary, history, index, stands)
         )
         _log.debug("wrote %s at step %d", checkpoint, position.step)
 
@@ -284,7 +284,7 @@ def _keep_best(
 
 def _read_checkpoint(
     path: StrPath, vocabulary: Vocabulary, options: dict[str, Any], sha256: str, stream: Stream
-) -> tuple[persistence.Saved, persistence.Training]:
+) -> tuple[persistence.ModelState, persistence.Training]:
     """Return what a checkpoint holds if a training with these options on this text can go on from it; otherwise raise."""
     saved = persistence.load(check_path("resume", path))
     training = saved.training
