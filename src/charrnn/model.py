@@ -38,6 +38,7 @@ from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
     DivergedError,
+    Hinting,
     TrainingInterrupted,
     check_flags,
     check_integer,
@@ -66,7 +67,7 @@ class Column(Protocol):
         """Return it as a data frame."""
 
 
-class CharRNN(Generic[TextT]):
+class CharRNN(Hinting, Generic[TextT]):
     """A trained network together with the vocabulary it was trained on: text in, text out.
 
     To type checkers it is a ``CharRNN[str]`` or, if trained on bytes, a ``CharRNN[bytes]``.

@@ -14,6 +14,7 @@ from charrnn import RNN, DataReader, Vocabulary
 
 TEXT = "hello hello hello\n" * 4
 MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False)
+DEEP = charrnn.train_text(TEXT, cell="lstm", hidden_size=4, steps=3, progress=False)
 LESSON = RNN(4, 5, 5, 0.1)
 STATE = np.zeros((4, 1))
 
@@ -78,9 +79,24 @@ def files(tmp_path, monkeypatch):
         (lambda: MODEL.train_file("nowhere", records=True), TypeError, "records is fixed for a model that goes on training"),
         (lambda: MODEL.train_file("nowhere", epoch=3), TypeError, "there is no option 'epoch'; did you mean epochs"),
         (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),
-        (lambda: MODEL.score_many(["hello", None]), TypeError, r"texts\[1\] must be a str, not NoneType: a missing value"),
+        (
+            lambda: MODEL.score_many(["hello", None]),
+            TypeError,
+            r"texts\[1\] must be a str, not NoneType: a missing value; leave it out \(pandas",
+        ),
         (lambda: charrnn.train_text(np.array(["anna"])), TypeError, "text must be a str, not ndarray: train_records trains on records"),
         (lambda: charrnn.train("names.txt"), AttributeError, "has no attribute 'train'; did you mean train_text"),
+        (lambda: charrnn.CharRNN.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
+        (lambda: MODEL.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
+        (lambda: MODEL.fit(TEXT), AttributeError, "'fit': train_text, .* charrnn.sklearn has estimators"),
+        (lambda: MODEL.predict("h"), AttributeError, r"'predict': generate\(length, prime=text\) continues"),
+        (lambda: MODEL.sample(5), AttributeError, r"'sample': generate\(length\) writes a text"),
+        (lambda: MODEL.perplexity(TEXT), AttributeError, r"'perplexity': 2 \*\* score\(text\)"),
+        (lambda: MODEL.generate_text(5), AttributeError, "CharRNN has no attribute 'generate_text'; did you mean generate"),
+        (lambda: MODEL.zzz, AttributeError, "CharRNN has no attribute 'zzz'$"),
+        (lambda: DEEP.rnn, AttributeError, "this model is lstm"),
+        (lambda: MODEL.generate(5, max_gen_length=3), TypeError, "no option 'max_gen_length'; did you mean length"),
+        (lambda: charrnn.train_text(TEXT, train_size=3), TypeError, "no option 'train_size'; the options are"),
         (lambda: setattr(LESSON, "lr", 0.1), AttributeError, "'lr' cannot be set: .*; did you mean learning_rate"),
     ],
 )

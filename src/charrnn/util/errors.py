@@ -21,52 +21,43 @@ class ModelFormatError(CharRNNError, ValueError):
 
 
 class DivergedError(CharRNNError, ArithmeticError):
-    """A loss, a gradient or a probability is not finite; where training met it, the weights are those of the last good step.
+    """A loss, a gradient or a probability is not finite.
 
-    Attributes
-    ----------
-    model : CharRNN or None
-        The model with the last good weights, where a function that makes a model raised the error.
+    If a training function raises it, its attribute `model` has the last good weights.
     """
 
     model: "CharRNN[Any] | None" = None
 
 
 class RankError(CharRNNError, RuntimeError):
-    """Another process of a training over MPI has ended it; the message names its rank and its error.
+    """Another process has ended a training over MPI; the message has its rank and its error.
 
-    Attributes
-    ----------
-    model : CharRNN or None
-        The model as of the last whole step, if there was any.
+    Its attribute `model` has the weights of the last whole step, if there was any.
     """
 
     model: "CharRNN[Any] | None" = None
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training. A KeyboardInterrupt, so that a script that does not expect it ends as usual.
+    """Ctrl-C during training; scripts that do not expect it end as with any KeyboardInterrupt.
 
-    Attributes
-    ----------
-    model : CharRNN
-        The model, with the weights that ``keep`` says.
+    Its attribute `model` has the weights that the option keep says.
     """
 
     model: "CharRNN[Any] | None" = None
 
 
 class TrainingWarning(UserWarning):
-    """A training ended, but has taught the network next to nothing."""
+    """A training ended but has taught the network next to nothing."""
 
 
 def short_repr(value: Any) -> str:
-    """Return how a value is written, or its beginning, for an error's message; Python writes no int of thousands of digits."""
+    """Return the beginning of a value's repr, for an error's message."""
     if isinstance(value, int) and value.bit_length() > 256:
-        return f"an int of {value.bit_length():,} bits"
+        return f"an int of {value.bit_length():,} bits"  # Python writes no very large int
     try:
         return f"{value!r:.80}"
-    except ValueError:  # a list, say, of such ints
+    except ValueError:  # of a list of such ints, say
         return f"a value of {type(value).__name__} that cannot be written"
 
 
@@ -101,51 +92,46 @@ def check_number(
     maximum: float = math.inf,
     finite: bool = True,
 ) -> float:
-    """Return value as a float that is a number within bounds; or raise TypeError or ValueError that names the argument."""
-    # float() also reads what bytearrays and arrays of strings spell, takes True for 1, and drops the imaginary part of NumPy's complex.
-    if isinstance(value, (np.ndarray, np.generic)):
-        numeric = value.dtype.kind in "iuf"
-    else:
-        numeric = not isinstance(value, (bool, str)) and any(
-            hasattr(type(value), name) for name in ("__float__", "__index__")
-        )
-    try:
-        number = float(value) if numeric else None
-    except (TypeError, ValueError):
-        number = None
-    except OverflowError:  # an int beyond all floats
-        number = math.inf
+    """Return value as a float within bounds, or raise an error that names the argument."""
+    number = _to_float(value)
     if number is None:
         raise TypeError(f"{name} must be a number, not {short_repr(value)}")
-    if (
-        not (minimum <= number <= maximum)
-        or (math.isfinite(above) and number <= above)
-        or (math.isfinite(below) and number >= below)
-        or (finite and math.isinf(number))
-    ):
-        bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
-        words = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
-        raise ValueError(
-            f"{name} must be a {'finite ' * finite}number{' ' * bool(words)}{' and '.join(words)}, not {short_repr(value)}"
-        )
-    return number
+    inside = minimum <= number <= maximum and (above < number < below or math.isinf(number))
+    if inside and not (finite and math.isinf(number)):
+        return number
+    bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
+    words = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
+    kind = " ".join(["finite"] * finite + ["number"] + [" and ".join(words)] * bool(words))
+    raise ValueError(f"{name} must be a {kind}, not {short_repr(value)}")
+
+
+def _to_float(value: Any) -> float | None:
+    """Return a number as a float, None for what is not one although float() would read it."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        numeric = value.dtype.kind in "iuf"  # float() drops an imaginary part
+    else:
+        kinds = {"__float__", "__index__"} & {*dir(type(value))}
+        numeric = bool(kinds) and not isinstance(value, (bool, str))
+    try:
+        return float(value) if numeric else None
+    except (TypeError, ValueError):
+        return None
+    except OverflowError:  # an int beyond all floats
+        return math.inf
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return the one of choices that value is, as a plain str, or raise ValueError."""
-    if (
-        isinstance(value, str) and (chosen := to_builtin(value)) in choices
-    ):  # only of a str: an array would be compared element by element
+    """Return the one of choices that value is, as a builtin str, or raise ValueError."""
+    if isinstance(value, str) and (chosen := to_builtin(value)) in choices:
         return str(chosen)
     words = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
-    raise ValueError(
-        f"{name} must be {words}, not {short_repr(value)}{hint(value, choices) if isinstance(value, str) else ''}"
-    )
+    meant = hint(value, choices) if isinstance(value, str) else ""
+    raise ValueError(f"{name} must be {words}, not {short_repr(value)}{meant}")
 
 
-# What other programs call it.
+# Names that other programs use.
 _ELSEWHERE = {
-    "hidden_size": ("rnn_size", "units", "dim", "width"),
+    "hidden_size": ("rnn_size", "units", "dim", "width", "hidden_dim"),
     "cell": ("lstm", "gru", "model", "architecture"),
     "seq_length": ("block_size", "context_length", "bptt", "window"),
     "clip_norm": ("grad_clip", "gradient_clip", "max_norm", "max_grad_norm"),
@@ -159,85 +145,120 @@ _ELSEWHERE = {
     "prime": ("prompt", "start", "seed_text", "primetext", "prefix"),
     "length": ("max_length", "max_new_tokens", "max_tokens"),
     "count": ("num_samples", "n_samples"),
+    "width": ("beam_size", "num_beams"),
+}
+_METHODS_ELSEWHERE = {
+    "load": "charrnn.load(path) reads a model",
+    "fit": "train_text, train_records and train_file train; charrnn.sklearn has estimators",
+    "predict": "generate(length, prime=text) continues a text, next_probs(text) has probabilities",
+    "sample": "generate(length) writes a text",
+    "perplexity": "2 ** score(text) is the perplexity per character",
 }
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return what who wrote word may have meant, for the end of an error's message."""
+    """Return a question for the end of an error's message: whether a known name was meant."""
     return f"; did you mean {meant}?" if (meant := likely(word, known)) else ""
 
 
 def likely(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is called so elsewhere, is the most alike, or of which word is the beginning or the initials."""
-    import difflib  # here: importing charrnn should cost little
+    """Return the known name that was likely meant, None rather than one that misleads.
+
+    That is one which is called so elsewhere, or the most alike of those that are spelled nearly so,
+    begin with the word, have its letters as initials, or have no part that it lacks.
+    """
+    from difflib import SequenceMatcher  # here: importing charrnn should cost little
 
     known, word = list(known), word.lower()
-    alike = (
-        [name for name in known if word in _ELSEWHERE.get(name, ())]
-        or difflib.get_close_matches(word, known, n=1)
-        or [
-            name
-            for name in known
-            if word in ("".join(part[:1] for part in name.split("_")), name[: max(3, len(word))])
-        ]
-    )
-    return alike[0] if alike else None
+    if elsewhere := [name for name in known if word in _ELSEWHERE.get(name, ())]:
+        return elsewhere[0]
+    alike = {name: SequenceMatcher(None, word, name).ratio() for name in known}
+    close = [
+        name
+        for name in known
+        if alike[name] > 0.76
+        or sorted(name) == sorted(word)
+        or (len(word) >= 3 and name.startswith(word))
+        or word == "".join(part[:1] for part in name.split("_"))
+        or {*name.split("_")} <= {*word.split("_")}
+    ]
+    return max(close, key=lambda name: (alike[name], name), default=None)
+
+
+def _missing_attribute(thing: Any, name: str) -> Any:
+    """Raise AttributeError with a hint at what exists; or a property's own error once more."""
+    owner = thing if isinstance(thing, type) else type(thing)
+    if name in dir(owner):
+        return object.__getattribute__(thing, name)
+    public = [known for known in dir(owner) if not known.startswith("_")]
+    instead = f": {_METHODS_ELSEWHERE[name]}" if name in _METHODS_ELSEWHERE else hint(name, public)
+    raise AttributeError(f"{owner.__name__} has no attribute {name!r}{instead}")
+
+
+class _HintingType(type):
+    if not TYPE_CHECKING:  # or type checkers would accept every attribute
+        __getattr__ = _missing_attribute
+
+
+class Hinting(metaclass=_HintingType):
+    """A base class: what its classes and their instances lack raises an error with a hint."""
+
+    __slots__ = ()
+    if not TYPE_CHECKING:
+        __getattr__ = _missing_attribute
 
 
 def missing_value_hint(value: Any) -> str:
-    """Return a hint for the end of an error's message where a text is missing: None, or what a data frame or a masked array has there."""
+    """Return advice for the end of an error's message if a text is missing, as in a data frame."""
     nothing = type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
-    missing = nothing or (isinstance(value, float) and math.isnan(value))
-    return ": a missing value; leave it out, or give another text for it" if missing else ""
+    if not (nothing or (isinstance(value, float) and math.isnan(value))):
+        return ""
+    return (
+        ": a missing value; leave it out (pandas: column.dropna(), Polars: column.drop_nulls()) "
+        "or replace it (fillna, fill_null)"
+    )
 
 
 def check_text(name: str, value: Any) -> str:
-    """Return value as a plain str if it is a str, or raise TypeError."""
+    """Return value as a builtin str if it is a str, or raise TypeError."""
     if not isinstance(value, str):
-        raise TypeError(
-            f"{name} must be a str, not {type(value).__name__}{missing_value_hint(value)}"
-        )
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a str, not {kind}{missing_value_hint(value)}")
     text: str = to_builtin(value)
     return text
 
 
 def to_builtin(text: Any) -> Any:
-    """Return a str or bytes, of whatever class, as one that is as long as it says: arrays are made by its length."""
-    return (
-        text
-        if type(text) in (str, bytes)
-        else (b"" if isinstance(text, bytes) else "").join([text])
-    )
+    """Return a str or bytes of any class as a builtin one: the length that it claims is right."""
+    if type(text) in (str, bytes):
+        return text
+    return (b"" if isinstance(text, bytes) else "").join([text])
 
 
 def check_sequence(name: str, value: Any, instead: str = "", ordered: bool = True) -> list[Any]:
-    """Return the elements of an iterable of texts, or raise TypeError: also for what yields something else or, if ordered, in no order.
+    """Return the elements of an iterable of texts, or raise TypeError.
 
-    instead is what to do with a single text.
+    A table, a mapping and a file yield something else and, if ordered, a set has no order: they
+    are errors. instead says what to do with a single text.
     """
+    kind = type(value).__name__
     if isinstance(value, (str, bytes)):
-        raise TypeError(
-            f"{name} must be a sequence of {type(value).__name__}, not one"
-            + (f": {instead}" if instead else "")
-        )
-    if hasattr(type(value), "columns") or "columns" in getattr(
-        value, "__dict__", ()
-    ):  # not asked for: a lazy table of Polars warns
-        what = "give one of its columns"
+        advice = f": {instead}" if instead else ""
+        raise TypeError(f"{name} must be a sequence of {kind}, not one{advice}")
+    # A lazy table of Polars warns if it is asked for its columns.
+    if hasattr(type(value), "columns") or "columns" in getattr(value, "__dict__", ()):
+        advice = ": give one of its columns"
     elif isinstance(value, Mapping):
-        what = "give its values"
+        advice = ": give its values"
     elif ordered and isinstance(value, Set):
-        what = "sorted(...) puts them in an order"
+        advice = ": sorted(...) puts them in an order"
     elif isinstance(value, IOBase):
-        what = "give file.read().splitlines()"
+        advice = ": give file.read().splitlines()"
     else:
-        what = ""
-    if what:
-        raise TypeError(f"{name} must be a sequence of texts, not {type(value).__name__}: {what}")
-    try:
-        elements = iter(value)
-    except TypeError as error:
-        raise TypeError(
-            f"{name} must be a sequence of texts, not {type(value).__name__}"
-        ) from error
-    return list(elements)  # a generator may raise a TypeError of its own
+        try:
+            elements = iter(value)
+        except TypeError:
+            advice = ""
+        else:
+            return list(elements)  # a generator may raise a TypeError of its own
+    raise TypeError(f"{name} must be a sequence of texts, not {kind}{advice}")
