@@ -171,7 +171,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "a rate depends on the step with which C was begun": ("training/loop.py", "(at.window + i) / windows", "at.window / windows + i * (1 / windows)"),
     "patience from the start": ("training/loop.py", "at.epoch - at.best_epoch >= self.patience", "at.epoch > self.patience"),
     "no decay": ("training/schedule.py", "power(self.learning_rate_decay, epoch)", "1.0"),
-    "the boundary does not move": ("model.py", "[len(source.vocabulary)] * state", "[len(now.vocabulary)] * now"),
+    "the boundary does not move": ("model.py", "[len(source.vocabulary)] * state", "[len(state.vocabulary)] * state"),
     "new characters are likely": ("network/__init__.py", 'there["by"].min()', 'there["by"].max()'),
     "skipped characters count": ("inference/scoring.py", "return cls(ids, lengths - unknown, unknown)", "return cls(ids, lengths, unknown)"),
     "unique counts nothing": ("model.py", "            seen.add(text)\n", "            pass\n"),

@@ -10,7 +10,7 @@ from .data.dataset import Alphabet
 from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .network.config import NewOptions, check_used, split
+from .network.config import NewOptions, split
 from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource
@@ -321,11 +321,10 @@ def train_records(
 
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    layers, settings, rest = split(options)
+    layers, settings, run = split(options)
     learner = Learner(layers, source.vocabulary.symbols, **settings)
-    check_used(options, learner.network.optimizer)
     model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
-    return model._train(learner, source, source.index, model.history, rest)
+    return model._train(learner, source, source.index, model.history, run)
 
 
 @overload

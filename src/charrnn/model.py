@@ -28,7 +28,7 @@ from .history import History
 from .inference import sampling, scoring
 from .inference.sampling import Controls, PrimedState, Sampling
 from .network import Network
-from .network.config import BY_OPTIMIZER, SAVED_SETTINGS, Options, check_used, split
+from .network.config import SAVED_SETTINGS, Options, split
 from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
 from .storage.model_file import ModelState
@@ -728,23 +728,14 @@ class CharRNN(Hinting, Generic[TextT]):
     ) -> Self:
         """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
         old = state.learner.network
-        before = {} if options.get("preset") is not None else state.learner.options()
-        optimizer: Any = options.get("optimizer", old.optimizer)
-        if not isinstance(optimizer, str) or optimizer != old.optimizer:
-            before = {
-                name: value
-                for name, value in before.items()
-                if name not in BY_OPTIMIZER[old.optimizer]
-            }
-        _, settings, rest = split({**before, **options, "dtype": old.dtype})
+        _, settings, run = split({**options, "dtype": old.dtype}, state.learner.options())
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
-        check_used(options, learner.network.optimizer)
         places = (
             list(range(len(state.vocabulary))) + [len(source.vocabulary)] * state.vocabulary.records
         )
         learner.network.grow_from(old, places)
         index = state.index if source.index is None else source.index.union(state.index)
-        return self._train(learner, source, index, History(), rest)
+        return self._train(learner, source, index, History(), run)
 
     def _train(
         self,

@@ -6,6 +6,7 @@ code that uses it.
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
 from ..history import Callback
@@ -239,20 +240,30 @@ def default_settings(optimizer: str) -> dict[str, Any]:
 
 
 def split(
-    options: Mapping[str, Any],
+    options: Mapping[str, Any], before: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[list[tuple[str, int]], dict[str, Any], RunOptions]:
-    """Return layers, what `Learner` takes, and how the training runs; with defaults, checked.
+    """Return layers, what `Learner` takes, and how the training runs.
 
-    A `Learner` checks its settings itself.
+    What options and their preset leave open is as before (`Learner.options` of a model that
+    trains further), or the default. All is checked, the settings of a learner by `Learner`.
     """
-    chosen = {**defaults(NewOptions), **_with_preset(options)}
-    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
-    chosen |= {name: x for name, x in BY_OPTIMIZER[optimizer].items() if chosen[name] is None}
+    chosen = _chosen(_with_preset(options), {} if options.get("preset") else before)
+    _check_used(options, chosen["optimizer"])
     layers = check_options(LayerOptions, chosen)
     run: RunOptions = check_options(RunOptions, chosen)
-    learner = {name: chosen[name] for name in (*table(Settings), "dtype", "seed")}
-    stack = [(layers["cell"], layers["hidden_size"])] * layers["n_layers"]
-    return stack, {**learner, "optimizer": optimizer}, run
+    learner = {name: chosen[name] for name in (*table(Settings), "dtype", "optimizer", "seed")}
+    return [(layers["cell"], layers["hidden_size"])] * layers["n_layers"], learner, run
+
+
+def _chosen(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given options over those before over the defaults; rates depend on the optimizer."""
+    chosen = {**defaults(NewOptions), **before, **given}
+    optimizer = check_choice("optimizer", chosen["optimizer"], get_args(Optimizer))
+    for name, value in BY_OPTIMIZER[optimizer].items():
+        inherited = name not in given and optimizer != before.get("optimizer")
+        if inherited or chosen[name] is None:
+            chosen[name] = value
+    return {**chosen, "optimizer": optimizer}
 
 
 def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -266,7 +277,7 @@ def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**preset, **given}
 
 
-def check_used(given: Mapping[str, Any], optimizer: str) -> None:
+def _check_used(given: Mapping[str, Any], optimizer: str) -> None:
     """Raise ValueError if an option is given that this optimizer has no use for."""
     for name, option in table(NewOptions).items():
         value = given.get(name, option.default)
