@@ -1,5 +1,6 @@
 """The settings of the site, which `make docs` builds with Sphinx."""
 
+import logging
 import os
 import tomllib
 from pathlib import Path
@@ -66,8 +67,23 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
+def write_trace(app: Any, error: Exception | None) -> None:
+    """Write the page that live.md shows: source code, read by a network (ten seconds)."""
+    page = Path(app.outdir, "trace.html")
+    if error or app.builder.format != "html" or page.exists():
+        return
+    import charrnn
+
+    logging.getLogger("charrnn").setLevel(logging.WARNING)
+    modules = sorted(Path(os.__file__).parent.glob("*.py"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in modules)[:1_000_000]
+    model = charrnn.train_text(text, seq_length=100, epochs=5, progress=False)
+    model.trace(text[-100_000:-94_000]).save_html(page, title="Source code, read by a network")
+
+
 def setup(app: Any) -> None:
-    """Write formulas as MathML, which browsers draw without a script, also offline."""
+    """Connect what is ours: the trace, and formulas as MathML, which needs no script."""
+    app.connect("build-finished", write_trace)
 
     def inline(page: Any, node: Any) -> None:
         page.body.append(tex2mathml(node.astext(), as_block=False))

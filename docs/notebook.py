@@ -65,15 +65,21 @@ def execute(notebook: Any) -> Any:
     return notebook
 
 
-def without_widgets(notebook: Any) -> Any:
-    """Leave of the bars the text only: their state has another name each time."""
+def without_bars(notebook: Any) -> Any:
+    """Remove progress bars: without a kernel, they would stay at 0 %."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not is_bar(output)]
     return notebook
+
+
+def is_bar(output: Any) -> bool:
+    """Return whether an output is a progress bar: a widget, or text on stderr."""
+    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    return widget or output.get("name") == "stderr"
 
 
 if __name__ == "__main__":
     tutorial = execute(make((DOCS / "tutorial.md").read_text(encoding="utf-8")))
-    nbformat.write(without_widgets(tutorial), DOCS / "tutorial.ipynb")
+    nbformat.write(without_bars(tutorial), DOCS / "tutorial.ipynb")

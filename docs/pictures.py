@@ -8,6 +8,7 @@ trace pages of howto/inside.md in Chromium, which make page-check installs.
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import tempfile
@@ -32,9 +33,9 @@ SIZES = {
 }
 
 
-def first_lines(readme: str) -> str:
-    """Return the first block of Python in README.md."""
-    return re.search(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)[1]
+def first_blocks(page: str, count: int) -> str:
+    """Return the first blocks of Python in a page."""
+    return "".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[:count])
 
 
 def speeds(results: str, size: str) -> dict[str, int]:
@@ -77,9 +78,17 @@ def draw_speeds(results: str) -> Figure:
     return figure
 
 
+def shuffled_names() -> str:
+    """Return the names as the tutorial's text."""
+    names = charrnn.datasets.names()
+    random.Random(0).shuffle(names)
+    return "\n".join(names)
+
+
 def networks() -> tuple[Any, dict[str, charrnn.RNN], charrnn.History]:
     """Return the tutorial's ids, its three networks, and the history of the trained one."""
-    ids = charrnn.Vocabulary.from_text(names := "\n".join(charrnn.datasets.names())).encode(names)
+    names = shuffled_names()
+    ids = charrnn.Vocabulary.from_text(names).encode(names)
     made = {
         name: charrnn.RNN(100, int(ids.max()) + 1, 25, 0.1, seed=0)
         for name in ("new", "trained", "large recurrent weights")
@@ -149,7 +158,7 @@ def draw_pages() -> None:
     """Draw the trace pages of howto/inside.md: a whole page, units of two models, and a gate."""
     from playwright.sync_api import sync_playwright
 
-    source, names = modules(), "\n".join(charrnn.datasets.names())
+    source, names = modules(), shuffled_names()
     traces = {
         "source": charrnn.train_text(source, seq_length=100, epochs=5).trace(source[-100_000:]),
         "names": charrnn.train_text(names, epochs=40).trace(names),
@@ -200,7 +209,7 @@ def draw_page(page: Any, name: str) -> None:
 def main() -> None:
     """Draw all."""
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
-        exec(first_lines((DOCS.parent / "README.md").read_text(encoding="utf-8")), {})
+        exec(first_blocks((DOCS / "howto" / "train.md").read_text(encoding="utf-8"), 2), {})
         (DOCS / "loss.png").write_bytes(Path("loss.png").read_bytes())
     results = (DOCS.parent / "benchmarks" / "results.md").read_text(encoding="utf-8")
     draw_speeds(results).savefig(

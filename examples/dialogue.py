@@ -28,9 +28,9 @@ script = "".join(f"{rng.choice(who)}: {rng.choice(lines)()}\n" for _ in range(30
 
 model = charrnn.train_text(script, epochs=12, seed=1)
 delay = 0.02 if sys.stdout.isatty() else 0
-for name in who:
+for seed, name in enumerate(who):
     print(f"{name}:", end="")
-    for char in model.stream(90, prime=f"\n{name}:", temperature=0.7, stop="\n", seed=5):
+    for char in model.stream(90, prime=f"\n{name}:", temperature=0.7, stop="\n", seed=seed):
         print(char, end="", flush=True)
         time.sleep(delay)
     print()

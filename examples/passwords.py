@@ -21,7 +21,18 @@ def habit():
 model = charrnn.train_records(
     [habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50, epochs=2, seed=1
 )
-known = set(model.vocabulary.chars)
+PRINTABLE = 95  # characters that a random password may contain
+
+
+def strength(password):
+    """Return the bits of a password for an attacker who tries habits and random characters."""
+    known = set(model.vocabulary.chars)
+    rest = "".join(char for char in password if char in known)
+    unknown = len(password) - len(rest)
+    habit = model.score(rest) * (len(rest) + 1) + unknown * math.log2(PRINTABLE)
+    return min(habit, len(password) * math.log2(PRINTABLE))
+
+
 for password in [
     "dragon123",
     "Summer2025",
@@ -31,8 +42,5 @@ for password in [
     "tsqnmvrw",
     "x7!Kq_zT",
 ]:
-    # A character that never occurs in the habits is one of 95 printable ones.
-    unknown = sum(char not in known for char in password)
-    rest = "".join(char for char in password if char in known)
-    bits = model.score(rest) * (len(rest) + 1) + unknown * math.log2(95)
+    bits = strength(password)
     print(f"{password:12} {bits:5.1f} bits  {'#' * round(bits / 3)}")

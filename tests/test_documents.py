@@ -1,7 +1,8 @@
-"""Every block of code in the README and the documentation runs, and prints what is shown below it.
+"""Every code block in the README and the documentation runs and prints what the page shows.
 
-A block of text that follows one of Python is what that prints; in a block of console, what follows a line with a dollar. An
-ellipsis stands for anything. CHARRNN_REWRITE=1 writes what is printed into the documents instead of comparing.
+A text block after a Python block is its output; in a console block, the lines after a line with a
+dollar are. An ellipsis matches anything. CHARRNN_REWRITE=1 writes the outputs into the pages instead
+of comparing them.
 """
 
 import contextlib
@@ -39,14 +40,17 @@ OPTIONAL = {
     "polars",
     "sklearn",
     "torch",
-}  # what documents speak of and a tester may lack
+}  # packages that pages use and a tester may lack
 
-pytestmark = pytest.mark.skipif(not DOCUMENTS[0].exists(), reason="the tests were copied away from the project")
-HAS_FMA = charrnn.isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")  # without, texts differ from those shown
+REDRAW = "python docs/pictures.py redraws the picture"
+AWAY = "the tests were copied away from the project"
+pytestmark = pytest.mark.skipif(not DOCUMENTS[0].exists(), reason=AWAY)
+# Without FMA, generated texts differ from those shown.
+HAS_FMA = charrnn.isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")
 
 
 class Document:
-    """A document, and what has been printed so far of that which it shows."""
+    """A document, and the outputs that differ from those it shows."""
 
     def __init__(self, path):
         self.path = path
@@ -55,23 +59,24 @@ class Document:
         self.printed = []
 
     def shown(self, number):
-        """The block that shows what block number prints, or None."""
-        after = self.blocks[number + 1 : number + 2]
-        if after and after[0][1] == "text" and not self.text[self.blocks[number].end() : after[0].start()].strip():
-            return after[0]
+        """The block that shows the output of a block, or None."""
+        for after in self.blocks[number + 1 : number + 2]:
+            between = self.text[self.blocks[number].end() : after.start()]
+            if after[1] == "text" and not between.strip():
+                return after
         return None
 
     def compare(self, block, printed):
-        """Raise if the block shows something else than this."""
+        """Raise if the block shows another output."""
         if HAS_FMA:
             same = doctest.OutputChecker().check_output(block[2], printed, doctest.ELLIPSIS)
             if "CHARRNN_REWRITE" in os.environ:
                 self.printed += [] if same else [(block.span(2), printed)]
             else:
-                assert same, f"{self.path.name} shows\n{block[2]}\nand what was printed is\n{printed}"
+                assert same, f"{self.path.name} shows\n{block[2]}\nbut the output is\n{printed}"
 
     def rewrite(self):
-        """Write what was printed where it differs from what is shown."""
+        """Write the outputs that differ into the document."""
         for (start, end), printed in reversed(self.printed):
             self.text = self.text[:start] + printed + self.text[end:]
         if self.printed:
@@ -80,11 +85,13 @@ class Document:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with the files that the documents speak of, where charrnn is a command."""
+    """A working directory with the files that the documents use, where charrnn is a command."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    path = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
     names = "\n".join(charrnn.datasets.names()) + "\n"
-    for name, content in {"input.txt": TEXT, "names.txt": names, "lines.txt": "to be\nor not\n"}.items():
+    files = {"input.txt": TEXT, "names.txt": names, "lines.txt": "to be\nor not\n"}
+    for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8", newline="\n")
 
 
@@ -112,7 +119,7 @@ def test_blocks(document):
 
 
 def run_python(code, name, world):
-    """Run code in a world; return what it prints."""
+    """Run code in a namespace; return what it prints."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -125,14 +132,15 @@ def run_python(code, name, world):
 
 
 def run_session(code, name, world):
-    """Run what was typed at Python's prompt, and compare what it answers with what is shown."""
+    """Run an interactive session and compare its answers with those shown."""
     test = doctest.DocTestParser().get_doctest(code, world, name, None, 0)
-    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False).failed == 0
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert runner.run(test, clear_globs=False).failed == 0
     world.update(test.globs)
 
 
 def run_console(code):
-    """Run the commands, which begin with a dollar and may go on after a backslash; return them, each with what it prints."""
+    """Run the commands (a dollar, a line, more after backslashes); return them with outputs."""
     commands = re.findall(r"^\$ (?:.*\\\n)*.*\n", code, re.MULTILINE)
     return "".join(f"{command}{run_command(command[2:])}" for command in commands)
 
@@ -145,8 +153,9 @@ def run_commands(code):
 
 
 def run_command(line):
-    """Run a line of the shell; return what it prints."""
-    ran = subprocess.run(line, shell=True, timeout=60, capture_output=True, text=True, encoding="utf-8")
+    """Run a line in the shell; return its output."""
+    captured = {"capture_output": True, "text": True, "encoding": "utf-8"}
+    ran = subprocess.run(line, shell=True, timeout=60, **captured)
     assert ran.returncode == 0, f"{line}\n{ran.stderr}"
     return ran.stdout
 
@@ -156,8 +165,9 @@ def test_lines_are_short(path):
     text = path.read_text(encoding="utf-8")
     code = [line for block in BLOCK.finditer(text) for line in block[2].splitlines()]
     assert [line for line in code if len(line) > 75] == []
-    prose = [line for line in BLOCK.sub("", text).splitlines() if not line.startswith(("|", "!["))]
-    assert [line for line in prose if len(line) >= 100] == []
+    lines = BLOCK.sub("", text).splitlines()
+    prose = [line for line in lines if not line.startswith(("|", "![", "[!["))]
+    assert [line for line in prose if len(line) > 100] == []
     assert [line for line in prose if re.match(r"[+*] ", line)] == []  # that would be a list
 
 
@@ -172,14 +182,15 @@ def test_links_of_a_release_are_absolute(tmp_path):
     for name in ("README.md", "pyproject.toml", "tools/address.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    subprocess.run([sys.executable, tmp_path / "tools/address.py", "https://example.org/owner/name"], check=True)
+    address = "https://example.org/owner/name"
+    subprocess.run([sys.executable, tmp_path / "tools/address.py", address], check=True)
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"""\]\(([^)]*)\)|<img src="([^"]*)""", readme)
-    files = [link.removeprefix("https://example.org/owner/name/").split("/", 2)[2] for link in map("".join, links)]
+    links = map("".join, re.findall(r"""\]\(([^)]*)\)|<img src="([^"]*)""", readme))
+    files = [link.removeprefix(f"{address}/").split("/", 2)[2] for link in links]
     assert len(files) > 15
     assert all((ROOT / file).exists() for file in files)
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["urls"]["Changelog"] == "https://example.org/owner/name/blob/HEAD/CHANGELOG.md"
+    assert project["urls"]["Changelog"] == f"{address}/blob/HEAD/CHANGELOG.md"
 
 
 def test_chart_shows_the_benchmarks(monkeypatch):
@@ -191,7 +202,7 @@ def test_chart_shows_the_benchmarks(monkeypatch):
     for size in pictures.SIZES:
         assert {"charrnn", "PyTorch"} < pictures.speeds(results, size).keys()
     up_to_date = pictures.shown(results).encode() in (ROOT / "docs" / "speed.png").read_bytes()
-    assert up_to_date, "python docs/pictures.py draws the picture anew"
+    assert up_to_date, REDRAW
 
 
 def test_the_picture_of_gradients_shows_what_the_oracle_says(monkeypatch):
@@ -202,10 +213,11 @@ def test_the_picture_of_gradients_shows_what_the_oracle_says(monkeypatch):
     ids, networks, history = pictures.networks()
     assert history.stop_reason == "epochs"
     for rnn in networks.values():
-        oracle = reference.gradient_norms(reference.Weights.of(rnn), ids[:25], ids[25], np.zeros((100, 1)))
-        found = rnn.gradient_norms(ids[:25], ids[25], np.zeros((100, 1)))
+        window = ids[:25], ids[25], np.zeros((100, 1))
+        oracle = reference.gradient_norms(reference.Weights.of(rnn), *window)
+        found = rnn.gradient_norms(*window)
         assert found == pytest.approx(oracle, rel=1e-3)
     if HAS_FMA:
         kept = re.search(rb'{"new".*?}', (ROOT / "docs" / "gradients.png").read_bytes())[0]
         for name, lengths in pictures.gradients(ids, networks).items():
-            assert json.loads(kept)[name] == pytest.approx(lengths, rel=0.02), "python docs/pictures.py draws the picture anew"
+            assert json.loads(kept)[name] == pytest.approx(lengths, rel=0.02), REDRAW

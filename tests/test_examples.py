@@ -1,5 +1,7 @@
 """Every example runs in its own process, in under 30 seconds unless it starts others."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 
 import charrnn
+from test_documents import HAS_FMA
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+GALLERY = EXAMPLES.parent / "docs" / "examples.md"
 
 
 def run(name, timeout=30):
@@ -17,7 +21,21 @@ def run(name, timeout=30):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
     # A slow machine shows progress.
     assert all(line.startswith("charrnn: ") for line in ran.stderr.splitlines()), ran.stderr
+    if HAS_FMA and GALLERY.exists():
+        compare(name, ran.stdout)
     return ran.stdout
+
+
+def compare(name, printed):
+    """Raise if docs/examples.md shows another output; CHARRNN_REWRITE=1 writes this one there."""
+    page = GALLERY.read_text(encoding="utf-8")
+    block = rf"^```{{literalinclude}} \.\./examples/{name}\n(?:.*\n)*?```\n\n```text\n((?:.*\n)*?)```$"
+    shown = re.search(block, page, re.MULTILINE)
+    if "CHARRNN_REWRITE" in os.environ:
+        page = page[: shown.start(1)] + printed + page[shown.end(1) :]
+        GALLERY.write_text(page, encoding="utf-8")
+    else:
+        assert shown[1] == printed
 
 
 pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the tests were copied away from the project")
