@@ -1,4 +1,4 @@
-"""How a model comes to be: trained on a text, a file or records, or loaded."""
+"""Train models on a text, files or records; load them from files; take them over from PyTorch."""
 
 import os
 import warnings
@@ -10,16 +10,16 @@ from .data.dataset import Alphabet
 from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .network.config import NewOptions, split
+from .network.config import FileOptions, NewOptions, split
 from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource
 from .training.fit import over_mpi
-from .util.atomic_write import Paths, StrPath
+from .util.atomic_write import Paths
 from .util.errors import ModelFormatError, check_choice, check_flags
 from .util.options import check_names, shows
 
-_LONGEST_NAME = 256  # of a file, more or less
+_LONGEST_NAME = 256  # characters of a file's name, roughly
 
 
 @overload
@@ -46,81 +46,91 @@ def train_text(
     text : str
         At least two characters.
     alphabet : {"characters", "bytes"}
-        Of what a text is made: Unicode code points, or bytes, of which any file consists. A model of bytes takes and gives bytes.
+        What a text consists of: Unicode characters, or bytes, which any file consists of. A model
+        of bytes takes and returns bytes.
     preset : {"tutorial", "small", "medium", "large"}, optional
-        A whole recipe: other options change it.
+        A complete configuration. The options that you give replace those of the preset.
     cell : {"rnn", "gru", "lstm"}
-        Of what layers are made: the tutorial's vanilla cell, gated recurrent units, long short-term memory.
+        Type of recurrent cell: the tutorial's vanilla cell, gated recurrent units, or long
+        short-term memory.
     hidden_size : int, default 100
         Units in a layer, 1 to 65,536.
     n_layers : int, default 1
-        Layers, one above the other, 1 to 16.
+        Stacked layers, 1 to 16.
     dropout : float, default 0.0
-        The part, below 1, of the outputs of each layer that is dropped in training: between layers and before the output.
+        Fraction, below 1, of each layer's outputs that training drops, between layers and before
+        the output.
     seq_length : int, default 25
         Characters in a training window.
     batch_size : int, default 1
         Parallel streams of the text.
     optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
-        How weights follow the gradient of the loss, the sum over a window and the mean over streams.
+        How the gradient updates the weights. Its loss is summed over a window and averaged over
+        the streams.
     learning_rate : float, optional
-        Its step: 0.15 of Adagrad (with the default of initial_accumulator_value what served ten seeds best on Tiny Shakespeare), 0.02 of
-        SGD, 0.002 of RMSProp, 0.004 of Adam.
+        Step size. By default 0.15 for Adagrad, 0.02 for SGD, 0.002 for RMSProp, 0.004 for Adam.
     weight_decay : float, default 0.0
-        In each step matrices, not biases, shrink by this times the learning rate (decoupled, as in AdamW).
+        Each step shrinks matrices, not biases, by this times the learning rate, as AdamW does.
     clip_value : float, optional
-        Each element of a gradient is clipped to [-clip_value, clip_value]: 5.0 of Adagrad, inf of the others.
+        Clip each element of the gradient to [-clip_value, clip_value]. By default 5.0 for Adagrad
+        and inf for the others.
     clip_norm : float, optional
-        Before that, the norm of the gradient of the loss of a character (the mean over the window, as other programs have it) is clipped
-        to this: inf of Adagrad, 1.0 of the others.
+        Before that, clip the norm of the gradient of the mean loss per character, as other
+        libraries do. By default inf for Adagrad and 1.0 for the others.
     initial_accumulator_value : float, default 100.0
-        Where Adagrad's memory starts; other optimisers take none.
+        Initial value of Adagrad's accumulator of squared gradients. Other optimizers refuse it.
     schedule : {"constant", "cosine", "linear"}
-        How the learning rate falls over the budget: along half a cosine or straight, to 2 % of itself. With a budget of seconds it follows
-        the clock, and so do the bits of the model.
+        How the learning rate falls over the budget: not at all, along half a cosine, or straight,
+        both to 2 %. With a budget of seconds it follows the clock, so results vary.
     warmup : int, default 0
-        Steps over which the learning rate rises from near 0 first.
-    dtype : {"float32", "float64"}
-        Of the weights and all that is computed.
-    seed : int, default 0
-        Of the initial weights and of the order of records; None takes one from the operating system. The same text, options and seed
-        give the same model, bit for bit, on every processor with FMA.
-    n_threads : int, default 1
-        Threads that share a step where batch_size is above 1; any number gives the same bits.
-    epochs, steps, seconds : optional
-        Budgets: passes over the text, updates (windows of seq_length characters in batch_size streams), time since the
-        call, the last measurement of the held-out part included. The first one reached ends the training; none given: 10 epochs.
-    validation_fraction : float, default 0.1
-        This part of the text, at its end, is not trained on; its first 262,144 characters are measured after each epoch. 0 switches
-        it off.
-    keep : {"best", "last"}, optional
-        Which weights the model gets: those of the epoch with the lowest validation loss, or those of the last step. By default the
-        best if something is held out.
-    patience : int, optional
-        End after so many epochs without a better validation loss, at least 1; if no budget is given, after 10 epochs all the same.
+        Steps over which the learning rate first rises from near 0.
     learning_rate_decay : float, default 1.0
-        The learning rate is multiplied by it after each epoch; above 0, at most 1.
+        Multiply the learning rate by this after each epoch; above 0, at most 1.
+    dtype : {"float32", "float64"}
+        Type of the weights and of all computation.
+    seed : int, default 0
+        Random seed of weights, dropout and the order of records; None takes one from the
+        operating system. The same text, options and seed give the same model, bit for bit, on
+        every processor with FMA.
+    n_threads : int, default 1
+        Threads that share a step if batch_size is above 1. Any number gives the same bits.
+    epochs, steps, seconds : optional
+        Budgets: passes over the text, updates, and time since the call, including the last
+        validation. The first one used up ends the training; without any, 10 epochs.
+    validation_fraction : float, default 0.1
+        Fraction of the text, from its end, held out for validation: its first 262,144 characters
+        are scored after each epoch. 0 holds out nothing.
+    keep : {"best", "last"}, optional
+        Which weights the model gets: those after the epoch with the lowest validation loss, or
+        those after the last step. By default the best if anything is held out.
+    patience : int, optional
+        Stop after this many epochs, at least 1, without a better validation loss. Without a
+        budget 10 epochs are still the limit.
     callback : callable, optional
-        Called with a `Progress` a few times an epoch, whose ``model`` is the model as it is then; returns True to stop.
+        Called a few times per epoch with a `Progress`, whose ``model`` is the model at that point.
+        It returns True to stop.
     sample_every : int, optional
-        Print what the model writes after so many steps, again and again: 200 characters, or 5 records.
+        Print a sample after every so many steps: 200 characters, or 5 records.
     shards : int, optional
-        Cut the streams of a batch into so many shards, at most batch_size, and sum their gradients in a fixed tree: what several processes
-        do, with the same bits in one. By default 8 with comm, and without it the batch is one.
+        Split the streams of a batch into this many shards, at most batch_size, and sum their
+        gradients in a fixed tree. Several processes do so, and one process with the same number
+        of shards gives the same bits. By default 8 with comm, otherwise the batch stays whole.
     comm : mpi4py.MPI.Comm, optional
-        The processes that train together, each calling this with the same arguments, as MPI.COMM_WORLD (``pip install
-        charrnn-cython[mpi]``); at most as many as shards. All return the same model; rank 0 shows progress, calls back and writes the
-        checkpoint. Any number gives the same bits.
+        Processes that train together, such as MPI.COMM_WORLD: at most as many as shards, each
+        with the same call (``pip install charrnn-cython[mpi]``). All return the same model, whose
+        bits do not depend on their number. Rank 0 shows progress, calls the callback and writes
+        the checkpoint.
     progress : bool, optional
-        Whether to show on stderr how far it is, by default yes: a bar on a terminal or in a notebook, elsewhere a line every 5 seconds.
+        Whether to show progress on stderr, by default True: a bar on a terminal or in a notebook,
+        elsewhere a line every 5 seconds.
     checkpoint : path, optional
-        Write all that is needed to go on to this file, at the end and before (a few times an epoch, at most once a second and at
-        least every half minute); a crash leaves the last whole one.
-        It is a model file, too: `load` reads it, with the weights of its last step.
+        Write the state of the training to this file, a few times per epoch (at most once a
+        second, at least every half minute) and at the end. A crash leaves the last complete one.
+        `load` reads it as a model with the weights of its last step.
     resume : path, optional
-        Go on where this checkpoint stands, to a larger budget (all budgets count from the very start): the weights then are those of
-        a training that was never interrupted, to the bit. The text and all options but budgets, patience, callback, progress,
-        n_threads and comm must be those of the checkpoint.
+        Resume from this checkpoint, to a larger budget (budgets count from the very start). The
+        weights are those of a training without interruption, bit for bit. The text and all
+        options except budgets, patience, callback, progress, n_threads and comm must be the same.
 
     Returns
     -------
@@ -129,24 +139,26 @@ def train_text(
     Raises
     ------
     ValueError, TypeError
-        If text is too short or an option is out of range.
+        If the text is too short or an option is out of range.
     DivergedError
-        If a loss, a gradient or a weight is not finite; its ``model`` attribute is the model as of the last good step.
+        If a loss, a gradient or a weight is not finite. The ``model`` of this and of any other
+        exception that ends a training (from your callback, from a full disk) is the model after
+        the last complete step.
     TrainingInterrupted
-        At Ctrl-C (it is a KeyboardInterrupt); its ``model`` attribute is the model, with the weights that ``keep`` says. Any other
-        exception that ends a training (from your callback, from a full disk) has the model as of the last whole step there, too.
+        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for.
     RankError
-        With comm, if another process has ended the training.
+        If another process of comm has ended the training.
 
     Warns
     -----
     TrainingWarning
-        If the model is hardly better than equal chances for all characters, or worse.
+        If the model is hardly better, or worse, than equal chances for all characters.
 
     Examples
     --------
     >>> import charrnn
-    >>> model = charrnn.train_text("to be, or not to be " * 50, hidden_size=16, epochs=40, progress=False)
+    >>> text = "to be, or not to be " * 50
+    >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
     >>> model.score("to be") < model.score("eb ot")
     True
     """
@@ -161,83 +173,68 @@ def train_text(
 
 @overload
 def train_file(
-    path: Paths,
-    *,
-    alphabet: Literal["characters"] = ...,
-    records: bool = ...,
-    remember: bool = ...,
-    cache: StrPath | None = ...,
-    **options: Unpack[NewOptions],
+    path: Paths, *, alphabet: Literal["characters"] = ..., **options: Unpack[FileOptions]
 ) -> CharRNN[str]: ...
 
 
 @overload
 def train_file(
-    path: Paths,
-    *,
-    alphabet: Literal["bytes"],
-    records: bool = ...,
-    remember: bool = ...,
-    cache: StrPath | None = ...,
-    **options: Unpack[NewOptions],
+    path: Paths, *, alphabet: Literal["bytes"], **options: Unpack[FileOptions]
 ) -> CharRNN[bytes]: ...
 
 
 @over_mpi
-@shows(NewOptions)
+@shows(FileOptions)
 def train_file(
-    path: Paths,
-    *,
-    alphabet: Alphabet = "characters",
-    records: bool = False,
-    remember: bool = False,
-    cache: StrPath | None = None,
-    **options: Unpack[NewOptions],
+    path: Paths, *, alphabet: Alphabet = "characters", **options: Unpack[FileOptions]
 ) -> CharRNN[Any]:
-    """Train a model on UTF-8 text files, which need not fit memory.
+    """Train a model on UTF-8 text files, which may be larger than memory.
 
     Parameters
     ----------
-    path : str or path-like, or several
-        A file; a directory: the files in it and below, in order of name, but for hidden ones; a pattern as of `glob`, ``**`` included;
-        or an iterable of such. What is in them is read one after the other. Files that end in .gz, .xz, .bz2 or .zst are decompressed as
-        they are read (.zst by Python 3.14, or by ``pip install charrnn-cython[zstd]``). A byte order mark at the beginning of a file is
-        dropped; newlines are kept as they are. With alphabet="bytes" any files, as they are.
+    path : str or path-like, or an iterable of these
+        A file, a directory (all files below it, sorted by name, except hidden ones) or a `glob`
+        pattern, which may contain ``**``. Files are joined in this order. Those that end in .gz,
+        .xz, .bz2 or .zst are decompressed while they are read; .zst needs Python 3.14 or ``pip
+        install charrnn-cython[zstd]``. A byte order mark at the start of a file is dropped;
+        newlines stay as they are. With alphabet="bytes" files stay exactly as they are.
     records : bool, default False
-        Whether each line that is not empty is a record, as of `train_records`.
+        Whether each line that is not empty is a record, as in `train_records`.
     remember : bool, default False
         See `train_records`.
     cache : path, optional
-        A directory, made if there is none, in which to keep the ids of the text in a file for the next time. It is used again for files
-        of the same names, sizes, times of change and SHA-256, is never removed, and may be at any time but during a training. By default
-        ids of more than 64 MiB are in a temporary file (see `tempfile.gettempdir`) that is gone when the process is.
+        A directory, created if missing, that keeps the ids of the text in a file for the next
+        training on files with the same names, sizes, modification times and SHA-256. charrnn
+        never deletes it; you may, except while a training runs. By default ids of more than
+        64 MiB are in a temporary file (see `tempfile.gettempdir`) that ends with the process.
     alphabet, **options
         See `train_text`.
 
     Returns
     -------
     CharRNN
-        The bits of `train_text`, or of `train_records`, with what is in the files.
+        Bit for bit that of `train_text`, or `train_records`, with the content of the files.
 
     Raises
     ------
     OSError
-        If a file cannot be read, or there is none.
+        If a file cannot be read, or none is found.
     ValueError
-        If a file is not UTF-8 (the message gives the byte), is not whole (of those compressed), or changes while it is read; if the text
-        is too short; and what `train_text` raises.
+        If a file is not UTF-8 (the message has the byte), ends early (a compressed one), or
+        changes while it is read; if the text is too short; and what `train_text` raises.
 
     Notes
     -----
-    Files are read twice, for their characters, then for their ids; a single file of more than 64 MiB with alphabet="bytes" that is not
-    compressed is not, but read where it lies by the training itself. Memory does not depend on their size; of records, each takes 45 to
-    65 bytes.
+    Files are read twice: for their characters, then for their ids. With alphabet="bytes" training
+    reads a single uncompressed file of more than 64 MiB in place. Memory does not grow with the
+    files, except for 45 to 65 bytes per record.
     """
-    check_names(options, NewOptions, ("alphabet", "records", "remember", "cache"))
+    check_names(options, FileOptions, ("alphabet",))
+    records, remember = options.get("records", False), options.get("remember", False)
     check_records(records, remember)
-    from .data.files import record_files, text_files  # here: importing charrnn should cost little
+    from .data.files import record_files, text_files  # imported here to keep `import charrnn` fast
 
-    progress = options.get("progress")
+    cache, progress = options.get("cache"), options.get("progress")
     source: dataset.Text | dataset.Records
     try:
         if records:
@@ -254,7 +251,7 @@ def train_file(
 
 
 def check_records(records: bool, remember: bool) -> None:
-    """Raise ValueError where a text is to be remembered, TypeError for what is neither true nor false."""
+    """Raise ValueError or TypeError unless both are flags and remember is of records."""
     check_flags(records=records, remember=remember)
     if remember and not records:
         raise ValueError("remember=True needs records=True: a text has no records to remember")
@@ -289,28 +286,32 @@ def train_records(
     remember: bool = False,
     **options: Unpack[NewOptions],
 ) -> CharRNN[Any]:
-    """Train a model on records: names, domains, molecules ..., each of which begins and ends by itself.
+    """Train a model on records: independent strings, such as names, domains or molecules.
 
     Parameters
     ----------
     strings : iterable of str
-        At least one that is not empty. Each is read from the zero state; its characters and its end are learned.
+        At least one that is not empty. The model reads each from the zero state, and learns its
+        characters and its end.
     remember : bool
-        Whether the model keeps an index of the records, four bytes each, for ``generate_many(novel=True)``.
+        Whether the model keeps an index of the records, four bytes each, for
+        ``generate_many(novel=True)``.
     alphabet, **options
-        See `train_text`. batch_size is the number of records a step (of similar length); a step spans whole records where they have
-        fewer than 128 characters (or seq_length, if that is more), and seq_length characters of longer ones. The order is shuffled in
-        each epoch, depending on seed. The held-out part is drawn at random, depending on seed.
+        See `train_text`. batch_size is the number of records per step, which have similar
+        lengths. A step spans whole records of up to 128 characters (or seq_length, if that is
+        more), and seq_length characters of longer ones. Each epoch shuffles the order, and the
+        validation fraction is drawn at random; both depend on seed.
 
     Returns
     -------
     CharRNN
-        It writes whole records, which end where the model ends them; its scores include the end.
+        It writes records and decides where they end; its scores include the end.
 
     Examples
     --------
     >>> import charrnn
-    >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+    >>> names = ["anna", "hanna", "susanna"] * 20
+    >>> model = charrnn.train_records(names, hidden_size=16, epochs=60, progress=False)
     >>> model.generate(20, temperature=0, prime="su")
     'sanna'
     """
@@ -340,21 +341,27 @@ def load(source: ModelSource, *, alphabet: Literal["bytes"]) -> CharRNN[bytes]: 
 
 
 def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[Any]:
-    """Return the CharRNN that `CharRNN.save` wrote.
+    """Load a model that `CharRNN.save` wrote.
 
     Parameters
     ----------
     source : path, bytes, or file open for reading in binary
-        The file, or its content: that gives the same model under the same checks. A file object is read from where it stands to its end.
+        A file or its content. A file object is read from its position to its end.
     alphabet : {"characters", "bytes"}, optional
-        Of what its texts must be made; by default either will do. Type checkers then know whether it writes str or bytes.
+        The alphabet that the model must have, by default either. It tells type checkers whether
+        the model writes str or bytes.
+
+    Returns
+    -------
+    CharRNN
 
     Raises
     ------
     OSError
         If the file cannot be opened or read.
     ModelFormatError
-        If it is not a charrnn model that this version reads, or one of another alphabet. No code in a file is ever run.
+        If it is not a charrnn model that this version reads, or has another alphabet. Loading
+        never runs code from a file.
     """
     saved = persistence.load(source)
     model = CharRNN[Any](saved.learner, saved.vocabulary, saved.history, saved.index)
@@ -365,27 +372,32 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
 
 
 def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
-    """Return a CharRNN with the weights of a module of PyTorch.
+    """Return a CharRNN with the weights of a PyTorch module.
 
     Parameters
     ----------
     module : torch.nn.Module, or a pair
-        Its attributes ``rnn``, an nn.RNN, nn.GRU or nn.LSTM that reads one-hot vectors, and ``out``, an nn.Linear to logits, or these two:
-        what `CharRNN.to_torch` returns, or what you trained. Layers go one way, without projections; the two biases of a sum are added.
+        What `CharRNN.to_torch` returns, or any module whose attribute ``rnn`` is an nn.RNN, nn.GRU
+        or nn.LSTM that reads one-hot vectors, and ``out`` an nn.Linear that returns logits; or
+        these two. Layers must be unidirectional and without projections. The two biases of a sum
+        are added.
     vocabulary : Vocabulary
-        A character for each id, in their order; with records=True the last id is the boundary of records.
+        The characters in the order of their ids; with records=True the last id is the boundary
+        between records.
 
     Returns
     -------
     CharRNN
-        In float64 if the module is, otherwise in float32; it goes on training with the defaults of `train_text`, or what you give.
+        Float64 if the module is, otherwise float32. By default it trains further with the
+        defaults of `train_text`.
 
     Raises
     ------
     ModuleNotFoundError
         If PyTorch is not installed.
     TypeError, ValueError
-        If module is no such network, or does not fit the vocabulary: the message names the argument or the tensor.
+        If the module is no such network or does not fit the vocabulary. The message names the
+        argument or tensor.
 
     Examples
     --------
@@ -394,6 +406,6 @@ def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
     >>> charrnn.from_torch((rnn, out), charrnn.Vocabulary(" beot"))  # doctest: +SKIP
     CharRNN(cell='lstm', hidden_size=16, n_layers=2, 5 characters, 0 steps)
     """
-    from .storage import export as interop
+    from .storage import export
 
-    return CharRNN[Any](interop.from_torch(module, vocabulary), vocabulary, History())
+    return CharRNN[Any](export.from_torch(module, vocabulary), vocabulary, History())

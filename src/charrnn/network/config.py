@@ -227,6 +227,39 @@ class NewOptions(LayerOptions, Options, total=False):
     dtype: Annotated[Literal["float32", "float64"], Option("float32")]
 
 
+class SourceOptions(TypedDict, total=False):
+    """What `train_file` makes of files."""
+
+    remember: Annotated[
+        bool,
+        Option(False),
+        Flag("keep an index of the records in the model, for generate --novel", "text"),
+    ]
+    cache: Annotated[
+        StrPath | None,
+        Option(None),
+        Flag("keep the ids of the text in a file there, for the next training", "text", "DIR"),
+    ]
+
+
+class FileOptions(NewOptions, SourceOptions, total=False):
+    """The options of training a new model on files, but alphabet."""
+
+    records: Annotated[
+        bool, Option(False), Flag("each line is a record: a name, a domain, a molecule ...", "text")
+    ]
+
+
+class FurtherFileOptions(Options, SourceOptions, total=False):
+    """The options of training a model further on files."""
+
+    extend: Annotated[
+        bool,
+        Option(False),
+        Flag("with --start: add the characters that the model does not know", "resume"),
+    ]
+
+
 # The settings that a model file keeps, with the optimizer.
 SAVED_SETTINGS = tuple(name for name, one in table(Settings).items() if one.saved == "model")
 # The options that a checkpoint keeps besides those, and that resume compares.
