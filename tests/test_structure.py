@@ -23,6 +23,7 @@ ORDER = [
     "util.signals",
     "util.hashing",
     "util.atomic_write",
+    "util.tensor_file",
     "util.progress",
     "trace.properties",
     "plotting",

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from .util.errors import check_integer, check_number, short_repr
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # Of a training step, in nats: with it sums and means over any number of steps are finite.
 LARGEST_LOSS = 1e280
+_LARGEST = {
+    **{"nll": LARGEST_LOSS, "smooth_loss": LARGEST_LOSS},
+    "unreported_loss": 2.0**63 * LARGEST_LOSS,
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ _STOP_REASONS = (
     *("interrupted", "diverged"),
 )
 
+_Numbers = TypeVar("_Numbers", Progress, Position)
 Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 
 
@@ -136,7 +141,11 @@ class History:
         """Add a report."""
         self.reports.append(report)
         if len(self.reports) > _MOST_REPORTS:
-            self.reports[:] = list(_thinned(self.reports))
+            self.reports[:] = self.thinned().reports
+
+    def thinned(self) -> "History":
+        """Return this history with about half as many reports, for a small file."""
+        return replace(self, reports=list(_thinned(self.reports)))
 
     @overload
     def plot(self, ax: None = ...) -> "LossFigure": ...
@@ -217,7 +226,7 @@ class History:
         stop_reason, kept_step = values["stop_reason"], values["kept_step"]
         if stop_reason not in (None, *_STOP_REASONS):
             raise ValueError(f"stop_reason is {stop_reason!r:.60}")
-        reports = [_checked(report) for report in values["reports"]]
+        reports = [from_values(Progress, report) for report in values["reports"]]
         for one, two in itertools.pairwise(reports):
             counts = one.characters <= two.characters and one.epoch <= two.epoch
             if not (one.step < two.step and counts):
@@ -229,35 +238,38 @@ class History:
         return cls(reports, stop_reason, kept_step)
 
 
-def _checked(values: dict[str, Any]) -> Progress:
-    """Return the report with these values; or raise."""
-    if type(values) is not dict or values.keys() != set(_NUMBERS):
-        raise ValueError(f"a report is {values!r:.60}")
-    report = Progress(**values)
-    check_integer("step", report.step, 1, 2**63 - 1)
-    check_integer("characters", report.characters, 1, 2**63 - 1)
-    for name in ("epoch", "seconds"):
-        check_number(name, values[name], minimum=0)
-    for name in ("nll", "smooth_loss"):
-        check_number(name, values[name], minimum=0, maximum=LARGEST_LOSS)
-    if report.validation_nll is not None:
-        check_number("validation_nll", report.validation_nll, minimum=0, finite=False)
-    return report
+def from_values(kind: type[_Numbers], values: Any) -> _Numbers:
+    """Return a Progress or a Position with these values of its fields, from a file; or raise."""
+    types = {item.name: item.type for item in fields(kind) if item.name != "model"}
+    if type(values) is not dict or values.keys() != types.keys():
+        raise ValueError(f"a {kind.__name__} is {values!r:.60}")
+    for name, value in values.items():
+        if types[name] is int:  # a report comes after a step
+            check_integer(name, value, int(kind is Progress), 2**63 - 1)
+        elif value is not None or types[name] is float:
+            # A validation loss may be infinite.
+            finite = name not in ("validation_nll", "best_nll")
+            most = _LARGEST.get(name, math.inf)
+            check_number(name, value, minimum=0, maximum=most, finite=finite)
+    return kind(**values)
 
 
 def _thinned(reports: Sequence[Progress]) -> Iterator[Progress]:
     """Yield about half as many reports: some are merged into the next one.
 
-    Not the one with the lowest validation loss, and none with such a loss into one without.
+    The last one and the one with the lowest validation loss stay as they are; and none with such a
+    loss is merged into one without.
     """
     best = min(reports, key=lambda one: (one.validation_nll is None, one.validation_nll or 0.0))
+    last = reports[-1]
     start, waiting = 0, None  # start: characters before the report that waits
     for report in reports:
         if waiting is None:
             waiting = report
             continue
         measured = waiting.validation_nll is not None
-        if measured and (waiting is best or report.validation_nll is None):
+        apart = report is best or report is last
+        if apart or (measured and (waiting is best or report.validation_nll is None)):
             yield waiting
             start, waiting = waiting.characters, report
         else:

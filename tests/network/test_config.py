@@ -15,7 +15,7 @@ TEXT = "to be, or not to be, that is the question. " * 20
 def test_the_names_are_those_of_the_engine():
     assert get_args(config.Cell) == CELLS
     assert get_args(config.Optimizer) == OPTIMIZERS
-    assert set(config.BY_OPTIMIZER) == set(persistence._MEMORIES) == set(OPTIMIZERS)
+    assert set(config.BY_OPTIMIZER) == set(persistence._OPTIMIZER_STATE) == set(OPTIMIZERS)
     assert set(get_args(config.Preset)) == set(config.PRESETS)
 
 

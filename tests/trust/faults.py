@@ -34,7 +34,7 @@ SHORT, END, KILL = -1, -2, -3  # as in faults.c
 KINDS = {name: (getattr(errno, name), 1) for name in ("ENOSPC", "EIO", "EINTR", "EMFILE", "EDQUOT", "ENOMEM")}
 KINDS |= {f"{name} from then on": (getattr(errno, name), EVER) for name in ("ENOSPC", "EIO", "EMFILE")}  # Python repeats after EINTR
 KINDS |= {"short": (SHORT, 1), "always short": (SHORT, EVER), "end": (END, 1), "kill": (KILL, 1)}
-IN_ORDER = "write fsync rename close open fsync close"  # what makes a save survive a power cut
+IN_ORDER = "write fsync close rename open fsync close"  # what makes a save survive a power cut
 
 
 class Operation:
@@ -160,7 +160,7 @@ def attempt(operation, n, kind, findings):
     left = set(os.listdir()) - files - {operation.writes, "again"}
     expect("unlink" in failed or not left, "a temporary file is left", str(left))
     error = result = None
-    afterwards(operation, files, expect)
+    afterwards(operation, files | left, expect)
     return made, failed
 
 
@@ -190,7 +190,9 @@ def killed(operation, n, findings):
             findings.add(f"{type(operation).__name__}, killed: {name}", f"at call {n}, {words}")
 
     expect(holds(operation.sound), "neither the old nor the new file")
-    afterwards(operation, files, expect)
+    temporary = {name for name in os.listdir() if name.startswith(".charrnn-")}
+    expect(len(temporary) <= int(status != 0), "several temporary files", str(temporary))
+    afterwards(operation, files | temporary, expect)
     return int(status != 0)
 
 

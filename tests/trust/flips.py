@@ -1,6 +1,6 @@
 """Flip every bit of a model and of a checkpoint, cut and lengthen them everywhere: python tests/trust/flips.py [--runs N].
 
-Each such file must be refused with a ModelFormatError. None is equal JSON by chance: no two kinds of white space differ in one bit only.
+Each such file must be refused with a ModelFormatError: the SHA-256 at its end is of all before.
 """
 
 import argparse

@@ -25,6 +25,7 @@ from charrnn.data.batches import TextStream
 from charrnn.network.learner import Learner
 from charrnn.storage import model_file as persistence
 from charrnn.training import fit as training
+from charrnn.util.hashing import sha256
 
 TEXT = "\n\n".join(topics.values())
 P99, WORST = 0.1, 0.25  # seconds
@@ -92,7 +93,7 @@ class Training:
 
     @staticmethod
     def digest(network):
-        return persistence.sha256(*network.weights.views().values())
+        return sha256(*network.weights.views().values())
 
     def after(self, step):
         while len(self.weights) < step:

@@ -5,6 +5,7 @@ import json
 import struct
 
 BLOCK = "__metadata__"
+DTYPES = {"float32": "F32", "float64": "F64", "uint32": "U32", "int32": "I32", "uint8": "U8"}
 
 
 class Raw:
@@ -15,18 +16,22 @@ class Raw:
 
 
 def dumps(value):
-    """Return JSON; a `Raw` stands as it is, a dictionary may have a key twice: its keys are cut at "\\0"."""
+    """Return JSON. A `Raw` stays as it is; keys are cut at "\\0", so that there may be two alike."""
     if isinstance(value, Raw):
         return value.text
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key.partition(chr(0))[0])}:{dumps(item)}" for key, item in value.items()) + "}"
+        items = (f"{json.dumps(key.partition(chr(0))[0])}:{dumps(item)}" for key, item in value.items())
+        return "{" + ",".join(items) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(dumps, value)) + "]"
     return json.dumps(value)
 
 
 def take_apart(data):
-    """Return (metadata, {name: (dtype, shape, bytes)}) of a file that the format allows; otherwise raise ValueError."""
+    """Return (metadata, {name: (dtype, shape, bytes)}) of a safetensors file, or raise ValueError.
+
+    Without the SHA-256, which `put_together` adds.
+    """
     try:
         start = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:start])
@@ -35,40 +40,44 @@ def take_apart(data):
         for name, entry in header.items():
             first, end = entry["data_offsets"]
             tensors[name] = entry["dtype"], list(entry["shape"]), data[start + first : start + end]
+        tensors.pop("sha256", None)
         return metadata, tensors
     except (AttributeError, LookupError, OverflowError, RecursionError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
-def digest(metadata, tensors):
-    """Return the SHA-256 that belongs into a file."""
-    words = {name: word for name, word in metadata.items() if name != "sha256"}
-    content = b"".join(bytes(tensors[name][2]) for name in sorted(tensors))
-    return hashlib.sha256(content + json.dumps(words, sort_keys=True).encode()).hexdigest()
-
-
 def put_together(metadata, tensors, changes=(), right=True):
-    """Return a file whose offsets and (if it is to be right) SHA-256 fit; changes are (path, value) in its header, made last of all."""
-    metadata = {name: word for name, word in metadata.items() if isinstance(word, str)} if right else dict(metadata)
-    if right and "sha256" in metadata:
-        metadata["sha256"] = digest(metadata, tensors)
-    header, place = {BLOCK: metadata}, 0
-    for name, (dtype, shape, content) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [place, place := place + len(content)]}
+    """Return a file whose offsets and, if right, SHA-256 are right.
+
+    changes are (path, value) in its header, made last of all.
+    """
+    header, place = {BLOCK: dict(metadata)}, 0
+    for name, (dtype, shape, content) in {**tensors, "sha256": ("U8", [32], bytes(32))}.items():
+        offsets = [place, place := place + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
     for path, value in changes:
         change(header, path, value)
     text = dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(content for _, _, content in tensors.values())
+    content = b"".join(bytes(content) for _, _, content in tensors.values())
+    content = struct.pack("<Q", len(text)) + text + content
+    return content + (hashlib.sha256(content).digest() if right else bytes(32))
+
+
+def of_array(array):
+    """Return (dtype, shape, bytes) of an array."""
+    return DTYPES[array.dtype.name], list(array.shape), array.tobytes()
 
 
 def change(tree, path, value):
-    """Put a value where a path leads, or remove what is there if it is None; a path that leads nowhere does nothing."""
+    """Put a value at a path, None removes what is there; do nothing if the path leads nowhere."""
     for step in path[:-1]:
         if isinstance(tree, list) and not (isinstance(step, int) and step < len(tree)):
             return
-        tree = tree.get(step) if isinstance(tree, dict) else tree[step] if isinstance(tree, list) else None
-    if isinstance(tree, dict) or (isinstance(tree, list) and path and isinstance(path[-1], int) and path[-1] < len(tree)):
-        tree[path[-1]] = value
+        inner = isinstance(tree, (dict, list))
+        tree = tree.get(step) if isinstance(tree, dict) else tree[step] if inner else None
+    last = path[-1] if path else None
+    if isinstance(tree, dict) or (isinstance(tree, list) and isinstance(last, int) and last < len(tree)):
+        tree[last] = value
         if value is None:
-            del tree[path[-1]]
+            del tree[last]

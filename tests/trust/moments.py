@@ -37,6 +37,7 @@ from common import Findings, text
 import charrnn
 from charrnn.storage import model_file as persistence
 from charrnn.training import loop
+from charrnn.util.hashing import sha256
 
 SOURCES = (str(Path(charrnn.__file__).parent), contextlib.__file__)
 KINDS = {"Ctrl-C": KeyboardInterrupt, "RuntimeError": RuntimeError, "TimeoutError": TimeoutError}
@@ -106,7 +107,7 @@ def raises(kind):
 
 
 def arrays(parameters):
-    return None if parameters is None else persistence.sha256(*parameters.views().values())
+    return None if parameters is None else sha256(*parameters.views().values())
 
 
 def learned(network):
@@ -137,7 +138,7 @@ class Training:
         def noted(run, count):
             advance(run, count)
             at = run.at
-            self.steps[at.step] = learned(run.learner.network), persistence.sha256(run.hands.get_state()), at.smooth_loss, at.characters
+            self.steps[at.step] = learned(run.learner.network), sha256(run.hands.get_state()), at.smooth_loss, at.characters
 
         loop._Run.advance = noted
         try:
@@ -165,7 +166,7 @@ class Training:
         """Return digests of all that a checkpoint holds of the training, and the position."""
         saved = persistence.load(self.path)
         at = {name: value for name, value in asdict(saved.training.position).items() if name != "seconds"}
-        return learned(saved.learner.network), persistence.sha256(saved.training.state), arrays(saved.training.best), at
+        return learned(saved.learner.network), sha256(saved.training.state), arrays(saved.training.best), at
 
     def sizes(self):
         """Yield what is wrong when C does some steps at a time."""
@@ -210,7 +211,7 @@ class Training:
         at, network = saved.training.position, saved.learner.network
         if at.step:
             state = saved.training.state  # zero, too, if the next step begins with that
-            stands = learned(network), persistence.sha256(state), at.smooth_loss, at.characters
+            stands = learned(network), sha256(state), at.smooth_loss, at.characters
             for what, found, expected in zip(("weights or memory", "state", "loss", "count"), stands, self.steps[at.step], strict=True):
                 if found != expected and not (what == "state" and not state.any()):
                     yield f"the checkpoint has another {what} than step {at.step}"

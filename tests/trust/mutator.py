@@ -7,7 +7,6 @@ import struct
 
 from model_files import BLOCK, Raw, dumps, put_together, take_apart
 
-JSON_WORDS = ("config", "history", "training")
 SIZES = (0, 1, -1, 2, 3, 7, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30)
 RAW = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e308", "5e-324", "-0.0", "-0", "1.0", "0.5", "2.0", "-1.5", "1e2", "9" * 5000)
 RAW += ("true", "false", "null", '""', '"8"', '"a"', '"\\ud800"', '"best"', "[]", "[1]", "{}", '{"a":1}', "[" * 5000, "[" * 400 + "]" * 400)
@@ -116,13 +115,12 @@ class Mutator:
         return chosen.choice((Raw(chosen.choice(RAW)), chosen.choice(SIZES)))
 
     def in_json(self, metadata, tensors):
-        """Change something inside one of the words that are JSON: a value, a key, or one more of either."""
-        chosen, names = self.random, [name for name in JSON_WORDS if name in metadata]
+        """Change something inside the JSON: a value, a key, or one more of either."""
+        chosen = self.random
         try:
-            name = chosen.choice(names)
-            tree = json.loads(metadata[name])
+            tree = json.loads(metadata["model"])
             path = chosen.choice(list(places(tree)))
-        except (IndexError, RecursionError, ValueError):
+        except (LookupError, RecursionError, ValueError):
             return
         parent = tree
         for step in path[:-1]:
@@ -131,7 +129,8 @@ class Mutator:
         if kind == 0:
             del parent[key]
         elif kind == 1 and isinstance(parent, dict):
-            parent[chosen.choice((f"{key}\0", "more", "", "self", "__class__", key.upper()))] = self.odd()
+            names = (f"{key}\0", "more", "", "self", "__class__", key.upper())
+            parent[chosen.choice(names)] = self.odd()
         elif kind == 1:
             parent.append(parent[key])
         elif kind == 2:
@@ -140,50 +139,77 @@ class Mutator:
             tree = self.odd()
         else:
             parent[key] = self.odd(parent[key])
-        metadata[name] = dumps(tree)
+        metadata["model"] = dumps(tree)
 
     def alike(self, metadata, tensors):
-        """Change an option in all the places that tell of it, so that they go on telling the same."""
+        """Change a setting in both places that have it, so that they agree; or a report's row."""
+        chosen = self.random
         try:
-            trees = {name: json.loads(metadata[name]) for name in ("config", "training") if name in metadata}
-            options = [tree.get("options", {}) if name == "training" else tree for name, tree in trees.items()]
-            options = [known for known in options if isinstance(known, dict)]
-            name = self.random.choice([*options[0]])
-            value = self.odd(options[0][name])
-        except (AttributeError, LookupError, RecursionError, ValueError):
+            tree = json.loads(metadata["model"])
+            if chosen.random() < 0.3:
+                columns = tree["history"]["reports"]
+                row = chosen.randrange(len(columns["step"]))
+                for column in columns.values():
+                    column[row:row] = column[row : row + chosen.choice((0, 1, 2))]
+                    del column[row : row + chosen.choice((0, 1))]
+            else:
+                name = chosen.choice([*tree["settings"]])
+                value = self.odd(tree["settings"][name])
+                for known in (tree["settings"], tree.get("training", {}).get("options", {})):
+                    if name in known:
+                        known[name] = value
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
             return
-        for known in options:
-            if name in known:
-                known[name] = value
-        metadata.update({name: dumps(tree) for name, tree in trees.items()})
+        metadata["model"] = dumps(tree)
 
     def parts(self, metadata, tensors):
         """Take a whole part of a checkpoint away, or make one of the weights."""
         part = self.random.choice(("best.", "memory.", "state", "training", "remembered"))
-        weights = {name: tensor for name, tensor in tensors.items() if "." not in name and name not in ("state", "remembered")}
+        others = ("state", "remembered")
+        weights = {name: one for name, one in tensors.items() if "." not in name and name not in others}
         if self.random.random() < 0.5 and part.endswith("."):
             tensors.update({part + name: tensor for name, tensor in weights.items()})
             return
         for name in [name for name in tensors if name.startswith(part)]:
             del tensors[name]
         if part == "training":
-            metadata.pop(part, None)
+            try:
+                tree = json.loads(metadata["model"])
+                tree.pop(part, None)
+            except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+                return
+            metadata["model"] = dumps(tree)
             for name in tensors.keys() - weights.keys() - {"remembered"}:
                 del tensors[name]
 
     def word(self, metadata, tensors):
-        """Change a word of the metadata, or the vocabulary."""
+        """Change a word of the metadata, or one in the JSON, most often the vocabulary."""
         chosen = self.random
-        name = chosen.choice((*metadata, "more")) if chosen.random() < 0.7 else "vocabulary"
-        old = metadata.get(name, "")
-        letters = list(old)
-        chosen.shuffle(letters)
-        cuts = (old[1:], old[:-1], old * 2, "".join(letters[:3000]), old + chosen.choice(CHARACTERS))
-        metadata[name] = chosen.choice((*cuts, chosen.choice(WORDS if name != "vocabulary" else CHARACTERS)))
+        try:
+            tree = json.loads(metadata["model"])
+            name = chosen.choice(("kind", "alphabet", "vocabulary", "vocabulary", "vocabulary"))
+            tree[name] = self.other_word(name, str(tree[name]))
+            if chosen.random() < 0.15:
+                del tree[name]
+        except (LookupError, RecursionError, TypeError, ValueError):
+            tree = None
+        if tree is not None and chosen.random() < 0.7:
+            metadata["model"] = dumps(tree)
+            return
+        name = chosen.choice((*metadata, "more"))
+        metadata[name] = self.other_word(name, metadata.get(name, ""))
         if chosen.random() < 0.15:
             del metadata[name]
         if chosen.random() < 0.1:
             return [((BLOCK, name), self.odd())]
+
+    def other_word(self, name, old):
+        chosen, letters = self.random, list(old)
+        chosen.shuffle(letters)
+        added = old + chosen.choice(CHARACTERS)
+        cuts = (old[1:], old[:-1], old * 2, "".join(letters[:3000]), added)
+        others = WORDS if name != "vocabulary" else CHARACTERS
+        return chosen.choice((*cuts, chosen.choice(others)))
 
     def values(self, metadata, tensors):
         """Put extremes among the numbers of a tensor."""
@@ -211,7 +237,7 @@ class Mutator:
     def entry(self, metadata, tensors):
         """Change what the header says of a tensor, or which there are."""
         chosen = self.random
-        name = chosen.choice((*tensors, "Whh"))
+        name = chosen.choice((*tensors, "Whh", "sha256"))
         dtype, shape, content = tensors.get(name, ("F32", [1], b"\0\0\0\0"))
         shape = list(shape)
         kind = chosen.randrange(9)

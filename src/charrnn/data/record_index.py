@@ -19,6 +19,8 @@ class RecordIndex:
     """A set of records in four bytes each, ascending. It knows every one put in, and takes one in 4 billion / len(self) others for one."""
 
     def __init__(self, fingerprints: NDArray[np.uint32]) -> None:
+        if (fingerprints[1:] <= fingerprints[:-1]).any():
+            raise ValueError("the fingerprints of records must be ascending")
         self.fingerprints: NDArray[np.uint32] = fingerprints
 
     @classmethod

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 _PIECE = (
     1 << 20
-)  # bytes of an array that are hashed or written at a time, between two looks at Ctrl-C: they stay in a core's cache
+)  # bytes of an array at a time: they stay in a core's cache, and Ctrl-C is never far
 
 
 def sha256(*arrays: NDArray[Any]) -> str:
@@ -18,22 +18,17 @@ def sha256(*arrays: NDArray[Any]) -> str:
 
 def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of the bytes of arrays as they come, one after the other."""
-    import hashlib
+    import hashlib  # here: with OpenSSL it costs an import of charrnn some milliseconds
 
     digest = hashlib.sha256()
     for array in arrays:
-        update(digest, array)
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 
-def update(digest: Any, array: NDArray[Any]) -> None:
-    """Hash the bytes of an array, row by row, without its padding."""
-    for block in blocks(array):
-        digest.update(np.ascontiguousarray(block))
-
-
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield some rows of an array after the other, `_PIECE` bytes: nothing needs as much memory again."""
+    """Yield the rows of an array in views of about `_PIECE` bytes."""
     rows = max(1, _PIECE * len(array) // max(array.nbytes, 1))
     for start in range(0, len(array) if array.size else 0, rows):
         yield array[start : start + rows]
