@@ -1,12 +1,13 @@
-# Dropout of a layer's outputs (Srivastava and others, 2014), scaled in training: between layers and before the output, not from character
-# to character (Zaremba and others, 2014). Part of _core.pyx.
+# Dropout of a layer's outputs (Srivastava and others, 2014), scaled in training: between layers and
+# before the output, not from character to character (Zaremba and others, 2014). Part of _core.pyx.
 #
-# y_t = m_t h_t / (1 - p), where each element of m_t is 0 with probability p, and else 1;  dh_t = m_t dy_t / (1 - p)
+# y_t = m_t h_t / (1 - p), each element of m_t being 0 with probability p, else 1
+# dh_t = m_t dy_t / (1 - p)
 #
-# Which are dropped depends on the seed, the number of the step, the layer, the stream, the time step and the unit, and on nothing else:
-# threads, batches and a training that is resumed find the same ones.
+# m_t depends on the seed and on the numbers of the step, layer, stream, time step and unit only:
+# it is the same for any threads and batches, and in a resumed training.
 
-cdef inline unsigned long long _mask_key(
+cdef inline unsigned long long dropout_key(
     unsigned long long seed, unsigned long long step, int layer, Py_ssize_t t, Py_ssize_t b,
 ) noexcept nogil:
     cdef unsigned long long state = seed
@@ -16,11 +17,12 @@ cdef inline unsigned long long _mask_key(
     return splitmix64(&state)
 
 
-cdef void _drop(Py_ssize_t n, const real* x, real* y, unsigned long long key, double p) noexcept nogil:
-    """y (n,) = x, of which some elements are dropped and the others scaled; y may be x.
+cdef void apply_dropout(
+    Py_ssize_t n, const real* x, real* y, unsigned long long key, double p,
+) noexcept nogil:
+    """y (n,) = x, with some elements dropped and the others scaled; y may be x.
 
-    Whether element j is depends on 32 bits: its number, stirred into the key by multiplications and shifts (as in MurmurHash3, Appleby,
-    2011).
+    Element j is dropped depending on 32 bits: a hash of j and the key (MurmurHash3, Appleby, 2011).
     """
     cdef unsigned int low = <unsigned int>key, high = <unsigned int>(key >> 32), bits
     cdef unsigned int limit = <unsigned int>(p * 4294967296.0)

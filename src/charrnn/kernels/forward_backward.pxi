@@ -32,14 +32,14 @@ cdef void _layer_input(AnyWorkspace work, int i, const Span* span, Watch* watch)
     cdef Matrix* Wxh = &plan.matrices[layer.Wxh]
     sums, bias = &work.hs[span.t0 + 1, 0, layer.sums], &work.weights[plan.matrices[layer.bh].start]
     if i == 0:
-        input_forward(span, Wxh, work.inputs, &work.weights[Wxh.start], bias, sums, plan.width, watch)
+        input_forward(span, Wxh, work.inputs, &work.weights[Wxh.start], bias, sums, plan.width)
         return
     weights = &work.panels[Wxh.start] if work.in_panels else &work.weights[Wxh.start]
     below = &work.dropped[span.t0, 0, plan.layers[i - 1].output] if work.dropout else &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column]
     size = forward_product(
         Wxh, 0, plan.outputs if work.dropout else plan.width, plan.width, work.in_panels,
     )
-    linear_forward(span, &size, below, weights, bias, sums, watch)
+    span_matmul(span, &size, below, weights, bias, sums, watch)
 
 
 cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* span, Watch* watch) noexcept nogil:
@@ -54,8 +54,8 @@ cdef void _layer_forward(AnyWorkspace work, const LayerPlan* layer, const Span* 
         sums = &work.hs[t + 1, span.b0, layer.recurrent]
         for b in range(span.b0, span.b1 if others else span.b0):
             _copy(others, bias + inputs, &work.hs[t + 1, b, layer.sums + inputs])
-        matmul(&size, &work.hs[t, span.b0, layer.column], W, NULL, sums, watch, t % 2)
-        if _stopped(watch, 10 * size.M * size.N):
+        matmul(&size, &work.hs[t, span.b0, layer.column], W, NULL, sums, t % 2)
+        if _stopped(watch, size.M * size.N * (size.K + 10)):
             return
         for b in range(span.b0, span.b1):
             _cell_forward(layer, &work.hs[t, b, layer.column], &work.hs[t + 1, b, layer.column], &work.hs[t + 1, b, layer.sums])
@@ -70,8 +70,8 @@ cdef void _layer_backward(AnyWorkspace work, const LayerPlan* layer, const Span*
     for t in range(span.t1 - 1, span.t0 - 1, -1):
         if t < span.T - 1:
             dz_next, dh = &work.dz[t + 1, span.b0, layer.recurrent], &work.dz[t, span.b0, column]
-            matmul(&size, dz_next, W_T, NULL, dh, watch, t % 2)
-        if _stopped(watch, 10 * size.M * size.K):
+            matmul(&size, dz_next, W_T, NULL, dh, t % 2)
+        if _stopped(watch, size.M * size.K * (size.N + 10)):
             return
         for b in range(span.b0, span.b1):
             _cell_backward(
@@ -89,11 +89,11 @@ cdef void _drop_outputs(AnyWorkspace work, int i, const Span* span, bint backwar
         if _stopped(watch, (span.b1 - span.b0) * layer.lanes):
             return
         for b in range(span.b0, span.b1):
-            key = _mask_key(work.masks, work.step, i, t, work.numbers[b])
+            key = dropout_key(work.masks, work.step, i, t, work.numbers[b])
             if backward:
-                _drop(layer.lanes, &work.dz[t, b, layer.column], &work.dz[t, b, layer.column], key, work.dropout)
+                apply_dropout(layer.lanes, &work.dz[t, b, layer.column], &work.dz[t, b, layer.column], key, work.dropout)
             else:
-                _drop(layer.lanes, &work.hs[t + 1, b, layer.column], &work.dropped[t, b, layer.output], key, work.dropout)
+                apply_dropout(layer.lanes, &work.hs[t + 1, b, layer.column], &work.dropped[t, b, layer.output], key, work.dropout)
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
@@ -140,7 +140,7 @@ cdef void _logits(AnyWorkspace work, const Span* span, Py_ssize_t first, Watch* 
     size = forward_product(
         Why, 0, plan.outputs if work.dropout else plan.width, work.p.shape[2], work.in_panels,
     )
-    linear_forward(span, &size, outputs, weights, bias, &work.p[span.t0, 0, 0], watch)
+    span_matmul(span, &size, outputs, weights, bias, &work.p[span.t0, 0, 0], watch)
 
 
 cdef void _one_step(AnyWorkspace work, Watch* watch) noexcept nogil:
@@ -189,7 +189,7 @@ cdef void _from_above(AnyWorkspace work, int i, const Span* span, Py_ssize_t fir
     size = backward_product(
         W, 0, work.p.shape[2] if last else plan.width, plan.width, work.in_panels,
     )
-    linear_backward(&some, &size, dy, W_T, &work.zeros[0], dx, watch)
+    span_matmul(&some, &size, dy, W_T, &work.zeros[0], dx, watch)
 
 
 cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t T, Watch* watch) noexcept nogil:
@@ -216,7 +216,7 @@ cdef bint _backward(AnyWorkspace work, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t 
                 _drop_outputs(work, i, &span, True, watch)
             _layer_backward(work, &plan.layers[i], &span, watch)
         for t in range(span.t0, span.t1):
-            bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0])
+            bounded = bounded and _is_bounded((b1 - b0) * plan.width, &work.dz[t, b0, 0], 1e30)
     return bounded
 
 
@@ -280,9 +280,7 @@ cdef void _gradient(AnyWorkspace work, Py_ssize_t T, const Part* part, Watch* wa
         layer, W = &plan.layers[i], &matrices[plan.layers[i].Wxh]
         dz, db, dW = &work.dz[0, b, layer.sums], gradient + matrices[layer.bh].start, gradient + W.start
         if i == 0:
-            input_gradient(
-                W, part, rows, &work.inputs[0, b], work.shards, &work.used[0], dz, ldz, dW, watch,
-            )
+            input_gradient(W, part, rows, &work.inputs[0, b], work.shards, &work.used[0], dz, ldz, dW)
         else:
             x = &work.dropped[0, b, plan.layers[i - 1].output] if work.dropout else &work.hs[1, b, plan.layers[i - 1].column]
             size = gradient_product(W, rows, ldx, ldz)
@@ -290,7 +288,7 @@ cdef void _gradient(AnyWorkspace work, Py_ssize_t T, const Part* part, Watch* wa
         W = &matrices[layer.Whh]
         others = layer.recurrent - layer.sums     # sums that the state before does not add to
         if others and part.number == 0:
-            column_sums(others, rows, dz, ldz, db, watch)
+            column_sums(others, rows, dz, ldz, db)
         size = gradient_product(W, rows, ldz, ldz)
         h_before, dz, dW = &work.hs[0, b, layer.column], dz + others, gradient + W.start
         linear_gradient(part, &size, h_before, dz, zeros, dW, db + others, pack, watch)
@@ -331,7 +329,7 @@ cdef void _learn(AnyWorkspace work, const Update* update, const Part* part) noex
     cdef Matrix* W
     cdef Py_ssize_t row = 0, j0, j1, v
     # Where nothing but the gradient moves a weight, the rows of characters that are not in use stay as they are.
-    cdef bint all_rows = update.optimizer >= RMSPROP or update.decay > 0
+    cdef bint all_rows = update.optimizer >= RMSPROP or update.weight_decay > 0
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
@@ -353,17 +351,17 @@ cdef void _learn(AnyWorkspace work, const Update* update, const Part* part) noex
 cdef void _update(AnyWorkspace work, const Update* update, const Matrix* W, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
     """Clip and update n numbers of a matrix from number first on."""
     cdef Py_ssize_t i = W.start + first
-    cdef double keep = 1 if W.bias else 1 - update.rate * update.decay
+    cdef double keep = 1 if W.bias else 1 - update.rate * update.weight_decay
     if n <= 0:
         return
     if update.optimizer == ADAGRAD:
-        _adagrad(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
+        adagrad_update(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
     elif update.optimizer == SGD:
-        _sgd(n, &work.weights[i], &work.gradient[i], update, keep)
+        sgd_update(n, &work.weights[i], &work.gradient[i], update, keep)
     elif update.optimizer == RMSPROP:
-        _rmsprop(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
+        rmsprop_update(n, &work.weights[i], &work.memory[i], &work.gradient[i], update, keep)
     else:
-        _adam(n, &work.weights[i], &work.memory[i], &work.momentum[i], &work.gradient[i], update, keep)
+        adam_update(n, &work.weights[i], &work.memory[i], &work.momentum[i], &work.gradient[i], update, keep)
 
 
 cdef void _begin(AnyWorkspace work, Py_ssize_t steps, Watch* watch) noexcept nogil:
@@ -381,7 +379,7 @@ cdef void _reset(AnyWorkspace work, Py_ssize_t steps) noexcept nogil:
     work.row0, work.row1 = 0, work.plan.n_rows
     for b in range(work.B):
         work.numbers[b] = <int>b
-    work.in_panels = SPARE_ROWS > 0 and work.panels.shape[0] > 0 and steps >= PANEL_STEPS
+    work.in_panels = work.panels.shape[0] > 0 and steps >= PANEL_STEPS
 
 
 cdef void _lay_out(AnyWorkspace work, const Part* part, Watch* watch) noexcept nogil:
@@ -395,12 +393,12 @@ cdef void _lay_out(AnyWorkspace work, const Part* part, Watch* watch) noexcept n
         while W.ldt and j0 < j1 and not _stopped(watch, FEW_ROWS * W.ld):
             rows = min(FEW_ROWS, j1 - j0)
             if work.training:
-                _transpose(
+                transpose(
                     W.rows, W.columns, j0, rows, &work.weights[W.start], W.ld, &work.transposed[W.transposed],
                     0 if work.in_panels else W.ldt,
                 )
             if work.in_panels:
-                _lay_in_panels(_lanes(W.columns), W.rows, j0, rows, &work.weights[W.start], W.ld, &work.panels[W.start])
+                copy_to_panels(_lanes(W.columns), W.rows, j0, rows, &work.weights[W.start], W.ld, &work.panels[W.start])
             j0 += rows
 
 
@@ -560,7 +558,9 @@ cdef bint _change(AnyWorkspace work, Crew* crew) noexcept nogil:
         _together(work, crew, UPDATE | LAY_OUT)
     else:
         _together(work, crew, GRADIENT | UPDATE | LAY_OUT)
-    if crew.cautious and not (_is_finite(size, &work.weights[0]) and _is_finite(size, &work.memory[0])):
+    if crew.cautious and not (
+        _is_bounded(size, &work.weights[0], INFINITY) and _is_bounded(size, &work.memory[0], INFINITY)
+    ):
         _copy(size, &work.before[0], &work.weights[0])
         _copy(size, &work.before[size], &work.memory[0])
         _copy(work.momentum.shape[0], &work.before[2 * size], &work.momentum[0])

@@ -1,12 +1,15 @@
-# The gated recurrent unit (Cho and others, 2014), reset after the product, as cuDNN, PyTorch and ONNX define it. Part of _core.pyx.
+# The gated recurrent unit (Cho and others, 2014), with the reset gate after the product, as cuDNN,
+# PyTorch and ONNX define it. Part of _core.pyx.
 #
-# r_t = sigmoid(x_t Wxr + br + h_(t-1) Whr)        u_t = sigmoid(x_t Wxu + bu + h_(t-1) Whu)        q_t = h_(t-1) Whn + bhn
-# n_t = tanh(x_t Wxn + bn + r_t q_t)               h_t = n_t + u_t (h_(t-1) - n_t)
+# r_t = sigmoid(x_t Wxr + br + h_(t-1) Whr)        u_t = sigmoid(x_t Wxu + bu + h_(t-1) Whu)
+# q_t = h_(t-1) Whn + bhn                          n_t = tanh(x_t Wxn + bn + r_t q_t)
+# h_t = n_t + u_t (h_(t-1) - n_t)
 #
-# The sums of a row lie in the order n, r, u, q: the input adds to the first three, the state before to the last three.
+# A row z_t is n, r, u, q, before and after the nonlinearities: the input adds to the first three,
+# h_(t-1) to the last three.
 
 cdef void gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
-    """Make the sums z_t (4, n) of one stream n_t, r_t, u_t, q_t where they are, and h_t from h_(t-1)."""
+    """Turn the sums z_t (4, n) of one stream into gates, in place, and compute h_t from h_(t-1)."""
     cdef real* r = z + n
     cdef real* u = z + 2 * n
     cdef real* q = z + 3 * n
@@ -20,11 +23,17 @@ cdef void gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexce
         h[j] = fma(u[j], before[j] - z[j], z[j])
 
 
-# dn_t = (1 - u_t) dh_t    dzn_t = (1 - n_t^2) dn_t    dq_t = r_t dzn_t    dzr_t = r_t (1 - r_t) q_t dzn_t
-# dzu_t = u_t (1 - u_t) (h_(t-1) - n_t) dh_t           dh_(t-1) = u_t dh_t + [dzr_t, dzu_t, dq_t] [Whr, Whu, Whn]^T
+# dn_t = (1 - u_t) dh_t                            dzn_t = (1 - n_t^2) dn_t
+# dzr_t = r_t (1 - r_t) q_t dzn_t                  dzu_t = u_t (1 - u_t) (h_(t-1) - n_t) dh_t
+# dq_t = r_t dzn_t        dh_(t-1) = u_t dh_t + [dzr_t, dzu_t, dq_t] [Whr, Whu, Whn]^T
 
-cdef void gru_backward(Py_ssize_t n, const real* before, const real* z, const real* after, real* dh, real* dz) noexcept nogil:
-    """Make the gradient dz_t (4, n) by the sums. dh_t becomes u_t dh_t, what h_(t-1) gets directly; after is what h_t got so."""
+cdef void gru_backward(
+    Py_ssize_t n, const real* before, const real* z, const real* after, real* dh, real* dz,
+) noexcept nogil:
+    """Compute the gradient dz_t (4, n) by the sums.
+
+    after is u_(t+1) dh_(t+1), which dh_t lacks yet. dh_t becomes u_t dh_t.
+    """
     cdef const real* r = z + n
     cdef const real* u = z + 2 * n
     cdef const real* q = z + 3 * n

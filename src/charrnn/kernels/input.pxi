@@ -5,15 +5,13 @@
 
 cdef void input_forward(
     const Span* span, const Matrix* Wxh, const int[:, ::1] inputs, const real* weights,
-    const real* bias, real* z, Py_ssize_t ldz, Watch* watch,
+    const real* bias, real* z, Py_ssize_t ldz,
 ) noexcept nogil:
     """z begins with the row of the first time step of a span, and of stream 0."""
     cdef Py_ssize_t n = _lanes(Wxh.columns), t, b, j
     cdef const real* row
     cdef real* sums
     for t in range(span.t0, span.t1):
-        if _stopped(watch, (span.b1 - span.b0) * n):
-            return
         for b in range(span.b0, span.b1):
             row, sums = weights + inputs[t, b] * Wxh.ld, z + ((t - span.t0) * span.B + b) * ldz
             for j in range(n):
@@ -24,7 +22,7 @@ cdef void input_forward(
 
 cdef void input_gradient(
     const Matrix* Wxh, const Part* part, Py_ssize_t rows, const int* x, Py_ssize_t every,
-    const signed char* used, const real* dz, Py_ssize_t ldz, real* dWxh, Watch* watch,
+    const signed char* used, const real* dz, Py_ssize_t ldz, real* dWxh,
 ) noexcept nogil:
     """One part of the columns, from so many rows of dz; row r has the character x[r * every].
 
@@ -33,14 +31,10 @@ cdef void input_gradient(
     cdef Py_ssize_t n = _lanes(Wxh.columns), i, r, j
     cdef Py_ssize_t j0 = _share(n, part.number, part.of), j1 = _share(n, part.number + 1, part.of)
     cdef real* row
-    if j0 >= j1:
-        return
     for i in range(Wxh.rows):
         for j in range(j0, j1 if used[i] else j0):
             dWxh[i * Wxh.ld + j] = 0
     for r in range(rows):
-        if _stopped(watch, j1 - j0):
-            return
         row = dWxh + x[r * every] * Wxh.ld
         for j in range(j0, j1):
             row[j] += dz[r * ldz + j]

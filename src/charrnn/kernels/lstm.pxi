@@ -1,12 +1,14 @@
-# Long short-term memory (Hochreiter and Schmidhuber, 1997; with forget gates, Gers and others, 2000), no peepholes. Part of _core.pyx.
+# Long short-term memory (Hochreiter and Schmidhuber, 1997) with forget gates (Gers and others,
+# 2000), without peepholes. Part of _core.pyx.
 #
-# i_t = sigmoid(x_t Wxi + bi + h_(t-1) Whi)        f_t, o_t likewise        g_t = tanh(x_t Wxg + bg + h_(t-1) Whg)
+# i_t = sigmoid(x_t Wxi + bi + h_(t-1) Whi)        f_t and o_t likewise
+# g_t = tanh(x_t Wxg + bg + h_(t-1) Whg)
 # c_t = f_t c_(t-1) + i_t g_t                      h_t = o_t tanh(c_t)
 #
-# h and c of a row lie side by side, and so do the sums, in the order i, f, g, o.
+# A row of states is h, c; a row z_t is i, f, g, o, before and after the nonlinearities.
 
 cdef void lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
-    """Make the sums z_t (4, n) of one stream its gates where they are, and h_t, c_t (2, n) from those of t - 1."""
+    """Turn the sums z_t (4, n) of one stream into gates, in place, and compute h_t and c_t."""
     cdef const real* c_before = before + n
     cdef real* c = h + n
     cdef real* f = z + n
@@ -26,13 +28,19 @@ cdef void lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexc
         h[j] = o[j] * tanh(c[j])
 
 
-# do_t = tanh(c_t) dh_t    dc_t = o_t (1 - tanh(c_t)^2) dh_t + f_(t+1) dc_(t+1)    di_t = g_t dc_t    df_t = c_(t-1) dc_t    dg_t = i_t dc_t
-# dz of a sigmoid s: s (1 - s) ds, of tanh: (1 - g^2) dg;  dh_(t-1) = [dzi, dzf, dzg, dzo] [Whi, Whf, Whg, Who]^T
+# do_t = tanh(c_t) dh_t        dc_t = o_t (1 - tanh(c_t)^2) dh_t + f_(t+1) dc_(t+1)
+# di_t = g_t dc_t              df_t = c_(t-1) dc_t              dg_t = i_t dc_t
+# dz of a sigmoid s is s (1 - s) ds, of tanh (1 - g^2) dg
+# dh_(t-1) = [dzi, dzf, dzg, dzo] [Whi, Whf, Whg, Who]^T
 
 cdef void lstm_backward(
-    Py_ssize_t n, const real* before, const real* h, const real* z, const real* after, real* dh, real* dz,
+    Py_ssize_t n, const real* before, const real* h, const real* z, const real* after,
+    real* dh, real* dz,
 ) noexcept nogil:
-    """Make the gradient dz_t (4, n) by the sums, of dh_t; dc_t becomes f_t dc_t, what c_(t-1) gets; after has what c_t got."""
+    """Compute the gradient dz_t (4, n) by the sums, from dh_t.
+
+    after ends with f_(t+1) dc_(t+1). dc_t becomes f_t dc_t.
+    """
     cdef const real* c_before = before + n
     cdef const real* c = h + n
     cdef const real* f = z + n

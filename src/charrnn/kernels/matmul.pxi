@@ -1,25 +1,29 @@
-# Products of matrices in register tiles, and the copies that they read: row-major or in panels, on pointers. Part of _core.pyx.
+# Products of matrices in register tiles, on pointers, and the copies that they read. Part of
+# _core.pyx.
 #
-# In panels, the columns of a matrix (K, N) are cut into strips as the products cut them, and the numbers of a strip lie together, row after
-# row: a strip is then read from one end to the other.
+# A product cuts the columns of a matrix (K, N) into strips. In panels, the numbers of a strip are
+# adjacent, row after row, so that the product reads memory in order.
 
 cdef extern from *:
     """
-    /* GCC's -O3 would run two steps of the sum over p in one, and then leave the sums of a single row in memory: a tenth of a step. It
-       would also exchange the loops of fma_chains, which then measures one chain, and copy the sums of a tile by `rep movs`. */
+    /* GCC's -O3 would unroll the sum over p and jam it into the loops around it, leaving the sums
+       of a single row in memory: a tenth of a step. It would also turn fma_chains into one chain
+       at a time, and copy the sums of a tile by `rep movs`. */
     #if defined(__GNUC__) && !defined(__clang__)
-    #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange", "no-tree-loop-distribute-patterns")
+    #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange")
+    #pragma GCC optimize("no-tree-loop-distribute-patterns")
     #endif
-    /* A register tile has TILE_ROWS rows of TILE_WIDTH columns: as many accumulators as fill the vector registers (benchmarks/README.md),
-       of float32; of float64 half as many rows. As many strips as make the sum of all whole are 32 wide, of SPARE_ROWS; none, if that is
-       0, and then the last strip overlaps the one before and nothing lies in panels. No tile of several rows is 16 wide: GCC 12 unrolls so
-       short a loop before it vectorises, and is ten times slower. CHAINS numbers are as many independent sums as show the peak. */
+    /* A register tile of float32 has TILE_ROWS rows of TILE_WIDTH columns, which fill the vector
+       registers with accumulators (benchmarks/README.md); one of float64 has half as many rows. If
+       TILE_WIDTH does not divide the columns, the first strips are 32 wide, with tiles of
+       SPARE_ROWS rows; not 16, since GCC 12 unrolls so short a loop before it vectorizes, and is
+       ten times slower. CHAINS independent sums show the peak. */
     #if defined(__AVX512F__)
     enum { TILE_ROWS = 8, TILE_WIDTH = 48, SPARE_ROWS = 8, ROW_WIDTH = 128, CHAINS = 256 };
     #elif defined(__AVX2__)
     enum { TILE_ROWS = 4, TILE_WIDTH = 24, SPARE_ROWS = 2, ROW_WIDTH = 112, CHAINS = 96 };
     #else
-    enum { TILE_ROWS = 2, TILE_WIDTH = 24, SPARE_ROWS = 0, ROW_WIDTH = 32, CHAINS = 48 };
+    enum { TILE_ROWS = 2, TILE_WIDTH = 24, SPARE_ROWS = 1, ROW_WIDTH = 32, CHAINS = 48 };
     #endif
     #if defined(__GNUC__)
     #define CHARRNN_PREFETCH(address) __builtin_prefetch(address)
@@ -37,32 +41,32 @@ cdef extern from *:
 cdef enum:
     MAX_ROWS = 8             # of any tile, on any target
     MAX_WIDTH = 128
-    AHEAD = 16               # rows of B that a tile asks for before it needs them: a page ends all that the processor foresees
-    BLOCK_COST = 1 << 27     # multiply-adds of a product: more are cut, to look at Ctrl-C between
-    PANEL_STEPS = 8          # of a call: for fewer time steps it would take longer to lay weights in panels than panels save
-    PANEL_ROWS = 32          # of a product with panels: so few that what they write comes near to lying together
-    FEW_ROWS = 64            # of a matrix: by so many it is laid out, for the same reason
-    BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache; 24 KiB was 8 % slower at H = 512
+    AHEAD = 16               # rows of B to prefetch: hardware prefetchers stop at page ends
+    BLOCK_COST = 1 << 27     # multiply-adds of a product between two looks at Ctrl-C
+    PANEL_STEPS = 8          # time steps of a call from which panels save more time than they take
+    PANEL_ROWS = 32          # of a product with panels: few, so that what it writes is adjacent
+    FEW_ROWS = 64            # of a matrix whose copies are made at once, for the same reason
+    BLOCK_NUMBERS = 16384    # of a strip of B: 64 KiB of float32, well inside a second-level cache
     SPAN_NUMBERS = 131072    # of states: half a MiB of float32
-    PACK_ROWS = 512          # rows and depth of a block of states in a gradient: half of a second-level cache of 1 MiB
+    PACK_ROWS = 512          # rows and depth of a block of states in a gradient: half a MiB
     PACK_DEPTH = 192
-    PACK_FROM = 64           # depth of a product from which packing is worth while
+    PACK_FROM = 64           # depth of a product from which packing saves time
     PACK_NUMBERS = PACK_DEPTH * 48
 
 
-# The widest single row: all of a row of 112 numbers at once has sums enough to hide latency on any core, but where the first-level cache
-# holds no matrix of 100 such rows, two strips that alternate find half of it there.
+# The widest single row. All 112 sums of a row at once hide latency on any core; but where the
+# first-level cache holds no matrix of 100 such rows, two strips in turn find half of it there.
 cdef Py_ssize_t WIDEST_ROW = min(ROW_WIDTH, 128 if charrnn_first_cache() >= 48 * 1024 else 80)
 
 
-cdef enum:
+cdef enum:                   # what a tile prefetches
     NOTHING = 0
     OF_A
     OF_B
 
 
 cdef inline Py_ssize_t _whole(Py_ssize_t n) noexcept nogil:
-    """n, which is a multiple of LANES, as the compiler sees, too, with this: then no loop has a tail: 6 % of all code."""
+    """n, a multiple of LANES: now the compiler knows it, too, and loops have no tail."""
     return n // LANES * LANES
 
 
@@ -164,47 +168,27 @@ cdef inline void _strip(
 
 cdef inline Py_ssize_t _strip_width(Py_ssize_t N) noexcept nogil:
     """The width of the next strip where N columns are left."""
-    return TILE_WIDTH if SPARE_ROWS == 0 or N % TILE_WIDTH == 0 else min(N, 32)
+    return TILE_WIDTH if N % TILE_WIDTH == 0 else min(N, 32)
 
 
 cdef void matmul(
-    const Product* size, const real* A, const real* B, const real* bias, real* C, Watch* watch,
-    bint backwards,
+    const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
 ) noexcept nogil:
     """C = bias + A B, or C += A B without a bias (NULL). C must not overlap what is read.
 
     The order of strips and tiles does not change a bit. Products of few rows with the same B are
     faster if every other one is made backwards: it begins with what is still in the first-level
-    cache. Between blocks of rows the call may be stopped.
+    cache.
     """
-    cdef Product block = size[0]
-    cdef Py_ssize_t cost = size.N * size.K, i = 0
-    if size.M * cost > BLOCK_COST:
-        block.M = min(size.M, max(PANEL_ROWS, BLOCK_COST // cost))
-    while i < size.M:
-        block.M = min(block.M, size.M - i)
-        if _stopped(watch, max(4, block.M) * cost):     # fewer rows wait for memory
-            return
-        _strips(&block, A + i * size.a_row, B, bias, C + i * size.ldc, backwards)
-        i += block.M
-
-
-cdef void _strips(
-    const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
-) noexcept nogil:
-    """`matmul` of one block of rows."""
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real)
-    cdef Py_ssize_t start = 0, width, j
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), j = 0, width
+    cdef Py_ssize_t spare = max(1, SPARE_ROWS * 4 // sizeof(real))
     if size.N < 32 or (size.M < 4 and size.ldb):
         _single_rows(size, A, B, bias, C, backwards)
         return
-    while start < size.N:
-        width = _strip_width(size.N - start)
-        j = min(start, size.N - width)
+    while j < size.N:
+        width = _strip_width(size.N - j)
         begin = bias + j if bias != NULL else NULL
-        if SPARE_ROWS == 0 and j < start:
-            _last_strip(size, size.N - start, A, B + j, begin, C + j)
-        elif size.ldb and width == TILE_WIDTH:
+        if size.ldb and width == TILE_WIDTH:
             _strip(rows, TILE_WIDTH, False, size, A, B + j, begin, C + j)
         elif size.ldb:
             _strip(spare, 32, False, size, A, B + j, begin, C + j)
@@ -212,34 +196,13 @@ cdef void _strips(
             _strip(rows, TILE_WIDTH, True, size, A, B + j * size.K, begin, C + j)
         else:
             _strip(spare, 32, True, size, A, B + j * size.K, begin, C + j)
-        start = j + width
-
-
-cdef void _last_strip(
-    const Product* size, Py_ssize_t new, const real* A, const real* B, const real* bias, real* C,
-) noexcept nogil:
-    """A strip that overlaps the one before: only the last `new` columns of C are written."""
-    cdef real copied[64 * TILE_WIDTH]
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), skipped = TILE_WIDTH - new, i, k
-    cdef Product block = size[0]
-    block.ldc = TILE_WIDTH
-    for i in range(0, size.M, 64):
-        block.M = min(64, size.M - i)
-        if bias == NULL:
-            for k in range(block.M):
-                _copy(TILE_WIDTH, C + (i + k) * size.ldc, copied + k * TILE_WIDTH)
-        _strip(rows, TILE_WIDTH, False, &block, A + i * size.a_row, B, bias, copied)
-        for k in range(block.M):
-            _copy(new, copied + k * TILE_WIDTH + skipped, C + (i + k) * size.ldc + skipped)
+        j += width
 
 
 cdef void _single_rows(
     const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
 ) noexcept nogil:
-    """`matmul` of few rows: one at a time, in strips of nearly equal width.
-
-    A narrow strip would have too few sums to hide latency.
-    """
+    """`matmul` of few rows: one at a time, in strips wide enough that their sums hide latency."""
     cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
     cdef Product row = size[0]
     row.ldb = max(1, size.ldb if size.ldb else size.N)    # so the compiler knows that it is not 0
@@ -268,35 +231,31 @@ cdef void _single_rows(
 
 
 cdef void column_sums(
-    Py_ssize_t N, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* sums, Watch* watch,
+    Py_ssize_t N, Py_ssize_t K, const real* B, Py_ssize_t ldb, real* sums,
 ) noexcept nogil:
     """sums (N,) = the sums of the columns of B (K, N)."""
     cdef Py_ssize_t p
-    if _stopped(watch, N * K):
-        return
     _clear(N, sums)
     for p in range(K):
         _add(N, B + p * ldb, sums)
 
 
 cdef void outer_product(
-    const Product* size, const real* A, const real* B, const real* zeros,
-    real* C, real* sums,     # (N,): the sums of the columns of B, or NULL
-    real* pack,              # PACK_NUMBERS
-    Watch* watch,
+    const Product* size, const real* A, const real* B, const real* zeros, real* C, real* sums,
+    real* pack, Watch* watch,
 ) noexcept nogil:
-    """C = A^T B, where A (K, M) is stored in rows: a_row is 1, a_col leads from one row to the next.
+    """C = A^T B, with A (K, M) in rows: size.a_row is 1, size.a_col leads from one row to the next.
 
-    A deep product is made block by block. A block has as much of A as stays in the second-level
-    cache; strips of B are copied into the first, one after the other. The sums are those of
-    `matmul`, and wait in C meanwhile.
+    sums (N,) = the column sums of B, unless it is NULL; pack has room for PACK_NUMBERS. A deep
+    product is made block by block. A block has as much of A as stays in the second-level cache;
+    strips of B are copied into the first, one after the other, while the sums wait in C.
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = size.M // rows * rows, i = 0, p
     cdef Product block = size[0]
-    if not SPARE_ROWS or size.K < PACK_FROM or size.N < 32:
+    if size.K < PACK_FROM or size.N < 32:
         whole = 0
     if sums != NULL and whole == 0:
-        column_sums(size.N, size.K, B, size.ldb, sums, watch)
+        column_sums(size.N, size.K, B, size.ldb, sums)
     elif sums != NULL:
         _clear(size.N, sums)
     while i < whole:
@@ -311,9 +270,9 @@ cdef void outer_product(
             )
             p += block.K
         i += block.M
-    if whole < size.M:
-        block.M, block.K = size.M - whole, size.K
-        matmul(&block, A + whole, B, zeros, C + whole * size.ldc, watch, False)
+    block.M, block.K = size.M - whole, size.K
+    if whole < size.M and not _stopped(watch, block.M * size.K * size.N):
+        matmul(&block, A + whole, B, zeros, C + whole * size.ldc, False)
 
 
 cdef void _packed_product(
@@ -321,17 +280,17 @@ cdef void _packed_product(
     real* pack,
 ) noexcept nogil:
     """C = bias + A^T B, or C += A^T B, for one block of `outer_product`."""
-    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), spare = SPARE_ROWS * 4 // sizeof(real)
-    cdef Py_ssize_t start = 0, width
-    while start < size.N:
-        width = _strip_width(size.N - start)
-        begin = bias + start if bias != NULL else NULL
-        columns = sums + start if sums != NULL else NULL
+    cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), j = 0, width
+    cdef Py_ssize_t spare = max(1, SPARE_ROWS * 4 // sizeof(real))
+    while j < size.N:
+        width = _strip_width(size.N - j)
+        begin = bias + j if bias != NULL else NULL
+        columns = sums + j if sums != NULL else NULL
         if width == TILE_WIDTH:
-            _packed_strip(rows, TILE_WIDTH, size, A, B + start, begin, C + start, columns, pack)
+            _packed_strip(rows, TILE_WIDTH, size, A, B + j, begin, C + j, columns, pack)
         else:
-            _packed_strip(spare, 32, size, A, B + start, begin, C + start, columns, pack)
-        start += width
+            _packed_strip(spare, 32, size, A, B + j, begin, C + j, columns, pack)
+        j += width
 
 
 cdef inline void _packed_strip(
@@ -369,14 +328,13 @@ cdef inline void _shuffle(const real* x, Py_ssize_t ldx, real* y) noexcept nogil
 cdef void _transpose_block(Py_ssize_t rows, const real* A, Py_ssize_t lda, real* x) noexcept nogil:
     """x (16, 16) = the transpose of A (rows, 16), at most 16 rows, and zeros beside it.
 
-    As an index of 8 bits, row and column change places when it is rotated by two bits twice. That is four times as fast as a loop over
-    elements, since each rotation is a loop that the compiler vectorises.
+    In the 8 bits of an index, two rotations by two bits exchange row and column. The compiler
+    vectorizes them: that is four times as fast as a loop over elements.
     """
     cdef real y[256]
     cdef Py_ssize_t i
     if rows < 16:
-        for i in range(256):
-            x[i] = 0
+        _clear(256, x)
         for i in range(rows):
             _copy(16, A + i * lda, x + 16 * i)
         A, lda = x, 16
@@ -384,8 +342,10 @@ cdef void _transpose_block(Py_ssize_t rows, const real* A, Py_ssize_t lda, real*
     _shuffle(y, 16, x)
 
 
-cdef inline real* _column(Py_ssize_t N, Py_ssize_t K, real* B, Py_ssize_t ldb, Py_ssize_t j, Py_ssize_t* ld) noexcept nogil:
-    """Where column j of B (K, N) begins; ld is how far its numbers are apart."""
+cdef inline real* _column(
+    Py_ssize_t N, Py_ssize_t K, real* B, Py_ssize_t ldb, Py_ssize_t j, Py_ssize_t* ld,
+) noexcept nogil:
+    """The first number of column j of B (K, N); ld is the step to the next."""
     cdef Py_ssize_t start = 0, width
     if ldb:
         ld[0] = ldb
@@ -398,20 +358,21 @@ cdef inline real* _column(Py_ssize_t N, Py_ssize_t K, real* B, Py_ssize_t ldb, P
         start += width
 
 
-cdef void _transpose(
-    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows, const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb,
+cdef void transpose(
+    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows,
+    const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb,
 ) noexcept nogil:
-    """B = A^T with A (N, K), B (K, N) row-major or in panels (ldb is 0), for so many rows of A from the first, a multiple of LANES, on.
+    """B (K, N) = A^T, in rows, or in panels (ldb is 0), for some rows of A (N, K).
 
-    The padding of B, up to a multiple of LANES, becomes 0.
+    first is a multiple of LANES. The padding of B, up to a multiple of LANES, becomes 0.
     """
     cdef real block[256]
     cdef real* left
     cdef real* right
     cdef Py_ssize_t i, j, k, left_ld = 0, right_ld = 0
     for i in range(first, first + rows, 16):
-        left = _column(_lanes(N), K, B, ldb, i, &left_ld)    # a strip may begin in the middle of a block
-        right = _column(_lanes(N), K, B, ldb, i + 8, &right_ld)
+        left = _column(_lanes(N), K, B, ldb, i, &left_ld)
+        right = _column(_lanes(N), K, B, ldb, i + 8, &right_ld)    # perhaps of the next strip
         for j in range(0, K, 16):
             _transpose_block(min(16, N - i), A + i * lda + j, lda, block)
             if right == left + 8:
@@ -423,29 +384,30 @@ cdef void _transpose(
                 _copy(8, block + 16 * k + 8, right + (j + k) * right_ld)
 
 
-cdef void _lay_in_panels(
-    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows, const real* A, Py_ssize_t lda, real* B,
+cdef void copy_to_panels(
+    Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows,
+    const real* A, Py_ssize_t lda, real* B,
 ) noexcept nogil:
-    """B = A (K, N) in panels, for so many rows from the first on; N a multiple of LANES."""
-    cdef Py_ssize_t start = 0, width, k
-    while start < N:
-        width = _strip_width(N - start)
+    """B = A (K, N) in panels, for some rows; N is a multiple of LANES."""
+    cdef Py_ssize_t j = 0, width, k
+    while j < N:
+        width = _strip_width(N - j)
         for k in range(first, first + rows):
-            _copy(width, A + k * lda + start, B + start * K + k * width)
-        start += width
+            _copy(width, A + k * lda + j, B + j * K + k * width)
+        j += width
 
 
-cdef struct Span:            # what of a window a call is for
-    Py_ssize_t b0, b1        # streams
-    Py_ssize_t B             # of so many that there are
-    Py_ssize_t t0, t1        # time steps
-    Py_ssize_t T             # of so many
+cdef struct Span:            # the part of a window that a call works on
+    Py_ssize_t b0, b1        # streams, of
+    Py_ssize_t B
+    Py_ssize_t t0, t1        # time steps, of
+    Py_ssize_t T
 
 
-cdef struct Part:            # what of the weights a call is for: one number of so many parts
+cdef struct Part:            # the part of the weights that a call works on: a number below `of`
     int number, of
 
 
 cdef inline Py_ssize_t _share(Py_ssize_t n, int part, int parts) noexcept nogil:
-    """Where number part of the parts of n begins: at multiples of LANES, so that the transposes of parts are whole blocks."""
+    """Where a part of n begins: at a multiple of LANES, so that parts of a transpose are blocks."""
     return min(n, (n + LANES * parts - 1) // (LANES * parts) * LANES * part)

@@ -3,7 +3,7 @@
 # z_t = x_t Wxh + bh + h_(t-1) Whh        h_t = tanh(z_t)
 
 cdef void rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
-    """Make z_t, of one stream, h_t where it is."""
+    """Turn z_t of one stream into h_t, in place."""
     cdef Py_ssize_t j
     n = _whole(n)
     for j in range(n):
@@ -13,7 +13,7 @@ cdef void rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
 # dz_t = (1 - h_t^2) dh_t
 
 cdef void rnn_backward(Py_ssize_t n, const real* h, real* dz) noexcept nogil:
-    """Make dh_t dz_t where it is."""
+    """Turn dh_t into dz_t, in place."""
     cdef Py_ssize_t j
     n = _whole(n)
     for j in range(n):

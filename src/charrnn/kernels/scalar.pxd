@@ -1,9 +1,12 @@
 """Scalar building blocks that give the same bits on every machine.
 
-Only IEEE 754 operations (+, -, *, /, sqrt, fma) and integer shifts are used, each correctly rounded by the standard, so the results
-do not depend on the C library, the vector width or the compiler; without FMA (x86-64 baseline) they are right to rounding. Every function
-is written to be vectorised by the compiler when called in a loop over independent elements: no table, no branch, no call.
+They use only integer shifts and the operations that IEEE 754 rounds correctly (+, -, *, /, sqrt,
+fma). So the results do not depend on the C library, the vector width or the compiler; without FMA
+(x86-64 baseline) they are right to rounding. No function has a table, a branch or a call, so that
+the compiler vectorizes a loop over independent elements.
 """
+
+from libc.math cimport INFINITY, copysign, copysignf, fabs, fabsf, sqrt, sqrtf
 
 ctypedef fused real:
     float
@@ -12,7 +15,7 @@ ctypedef fused real:
 cdef extern from *:
     """
     #include <math.h>
-    /* fmaf() is one instruction where the target has FMA and a slow emulation where it has not (x86-64 baseline): there, round twice. */
+    /* Without FMA (x86-64 baseline), fmaf() is a slow emulation: round twice instead. */
     #if defined(__FMA__) || defined(__AVX2__) || defined(__aarch64__) || defined(_M_ARM64)
     #define CHARRNN_FMAF(a, b, c) fmaf((a), (b), (c))
     #define CHARRNN_FMA(a, b, c) fma((a), (b), (c))
@@ -23,15 +26,6 @@ cdef extern from *:
     """
     float CHARRNN_FMAF(float a, float b, float c) noexcept nogil
     double CHARRNN_FMA(double a, double b, double c) noexcept nogil
-
-cdef extern from "math.h" nogil:
-    float INFINITY
-    float sqrtf(float x)
-    double sqrt(double x)
-    float fabsf(float x)
-    double fabs(double x)
-    float copysignf(float x, float sign)
-    double copysign(double x, double sign)
 
 cdef union FloatBits:
     float value
@@ -51,11 +45,12 @@ cdef inline real fma(real a, real b, real c) noexcept nogil:
 
 
 cdef inline real inverse_root(real x) noexcept nogil:
-    """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place: without a root or a division, which are slow.
+    """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place.
 
-    Its exponent is half that of x, with the sign changed, so the bits of x, shifted and subtracted, are a first estimate, 3.5 % off at
-    most (Lomont, 2003). With e = 1 - x y^2, y / sqrt(1 - e) is the result: each round takes its series as far as e^2, which makes of an
-    error d one of some 2.5 d^3. The last round, as far as e (Newton's), makes 1.5 d^2 of it.
+    Faster than a root and a division. The exponent of the result is minus half that of x, so the
+    bits of x, shifted and subtracted, are a first estimate, at most 3.5 % off (Lomont, 2003). With
+    e = 1 - x y^2, the result is y / sqrt(1 - e). Each round adds the terms of this series up to
+    e^2 and turns an error d into about 2.5 d^3; the last round stops at e (Newton): 1.5 d^2.
     """
     cdef FloatBits f
     cdef DoubleBits d
@@ -77,11 +72,11 @@ cdef inline real inverse_root(real x) noexcept nogil:
 
 
 cdef inline real quotient(real a, real b) noexcept nogil:
-    """a / b for a positive b, rounded to one of the two nearest numbers, where no overflow or underflow is near.
+    """a / b for a positive b, rounded to one of the two nearest numbers; not near overflow.
 
-    Faster than a division by a vector of 512 bits. The sign of the exponent of b is changed as in `inverse_root`, which is 5.1 % off at
-    most; with e = 1 - b y, 1 / b = y / (1 - e), and each round takes that series as far as e^2. Last, what is missing is added
-    (Markstein, 1990).
+    Faster than a division of 512-bit vectors. The first estimate of 1 / b negates the exponent, as
+    in `inverse_root`, and is at most 5.1 % off. With e = 1 - b y, 1 / b = y / (1 - e); each round
+    adds the terms of this series up to e^2. The last line corrects the rounding (Markstein, 1990).
     """
     cdef FloatBits f
     cdef DoubleBits d
@@ -112,7 +107,7 @@ cdef inline real magnitude(real x) noexcept nogil:
 
 
 cdef inline real bit_midpoint(real low, real high) noexcept nogil:
-    """The number halfway from low to high, both at least 0, where all numbers of the type are counted."""
+    """The number halfway from low to high, both at least 0, counting all numbers of the type."""
     cdef FloatBits f, g
     cdef DoubleBits d, e
     if real is float:
@@ -128,8 +123,9 @@ cdef inline real bit_midpoint(real low, real high) noexcept nogil:
 cdef inline real _split_exponent(real x, real* scale) noexcept nogil:
     """Write x = n ln 2 + r with integer n and |r| <= ln(2)/2; return r and set scale to 2**n.
 
-    Adding 1.5 * 2**(mantissa bits) rounds x / ln 2 to an integer and leaves n in the low bits of the sum, from where a shift moves it
-    into the exponent field. ln 2 is split into a part with trailing zeros and a remainder (Cody and Waite, 1980), so n ln 2 is exact.
+    Adding 1.5 * 2**(mantissa bits) rounds x / ln 2 to an integer n and leaves it in the low bits
+    of the sum; a shift moves it into the exponent field. ln 2 is split into a part with trailing
+    zeros and a remainder, so n ln 2 is exact (Cody and Waite, 1980).
     """
     cdef real shifted, n
     cdef FloatBits f
@@ -151,7 +147,7 @@ cdef inline real _split_exponent(real x, real* scale) noexcept nogil:
 
 
 cdef inline real _expm1_small(real r) noexcept nogil:
-    """exp(r) - 1 for |r| <= ln(2)/2: the Taylor sum, cut where its next term is below half a unit in the last place."""
+    """exp(r) - 1 for |r| <= ln(2)/2: the Taylor sum up to half a unit in the last place."""
     cdef real q
     if real is float:
         q = <real>(1.0 / 5040)
@@ -174,7 +170,8 @@ cdef inline real _expm1_small(real r) noexcept nogil:
 cdef inline real exp_nonpositive(real x) noexcept nogil:
     """exp(x) for x <= 0, and exactly 0 where exp(x) < 4e-18 (float) or 1e-304 (double).
 
-    The cut is far above the subnormal range, on purpose: one subnormal tail in a softmax makes a whole training step three times slower.
+    The limit is far above the subnormal range: with subnormal numbers in a softmax, a training step
+    takes three times as long.
     """
     cdef real scale, r
     r = _split_exponent[real](x, &scale)
@@ -186,7 +183,7 @@ cdef inline real exp_nonpositive(real x) noexcept nogil:
 
 
 cdef inline real tanh(real x) noexcept nogil:
-    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, and the sign of x: accurate to rounding near 0 too; NaN stays NaN."""
+    """tanh(x) = m / (m + 2) with m = exp(2|x|) - 1, and the sign of x; NaN stays NaN."""
     cdef real scale, r, m, a = magnitude[real](x)
     if real is float:
         a = <real>9.25 if a > <real>9.25 else a      # tanh rounds to 1 from 9.02 on
@@ -215,10 +212,14 @@ cdef inline real root(real x) noexcept nogil:
 
 
 cdef inline double log(double x) noexcept nogil:
-    """Natural logarithm of a normal positive x: exponent * ln 2 + 2 atanh((m - 1) / (m + 1)) with m in [sqrt(1/2), sqrt(2))."""
+    """log(x) = exponent * ln 2 + 2 atanh((m - 1) / (m + 1)), with m in [sqrt(1/2), sqrt(2)).
+
+    x is normal and positive.
+    """
     cdef DoubleBits d
     cdef long long exponent
     cdef double m, s, z, q
+    cdef int n
     d.value = x
     exponent = <long long>(d.bits >> 52) - 1023
     d.bits = (d.bits & 0xFFFFFFFFFFFFFULL) | (<unsigned long long>1023 << 52)
@@ -229,21 +230,13 @@ cdef inline double log(double x) noexcept nogil:
     s = (m - 1) / (m + 1)
     z = s * s
     q = 1.0 / 23
-    q = CHARRNN_FMA(q, z, 1.0 / 21)
-    q = CHARRNN_FMA(q, z, 1.0 / 19)
-    q = CHARRNN_FMA(q, z, 1.0 / 17)
-    q = CHARRNN_FMA(q, z, 1.0 / 15)
-    q = CHARRNN_FMA(q, z, 1.0 / 13)
-    q = CHARRNN_FMA(q, z, 1.0 / 11)
-    q = CHARRNN_FMA(q, z, 1.0 / 9)
-    q = CHARRNN_FMA(q, z, 1.0 / 7)
-    q = CHARRNN_FMA(q, z, 1.0 / 5)
-    q = CHARRNN_FMA(q, z, 1.0 / 3)
+    for n in range(21, 1, -2):
+        q = CHARRNN_FMA(q, z, 1.0 / n)
     return CHARRNN_FMA(<double>exponent, 0.6931471805599453, 2 * CHARRNN_FMA(q * z, s, s))
 
 
 cdef inline unsigned long long splitmix64(unsigned long long* state) noexcept nogil:
-    """Next 64 random bits of SplitMix64 (Steele, Lea and Flood, 2014): the whole state is one 64-bit counter."""
+    """Next 64 random bits of SplitMix64, whose state is a counter (Steele, Lea and Flood, 2014)."""
     cdef unsigned long long z
     state[0] += 0x9E3779B97F4A7C15ULL
     z = state[0]
@@ -258,7 +251,7 @@ cdef inline double uniform(unsigned long long* state) noexcept nogil:
 
 
 cdef inline double normal(unsigned long long* state) noexcept nogil:
-    """Next standard normal number: the polar method (Marsaglia and Bray, 1964), one of each pair used: the state stays one counter."""
+    """Next standard normal number: one of a pair of the polar method (Marsaglia and Bray, 1964)."""
     cdef double u, v, s
     while True:
         u = 2 * uniform(state) - 1

@@ -1,6 +1,6 @@
 # Softmax and the loss. Part of _core.pyx.
 #
-# p = exp(logits - max) / sum;  nll = log(sum) - (logits[target] - max), in nats; target IGNORED counts nothing
+# p = exp(logits - max) / sum        nll = log(sum) - (logits[target] - max), in nats
 
 cdef inline real _sum_lanes(const real* x) noexcept nogil:
     cdef real total[LANES]
@@ -25,10 +25,11 @@ cdef inline real _largest_lane(const real* x) noexcept nogil:
 
 
 cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
-    """Turn one row of V logits into the probabilities of scale * logits in place; return the negative log-likelihood of target.
+    """Turn a row of V logits into probabilities of scale * logits, in place; return target's nll.
 
-    The padding up to a multiple of LANES gets the probability 0 whatever was there. NaN is returned, and the probabilities are NaN,
-    where there are none: a logit is NaN or +inf, or all are -inf.
+    It is 0 for the target IGNORED. The padding up to a multiple of LANES gets the probability 0,
+    whatever it held. If a logit is NaN or +inf, or all are -inf, there are no probabilities: they
+    and the result are NaN.
     """
     cdef real peak[LANES]
     cdef real total[LANES]
@@ -64,10 +65,10 @@ cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noe
     return log(mass) - chosen if target != IGNORED else 0.0
 
 
-# dlogits = (p - onehot(target)) / B
+# dlogits = scale (p - onehot(target)), the scale of a mean over B streams being 1 / B
 
 cdef void softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:
-    """Turn one row of probabilities into the gradient of scale * nll by the logits, in place."""
+    """Turn a row of probabilities into the gradient of scale * nll by the logits, in place."""
     cdef Py_ssize_t i
     if target == IGNORED:    # p may be NaN
         for i in range(n):
