@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ..data.vocabulary import AnyText, OnUnknown, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
-from ..util.errors import check_integer, check_number, check_sequence
-from ..util.options import Option, defaults
+from ..util.errors import check_sequence
+from ..util.options import Flag, Option, check_options, defaults
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
@@ -24,19 +24,50 @@ _OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
 class Controls(TypedDict, total=False):
     """The options of `CharRNN.generate` except length, prime and seed."""
 
-    temperature: Annotated[float, Option(1.0)]
-    top_k: Annotated[int | None, Option(None)]
-    top_p: Annotated[float | None, Option(None)]
-    min_p: Annotated[float | None, Option(None)]
-    no_repeat: Annotated[int | None, Option(None)]
-    allowed: Annotated[str | bytes | None, Option(None)]
-    forbidden: Annotated[str | bytes | None, Option(None)]
-    min_length: Annotated[int, Option(0)]
-    stop: Annotated[str | bytes | Sequence[str | bytes] | None, Option(None)]
-    on_unknown: Annotated[OnUnknown, Option("error")]
-
-
-_DEFAULTS = defaults(Controls)
+    temperature: Annotated[
+        float,
+        Option(1.0, minimum=0),
+        Flag("below 1 is safer, above 1 wilder; 0 takes the most likely", metavar="X"),
+    ]
+    top_k: Annotated[
+        int | None,
+        Option(None, minimum=1),
+        Flag("draw among the K most likely characters", metavar="K"),
+    ]
+    top_p: Annotated[
+        float | None,
+        Option(None, above=0, maximum=1),
+        Flag("draw among the most likely that together have probability P", metavar="P"),
+    ]
+    min_p: Annotated[
+        float | None,
+        Option(None, minimum=0, maximum=1),
+        Flag("draw among those at least P times as likely as the most likely", metavar="P"),
+    ]
+    no_repeat: Annotated[
+        int | None,
+        Option(None, minimum=1, maximum=LOOK_BACK),
+        Flag("write no run of N characters twice", metavar="N"),
+    ]
+    allowed: Annotated[
+        str | bytes | None, Option(None), Flag("draw only these characters", metavar="CHARS")
+    ]
+    forbidden: Annotated[
+        str | bytes | None, Option(None), Flag("never draw these characters", metavar="CHARS")
+    ]
+    min_length: Annotated[
+        int, Option(0, minimum=0), Flag("do not end before N characters", metavar="N")
+    ]
+    stop: Annotated[
+        str | bytes | Sequence[str | bytes] | None,
+        Option(None),
+        Flag("end before this text; may be repeated", metavar="TEXT"),
+    ]
+    on_unknown: Annotated[
+        OnUnknown,
+        Option("error"),
+        Flag("what to do about characters of the prime that the model does not know"),
+    ]
 
 
 class Sampling(NamedTuple):
@@ -54,26 +85,15 @@ class Sampling(NamedTuple):
     @classmethod
     def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> Self:
         """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
-        given: Any = {**_DEFAULTS, **controls}
-        stop, top_k, top_p, min_p, no_repeat = (
-            given[name] for name in ("stop", "top_k", "top_p", "min_p", "no_repeat")
-        )
-        drawing = {
-            "temperature": check_number("temperature", given["temperature"], minimum=0),
-            "top_k": vocabulary.symbols
-            if top_k is None
-            else min(check_integer("top_k", top_k, 1), vocabulary.symbols),
-            "top_p": 1.0 if top_p is None else check_number("top_p", top_p, above=0, maximum=1),
-            "min_p": 0.0 if min_p is None else check_number("min_p", min_p, minimum=0, maximum=1),
-            "no_repeat": 0
-            if no_repeat is None
-            else check_integer("no_repeat", no_repeat, 1, LOOK_BACK),
-        }
-        allowed = _check_allowed(vocabulary, given["allowed"], given["forbidden"])
+        values = check_options(Controls, {**defaults(Controls), **controls})
+        del values["on_unknown"]  # it is about the prime
+        allowed = _check_allowed(vocabulary, values.pop("allowed"), values.pop("forbidden"))
         endless = allowed.copy()
         endless[len(vocabulary) :] = 0
-        min_length = check_integer("min_length", given["min_length"], 0)
-        return cls(drawing, allowed, endless, min_length, _check_stop(vocabulary, stop))
+        stop = _check_stop(vocabulary, values.pop("stop"))
+        min_length = values.pop("min_length")
+        drawing = {name: value for name, value in values.items() if value is not None}
+        return cls(drawing, allowed, endless, min_length, stop)
 
     @property
     def longest_partial_stop(self) -> int:
@@ -197,7 +217,7 @@ class Writer:
         ids = self.start.network.draw(
             self.work, n, self.random, allowed=allowed, past=self.past, **self.sampling.drawing
         )
-        if self.sampling.drawing["no_repeat"]:
+        if "no_repeat" in self.sampling.drawing:
             self.past = np.concatenate([self.past, ids])[-LOOK_BACK:]
         return ids
 
