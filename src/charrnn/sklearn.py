@@ -1,12 +1,12 @@
-"""Models as estimators of scikit-learn: a density of strings, and a classifier of strings by the densities of their classes.
+"""Models as estimators of scikit-learn: a density over strings and a classifier of strings.
 
-The parameters of both are the options of `charrnn.train_records`, from the same list, so that an option is written once.
+Their parameters are the options of `charrnn.train_records`, from the same table.
 """
 
 import inspect
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Self, Unpack
 
 import numpy as np
@@ -24,8 +24,7 @@ except ModuleNotFoundError as _error:
     raise
 
 from .create import train_new, train_records
-from .data import dataset
-from .data.dataset import Alphabet
+from .data.dataset import Alphabet, Records, reads_bytes
 from .data.vocabulary import AnyText, Vocabulary
 from .inference.sampling import Controls
 from .inference.scoring import OnUnknown
@@ -44,7 +43,7 @@ from .util.options import Option, defaults, shows
 if TYPE_CHECKING:  # scikit-learn has no types
 
     class BaseEstimator:
-        """What has parameters."""
+        """Has parameters."""
 
         def get_params(self, deep: bool = True) -> dict[str, Any]:
             """Return the parameters by name."""
@@ -57,7 +56,7 @@ if TYPE_CHECKING:  # scikit-learn has no types
         def __getattr__(self, name: str) -> Any: ...  # a parameter
 
     class ClassifierMixin:
-        """What tells classes."""
+        """Predicts classes."""
 
         def score(
             self, X: Iterable[AnyText], y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -65,7 +64,7 @@ if TYPE_CHECKING:  # scikit-learn has no types
             """Return the accuracy."""
 
     class DensityMixin:
-        """What has a density."""
+        """Has a density."""
 
 else:
     from sklearn.base import BaseEstimator, ClassifierMixin, DensityMixin
@@ -74,7 +73,7 @@ RandomState = int | np.random.RandomState | None  # as everywhere in scikit-lear
 
 
 class DensityParameters(NewOptions, total=False):
-    """The parameters of `CharRNNDensity`, by name; seed is not one of them: random_state has its place."""
+    """The parameters of `CharRNNDensity`; random_state replaces seed."""
 
     alphabet: Annotated[Alphabet, Option("characters")]
     remember: Annotated[bool, Option(False)]
@@ -83,7 +82,7 @@ class DensityParameters(NewOptions, total=False):
 
 
 class ClassifierParameters(NewOptions, total=False):
-    """The parameters of `CharRNNClassifier`, by name; those that name one file are not among them: there are several models."""
+    """The parameters of `CharRNNClassifier`; several models can't share one checkpoint."""
 
     alphabet: Annotated[Alphabet, Option("characters")]
     on_unknown: Annotated[OnUnknown, Option("skip")]
@@ -92,47 +91,60 @@ class ClassifierParameters(NewOptions, total=False):
     random_state: Annotated[RandomState, Option(0)]
 
 
-_QUIET = {"progress": False}  # estimators say nothing unless asked
-_ONE_FILE = ("checkpoint", "resume")
+_QUIET = {"progress": False}  # estimators print nothing unless asked to
 
 
 class _Estimator(BaseEstimator):
-    """What both have in common: parameters as attributes, and strings to check."""
+    """What both estimators share: parameters as attributes, and checked texts."""
 
-    def _take(self, init: Any, parameters: Mapping[str, Any]) -> None:
-        """Make attributes of the parameters of a constructor, given or not."""
-        shown = {
-            name: one.default
-            for name, one in inspect.signature(init).parameters.items()
-            if name != "self"
-        }
+    def _set(self, parameters: dict[str, Any]) -> None:
+        """Make attributes of the parameters in the signature, given or not."""
+        shown = inspect.signature(type(self)).parameters
         for name in parameters.keys() - shown.keys():
             meant = hint("random_state" if name == "seed" else name, shown)
-            raise TypeError(
-                f"there is no parameter {name!r}{meant or '; the parameters are ' + ', '.join(shown)}"
-            )
-        for name, default in shown.items():
-            setattr(self, name, parameters.get(name, default))
+            known = f"; the parameters are {', '.join(shown)}"
+            raise TypeError(f"there is no parameter {name!r}{meant or known}")
+        for name, parameter in shown.items():
+            setattr(self, name, parameters.get(name, parameter.default))
 
     def _options(self) -> NewOptions:
-        """Return the options of a training."""
+        """Return the options of a training that aren't the default, which a preset may replace."""
+        default, parameters = defaults(NewOptions), self.get_params(deep=False)
         given: Any = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name in NewOptions.__annotations__
+            name: parameters[name]
+            for name in default.keys() & parameters.keys()
+            if np.ndim(parameters[name]) or parameters[name] != default[name]
         }
-        if self.preset is not None:  # what is as by default was not given
-            given = {
-                name: value
-                for name, value in given.items()
-                if np.ndim(value) or value != defaults(NewOptions)[name] or name == "preset"
-            }
         options: NewOptions = given | {"seed": _seed(self.random_state)}
         return options
 
-    def _texts(self, X: Iterable[AnyText]) -> list[AnyText]:
-        """Return X as a list of str, or of bytes; or raise TypeError or ValueError that says what else it is."""
-        return _check_texts(X, bytes if dataset.reads_bytes(self.alphabet, None) else str)
+    def _texts(self, X: Any) -> list[AnyText]:
+        """Return X as a list of str, or of bytes; or raise TypeError or ValueError."""
+        kind = bytes if reads_bytes(self.alphabet, None) else str
+        if getattr(X, "ndim", 1) != 1:
+            given = f"{type(X).__name__} of {X.ndim} dimensions"
+            is_frame = hasattr(X, "columns")
+            advice = "X[name] is one" if is_frame else "X.ravel() makes a row or column one"
+            raise ValueError(f"X must be one column of texts, not {given}: {advice}")
+        texts = check_sequence("X", X, "[text] is a sequence of one")
+        for i, text in enumerate(texts):
+            if not isinstance(text, kind):
+                given = f"{type(text).__name__}{missing_value_hint(text)}"
+                expected = "a str" if kind is str else "bytes"
+                raise TypeError(f"X[{i}] must be {expected}, not {given}")
+        if not texts:
+            raise ValueError("X has 0 texts, and a minimum of 1 is required")
+        return list(map(to_builtin, texts))
+
+    def _log_density(self, model: CharRNN[Any], texts: list[AnyText]) -> NDArray[np.float64]:
+        """Return the logarithm of each text's probability, its end included, in nats."""
+        on_unknown: OnUnknown = self.on_unknown
+        bits, unknown = model.score_many(texts, on_unknown=on_unknown, return_unknown=True)
+        symbols = np.array([len(text) + 1 for text in texts])
+        if on_unknown == "skip":
+            symbols -= unknown
+        nats: NDArray[np.float64] = -bits * symbols * math.log(2)
+        return nats
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -141,43 +153,14 @@ class _Estimator(BaseEstimator):
 
 
 def _seed(random_state: Any) -> int:
-    """Return an integer as it is, so that it gives the model that it gives elsewhere; otherwise what is drawn from the generator."""
+    """Return an integer as it is, so that it means the same as elsewhere; else draw one."""
     if isinstance(random_state, numbers.Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def _check_texts(X: Any, kind: type) -> list[AnyText]:
-    if getattr(X, "ndim", 1) != 1:
-        what = "X[name] is one" if hasattr(X, "columns") else "X.ravel() makes a row or column one"
-        raise ValueError(
-            f"X must be one column of texts, not {type(X).__name__} of {X.ndim} dimensions: {what}"
-        )
-    texts = check_sequence("X", X, "[text] is a sequence of one")
-    for i, text in enumerate(texts):
-        if not isinstance(text, kind):
-            raise TypeError(
-                f"X[{i}] must be {'a str' if kind is str else 'bytes'}, not {type(text).__name__}{missing_value_hint(text)}"
-            )
-    if not texts:
-        raise ValueError("X has 0 texts, and a minimum of 1 is required")
-    return list(map(to_builtin, texts))
-
-
-def _log_density(
-    model: CharRNN[Any], texts: list[AnyText], on_unknown: OnUnknown
-) -> NDArray[np.float64]:
-    """Return the logarithm of each text's probability, its end included, in nats."""
-    bits, unknown = model.score_many(texts, on_unknown=on_unknown, return_unknown=True)
-    symbols = np.array([len(text) + 1 for text in texts])
-    if on_unknown == "skip":
-        symbols -= unknown
-    nats: NDArray[np.float64] = -bits * symbols * math.log(2)
-    return nats
-
-
 class CharRNNDensity(DensityMixin, _Estimator):
-    """A probability for every string: as `sklearn.neighbors.KernelDensity`, of strings instead of points.
+    """A probability for every string, like `sklearn.neighbors.KernelDensity` for points.
 
     Parameters
     ----------
@@ -186,10 +169,11 @@ class CharRNNDensity(DensityMixin, _Estimator):
     remember : bool, default False
         Whether ``model_`` keeps an index of the strings, for ``model_.generate_many(novel=True)``.
     on_unknown : {"surprise", "skip", "error"}
-        What to do about a character that no training string had: let it cost as the least likely character there, leave it out, or
-        raise ValueError.
+        What to do about a character that no training string had: score it as the least likely
+        character there, leave it out, or raise ValueError.
     random_state : int, RandomState instance or None, default 0
-        What `charrnn.train_records` has as seed, if it is an int; otherwise the seed is drawn from it, or from NumPy's global generator.
+        An int is the seed of `charrnn.train_records`; otherwise the seed is drawn from it, or from
+        NumPy's global generator.
     **options
         All others are those of `charrnn.train_records`; progress is False by default.
 
@@ -198,7 +182,7 @@ class CharRNNDensity(DensityMixin, _Estimator):
     model_ : CharRNN
         The model of records.
     longest_ : int
-        Characters of the longest string in the training.
+        Characters of the longest training string.
 
     Examples
     --------
@@ -215,7 +199,7 @@ class CharRNNDensity(DensityMixin, _Estimator):
 
     @shows(DensityParameters, _QUIET, without=("seed", "comm"))
     def __init__(self, **parameters: Unpack[DensityParameters]) -> None:
-        self._take(CharRNNDensity.__init__, parameters)
+        self._set({**parameters})
 
     def fit(self, X: Iterable[AnyText], y: Any = None) -> Self:
         """Train a model on strings.
@@ -223,23 +207,24 @@ class CharRNNDensity(DensityMixin, _Estimator):
         Parameters
         ----------
         X : iterable of str
-            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or objects.
+            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or
+            objects.
         y : ignored
         """
-        texts = self._texts(X)
+        texts, options = self._texts(X), self._options()
         self.model_ = train_records(
-            texts, alphabet=self.alphabet, remember=self.remember, **self._options()
+            texts, alphabet=self.alphabet, remember=self.remember, **options
         )
         self.longest_ = max(map(len, texts))
         return self
 
     def score_samples(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
-        """Return the logarithm of the probability of each string, its end included: nats, float64 (len(X),)."""
+        """Return the logarithm of each string's probability, its end included: nats, (len(X),)."""
         check_is_fitted(self)
-        return _log_density(self.model_, self._texts(X), self.on_unknown)
+        return self._log_density(self.model_, self._texts(X))
 
     def score(self, X: Iterable[AnyText], y: Any = None) -> float:
-        """Return the logarithm of the probability of all strings together, in nats: what a search makes as large as it can."""
+        """Return the sum of ``score_samples``, which a search over parameters maximizes."""
         return float(self.score_samples(X).sum())
 
     @shows(Controls)
@@ -257,47 +242,49 @@ class CharRNNDensity(DensityMixin, _Estimator):
         ----------
         n_samples : int
         random_state : int, RandomState instance or None
-            An int is what `charrnn.CharRNN.generate_many` has as seed.
+            An int is the seed of `charrnn.CharRNN.generate_many`.
         max_length : int, optional
-            Where a string is cut that has not ended; by default twice the longest of the training.
+            Where to cut a string that has not ended; by default twice the longest training string.
         **controls
             Those of `charrnn.CharRNN.generate`: temperature, top_p, ...
 
         Returns
         -------
         ndarray of object (n_samples,)
-            Fewer if unique, novel or whole, controls of `charrnn.CharRNN.generate_many`, left out too many.
+            Fewer if unique, novel or whole left out too many: controls of
+            `charrnn.CharRNN.generate_many`.
         """
         check_is_fitted(self)
+        n, seed = check_integer("n_samples", n_samples, 0), _seed(random_state)
         length = 2 * self.longest_ if max_length is None else max_length
-        found = self.model_.generate_many(
-            check_integer("n_samples", n_samples, 0), length, seed=_seed(random_state), **controls
-        )
+        found = self.model_.generate_many(n, length, seed=seed, **controls)
         texts = np.empty(len(found), object)
         texts[:] = found
         return texts
 
 
 class CharRNNClassifier(ClassifierMixin, _Estimator):
-    """A model of strings for each class; the class of a string is the one that makes it, and the class itself, most probable.
+    """One model of strings for each class: a string's class is the most probable one, given it.
 
     Parameters
     ----------
     alphabet : {"characters", "bytes"}
         Whether X has str or bytes. All models know the characters of all classes.
     on_unknown : {"skip", "surprise", "error"}
-        What to do about a character that no training string had: leave it out (no class knows it), let it cost as the least likely
-        character of each class there, or raise ValueError.
+        What to do about a character that no training string had: leave it out (no class knows it),
+        score it as the least likely character of each class there, or raise ValueError.
     priors : array-like (n_classes,), optional
-        The probability of each class before a string is seen, in the order of ``classes_``; by default its share of the training.
+        The probability of each class before a string is seen, in the order of ``classes_``; by
+        default its share of the training strings.
     n_jobs : int, optional
-        Models to train side by side, by joblib; None is 1 unless in a `joblib.parallel_config`, -1 all processors. The result is the same.
+        Models to train at the same time, by joblib; None is 1 unless in a
+        `joblib.parallel_config`, -1 all processors. The result is the same.
     random_state : int, RandomState instance or None, default 0
-        What `charrnn.train_records` has as seed, of each model, if it is an int; otherwise the seed is drawn from it, or from NumPy's
-        global generator.
+        An int is the seed of each model's `charrnn.train_records`; otherwise the seed is drawn
+        from it, or from NumPy's global generator.
     **options
-        All others are those of `charrnn.train_records` but checkpoint and resume, for each model; progress is False by default. A budget
-        is for one model.
+        All others are those of `charrnn.train_records` except checkpoint and resume, for each
+        model; progress is False by default. A budget is for one model.
 
     Attributes
     ----------
@@ -315,7 +302,8 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     --------
     >>> from charrnn.sklearn import CharRNNClassifier
     >>> names = ["anna", "hanna", "susanna", "bob", "jacob", "rob"] * 20
-    >>> classifier = CharRNNClassifier(hidden_size=16, epochs=40).fit(names, ["f", "f", "f", "m", "m", "m"] * 20)
+    >>> classes = ["f", "f", "f", "m", "m", "m"] * 20
+    >>> classifier = CharRNNClassifier(hidden_size=16, epochs=40).fit(names, classes)
     >>> classifier.predict(["johanna", "robob"]).tolist()
     ['f', 'm']
     """
@@ -324,9 +312,9 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     class_prior_: NDArray[np.float64]
     models_: list[CharRNN[Any]]
 
-    @shows(ClassifierParameters, _QUIET, without=("seed", "comm", *_ONE_FILE))
+    @shows(ClassifierParameters, _QUIET, without=("seed", "comm", "checkpoint", "resume"))
     def __init__(self, **parameters: Unpack[ClassifierParameters]) -> None:
-        self._take(CharRNNClassifier.__init__, parameters)
+        self._set({**parameters})
 
     def fit(self, X: Iterable[AnyText], y: ArrayLike) -> Self:
         """Train a model on the strings of each class.
@@ -334,26 +322,25 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         Parameters
         ----------
         X : iterable of str
-            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or objects.
+            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or
+            objects.
         y : array-like (len(X),)
             Classes, numbers or strings.
         """
         texts = self._texts(X)
         self.classes_, which = _check_classes(texts, y)
         self.class_prior_ = _check_priors(self.priors, np.bincount(which))
-        vocabulary = (
-            Vocabulary.all_bytes(True)
-            if self.alphabet == "bytes"
-            else Vocabulary.from_text("".join(texts), True)
-        )
+        if self.alphabet == "bytes":
+            vocabulary = Vocabulary.all_bytes(True)
+        else:
+            vocabulary = Vocabulary.from_text("".join(texts), True)
         options = self._options()
-        own = [
-            [texts[i] for i in np.flatnonzero(which == number)]
-            for number in range(len(self.classes_))
+        strings = [
+            [texts[i] for i in np.flatnonzero(which == k)] for k in range(len(self.classes_))
         ]
         jobs = (
-            delayed(_fit_class)(name, strings, vocabulary, options)
-            for name, strings in zip(self.classes_, own, strict=True)
+            delayed(_fit_class)(name, own, vocabulary, options)
+            for name, own in zip(self.classes_, strings, strict=True)
         )
         self.models_ = list(Parallel(self.n_jobs)(jobs))
         return self
@@ -362,14 +349,13 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         """Return log p(class) + log p(string | class) in nats: float64 (len(X), n_classes)."""
         check_is_fitted(self)
         texts = self._texts(X)
-        with np.errstate(divide="ignore"):  # a class may have no chance
+        with np.errstate(divide="ignore"):  # a class may have the prior 0
             joint = np.log(self.class_prior_)
-        return joint + np.stack(
-            [_log_density(model, texts, self.on_unknown) for model in self.models_], axis=1
-        )
+        densities = [self._log_density(model, texts) for model in self.models_]
+        return joint + np.stack(densities, axis=1)
 
     def predict_log_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
-        """Return the logarithm of the probability of each class for each string: float64 (len(X), n_classes)."""
+        """Return the log-probability of each class for each string: float64 (len(X), n_classes)."""
         log_p: NDArray[np.float64] = log_softmax(self.predict_joint_log_proba(X), axis=1)
         return log_p
 
@@ -379,9 +365,7 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
 
     def predict(self, X: Iterable[AnyText]) -> NDArray[Any]:
         """Return the most probable class of each string: (len(X),)."""
-        joint = self.predict_joint_log_proba(
-            X
-        )  # before classes_, which a classifier that is not fitted lacks
+        joint = self.predict_joint_log_proba(X)
         best: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
         return best
 
@@ -401,20 +385,15 @@ def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:
     if priors is None:
         shares: NDArray[np.float64] = counts / counts.sum()
         return shares
-    if np.ndim(priors) != 1:
-        raise ValueError(
-            f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}"
-        )
     given = np.array(
         [
             check_number(f"priors[{i}]", prior, minimum=0, maximum=1)
-            for i, prior in enumerate(priors)
+            for i, prior in enumerate(priors if np.ndim(priors) == 1 else [])
         ]
     )
     if len(given) != len(counts) or not math.isclose(given.sum(), 1):
-        raise ValueError(
-            f"priors must be {len(counts)} numbers that sum to 1, one a class, not {priors!r}"
-        )
+        expected = f"{len(counts)} numbers that sum to 1, one per class"
+        raise ValueError(f"priors must be {expected}, not {priors!r}")
     return given
 
 
@@ -423,7 +402,7 @@ def _fit_class(
 ) -> CharRNN[Any]:
     """Return the model of one class, which knows the characters of all."""
     try:
-        return train_new(dataset.Records.of(strings, known=vocabulary), options)
+        return train_new(Records.of(strings, known=vocabulary), options)
     except Exception as error:
         error.add_note(f"This was the training of class {name}.")
         raise
