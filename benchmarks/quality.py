@@ -185,8 +185,10 @@ def draw(curves, path):
             linewidth=1.5,
             label=program,
         )
-    chart.plot(*NANOGPT, "k*", label="nanoGPT on an A100, as it says")
+    chart.plot(*NANOGPT, "k*", label="nanoGPT on an A100, from its README")
     chart.set_xscale("log")
+    ticks = [5, 10, 20, 50, 100, 200]
+    chart.set_xticks(ticks, ticks)
     chart.set_xlabel(f"seconds, {CORES} cores")
     chart.set_ylabel("held-out loss, nats per character")
     chart.grid(alpha=0.25)

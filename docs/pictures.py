@@ -70,7 +70,7 @@ def draw_speeds(results: str) -> Figure:
         chart.bar_label(bars, [f"{value:,}" for value in values], padding=4, fontsize=9)
         chart.invert_yaxis()
         chart.set_xlim(0, 1.2 * max(values))
-        chart.set_title(f"Training, {title}: characters a second", loc="left", fontsize=10)
+        chart.set_title(f"Training, {title}: characters per second", loc="left", fontsize=10)
         chart.set_xticks([])
         chart.tick_params(left=False)
         for side in ("top", "right", "bottom"):
