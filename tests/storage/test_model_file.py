@@ -457,7 +457,7 @@ def test_bytes_and_file_objects_load_under_the_same_checks(saved):
         assert charrnn.load(file).generate(9, seed=1) == expected
     with path.open(encoding="latin-1") as file, pytest.raises((TypeError, ModelFormatError), match="bytes"):
         charrnn.load(file)
-    with pytest.raises(TypeError, match="from a path, its content as bytes, or a file open for bytes, not int"):
+    with pytest.raises(TypeError, match="from a path, its content as bytes, or a file, not int"):
         charrnn.load(3)
     with pytest.raises(ModelFormatError, match="null"):
         charrnn.load("a\0b")

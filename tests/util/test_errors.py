@@ -37,7 +37,7 @@ def files(tmp_path, monkeypatch):
         (lambda: LESSON.train(None), TypeError, r"RNN.train needs a DataReader, not NoneType: .* charrnn.train_file\(path\) trains on one"),
         (lambda: LESSON.predict(TEXT, "h", 5), TypeError, "RNN.predict needs a DataReader, not 'hello"),
         (lambda: LESSON.sample(STATE, "a", 2), TypeError, "seed_ix must be an integer, not 'a': data_reader.char_to_ix has the id"),
-        (lambda: charrnn.load(b"..."), ValueError, r"the content b'...' is not a safetensors file \(header: there is none\)"),
+        (lambda: charrnn.load(b"..."), ValueError, r"the content b'...' is not a safetensors file \(it has no header\)"),
         (lambda: charrnn.load(b"names.txt"), ValueError, "the content b'names.txt' is not a safetensors file"),
         (
             lambda: charrnn.load("names.txt"),
@@ -51,7 +51,7 @@ def files(tmp_path, monkeypatch):
         (lambda: charrnn.train_records(["anna"], remember=2), TypeError, "remember must be True or False, not 2"),
         (lambda: charrnn.load(MODEL), TypeError, "a model is loaded from a path, its content as bytes, or a file, not CharRNN"),
         (lambda: charrnn.load(io.BytesIO()), ValueError, r"it is empty, or was read to its end: seek\(0\) goes back"),
-        (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "this file must be open for reading bytes, not str"),
+        (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "or a file, not StringIO: it must be open for reading bytes"),
         (lambda: MODEL.score_many("hello"), TypeError, "texts must be a sequence of str, not one: score takes one"),
         (lambda: MODEL.generate("hello"), TypeError, "length must be an integer, not 'hello': the text to continue is prime"),
         (lambda: charrnn.train_text(Path("input.txt")), TypeError, "text must be a str, not .*Path: train_file trains on a file"),

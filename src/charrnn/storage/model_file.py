@@ -187,9 +187,11 @@ def load(source: ModelSource) -> ModelState:
         begin = f"{bytes(source[:20])!r}{'...' if len(source) > 20 else ''}"
         return _load(io.BytesIO(source), f"the content {begin}")
     if not isinstance(source, (str, os.PathLike)):
-        if not hasattr(source, "read") or isinstance(cast(Any, source), io.TextIOBase):
+        is_text = isinstance(cast(Any, source), io.TextIOBase)
+        if not hasattr(source, "read") or is_text:
             hint = ": read_bytes() has its content" if hasattr(source, "read_bytes") else ""
-            what = "a model is loaded from a path, its content as bytes, or a file open for bytes"
+            hint = ": it must be open for reading bytes" if is_text else hint
+            what = "a model is loaded from a path, its content as bytes, or a file"
             raise TypeError(f"{what}, not {type(source).__name__}{hint}")
         return _load(source, str(getattr(source, "name", "this file")))
     try:

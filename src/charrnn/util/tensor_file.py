@@ -92,7 +92,9 @@ class TensorFile:
         begin = read_pieces(self.file, 8)
         if not begin:
             raise ValueError("it is empty, or was read to its end: seek(0) goes back")
-        if len(begin) == 8 and b"\0" not in begin:  # the length of a header has zeros
+        if len(begin) < 8:
+            raise ValueError("it has no header")
+        if b"\0" not in begin:  # the length of a header has zeros
             raise ValueError(f"it begins with {begin!r}, as a text may, which train_file trains on")
         self.digest.update(begin)
         return begin
