@@ -13,7 +13,7 @@ from .model import CharRNN
 from .network.config import FileOptions, NewOptions, split
 from .network.learner import Learner
 from .storage import model_file as persistence
-from .storage.model_file import ModelSource
+from .storage.model_file import ModelSource, ModelState
 from .training.fit import over_mpi
 from .util.atomic_write import Paths
 from .util.errors import ModelFormatError, check_choice, check_flags
@@ -324,8 +324,8 @@ def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> Ch
     """Train a new model on a source."""
     layers, settings, run = split(options)
     learner = Learner(layers, source.vocabulary.symbols, **settings)
-    model = CharRNN[Any](learner, source.vocabulary, History(), source.index)
-    return model._train(learner, source, source.index, model.history, run)
+    new = ModelState(learner, source.vocabulary, History(), source.index)
+    return CharRNN[Any]._from_state(new)._train(new, source, run)
 
 
 @overload
@@ -365,7 +365,7 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
     """
     saved = persistence.load(source)
     model = CharRNN[Any](saved.learner, saved.vocabulary, saved.history, saved.index)
-    found = "bytes" if saved.vocabulary.of_bytes else "characters"
+    found = "bytes" if model.vocabulary.of_bytes else "characters"
     if alphabet is not None and check_choice("alphabet", alphabet, get_args(Alphabet)) != found:
         raise ModelFormatError(f"this is a model of {found}, not of {alphabet}")
     return model

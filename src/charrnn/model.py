@@ -1,10 +1,10 @@
-"""The network on text: train, go on, generate, score, save."""
+"""The network on text: generate, score, look inside, train further, save."""
 
 import contextlib
 import copy
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import (
     IO,
     TYPE_CHECKING,
@@ -13,7 +13,7 @@ from typing import (
     Literal,
     Protocol,
     Self,
-    TypeVar,
+    TypedDict,
     Unpack,
     overload,
 )
@@ -28,7 +28,14 @@ from .history import History
 from .inference import sampling, scoring
 from .inference.sampling import Controls, PrimedState, Sampling
 from .network import Network
-from .network.config import SAVED_SETTINGS, Options, split
+from .network.config import (
+    SAVED_SETTINGS,
+    FileOptions,
+    FurtherFileOptions,
+    Options,
+    RunOptions,
+    split,
+)
 from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
 from .storage.model_file import ModelState
@@ -45,52 +52,58 @@ from .util.errors import (
     check_sequence,
     to_builtin,
 )
-from .util.options import AsBefore, check_names, shows
+from .util.options import AsBefore, check_names, shows, table
 from .util.seeding import make_random
-
-_LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(("optimizer", *SAVED_SETTINGS), AsBefore())
-_INTERRUPTED = (
-    "training was interrupted after step {}; what was learned is in the attribute `model` of this exception. At a prompt or in a notebook: "
-    "import sys; model = sys.last_value.model"
-)
-
 
 if TYPE_CHECKING:
     from .trace import Trace
 
+_LONGEST = 2**31 - 1  # characters of a text
+_AS_BEFORE = dict.fromkeys(("optimizer", *SAVED_SETTINGS), AsBefore())
+_FIXED = {"alphabet", *table(FileOptions)} - {*table(FurtherFileOptions)}  # once a model is trained
+_INTERRUPTED = (
+    "training was interrupted after step {}; the attribute `model` of this exception has what was "
+    "learned. At a prompt or in a notebook: import sys; model = sys.last_value.model"
+)
+
 
 class Column(Protocol):
-    """A Series of pandas or Polars, to type checkers."""
+    """A Series of pandas or Polars, for type checkers."""
 
     def to_frame(self) -> Any:
         """Return it as a data frame."""
 
 
+class ScoreOptions(TypedDict, Generic[TextT], total=False):
+    """Options of `CharRNN.score` and `CharRNN.score_many`, for type checkers."""
+
+    context: TextT | Literal[""]
+    on_unknown: scoring.OnUnknown
+
+
 class CharRNN(Hinting, Generic[TextT]):
-    """A trained network together with the vocabulary it was trained on: text in, text out.
+    """A trained network with the vocabulary of its text.
 
-    To type checkers it is a ``CharRNN[str]`` or, if trained on bytes, a ``CharRNN[bytes]``.
-
-    Made by `train_file`, `train_text`, `train_records` and `load`. Only its own train methods change it: several threads may use one
-    model. It can be pickled and copied.
+    `train_text`, `train_file`, `train_records` and `load` return one. To type checkers it is a
+    ``CharRNN[str]`` or, if trained on bytes, a ``CharRNN[bytes]``. Only its own train methods
+    change it, so several threads may use one model. It can be pickled and copied.
 
     Parameters
     ----------
     learner : RNN
-        The network, and what it is trained with.
+        The network and the settings that it trains with.
     vocabulary : Vocabulary
         As many characters as the network has symbols.
     history : History
-        What the latest training did.
-    index : novelty.RecordIndex, optional
-        The records it was trained on, if it is to remember them.
+        Reports of the latest training.
+    index : RecordIndex, optional
+        The records that it was trained on, if it remembers them.
 
     Notes
     -----
-    A text starts from the zero state, so p(text) = p(x_1 | nothing) p(x_2 | x_1) ... with every factor a softmax over the vocabulary.
-    A model of records (`train_records`) reads a boundary symbol first and predicts it last:
-    p(record) = p(x_1 | boundary) ... p(boundary | boundary x_1 ... x_n).
+    A text starts from the zero state: p(text) = p(x_1 | nothing) p(x_2 | x_1) ..., where every
+    factor is a softmax over the vocabulary. A model of records (`train_records`) reads a boundary
+    symbol first and predicts it last: p(record) = p(x_1 | boundary) ... p(boundary | x_1 ... x_n).
     """
 
     __slots__ = ("__weakref__", "_state")
@@ -110,9 +123,15 @@ class CharRNN(Hinting, Generic[TextT]):
             )
         self._state = ModelState(learner, vocabulary, history, index)
 
+    @classmethod
+    def _from_state(cls, state: ModelState) -> Self:
+        model = cls.__new__(cls)
+        model._state = state
+        return model
+
     @property
     def rnn(self) -> RNN:
-        """The tutorial's network on numbers, where this model has one: a single layer of the vanilla cell."""
+        """The tutorial's network, if the model has one: a single layer of the vanilla cell."""
         learner = self._state.learner
         description = learner.network.description
         if not is_vanilla(description.layers):
@@ -123,7 +142,7 @@ class CharRNN(Hinting, Generic[TextT]):
 
     @property
     def network(self) -> Network:
-        """The network as an engine."""
+        """The network, which reads and writes ids."""
         return self._state.learner.network
 
     @property
@@ -133,12 +152,12 @@ class CharRNN(Hinting, Generic[TextT]):
 
     @property
     def history(self) -> History:
-        """What the latest training did."""
+        """Reports of the latest training."""
         return self._state.history
 
     @property
     def index(self) -> RecordIndex | None:
-        """The records it was trained on, if it remembers them."""
+        """The records that it was trained on, if it remembers them."""
         return self._state.index
 
     @shows(Controls)
@@ -150,45 +169,49 @@ class CharRNN(Hinting, Generic[TextT]):
         seed: int | None = None,
         **controls: Unpack[Controls],
     ) -> TextT:
-        """Write text.
+        """Generate a text.
 
         Parameters
         ----------
         length : int
-            Characters to write, 0 or more.
+            Characters to generate, 0 or more.
         prime : str
-            Text to continue; not repeated in the result.
+            Text to continue; the result does not repeat it.
         seed : int, optional
             The same seed gives the same text. None takes one from the operating system.
         temperature : float, default 1.0
-            Below 1 safer, above 1 wilder; 0 always takes the most likely character.
+            Below 1 is safer, above 1 wilder; 0 always takes the most likely character.
         top_k : int, optional
-            Draw among the so many most likely characters only, at least 1.
+            Draw among this many most likely characters only, at least 1.
         top_p : float, optional
-            Draw among the most likely characters that together have this probability, above 0, at most 1 (after top_k).
+            Draw among the most likely characters that together have this probability, above 0, at
+            most 1 (after top_k).
         min_p : float, optional
-            Draw among the characters at least this share as likely as the most likely one, 0 to 1 (after top_p).
+            Draw among the characters that are at least this fraction, 0 to 1, as likely as the most
+            likely one (after top_p).
         no_repeat : int, optional
-            Write no run of so many characters twice within 4,096 characters, the prime included, unless there is no other way.
-            20 or so keeps a low temperature from going round in circles.
+            Repeat no run of this many characters within 4,096 characters, including the prime,
+            unless no other character is left. About 20 keeps a low temperature from looping.
         allowed, forbidden : str, optional
-            Characters to draw from, and not to draw; those that the model does not know are ignored.
+            Draw only these characters, or never these. Unknown characters are ignored.
         min_length : int, default 0
-            Do not end before so many characters: a record does not end, a stop text does not count.
+            Ignore stop texts, and do not end a record, before this many characters.
         stop : str or sequence of str, optional
-            End before that of these texts which is complete first; if none comes, the text has the full length.
+            End before the first of these texts to be complete. Without one the text has the full
+            length.
         on_unknown : {"error", "skip"}
-            Whether a character of prime that the model does not know is an error or left out.
+            Whether a character of prime that the model does not know raises an error or is skipped.
 
         Returns
         -------
-        str (bytes if the model was trained on bytes, as all its texts are)
-            Of length characters, or fewer if a stop text or the end of a record came.
+        str (bytes, like all texts of the model, if it was trained on bytes)
+            It has length characters, or fewer if a stop text or the end of a record came.
 
         Raises
         ------
         ValueError, TypeError
-            If an option is out of range, or prime has a character that the model does not know (the message says which and where).
+            If an option is out of range or the model does not know a character of prime. The
+            message names it and its place.
 
         Examples
         --------
@@ -201,8 +224,8 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         start, checked, length = _prepare_generation(self._state, length, prime, controls)
         ((text, _),) = sampling.texts(start, checked, length, seed, 1)
-        written: TextT = text
-        return written
+        generated: TextT = text
+        return generated
 
     @shows(Controls)
     def generate_many(
@@ -217,29 +240,32 @@ class CharRNN(Hinting, Generic[TextT]):
         seed: int | None = None,
         **controls: Unpack[Controls],
     ) -> list[TextT]:
-        """Write count texts as a batch, each as `generate` would.
+        """Generate texts as a batch, each as `generate` would.
 
         Parameters
         ----------
         count : int
-            Texts to write, 0 or more.
+            Texts to generate, 0 or more.
         length, prime, controls
             See `generate`.
         unique : bool
-            Whether to leave out a text that was written before: what comes is the first count different ones, of records the whole ones.
+            Whether to skip texts that came before. The result has the first count different ones,
+            of records those that are whole.
         novel : bool
-            Whether to leave out records (prime included) that the model was trained on; it must remember them
-            (``train_records(..., remember=True)``), and those that are not whole.
+            Whether to skip records, including the prime, that the model was trained on and those
+            that are not whole. The model must remember its records (``train_records(...,
+            remember=True)``).
         whole : bool
-            Whether to leave out texts that are cut at length: those that come have ended by themselves, at the end of a record or before
-            a stop text, and are shorter.
+            Whether to skip texts that length cuts off. The others end at the end of a record or
+            before a stop text, and are shorter.
         seed : int, optional
-            Text number i depends on the seed and on i only, whatever the count; number 0 is what `generate` writes.
+            Text number i depends on the seed and i only, not on count; `generate` returns number 0.
 
         Returns
         -------
         list of str
-            Fewer than count if unique, novel or whole left out too many: after 100 count + 1000 texts it gives up.
+            Fewer than count if unique, novel or whole skip too many: it gives up after
+            100 count + 1000 texts.
 
         Examples
         --------
@@ -248,65 +274,35 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
-        return list(
-            self._each(
-                count,
-                length,
-                unique=unique,
-                novel=novel,
-                whole=whole,
-                prime=prime,
-                seed=seed,
-                **controls,
-            )
-        )
+        which = {"unique": unique, "novel": novel, "whole": whole}
+        return list(self._each(count, length, prime=prime, seed=seed, **which, **controls))
 
     def _each(
         self,
         count: int,
         length: int,
         *,
+        prime: AnyText,
+        seed: int | None,
         unique: bool,
         novel: bool,
         whole: bool,
-        prime: AnyText,
-        seed: int | None,
         **controls: Unpack[Controls],
     ) -> Iterator[TextT]:
-        """Yield the texts of `generate_many` as they are written."""
+        """Yield the texts of `generate_many` as they are generated."""
         count = check_integer("count", count, 0)
         check_flags(unique=unique, novel=novel, whole=whole)
         state = self._state
         if novel and state.index is None:
-            raise ValueError(
-                "novel=True needs a model that remembers its records: train_records(..., remember=True)"
-            )
+            how = "train_records(..., remember=True)"
+            raise ValueError(f"novel=True needs a model that remembers its records: {how}")
         start, checked, length = _prepare_generation(state, length, prime, controls)
-        whole = whole or (
-            state.vocabulary.records and (unique or novel)
-        )  # half a record is neither new nor one of a kind
-        tries = count
-        if count and (unique or novel or whole):  # at temperature 0 all are the same
-            tries = (
-                100 * count + 1000
-                if checked.drawing["temperature"]
-                else count
-                if not unique and not novel
-                else 1
-            )
-        known = state.index if novel and state.index is not None else ()
-        primed = state.vocabulary.decode(start.ids[:, 0]) if novel else state.vocabulary.empty
-        chosen = 0
-        seen: set[AnyText] = set()
-        for text, ended in sampling.texts(start, checked, length, seed, tries, count):
-            if (whole and not ended) or (unique and text in seen) or primed + text in known:
-                continue
-            if unique:
-                seen.add(text)
-            yield text
-            chosen += 1
-            if chosen == count:
-                break
+        index = state.index if novel else None
+        # Half a record is neither new nor one of a kind.
+        whole = whole or (state.vocabulary.records and (unique or novel))
+        yield from sampling.chosen_texts(
+            start, checked, length, seed, count, unique=unique, whole=whole, index=index
+        )
 
     @shows(Controls)
     def stream(
@@ -317,9 +313,10 @@ class CharRNN(Hinting, Generic[TextT]):
         seed: int | None = None,
         **controls: Unpack[Controls],
     ) -> Iterator[TextT]:
-        """Return an iterator of the characters that `generate` would write, one by one, without end if length is None.
+        """Return an iterator over the characters that `generate` would return.
 
-        They are drawn half a millisecond ahead or so, without the GIL.
+        It does not end if length is None. Characters are drawn about half a millisecond ahead,
+        without the GIL.
 
         Examples
         --------
@@ -328,12 +325,13 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
 
-        A service answers others meanwhile: a thread draws, and the loop sends what has come.
+        A service can answer others meanwhile: a thread draws, and the event loop sends.
 
         >>> import asyncio, itertools
         >>> async def answer(send):
         ...     characters = model.stream(30, prime="ab", temperature=0)
-        ...     while piece := await asyncio.to_thread(lambda: "".join(itertools.islice(characters, 20))):
+        ...     draw = lambda: "".join(itertools.islice(characters, 20))
+        ...     while piece := await asyncio.to_thread(draw):
         ...         await send(piece)
         >>> async def send(piece):
         ...     print(piece)
@@ -358,7 +356,7 @@ class CharRNN(Hinting, Generic[TextT]):
         min_length: int = 0,
         on_unknown: OnUnknown = "error",
     ) -> list[tuple[TextT, float]]:
-        """Search the most probable texts.
+        """Search for the most probable texts.
 
         Parameters
         ----------
@@ -367,20 +365,22 @@ class CharRNN(Hinting, Generic[TextT]):
         n_best : int
             Texts to return, at least 1.
         width : int, optional
-            Texts to follow side by side, at least n_best; by default that or 16. The wider the search, the more probable what it finds.
+            Texts to follow in parallel, at least n_best, by default that or 16. A wider search
+            finds more probable texts.
         prime, allowed, forbidden, min_length, on_unknown
             See `generate`.
 
         Returns
         -------
         list of (str, float)
-            Texts and their log-probabilities in nats, the most probable first; fewer than n_best if there are not so many. The end of a
-            record counts, where it comes before length: a record that is cut there has none.
+            Texts and their log-probabilities in nats, the most probable first; fewer than n_best
+            if no more exist. The end of a record counts, unless length cuts it off.
 
         Examples
         --------
         >>> import charrnn
-        >>> model = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+        >>> names = ["anna", "hanna", "susanna"] * 20
+        >>> model = charrnn.train_records(names, hidden_size=16, epochs=60, progress=False)
         >>> sorted(text for text, log_p in model.beam_search(20, n_best=3))
         ['anna', 'hanna', 'susanna']
         """
@@ -402,23 +402,26 @@ class CharRNN(Hinting, Generic[TextT]):
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
     ) -> NDArray[np.float64]:
-        """Return the natural logarithm of each character's probability given the ones before it, float64 (len(text),).
-
-        A model of records has one more at the end, (len(text) + 1,): that the record ends there. Characters skipped have none.
+        """Return the log-probability of each character given those before it, in nats.
 
         Parameters
         ----------
         text, context, on_unknown
             See `score`; text may be empty.
 
+        Returns
+        -------
+        ndarray (len(text),) of float64
+            A model of records adds one for the end of the record. Skipped characters have none.
+
         Raises
         ------
         ValueError
-            If text has a character that the model does not know.
+            If the model does not know a character of text.
         """
         state = self._state
         encoded = scoring.Encoded.from_texts(state.vocabulary, [text], "text", on_unknown)
-        start = _after(state, context, on_unknown)
+        start = _after_context(state, context, on_unknown)
         return -scoring.symbol_nll(start, encoded.ids, on_unknown)
 
     @overload
@@ -426,19 +429,13 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         text: TextT,
         *,
-        context: TextT | Literal[""] = ...,
-        on_unknown: scoring.OnUnknown = ...,
         return_unknown: Literal[False] = ...,
+        **options: Unpack[ScoreOptions[TextT]],
     ) -> float: ...
 
     @overload
     def score(
-        self,
-        text: TextT,
-        *,
-        context: TextT | Literal[""] = ...,
-        on_unknown: scoring.OnUnknown = ...,
-        return_unknown: Literal[True],
+        self, text: TextT, *, return_unknown: Literal[True], **options: Unpack[ScoreOptions[TextT]]
     ) -> tuple[float, int]: ...
 
     def score(
@@ -449,18 +446,19 @@ class CharRNN(Hinting, Generic[TextT]):
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
     ) -> float | tuple[float, int]:
-        r"""Return the mean surprise of text in bits per character: low for text like the training text.
+        r"""Return the mean surprise of text in bits per character, low if it is like the training.
 
         Parameters
         ----------
         text : str
-            Not empty, unless the model is one of records: their score includes the end.
+            Not empty, except for a model of records, whose scores include the end.
         context : str
-            What comes before text: it is read first and not scored. Without it text is the beginning of a file, or of a record; to
-            score a line of a text, give the line before, or the line feed that ends it.
+            Text before it, which is read and not scored. Without it text is the beginning of a
+            file or record. To score a line of a text, give the line before, or its line feed.
         on_unknown : {"error", "skip", "surprise"}
-            What to do about a character that the model does not know: raise an error, leave it out, or count it as if it were the
-            least likely character there. In no case is it read. A text of which nothing is left scores NaN.
+            What to do about a character that the model does not know: raise an error, skip it, or
+            score it like the least likely character there. It is never read. A text of which
+            nothing is left scores NaN.
         return_unknown : bool
             Whether to return also how many characters of text the model does not know.
 
@@ -471,12 +469,13 @@ class CharRNN(Hinting, Generic[TextT]):
         Raises
         ------
         ValueError
-            If text is empty or has a character that the model does not know (the message says which, and where).
+            If text is empty or has an unknown character. The message names it and its place.
 
         Examples
         --------
         >>> import charrnn
-        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> text = "to be, or not to be\n" * 50
+        >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
         >>> model.score("to be", context="\n") < model.score("to be")
         True
         >>> bits, unknown = model.score("to bé", on_unknown="surprise", return_unknown=True)
@@ -484,7 +483,7 @@ class CharRNN(Hinting, Generic[TextT]):
         (1, True)
         """
         check_flags(return_unknown=return_unknown)
-        bits, unknown = self._score([text], "text", context, on_unknown)
+        bits, unknown = _score(self._state, [text], "text", context, on_unknown)
         return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
 
     @overload
@@ -492,9 +491,8 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         texts: Iterable[TextT],
         *,
-        context: TextT | Literal[""] = ...,
-        on_unknown: scoring.OnUnknown = ...,
         return_unknown: Literal[False] = ...,
+        **options: Unpack[ScoreOptions[TextT]],
     ) -> NDArray[np.float64]: ...
 
     @overload
@@ -502,19 +500,13 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         texts: Iterable[TextT],
         *,
-        context: TextT | Literal[""] = ...,
-        on_unknown: scoring.OnUnknown = ...,
         return_unknown: Literal[True],
+        **options: Unpack[ScoreOptions[TextT]],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]: ...
 
     @overload
     def score_many(
-        self,
-        texts: Column,
-        *,
-        context: TextT | Literal[""] = ...,
-        on_unknown: scoring.OnUnknown = ...,
-        return_unknown: bool = ...,
+        self, texts: Column, *, return_unknown: bool = ..., **options: Unpack[ScoreOptions[TextT]]
     ) -> Any: ...
 
     def score_many(
@@ -525,7 +517,7 @@ class CharRNN(Hinting, Generic[TextT]):
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
     ) -> Any:
-        """Return the `score` of each text, to the last bit, as one batch: float64 (len(texts),).
+        """Return the `score` of each text, bit for bit, as one batch.
 
         Parameters
         ----------
@@ -536,33 +528,23 @@ class CharRNN(Hinting, Generic[TextT]):
 
         Returns
         -------
-        ndarray, or (ndarray, ndarray of int64) with return_unknown
-            Of a Series a Series: what its library expects of a function of a column.
+        ndarray (len(texts),) of float64, or a pair of that and one of int64 with return_unknown
+            For a Series of pandas or Polars, Series.
         """
         check_flags(return_unknown=return_unknown)
-        bits, unknown = self._score(
-            check_sequence("texts", texts, "score takes one"), "texts[{}]", context, on_unknown
-        )
-        return (_like(texts, bits), _like(texts, unknown)) if return_unknown else _like(texts, bits)
-
-    def _score(
-        self, texts: list[AnyText], name: str, context: AnyText, on_unknown: scoring.OnUnknown
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the bits of each text and its unknown characters."""
-        state = self._state
-        encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
-        lengths = encoded.known + encoded.unknown
-        if not (state.vocabulary.records or lengths.all()):
-            raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
-        start = _after(state, context, on_unknown)
-        return scoring.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
+        listed = check_sequence("texts", texts, "score takes one")
+        bits, unknown = _score(self._state, listed, "texts[{}]", context, on_unknown)
+        scores = _like(texts, bits)
+        return (scores, _like(texts, unknown)) if return_unknown else scores
 
     def next_probs(
         self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error"
     ) -> NDArray[np.float64]:
-        """Return the probability of each symbol to follow prefix (which may be empty): float64 (V,), for records with the end, last."""
-        state = self._state
-        start = _primed(state, prefix, "prefix", on_unknown)
+        """Return the probability of each symbol to follow prefix, float64 (V,).
+
+        prefix may be empty. The last symbol of a model of records is the end of a record.
+        """
+        start = _primed(self._state, prefix, "prefix", on_unknown)
         (p,) = start.network.next_probs(start.workspace(1, 1))
         return np.asarray(p)
 
@@ -574,131 +556,105 @@ class CharRNN(Hinting, Generic[TextT]):
         context: TextT | Literal[""] = "",
         on_unknown: OnUnknown = "error",
     ) -> "Trace[TextT]":
-        r"""Look inside: what each unit holds after each character of text, how it surprises the model, and what is expected next.
+        r"""Look inside: the state of each unit, the surprise and the prediction at each character.
 
         Parameters
         ----------
         text : str
             May be empty.
         top : int, default 5
-            How many of the likeliest next characters to keep, at most as many as there are.
+            How many of the likeliest next characters to keep.
         context : str
-            What comes before text, read and not traced; see `score`.
+            Text before it, which is read and not traced; see `score`.
         on_unknown : {"error", "skip"}
-            Whether a character that the model does not know is an error or left out.
+            Whether a character that the model does not know raises an error or is skipped.
 
         Returns
         -------
         Trace
-            Which draws itself (``plot``), writes itself as a page (``save_html``), and shows itself in a notebook.
+            It can draw itself (``plot``) and write a page (``save_html``), which notebooks show.
 
         Examples
         --------
         >>> import charrnn
-        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> text = "to be, or not to be\n" * 50
+        >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
         >>> trace = model.trace("to be, or")
         >>> trace.states[0].shape
         (9, 16)
         >>> trace.likeliest(4)[0][0]  # after "to be"
         ','
         """
-        from .trace import Trace  # here, as few ask for it: importing charrnn should cost little
+        from .trace import Trace  # imported here to keep `import charrnn` fast
 
-        state = self._state
-        start = _after(state, context, on_unknown)
+        start = _primed(self._state, context, "context", on_unknown)
         return Trace(
-            state.learner.network,
-            state.vocabulary,
-            text,
-            start.state,
-            top=top,
-            on_unknown=on_unknown,
+            start.network, start.vocabulary, text, start.state, top=top, on_unknown=on_unknown
         )
 
     @over_mpi
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
-        """Go on training with another text; the model changes in place.
+        """Train the model further on another text, in place.
 
         Parameters
         ----------
         text : str
             At least two characters.
         extend : bool
-            Whether to add its characters to the vocabulary; those that were there keep their ids.
+            Whether to add its characters to the vocabulary. Ids of known characters stay.
         **options
-            Those of `charrnn.train_text` but cell, hidden_size, n_layers, dtype and alphabet. Settings of the network (seq_length,
-            batch_size, dropout, optimizer, learning_rate ...) are by default as they were; of a preset all but the layers counts. What an
-            optimiser remembers starts afresh.
+            Those of `charrnn.train_text` except cell, hidden_size, n_layers, dtype and alphabet.
+            By default the optimizer and its settings stay (seq_length, batch_size, dropout,
+            learning_rate ...); a preset replaces them. The optimizer's memory starts afresh.
 
         Returns
         -------
         CharRNN
-            The model itself. If an exception ends the training, the model is as of the last whole step; if no step was done or the
-            training diverged, as before.
+            This model. If an exception ends the training, the model is as after the last complete
+            step, and as before if there was none or the training diverged.
 
         Raises
         ------
         ValueError
-            If text has characters that the model does not know (the message names them) and extend is not true.
+            If extend is false and the model does not know a character of text. The message names
+            these characters.
 
         Examples
         --------
         >>> import charrnn
         >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5, progress=False)
-        >>> model = model.train_text("or not to be! " * 50, extend=True, epochs=5, progress=False)
+        >>> model = model.train_text("or not! " * 50, extend=True, epochs=5, progress=False)
         >>> model.vocabulary.chars
         ' beot!nr'
         """
-        _check_more(options)
-        state = self._state
-        if state.vocabulary.records:
-            raise ValueError("this is a model of records: train_records goes on with it")
-        return self._go_on(
-            state, dataset.Text.of(text, known=state.vocabulary, extend=extend), options
-        )
+        _check_further(options, Options)
+        state = _state_to_train(self._state, records=False)
+        source = dataset.Text.of(text, known=state.vocabulary, extend=extend)
+        return self._train_further(state, source, options)
 
     @over_mpi
-    @shows(Options, _AS_BEFORE)
-    def train_file(
-        self,
-        path: Paths,
-        *,
-        extend: bool = False,
-        remember: bool = False,
-        cache: StrPath | None = None,
-        **options: Unpack[Options],
-    ) -> Self:
-        """Go on training with files, as `train_text` does with their text, or `train_records` with their lines.
+    @shows(FurtherFileOptions, _AS_BEFORE)
+    def train_file(self, path: Paths, **options: Unpack[FurtherFileOptions]) -> Self:
+        """Train the model further on files.
 
-        path and cache are those of `charrnn.train_file`.
+        Parameters
+        ----------
+        path, cache
+            See `charrnn.train_file`.
+        **options
+            See `train_text`, or `train_records` for a model of records, which reads lines.
         """
-        from .data.files import (  # here: importing charrnn should cost little
-            record_files,
-            text_files,
-        )
+        from .data.files import record_files, text_files  # imported here to keep the import fast
 
-        _check_more(options)
-        state, progress = self._state, options.get("progress")
-        vocabulary = state.vocabulary
-        if vocabulary.records:
-            remember = _remembers(state, remember)
-            source = record_files(
-                path,
-                known=vocabulary,
-                extend=extend,
-                remember=remember,
-                cache=cache,
-                progress=progress,
-            )
-            return self._go_on(state, source, options)
-        if remember:
-            raise ValueError("this is a model of text, which has no records to remember")
-        return self._go_on(
-            state,
-            text_files(path, known=vocabulary, extend=extend, cache=cache, progress=progress),
-            options,
-        )
+        _check_further(options, FurtherFileOptions)
+        state = _state_to_train(self._state, remember=options.get("remember", False))
+        how: dict[str, Any] = {name: options.get(name) for name in ("cache", "progress")}
+        how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
+        if state.vocabulary.records:
+            source = record_files(path, remember=state.index is not None, **how)
+            return self._train_further(state, source, options)
+        return self._train_further(state, text_files(path, **how), options)
 
     @over_mpi
     @shows(Options, _AS_BEFORE)
@@ -710,77 +666,76 @@ class CharRNN(Hinting, Generic[TextT]):
         remember: bool = False,
         **options: Unpack[Options],
     ) -> Self:
-        """Go on training with other records; parameters as in `train_text` and `charrnn.train_records`.
+        """Train the model further on other records.
 
-        A model that remembers its records remembers these, too; remember=True only makes sure that it does.
+        Parameters
+        ----------
+        strings : iterable of str
+            See `charrnn.train_records`.
+        extend, **options
+            See `train_text`.
+        remember : bool
+            Whether to raise an error if the model does not remember its records. A model that
+            does remembers these, too, in any case.
         """
-        _check_more(options)
-        state = self._state
-        if not state.vocabulary.records:
-            raise ValueError("this is a model of text: train_text goes on with it")
+        _check_further(options, Options)
+        state = _state_to_train(self._state, records=True, remember=remember)
+        remember = state.index is not None
         source = dataset.Records.of(
-            strings, known=state.vocabulary, extend=extend, remember=_remembers(state, remember)
+            strings, known=state.vocabulary, extend=extend, remember=remember
         )
-        return self._go_on(state, source, options)
+        return self._train_further(state, source, options)
 
-    def _go_on(
-        self, state: ModelState, source: dataset.Text | dataset.Records, options: Options
+    def _train_further(
+        self, state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
     ) -> Self:
-        """Train from what this model was when the call began: to make a source runs code of the caller's, that may train it as well."""
+        """Train from the state at the start of the call.
+
+        Reading the source may run the caller's code, which may train this model as well.
+        """
         old = state.learner.network
         _, settings, run = split({**options, "dtype": old.dtype}, state.learner.options())
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
-        places = (
-            list(range(len(state.vocabulary))) + [len(source.vocabulary)] * state.vocabulary.records
-        )
+        places = [*range(len(state.vocabulary))]
+        places += [len(source.vocabulary)] * state.vocabulary.records
         learner.network.grow_from(old, places)
         index = state.index if source.index is None else source.index.union(state.index)
-        return self._train(learner, source, index, History(), run)
+        trained = ModelState(learner, source.vocabulary, History(), index)
+        return self._train(trained, source, run)
 
     def _train(
-        self,
-        learner: Learner,
-        source: dataset.Text | dataset.Records,
-        index: RecordIndex | None,
-        history: History,
-        options: Any,
+        self, trained: ModelState, source: dataset.Text | dataset.Records, run: RunOptions
     ) -> Self:
-        """Train a learner and make it this model's, if only by one step; but not where it diverged."""
-        trained = ModelState(learner, source.vocabulary, history, index)
+        """Train a state, and make it this model's after a step, unless the training diverged."""
         try:
+            model, options = CharRNN[Any]._from_state(trained), dict[str, Any](run)
             training.train(
-                learner,
-                source,
-                history,
-                CharRNN[Any](learner, source.vocabulary, history, index),
-                index=index,
-                **options,
+                trained.learner, source, trained.history, model, index=trained.index, **options
             )
             self._state = trained
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
-            if history.reports:
+            if trained.history.reports:
                 self._state = trained
             if not isinstance(error, KeyboardInterrupt):
-                with contextlib.suppress(
-                    Exception
-                ):  # where it takes no attribute; what hours have made should not be lost with them
+                with contextlib.suppress(Exception):  # an exception may refuse attributes
                     error.model = self  # type: ignore[attr-defined]
                 raise
-            stopped = TrainingInterrupted(_INTERRUPTED.format(history.steps))
+            stopped = TrainingInterrupted(_INTERRUPTED.format(trained.history.steps))
             stopped.model = self
             raise stopped from error
         return self
 
     def save(self, target: StrPath | IO[bytes]) -> None:
-        """Write the model to one `.safetensors` file; a crash leaves the old file or the new one.
+        """Save the model as a `.safetensors` file; a crash leaves the old file or the new one.
 
         Parameters
         ----------
         target : path, or file open for writing in binary
-            What is open (an `io.BytesIO`, a member of an archive) is written to where it stands, and left open.
+            An open file (an `io.BytesIO`, a member of an archive) is written at its position and
+            stays open.
 
         Examples
         --------
@@ -794,42 +749,46 @@ class CharRNN(Hinting, Generic[TextT]):
         persistence.save(target, self._state)
 
     def to_torch(self) -> Any:
-        """Return the network as a module of PyTorch, ready to evaluate.
+        """Return the network as a PyTorch module in evaluation mode.
 
         Returns
         -------
         torch.nn.Module
-            Called with ids (T, B), and a state or nothing, it returns the logits (T, B, V) of what follows each, and the state after
-            them. It has ``rnn``, an nn.RNN, nn.GRU or nn.LSTM that reads one-hot vectors, ``out``, an nn.Linear, and the dropout of this
-            model, for training (``module.train()``). Its weights are a copy.
+            Called with ids (T, B), and optionally a state, it returns the logits (T, B, V) of what
+            follows each id, and the state after them. Its ``rnn`` is an nn.RNN, nn.GRU or nn.LSTM
+            that reads one-hot vectors, its ``out`` an nn.Linear. It has the dropout of this model,
+            for ``module.train()``. Its weights are a copy.
 
         Raises
         ------
         ModuleNotFoundError
             If PyTorch is not installed.
         ValueError
-            If layers differ in their cell or size, which no module of PyTorch has.
+            If layers differ in cell or size, which no module of PyTorch represents.
 
         Examples
         --------
         >>> import charrnn, torch  # doctest: +SKIP
-        >>> model = charrnn.train_text("to be " * 50, cell="gru", hidden_size=16, epochs=5, progress=False)  # doctest: +SKIP
+        >>> model = charrnn.train_text("to be " * 50, cell="gru", epochs=5)  # doctest: +SKIP
         >>> module = model.to_torch()  # doctest: +SKIP
-        >>> logits, state = module(torch.tensor(model.vocabulary.encode("to b"))[:, None].long())  # doctest: +SKIP
-        >>> bool((logits[-1, 0].softmax(0) - torch.tensor(model.next_probs("to b"))).abs().max() < 1e-5)  # doctest: +SKIP
+        >>> ids = torch.tensor(model.vocabulary.encode("to b"))[:, None]  # doctest: +SKIP
+        >>> logits, state = module(ids.long())  # doctest: +SKIP
+        >>> p = torch.tensor(model.next_probs("to b"))  # doctest: +SKIP
+        >>> torch.allclose(logits[-1, 0].softmax(0), p, atol=1e-5)  # doctest: +SKIP
         True
         """
-        from .storage import export as interop
+        from .storage import export
 
-        return interop.to_torch(self._state.learner)
+        return export.to_torch(self._state.learner)
 
     def to_onnx(self, path: StrPath) -> None:
-        """Write the network to an ONNX file, for the runtimes that read such; a crash leaves the old file or the new one.
+        """Write the network to an ONNX file; a crash leaves the old file or the new one.
 
-        Its inputs are ``ids``, int64 (T, B), and the state of each layer, ``h1`` (1, B, H), of an LSTM ``c1``, too, ``h2`` ..., zero at the
-        start of a text; its outputs ``logits`` (T, B, V) of what follows each id, and ``h1_after`` ..., the state after them. The metadata
-        has the ``vocabulary``, a JSON string of the characters in the order of their ids, ``alphabet`` and ``kind`` ("records": one id
-        more is their boundary).
+        Its inputs are ``ids``, int64 (T, B), and the state of each layer: ``h1`` (1, B, H), for an
+        LSTM also ``c1``, then ``h2`` ..., all zero at the start of a text. Its outputs are
+        ``logits`` (T, B, V) of what follows each id, and the state after them, ``h1_after`` ....
+        The metadata has the ``vocabulary`` (a JSON string of the characters in the order of their
+        ids), ``alphabet`` and ``kind`` ("records": the last id is the boundary between records).
 
         Parameters
         ----------
@@ -842,60 +801,49 @@ class CharRNN(Hinting, Generic[TextT]):
         OSError
             If the file cannot be written.
         ValueError
-            If the weights have 2 GiB or more: such files hold less.
+            If the weights have 2 GiB or more, the limit of such files.
 
         Examples
         --------
         >>> import charrnn, onnxruntime  # doctest: +SKIP
-        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5, progress=False)  # doctest: +SKIP
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5)  # doctest: +SKIP
         >>> model.to_onnx("model.onnx")  # doctest: +SKIP
         >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
         >>> [part.name for part in session.get_inputs()]  # doctest: +SKIP
         ['ids', 'h1']
         """
-        from .storage import export as interop
+        from .storage import export
 
-        state = self._state
-        interop.to_onnx(state.learner.network, state.vocabulary, path)
+        export.to_onnx(self._state.learner.network, self._state.vocabulary, path)
 
     def __reduce__(self) -> Any:
-        """Pickle as a model file: what is sent to other processes is as small, and checked as well."""
+        """Pickle as a model file, which is compact and checked when it is read."""
         return _from_file, (type(self), persistence.to_bytes(self._state))
 
     def __copy__(self) -> Self:
-        return _holding(type(self), self._state)
+        return self._from_state(self._state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return _holding(type(self), copy.deepcopy(self._state, memo))
+        return self._from_state(copy.deepcopy(self._state, memo))
 
     def __repr__(self) -> str:
         state = self._state
         kind = "bytes" if state.vocabulary.of_bytes else f"{len(state.vocabulary)} characters"
+        kind = "records of " * state.vocabulary.records + kind
         layers = state.learner.network.description.layers
         size = f"hidden_size={layers[0].units}"
         if not is_vanilla(layers):
-            size = f"cell={layers[0].cell!r}, {size}" + (
-                f", n_layers={len(layers)}" if len(layers) > 1 else ""
-            )
-        return f"CharRNN({size}, {'records of ' * state.vocabulary.records}{kind}, {state.history.steps:,} steps)"
+            depth = f", n_layers={len(layers)}" if len(layers) > 1 else ""
+            size = f"cell={layers[0].cell!r}, {size}{depth}"
+        return f"CharRNN({size}, {kind}, {state.history.steps:,} steps)"
 
 
-_Model = TypeVar("_Model", bound=CharRNN[Any])
-
-
-def _holding(kind: type[_Model], state: ModelState) -> _Model:
-    """Return a model of a class that is what `ModelState` holds."""
-    model = kind.__new__(kind)
-    model._state = state
-    return model
-
-
-def _from_file(kind: type[_Model], content: bytes) -> _Model:
-    return _holding(kind, persistence.load(content))
+def _from_file(kind: type[CharRNN[Any]], content: bytes) -> CharRNN[Any]:
+    return kind._from_state(persistence.load(content))
 
 
 def _like(texts: Any, values: NDArray[Any]) -> Any:
-    """Return values as a Series if texts are one, otherwise as they are; what made a Series has been imported."""
+    """Return values as a Series if texts are one, whose library then is imported already."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if pandas is not None and isinstance(texts, pandas.Series):
         return pandas.Series(values, index=texts.index, name=texts.name)
@@ -904,46 +852,69 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     return values
 
 
-def _remembers(state: ModelState, wanted: bool) -> bool:
-    """Return whether a model remembers its records; or raise ValueError if it is wanted and too late."""
-    check_flags(remember=wanted)
-    if wanted and state.index is None:
+def _check_further(options: Mapping[str, Any], known: type) -> None:
+    """Raise TypeError if an option is fixed, or not a known one of training a model further."""
+    for name in sorted(options.keys() & _FIXED):
+        raise TypeError(f"{name} is fixed for a model that is trained further")
+    check_names(options, known, ("extend", "remember"))
+
+
+def _state_to_train(
+    state: ModelState, *, records: bool | None = None, remember: bool = False
+) -> ModelState:
+    """Return state if it is one of records, or of text, and remembers its records if wanted."""
+    of_records = state.vocabulary.records
+    if records is not None and records != of_records:
+        kind, method = ("records", "train_records") if of_records else ("text", "train_text")
+        raise ValueError(f"this is a model of {kind}: {method} goes on with it")
+    check_flags(remember=remember)
+    if remember and not of_records:
+        raise ValueError("this is a model of text, which has no records to remember")
+    if remember and state.index is None:
         raise ValueError(
-            "this model does not remember the records that it was trained on before, so it cannot tell new from old"
+            "this model does not remember the records that it was trained on before, "
+            "so it cannot tell new from old"
         )
-    return state.index is not None
-
-
-def _check_more(options: Options) -> None:
-    """Raise TypeError if a name is given that is no option of a training that goes on with a model."""
-    for name in options.keys() & {
-        "cell",
-        "hidden_size",
-        "n_layers",
-        "dtype",
-        "alphabet",
-        "records",
-    }:
-        raise TypeError(f"{name} is fixed for a model that goes on training")
-    check_names(options, Options, ("extend", "remember"))
+    return state
 
 
 def _prepare_generation(
-    state: ModelState, length: Any, prime: str | bytes, controls: Controls
+    state: ModelState, length: Any, prime: AnyText, controls: Mapping[str, Any]
 ) -> tuple[PrimedState, Sampling, int]:
     """Return the state after prime, and the checked controls and length of texts."""
-    options: dict[str, Any] = {**controls}
-    on_unknown = options.pop("on_unknown", "error")
     if isinstance(length, (str, bytes)):
         raise TypeError(
             f"length must be an integer, not {length!r:.80}: the text to continue is prime"
         )
     length = check_integer("length", length, 0, _LONGEST)
-    check_names(options, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
-    checked = Sampling.from_options(state.vocabulary, **options)
+    check_names(controls, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
+    checked = Sampling.from_options(state.vocabulary, **controls)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-    return _primed(state, prime, "prime", on_unknown), checked, length
+    return _primed(state, prime, "prime", controls.get("on_unknown", "error")), checked, length
+
+
+def _score(
+    state: ModelState,
+    texts: list[AnyText],
+    name: str,
+    context: AnyText,
+    on_unknown: scoring.OnUnknown,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the score of each text, and the number of its unknown characters."""
+    encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
+    lengths = encoded.known + encoded.unknown
+    if not (state.vocabulary.records or lengths.all()):
+        raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
+    start = _after_context(state, context, on_unknown)
+    return scoring.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
+
+
+def _after_context(
+    state: ModelState, context: AnyText, on_unknown: scoring.OnUnknown
+) -> PrimedState:
+    """Return the state after context, whose unknown characters are never read."""
+    return _primed(state, context, "context", "skip" if on_unknown == "surprise" else on_unknown)
 
 
 def _primed(state: ModelState, text: AnyText, name: str, on_unknown: OnUnknown) -> PrimedState:
@@ -951,9 +922,3 @@ def _primed(state: ModelState, text: AnyText, name: str, on_unknown: OnUnknown) 
     empty = isinstance(text, str) and to_builtin(text) == ""
     text = state.vocabulary.empty if empty else text
     return PrimedState.from_text(state.learner.network, state.vocabulary, text, name, on_unknown)
-
-
-def _after(state: ModelState, context: AnyText, on_unknown: Any) -> PrimedState:
-    """Return the state after context, in which unknown characters are never read."""
-    surprise = isinstance(on_unknown, str) and on_unknown == "surprise"
-    return _primed(state, context, "context", "skip" if surprise else on_unknown)

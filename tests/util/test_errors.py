@@ -76,7 +76,7 @@ def files(tmp_path, monkeypatch):
         (lambda: Vocabulary(3), TypeError, "chars must be a str, or characters, not int"),
         (lambda: Vocabulary(set("abc")), TypeError, r"chars must be a str, or characters, not set: sorted\(...\) puts them in an order"),
         (lambda: Vocabulary(frozenset("abc")), TypeError, "chars must be a str, or characters, not frozenset: sorted"),
-        (lambda: MODEL.train_file("nowhere", records=True), TypeError, "records is fixed for a model that goes on training"),
+        (lambda: MODEL.train_file("nowhere", records=True), TypeError, "records is fixed for a model that is trained further"),
         (lambda: MODEL.train_file("nowhere", epoch=3), TypeError, "there is no option 'epoch'; did you mean epochs"),
         (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),
         (

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.record_index import RecordIndex
 from ..data.vocabulary import AnyText, OnUnknown, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
@@ -243,6 +244,43 @@ def texts(
             most = max(_CHARACTERS, writer.written) if may_end else length
             writer.write(min(most, length - writer.written))
         yield from zip(writer.texts, writer.done, strict=True)
+
+
+def chosen_texts(
+    start: PrimedState,
+    sampling: Sampling,
+    length: int,
+    seed: int | None,
+    count: int,
+    *,
+    unique: bool,
+    whole: bool,
+    index: RecordIndex | None,
+) -> Iterator[AnyText]:
+    """Yield up to count texts of a seed: if unique different ones, if whole those that ended.
+
+    Those in the index are left out. It gives up after a hundred times as many.
+    """
+    tries, differ = count, unique or index is not None  # at temperature 0 all texts are the same
+    if sampling.drawing["temperature"] and (differ or whole):
+        tries = 100 * count + 1000 if count else 0
+    elif differ:
+        tries = min(count, 1)
+    primed = start.vocabulary.decode(start.ids[:, 0])
+    seen: set[AnyText] = set()
+    for text, ended in texts(start, sampling, length, seed, tries, count):
+        if (
+            (whole and not ended)
+            or (unique and text in seen)
+            or (index is not None and primed + text in index)
+        ):
+            continue
+        if unique:
+            seen.add(text)
+        yield text
+        count -= 1
+        if not count:
+            return
 
 
 def stream(writer: Writer, length: float) -> Iterator[AnyText]:
