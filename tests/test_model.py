@@ -14,7 +14,8 @@ import charrnn
 import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.batches import TextStream
-from charrnn.training.loop import fit
+from charrnn.training.loop import Budget, Trainer
+from charrnn.training.stepper import Stepper
 from reference import Weights
 
 
@@ -176,7 +177,8 @@ def test_going_on_equals_the_oracle_that_starts_at_these_weights():
     twin = copy.deepcopy(model)
     assert model.train_text(FOX[:101], epochs=2, validation_fraction=0) is model
     twin.rnn.network.memory.block.fill(100.0)  # afresh
-    fit(twin.rnn, TextStream(twin.vocabulary.encode(FOX[:101]), 9, 2), epochs=2)
+    stream = TextStream(twin.vocabulary.encode(FOX[:101]), 9, 2)
+    Trainer(Stepper(twin.rnn, stream, 0), Budget(epochs=2)).run()
     np.testing.assert_array_equal(model.rnn.network.weights.block, twin.rnn.network.weights.block)
     assert model.history.steps == 2 * 6
     assert (model.rnn.seq_length, model.rnn.batch_size, model.rnn.learning_rate) == (9, 2, 0.15)
@@ -281,19 +283,74 @@ def test_records_remembered_add_up():
         charrnn.train_records(["fox"] * 9, steps=1).train_records(["ox"] * 9, remember=True)
 
 
-def test_an_interrupted_model_has_its_best_weights():
+@pytest.mark.parametrize("epoch", [30, 21.5])  # long after the best pass, and in the middle of the next one
+def test_an_interrupted_model_has_its_best_weights(epoch):
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
     options = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1}
 
     def interrupt(report):
-        if report.epoch >= 30:
+        if report.epoch >= epoch:
             raise KeyboardInterrupt
 
     whole = charrnn.train_text(text, epochs=30, **options)
+    assert whole.history.kept.epoch == 21
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
         charrnn.train_text(text, epochs=99, callback=interrupt, **options)
-    assert stopped.value.model.history.kept_step == whole.history.kept_step
-    np.testing.assert_array_equal(stopped.value.model.rnn.network.weights.block, whole.rnn.network.weights.block)
+    history = stopped.value.model.history
+    assert history.kept_step == whole.history.kept_step
+    assert history.kept.validation_nll == min(history.validation_losses)
+    np.testing.assert_array_equal(stopped.value.model.network.weights.block, whole.network.weights.block)
+
+
+REFUSED = pytest.raises(RuntimeError, match="this model is being trained already: wait until that ends, or train a copy")
+
+
+def test_a_second_training_at_the_same_time_is_refused(text_file):
+    """One of them would be lost."""
+    model, seen, reader = fox(), [], charrnn.DataReader(text_file("fox"), 2)
+
+    def callback(progress):
+        for one in (model, progress.model):
+            with REFUSED:
+                one.train_text(FOX, steps=3)
+        with REFUSED:
+            progress.model.rnn.train(reader)
+        seen.append(copy.deepcopy(model).train_text(FOX, steps=3).history.steps)
+        return True
+
+    model.train_text(FOX, epochs=9, callback=callback)
+    assert seen == [3]
+    assert model.history.stop_reason == "callback"
+    assert model.train_text(FOX, steps=3).history.steps == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_training_that_ends_by_an_exception_is_over(error):
+    def fail(progress):
+        raise error
+
+    model = fox()
+    with pytest.raises(error):
+        model.train_text(FOX, callback=fail)
+    assert model.train_text(FOX, steps=2).history.steps == 2
+
+
+def test_of_many_threads_that_train_one_model_one_does():
+    model, ended, barrier = fox(), [], threading.Barrier(4)
+
+    def train():
+        barrier.wait()
+        try:
+            ended.append(model.train_text(FOX * 20, steps=400).history.steps)
+        except RuntimeError as error:
+            ended.append(str(error)[:10])
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended, key=str) == [400, *["this model"] * 3]
 
 
 def test_an_exception_has_the_model():

@@ -238,6 +238,25 @@ def test_text_with_more_characters_than_the_network_is_refused(rnn, text_file):
         rnn.train(DataReader(text_file("abcdef"), 4))
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        *(({name: -1}, ValueError) for name in ("epochs", "steps", "seconds")),
+        *(({name: "1"}, TypeError) for name in ("epochs", "steps", "seconds", "threshold", "callback")),
+        ({"epochs": 1.5}, TypeError),
+        ({"steps": True}, TypeError),
+        ({"seconds": float("nan")}, ValueError),
+        ({"threshold": float("nan")}, ValueError),
+    ],
+)
+def test_a_wrong_option_of_training_is_named(rnn, text_file, options, error):
+    before = rnn.network.weights.block.copy()
+    (name,) = options
+    with pytest.raises(error, match=f"{name} must be"):
+        rnn.train(DataReader(text_file("abcde" * 9), 4), **options)
+    np.testing.assert_array_equal(rnn.network.weights.block, before)
+
+
 def test_generator_states_depend_on_seed_and_number_only():
     assert (make_random(1, 5)[:3] == make_random(1, 3)).all()
     assert len(np.unique([make_random(seed, 100) for seed in range(100)])) == 10000

@@ -130,7 +130,8 @@ def train_text(
     resume : path, optional
         Resume from this checkpoint, to a larger budget (budgets count from the very start). The
         weights are those of a training without interruption, bit for bit. The text and all
-        options except budgets, patience, callback, progress, n_threads and comm must be the same.
+        options except budgets, patience, callback, progress, n_threads and comm must be the same:
+        the budget, too, if ``schedule`` lets the learning rate fall over it.
 
     Returns
     -------
@@ -145,14 +146,16 @@ def train_text(
         exception that ends a training (from your callback, from a full disk) is the model after
         the last complete step.
     TrainingInterrupted
-        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for.
+        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for; with
+        "best", those of the last step if none were measured.
     RankError
         If another process of comm has ended the training.
 
     Warns
     -----
     TrainingWarning
-        If the model is hardly better, or worse, than equal chances for all characters.
+        If the model is hardly better, or worse, than equal chances for all characters; or if both
+        losses end worse than they were after an early epoch.
 
     Examples
     --------

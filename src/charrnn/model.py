@@ -41,6 +41,7 @@ from .storage import model_file as persistence
 from .storage.model_file import ModelState
 from .training import fit as training
 from .training.fit import over_mpi
+from .training.loop import trains_alone
 from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
@@ -593,6 +594,7 @@ class CharRNN(Hinting, Generic[TextT]):
         )
 
     @over_mpi
+    @trains_alone
     @shows(Options, _AS_BEFORE)
     def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
         """Train the model further on another text, in place.
@@ -619,6 +621,9 @@ class CharRNN(Hinting, Generic[TextT]):
         ValueError
             If extend is false and the model does not know a character of text. The message names
             these characters.
+        RuntimeError
+            If the model is being trained already, by another thread or by the training that calls
+            a callback: one of the two would be lost.
 
         Examples
         --------
@@ -634,6 +639,7 @@ class CharRNN(Hinting, Generic[TextT]):
         return self._train_further(state, source, options)
 
     @over_mpi
+    @trains_alone
     @shows(FurtherFileOptions, _AS_BEFORE)
     def train_file(self, path: Paths, **options: Unpack[FurtherFileOptions]) -> Self:
         """Train the model further on files.
@@ -657,6 +663,7 @@ class CharRNN(Hinting, Generic[TextT]):
         return self._train_further(state, text_files(path, **how), options)
 
     @over_mpi
+    @trains_alone
     @shows(Options, _AS_BEFORE)
     def train_records(
         self,
@@ -708,10 +715,8 @@ class CharRNN(Hinting, Generic[TextT]):
     ) -> Self:
         """Train a state, and make it this model's after a step, unless the training diverged."""
         try:
-            model, options = CharRNN[Any]._from_state(trained), dict[str, Any](run)
-            training.train(
-                trained.learner, source, trained.history, model, index=trained.index, **options
-            )
+            model = CharRNN[Any]._from_state(trained)
+            training.train(trained, source, model, run)
             self._state = trained
         except DivergedError as error:
             error.model = self

@@ -15,10 +15,13 @@ from .history import History, Progress
 from .network import Real
 from .network import dispatch as _dispatch
 from .network._types import Parameters
+from .network.config import RunOptions
 from .network.learner import Learner
-from .training import loop
+from .training.loop import Budget, Trainer
+from .training.stepper import Stepper
 from .util.atomic_write import StrPath
-from .util.errors import check_integer, check_text
+from .util.errors import check_integer, check_number, check_text
+from .util.options import table
 from .util.progress import printable
 
 
@@ -438,15 +441,17 @@ class RNN(Learner):
                 f"the text has {data_reader.vocab_size} distinct characters, this network vocab_size={self.vocab_size}"
             )
         stream = TextStream(data_reader.ids, self.seq_length, self.batch_size)
-        return loop.fit(
-            self,
-            stream,
-            epochs=epochs,
-            steps=steps,
-            seconds=seconds,
+        if threshold is not None:
+            check_number("threshold", threshold)
+        given = {"epochs": epochs, "steps": steps, "seconds": seconds, "callback": callback}
+        options = {name: table(RunOptions)[name].check(value) for name, value in given.items()}
+        trainer = Trainer(
+            Stepper(self, stream, 0),
+            Budget.from_options(options),
             threshold=threshold,
-            callback=callback,
+            callback=options["callback"],
         )
+        return trainer.run()
 
     def _printer(self, data_reader: DataReader) -> Callable[[Progress], None]:
         def show(progress: Progress) -> None:

@@ -281,13 +281,14 @@ def test_a_surrogate_is_named_by_its_record():
 
 
 @pytest.mark.parametrize("others", ["ay", "ayz"])
-def test_a_call_trains_what_the_model_was_when_it_began(others):
-    """Whatever its records, as they are asked for, do with the model: each character keeps its own weights."""
+def test_records_that_train_the_model_are_refused(others):
+    """Their training would be lost: the model is the one that the call began with."""
 
     def strings(model, meanwhile=()):
         yield "bax"
         for record in meanwhile:
-            model.train_records([record], extend=True, steps=1)
+            with pytest.raises(RuntimeError, match="is being trained already"):
+                model.train_records([record], extend=True, steps=1)
 
     expected, model = (charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5) for _ in range(2))
     expected.train_records(strings(expected), extend=True, steps=3)

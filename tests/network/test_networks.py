@@ -120,14 +120,14 @@ class Stop:
         self.step = step
 
     def install(self, patch):
-        advance = charrnn.training.loop._Run.advance
+        advance = charrnn.training.loop.Trainer._advance
 
         def stopping(run, count):
-            if run.at.step == self.step:
+            if run.position.step == self.step:
                 raise KeyboardInterrupt
-            advance(run, min(count, self.step - run.at.step))
+            advance(run, min(count, self.step - run.position.step))
 
-        patch.setattr(charrnn.training.loop._Run, "advance", stopping)
+        patch.setattr(charrnn.training.loop.Trainer, "_advance", stopping)
 
 
 def test_another_network_is_not_resumed_and_named(tmp_path):

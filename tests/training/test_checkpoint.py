@@ -87,6 +87,53 @@ def test_resume_keeps_the_best_weights_and_patience(path):
         assert again.history.kept_step == whole.history.kept_step
 
 
+FALLING = {"schedule": "cosine", "warmup": 5, "hidden_size": 10}
+
+
+def stopped(path, step, **options):
+    """Train with a checkpoint up to about a step, then be interrupted."""
+
+    def interrupt(progress):
+        if progress.step >= step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+        charrnn.train_text(TEXT, callback=interrupt, checkpoint=path, **OPTIONS | options)
+    return caught.value.model
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 4}, {"steps": 170}, {"epochs": 9, "steps": 120}])
+def test_a_falling_rate_resumes_to_the_same_budget(path, budget):
+    whole = charrnn.train_text(TEXT, **OPTIONS | FALLING | budget)
+    stopped(path, 30, **FALLING | budget)
+    assert bits(charrnn.train_text(TEXT, resume=path, **OPTIONS | FALLING | budget)) == bits(whole)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_falling_rate_does_not_resume_to_another_budget(path, schedule):
+    """The steps that are done would have been done at other rates."""
+    options = OPTIONS | FALLING | {"schedule": schedule}
+    charrnn.train_text(TEXT, epochs=2, checkpoint=path, **options)
+    message = f"epochs was 2, is 4; schedule='{schedule}' follows the budget: give the same one. To go on with another, load"
+    with pytest.raises(ValueError, match=message):
+        charrnn.train_text(TEXT, epochs=4, resume=path, **options)
+    with pytest.raises(ValueError, match=r"epochs was 2, is None; steps was None, is 300; schedule"):
+        charrnn.train_text(TEXT, steps=300, resume=path, **options)
+    with pytest.raises(ValueError, match="seed was 3, is 4; .*epochs was 2, is 4; to go on with another text or other options, load"):
+        charrnn.train_text(TEXT, epochs=4, resume=path, **options | {"seed": 4})
+    text = path.with_name("text.txt")
+    text.write_text(TEXT)
+    command = ["train", text, "--schedule", schedule, "--warmup", 5, "--hidden-size", 10, "--seq-length", 7, "--seed", 3]
+    ran = subprocess.run(
+        [sys.executable, "-m", "charrnn", *map(str, [*command, "--epochs", 4, "--resume", path])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert "follows the budget: give the same one" in ran.stderr
+
+
 def test_going_on_can_be_cut_and_resumed(path):
     def go_on(**options):
         model = trained(30)
@@ -307,63 +354,26 @@ def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
-def test_a_handler_that_raises_while_a_checkpoint_is_written_leaves_one_of_the_last_step(path, monkeypatch, error):
-    written, save = [], persistence.save
-
-    def interrupted(target, saved):
-        written.append(saved.training.position.step)
-        if len(written) == 3:
-            raise error("by a handler of a signal")
-        save(target, saved)
-
-    monkeypatch.setattr(persistence, "save", interrupted)
-    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
-    with pytest.raises(error, match="by a handler"):
-        trained(80, checkpoint=path)
-    assert written[-2] == written[-1] == persistence.load(path).training.position.step
-    monkeypatch.undo()
-    assert bits(trained(80, resume=path)) == bits(trained(80))
-
-
-def test_ctrl_c_while_a_checkpoint_is_written_lets_it_be_done(path, monkeypatch):
-    """To begin it anew would take longer."""
-    written, save = [], persistence.save
-
-    def interrupted(target, saved):
-        written.append(saved.training.position.step)
-        if len(written) == 3:
-            signal.raise_signal(signal.SIGINT)
-        save(target, saved)
-
-    monkeypatch.setattr(persistence, "save", interrupted)
-    monkeypatch.setattr(loop, "_SAVE_AT_REPORTS", 0)
-    with pytest.raises(charrnn.TrainingInterrupted) as caught:
-        trained(80, checkpoint=path)
-    assert len(written) == len(set(written)) == 3
-    assert written[-1] == persistence.load(path).training.position.step == caught.value.model.history.steps
-    monkeypatch.undo()
-    assert bits(trained(80, resume=path)) == bits(trained(80))
-
-
-def test_ctrl_c_while_a_checkpoint_between_two_reports_is_written_has_it_written_once(path, monkeypatch):
-    """It gets a report, so that to finish the one without would be for nothing."""
+@pytest.mark.parametrize("between_reports", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, TimeoutError])
+def test_what_interrupts_a_checkpoint_has_it_written_again(path, monkeypatch, error, between_reports):
+    """Between two reports it gets a report first."""
     begun, done, save = [], [], persistence.save
 
     def interrupted(target, saved):
         begun.append(saved.training.position.step)
         if len(begun) == 2:
-            assert saved.training.position.unreported
-            signal.raise_signal(signal.SIGINT)
+            assert bool(saved.training.position.unreported) == between_reports
+            raise error("by a handler of a signal")
         save(target, saved)
         done.append(begun[-1])
 
     monkeypatch.setattr(persistence, "save", interrupted)
-    monkeypatch.setattr(loop, "_SAVE_BETWEEN_REPORTS", 0)
-    with pytest.raises(charrnn.TrainingInterrupted) as caught:
+    monkeypatch.setattr(loop, "_SAVE_BETWEEN_REPORTS" if between_reports else "_SAVE_AT_REPORTS", 0)
+    with pytest.raises(error) as caught:
         trained(80, checkpoint=path)
-    assert begun[1] == begun[2] == persistence.load(path).training.position.step == caught.value.model.history.steps
-    assert done == [begun[0], begun[2]]
+    assert begun == [done[0], done[1], done[1]]
+    assert done[1] == persistence.load(path).training.position.step == caught.value.model.history.steps
     monkeypatch.undo()
     assert bits(trained(80, resume=path)) == bits(trained(80))
 
@@ -382,21 +392,6 @@ def test_an_exception_within_a_report_leaves_a_checkpoint_with_it(path, monkeypa
     assert saved.training.position.step == saved.history.steps == 22
     monkeypatch.undo()
     assert bits(trained(80, resume=path)) == bits(trained(80))
-
-
-def test_ctrl_c_works_again_if_the_host_s_handler_raises_as_a_checkpoint_is_done(path, monkeypatch):
-    """A signal may come at the first line of __exit__, where nothing in it can do anything about it."""
-
-    def timed_out(self, kind, error, trace):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(loop.Later, "__exit__", timed_out)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            trained(80, checkpoint=path)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_numbers_of_numpy_are_options_too(path):
@@ -439,6 +434,9 @@ def test_what_ends_a_measurement_keeps_nothing_from_who_goes_on(path, monkeypatc
     assert again.history.kept_step == whole.history.kept_step
 
 
+WATCHED = ("add", "_report", "_note_best", "_report_and_save", "_save_after", "_keep_best")
+
+
 def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
     """The model is that of the step that its history names, and the checkpoint goes on as if nothing had been."""
     options = WORSE | {"seq_length": 1000, "hidden_size": 10, "learning_rate": 1.2}  # a step a pass
@@ -452,7 +450,7 @@ def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
         lines = itertools.count()
 
         def look(frame, event, _):
-            here = frame.f_code.co_name in ("report", "compare", "add") and frame.f_globals["__name__"].startswith("charrnn.")
+            here = frame.f_code.co_name in WATCHED and frame.f_globals["__name__"].startswith("charrnn.")
             if here and event == "line" and next(lines) == line:
                 raise KeyboardInterrupt
             return look if here else None

@@ -118,6 +118,9 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"validation_fraction": -0.1}, ValueError, "validation_fraction must be"),
         ("ab", {"validation_fraction": math.nan}, ValueError, "validation_fraction must be"),
         ("ab", {"epochs": -1}, ValueError, "epochs must be"),
+        ("ab" * 50, {"patience": 0}, ValueError, "patience must be"),
+        ("ab" * 50, {"patience": 1.5}, TypeError, "patience must be"),
+        ("ab", {"callback": 3}, TypeError, "callback must be callable"),
         ("ab", {"hiden_size": 3}, TypeError, r"there is no option 'hiden_size'; did you mean hidden_size\?"),
         ("ab", {"learning_rate": 10**400}, ValueError, "learning_rate must be"),
         ("ab", {"initial_accumulator_value": 1e300}, ValueError, "initial_accumulator_value must be"),
@@ -289,6 +292,35 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
 def test_a_training_that_teaches_nothing_says_so(text, options, words):
     with pytest.warns(charrnn.TrainingWarning, match=words):
         charrnn.train_text(text, validation_fraction=0, **options)
+
+
+RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epochs": 6}
+
+
+@pytest.mark.parametrize(("keep", "had"), [("best", "the model has"), ("last", "keep='best' would have kept")])
+def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep, had):
+    """The advice was more text and more epochs."""
+    with pytest.warns(charrnn.TrainingWarning) as caught:
+        model = charrnn.train_text(english, keep=keep, **RISING)
+    losses = model.history.validation_losses
+    best = losses.index(min(losses)) + 1
+    assert best <= 3
+    (message,) = (str(warning.message) for warning in caught)
+    assert message == (
+        f"the validation loss rose from pass {best + 1} on, from {min(losses):.3g} to {losses[-1]:.3g} nats per character: "
+        f"lower learning_rate (0.02); {had} the weights after pass {best}"
+    )
+    assert caught[0].filename == __file__
+
+
+def test_a_training_that_learns_by_heart_says_nothing():
+    """There the learning rate is right, and the best weights are kept."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, _ = overfitted(epochs=120)
+    losses = model.history.validation_losses
+    assert losses.index(min(losses)) < 60
+    assert losses[-1] > 1.02 * min(losses)
 
 
 def test_a_training_that_teaches_says_nothing(english):

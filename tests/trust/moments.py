@@ -133,24 +133,24 @@ class Training:
         self.first = 0 if stopped is None else persistence.load(stopped).history.steps
         self.path, self.steps = folder / "checkpoint", dict(known)  # after each step
         self.begin()
-        advance = loop._Run.advance
+        advance = loop.Trainer._advance
 
         def noted(run, count):
             advance(run, count)
-            at = run.at
-            self.steps[at.step] = learned(run.learner.network), sha256(run.hands.get_state()), at.smooth_loss, at.characters
+            at = run.position
+            self.steps[at.step] = learned(run.network), sha256(run.stepper.get_state()), at.smooth_loss, at.characters
 
-        loop._Run.advance = noted
+        loop.Trainer._advance = noted
         try:
             self.model = self.call()
         finally:
-            loop._Run.advance = advance
+            loop.Trainer._advance = advance
         self.end = self.what_stands()
         self.reports = {report.step: report for report in self.model.history.reports}
 
     def begin(self):
         """Have no checkpoint, or that to go on from; and C do a step at a time: lines are passed as often then, whatever the clock says."""
-        loop._CROSSING, loop._LARGEST_CROSSING = SIZES["one"]
+        loop._CALL_SECONDS, loop._CALL_CHARACTERS = SIZES["one"]
         loop._SAVE_AT_REPORTS, loop._SAVE_BETWEEN_REPORTS = 0, 0 if self.often else NEVER
         self.path.unlink(missing_ok=True)
         for kept in () if self.cache is None else self.cache.glob("*"):
@@ -173,7 +173,7 @@ class Training:
         for name, (seconds, windows) in SIZES.items():
             self.begin()
             largest = max(1, windows * self.options["seq_length"] * self.options.get("batch_size", 1))
-            loop._CROSSING, loop._LARGEST_CROSSING = seconds, largest
+            loop._CALL_SECONDS, loop._CALL_CHARACTERS = seconds, largest
             model = self.call()
             if learned(model.network) != learned(self.model.network) or self.what_stands() != self.end:
                 yield f"{name} at a time: other bits"

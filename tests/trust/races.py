@@ -60,10 +60,14 @@ def trainer(model, threads, checkpoint=None):
 
     def train():
         more = NEW + chr(next(new) // 2)
-        if model.vocabulary.records:
-            model.train_records([*RECORDS, more], extend=True, **options)
-        else:
-            model.train_text(TEXT + more, extend=True, **options)
+        try:
+            if model.vocabulary.records:
+                model.train_records([*RECORDS, more], extend=True, **options)
+            else:
+                model.train_text(TEXT + more, extend=True, **options)
+        except RuntimeError as error:
+            if "is being trained already" not in str(error):  # by another thread
+                raise
 
     return train
 

@@ -139,12 +139,12 @@ def test_a_terminal_gets_what_fits_it(columns, budget, shown):
 
 
 def test_what_is_left_is_by_the_nearest_budget():
-    budget = Budget.check(epochs=10, steps=400, seconds=20)
+    budget = Budget.from_options({"epochs": 10, "steps": 400, "seconds": 20})
     assert budget.used(1, 20, 1) == 0.1
     assert budget.used(1, 100, 1) == 0.25
     assert budget.used(1, 100, 10) == 0.5
     assert budget.used(11, 100, 10) == 1
-    assert Budget.check(steps=0).used(0, 0, 0) == 1
+    assert Budget.from_options({"steps": 0}).used(0, 0, 0) == 1
 
 
 def test_samples_come_after_so_many_steps_and_change_nothing(capsys):

@@ -41,7 +41,7 @@ class Network(OwnedNetwork):
     moment. Each thread needs a workspace of its own.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     def workspace(self, T: int, B: int, *, training: bool = False) -> Workspace:
         """Return a workspace of this network for windows of T characters in B streams, its state zero; with training, to train in."""

@@ -32,9 +32,14 @@ class Schedule:
         return cls(*(options[field.name] for field in fields(cls)))
 
     @property
+    def follows_budget(self) -> bool:
+        """Whether the factor depends on the budget."""
+        return self.schedule != "constant"
+
+    @property
     def varies(self) -> bool:
         """Whether the factor may change within an epoch."""
-        return self.schedule != "constant" or self.warmup > 0
+        return self.follows_budget or self.warmup > 0
 
     def factors(self, epoch: int, steps: ArrayLike, used: ArrayLike) -> NDArray[np.float64]:
         """Return the factor of each step of an epoch.

@@ -15,6 +15,7 @@ class Stepper:
 
     def __init__(self, learner: Learner, stream: Stream, masks: int) -> None:
         self.learner: Learner = learner
+        self.stream: Stream = stream
         self.masks: int = masks  # the seed of what dropout drops
         self.work: Workspace = learner.network.workspace(
             stream.seq_length, stream.batch_size, training=True
