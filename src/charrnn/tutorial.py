@@ -1,4 +1,4 @@
-"""The tutorial's lesson: one layer, its five steps, ids in, arrays out."""
+"""The tutorial's `RNN` and `DataReader`: one layer, its five steps, ids in, arrays out."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -26,12 +26,12 @@ from .util.progress import printable
 
 
 class DataReader:
-    """The tutorial's reader: a text file as windows of ids. A context manager.
+    """The tutorial's reader, a context manager: a text file as windows of ids.
 
     Parameters
     ----------
     path : str or path-like
-        A UTF-8 text file with at least two characters; a byte order mark is dropped, newlines are kept.
+        A UTF-8 text file of at least two characters. A byte order mark is dropped, newlines stay.
     seq_length : int
         Characters in a window, at least 1.
 
@@ -57,37 +57,30 @@ class DataReader:
         self.seq_length: int = check_integer("seq_length", seq_length, 1)
         self.data: str = read_text(path)
         self.vocabulary: Vocabulary = Vocabulary.from_text(self.data)
-        self.char_to_ix: dict[str, int] = {
-            char: ix for ix, char in enumerate(self.vocabulary.chars)
-        }
         self.ix_to_char: dict[int, str] = dict(enumerate(self.vocabulary.chars))
+        self.char_to_ix: dict[str, int] = {char: ix for ix, char in self.ix_to_char.items()}
         self.data_size: int = len(self.data)
         self.vocab_size: int = len(self.vocabulary)
-        self.ids: NDArray[Any] = self.vocabulary.encode(
-            self.data, dtype=self.vocabulary.smallest_dtype
-        )
+        dtype = self.vocabulary.smallest_dtype
+        self.ids: NDArray[Any] = self.vocabulary.encode(self.data, dtype=dtype)
         self.pointer: int = 0
 
     def next_batch(self) -> tuple[list[int], list[int]]:
-        """Return the next window as two lists of ids, inputs and targets; the last window of a pass may be short."""
-        end = min(self.pointer + self.seq_length, self.data_size - 1)
-        inputs, targets = (
-            self.ids[self.pointer : end].tolist(),
-            self.ids[self.pointer + 1 : end + 1].tolist(),
-        )
+        """Return the next window as lists of ids, inputs and targets; the last may be short."""
+        start, end = self.pointer, min(self.pointer + self.seq_length, self.data_size - 1)
         self.pointer = 0 if end == self.data_size - 1 else end
-        return inputs, targets
+        return self.ids[start:end].tolist(), self.ids[start + 1 : end + 1].tolist()
 
     def just_started(self) -> bool:
         """Whether the next window is the first of a pass: time to reset the hidden state."""
         return self.pointer == 0
 
     def close(self) -> None:
-        """Do nothing: the file was closed once read. Kept because the tutorial's reader has it."""
+        """Do nothing, as the file was closed once read; the tutorial's reader has this method."""
 
     def __repr__(self) -> str:
-        sizes = f"{self.data_size:,} characters, {self.vocab_size} different ones, seq_length={self.seq_length}"
-        return f"DataReader({os.fspath(self.path)!r}, {sizes})"
+        text = f"{self.data_size:,} characters, {self.vocab_size} different ones"
+        return f"DataReader({os.fspath(self.path)!r}, {text}, seq_length={self.seq_length})"
 
     def __enter__(self) -> "DataReader":
         return self
@@ -97,7 +90,7 @@ class DataReader:
 
 
 def _letter(owner: str, name: str, doc: str) -> Any:
-    """Make a property for one of the tutorial's letters: a writable view, transposed and without padding, of the stored array."""
+    """Make a property for a letter of the tutorial: a writable view of the stored transpose."""
 
     def get(self: "RNN") -> Real:
         view: Real = getattr(self.network, owner).views()[name]
@@ -110,9 +103,9 @@ def _letter(owner: str, name: str, doc: str) -> Any:
 
 
 class Predictions(dict[int, Real]):
-    """Probabilities by time step, each (V, 1), as `RNN.forward` returns them; `logs` (T, V) has their logarithms, finite where p is 0."""
+    """Probabilities by time step, each (V, 1), as `RNN.forward` returns them."""
 
-    logs: NDArray[np.float64]
+    logs: NDArray[np.float64]  # their logarithms (T, V), finite even where a probability is 0
 
 
 class RNN(Learner):
@@ -131,18 +124,20 @@ class RNN(Learner):
     learning_rate : float
         Step of Adagrad, above 0.
     batch_size : int, default 1
-        Parallel streams B of the text. The loss is a mean over them, so the learning rate means the same at every B.
+        Parallel streams B of the text. The loss is a mean over them, so that a learning rate means
+        the same at every B.
     clip_value : float, default 5.0
         Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches it off.
     initial_accumulator_value : float, default 0.0
-        Where Adagrad's memory starts. At 0, as in the tutorial, the first steps change every weight by about learning_rate,
-        however small its gradient; a large value makes them small.
+        Initial value of Adagrad's memory. At 0, as in the tutorial, the first steps change every
+        weight by about learning_rate, however small its gradient. A large value makes them small.
     dtype : {"float32", "float64"}
-        float32 trains fast; float64 is for proofs.
+        float32 is fast; float64 is for checks.
     seed : int, optional
-        Of the initial weights and of sampling, 0 to 2**64 - 1. None takes one from the operating system.
+        Random seed of the initial weights and of sampling, 0 to 2**64 - 1. None takes one from the
+        operating system.
     n_threads : int, default 1
-        Threads that share a training step where batch_size is above 1. Any number gives the same bits.
+        Threads that share a step if batch_size is above 1. Any number gives the same bits.
 
     Attributes
     ----------
@@ -151,9 +146,9 @@ class RNN(Learner):
     mU, mW, mV, mb, mc : ndarray
         Adagrad's memory, shaped like the weights.
     hidden_size, vocab_size, dtype
-        Fixed. The other parameters can be set later, too, within the same bounds.
+        Fixed. The other parameters can be set later, within the same bounds.
     network : network.Network
-        The engine behind: windows of many streams, many characters a call.
+        The engine: it takes windows of many streams, many characters per call.
 
     Examples
     --------
@@ -220,7 +215,8 @@ class RNN(Learner):
 
     def __repr__(self) -> str:
         names = ("hidden_size", "vocab_size", "seq_length", "batch_size", "learning_rate")
-        return f"RNN({', '.join(f'{name}={getattr(self, name):g}' for name in names)}, dtype={str(self.dtype)!r})"
+        numbers = ", ".join(f"{name}={getattr(self, name):g}" for name in names)
+        return f"RNN({numbers}, dtype={str(self.dtype)!r})"
 
     def forward(
         self, inputs: ArrayLike, hprev: ArrayLike
@@ -237,7 +233,8 @@ class RNN(Learner):
         Returns
         -------
         xs, hs, ps : dict
-            By time step 0 to T - 1: one-hot input (V, 1), state (H, 1), probabilities of the next symbol (V, 1). ``hs[-1]`` is hprev.
+            By time step 0 to T - 1: one-hot input (V, 1), state (H, 1), probabilities of the next
+            symbol (V, 1). ``hs[-1]`` is hprev.
         """
         ids = self._check_ids("inputs", inputs)
         work = self.network.workspace(len(ids), 1)
@@ -255,21 +252,22 @@ class RNN(Learner):
         """Return the softmax of a column of logits (V, 1), however large they are."""
         array = np.asarray(o)
         if array.size != self.vocab_size or array.dtype.kind not in "fiu":
-            raise ValueError(
-                f"o must be numbers of shape ({self.vocab_size}, 1), not {array.dtype} of shape {array.shape}"
-            )
+            shape = f"({self.vocab_size}, 1), not {array.dtype} of shape {array.shape}"
+            raise ValueError(f"o must be numbers of shape {shape}")
         logits = array.reshape(1, 1, -1).astype(np.float64)
-        logits -= logits.max()  # here, too: in float32 they might be infinite
+        logits -= logits.max()  # before they become float32, where they might be infinite
         return _dispatch.core.softmax(self.network.workspace(1, 1), logits)[0, 0, :, None]
 
     def loss(self, ps: Mapping[int, Real], targets: ArrayLike) -> float:
-        """Return the cross-entropy of a window in nats, summed over its characters; finite even where a probability is 0."""
+        """Return the cross-entropy of a window in nats, summed over its characters.
+
+        It is finite even where a probability is 0.
+        """
         ids = self._check_ids("targets", targets, len(ps))[:, 0]
         if isinstance(ps, Predictions):
             return float(-ps.logs[np.arange(len(ids)), ids].sum())
-        return float(
-            -sum(np.log(max(ps[t][ix, 0], np.finfo(self.dtype).tiny)) for t, ix in enumerate(ids))
-        )
+        tiny = np.finfo(self.dtype).tiny
+        return float(-sum(np.log(max(ps[t][ix, 0], tiny)) for t, ix in enumerate(ids)))
 
     def backward(
         self,
@@ -278,23 +276,22 @@ class RNN(Learner):
         ps: Mapping[int, Real],
         targets: ArrayLike,
     ) -> tuple[Real, Real, Real, Real, Real]:
-        """Return dU, dW, dV, db, dc: the gradient of `loss` by the weights, clipped element by element.
+        """Return dU, dW, dV, db, dc: the gradient of `loss`, each element clipped.
 
         Parameters
         ----------
         xs, hs, ps : dict
-            As returned by `forward`.
+            What `forward` returns.
         targets : sequence of int
-            The next id at each time step, as many as xs has steps.
+            The next id at each time step of xs.
         """
         T = len(xs)
         inputs = [[np.argmax(xs[t])] for t in range(T)]
         states = [[np.ravel(hs[t])] for t in range(-1, T)]
         p = [[np.ravel(ps[t])] for t in range(T)]
         work = self.network.workspace(max(1, T), 1, training=True)
-        gradient = _dispatch.core.backward(
-            work, inputs, self._check_ids("targets", targets, T), states, p
-        )
+        ids = self._check_ids("targets", targets, T)
+        gradient = _dispatch.core.backward(work, inputs, ids, states, p)
         np.clip(gradient.block, -self.clip_value, self.clip_value, out=gradient.block)
         g = gradient.views()
         return g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]
@@ -302,7 +299,7 @@ class RNN(Learner):
     def gradient_norms(
         self, inputs: ArrayLike, target: int, hprev: ArrayLike
     ) -> NDArray[np.float64]:
-        r"""Return how the gradient of the last prediction shrinks, or grows, on its way back through time.
+        r"""Return how the gradient of the last prediction shrinks, or grows, back through time.
 
         Parameters
         ----------
@@ -316,25 +313,26 @@ class RNN(Learner):
         Returns
         -------
         ndarray (T,) of float64
-            The length of :math:`\partial L_T / \partial h_{T-k}` for k = 0 to T - 1 steps back, where :math:`L_T` is the loss of target
-            alone: how much each state mattered to it.
+            The length of :math:`\partial L_T / \partial h_{T-k}` for k = 0 to T - 1 steps back,
+            where :math:`L_T` is the loss of target alone: how much each state mattered to it.
 
         Notes
         -----
         Each step back multiplies the gradient by :math:`W^T` and by the slopes of tanh,
-        :math:`\partial L / \partial h_{t-1} = W^T (1 - h_t^2) \partial L / \partial h_t`, so over many steps it vanishes or explodes
-        like a power: what lies further back than it reaches cannot be learned from.
+        :math:`\partial L / \partial h_{t-1} = W^T (1 - h_t^2) \partial L / \partial h_t`. Over many
+        steps it vanishes or explodes like a power. Nothing is learned from states further back
+        than it reaches.
 
         Examples
         --------
-        >>> rnn = RNN(hidden_size=8, vocab_size=4, seq_length=3, learning_rate=0.1, dtype="float64", seed=0)
+        >>> rnn = RNN(8, 4, seq_length=3, learning_rate=0.1, dtype="float64", seed=0)
         >>> norms = rnn.gradient_norms([1, 0, 2, 1], 2, np.zeros((8, 1)))
         >>> bool(norms[3] < norms[2] < norms[1] < norms[0])
         True
         """
         y = self._check_ids("target", [target])[0, 0]
         _, hs, ps = self.forward(inputs, hprev)
-        dy = ps[len(hs) - 2].astype(np.float64)  # what vanishes is soon too small for float32
+        dy = ps[len(hs) - 2].astype(np.float64)  # it may become too small for float32
         dy[y] -= 1
         dh = self.V.T @ dy
         norms = [np.linalg.norm(dh)]
@@ -346,26 +344,27 @@ class RNN(Learner):
     def update_model(
         self, dU: ArrayLike, dW: ArrayLike, dV: ArrayLike, db: ArrayLike, dc: ArrayLike
     ) -> None:
-        """Apply one Adagrad update: memory += g * g; weight -= learning_rate * g / sqrt(memory + 1e-8)."""
+        """Update the weights by Adagrad.
+
+        memory += g * g; weight -= learning_rate * g / sqrt(memory + 1e-8)
+        """
         gradient = Parameters(self.network.description, self.dtype)
         for (name, view), given in zip(gradient.views().items(), (dU, dW, dV, db, dc), strict=True):
-            wanted = view.T if view.ndim == 2 else view[:, None]
-            if np.shape(given) != wanted.shape:
+            wanted, shape = view.T if view.ndim == 2 else view[:, None], np.shape(given)
+            if shape != wanted.shape:
                 raise ValueError(
-                    f"the gradient of {name} must have shape {wanted.shape}, not {np.shape(given)}"
+                    f"the gradient of {name} must have shape {wanted.shape}, not {shape}"
                 )
             wanted[...] = given
-        _dispatch.core.update(
-            self.network.workspace(1, 1, training=True), gradient, self.learning_rate
-        )
+        work = self.network.workspace(1, 1, training=True)
+        _dispatch.core.update(work, gradient, self.learning_rate)
 
     def sample(self, h: ArrayLike, seed_ix: int, n: int) -> list[int]:
-        """Return a list of n ids drawn one after the other, from the state h (H, 1) and the symbol seed_ix."""
+        """Return n ids, drawn one after the other from the state h (H, 1) and the id seed_ix on."""
         n = check_integer("n", n, 0)
         if isinstance(cast(Any, seed_ix), str):
-            raise TypeError(
-                f"seed_ix must be an integer, not {seed_ix!r}: data_reader.char_to_ix has the id of each character"
-            )
+            how = "data_reader.char_to_ix has the id of each character"
+            raise TypeError(f"seed_ix must be an integer, not {seed_ix!r}: {how}")
         work = self.network.workspace(1, 1)
         work.set_state(self._check_state("h", h))
         self.network.feed(work, self._check_ids("seed_ix", [seed_ix]))
@@ -373,7 +372,7 @@ class RNN(Learner):
         return ids
 
     def predict(self, data_reader: DataReader, start: str, n: int) -> str:
-        """Return the text start and n characters that follow it, the state having been led through start from zero.
+        """Return the text start and n characters that follow it; the state is zero before start.
 
         Parameters
         ----------
@@ -388,16 +387,13 @@ class RNN(Learner):
         n = check_integer("n", n, 0)
         for place, char in enumerate(check_text("start", start)):
             if char not in data_reader.char_to_ix:
-                raise ValueError(
-                    f"start[{place}] = {described(char)} is not among the {data_reader.vocab_size} characters of the text"
-                )
+                known = f"the {data_reader.vocab_size} characters of the text"
+                raise ValueError(f"start[{place}] = {described(char)} is not among {known}")
         if not start:
             raise ValueError("start must have at least one character")
-        work = self.network.workspace(1, 1)
-        self.network.feed(
-            work, self._check_ids("start", [data_reader.char_to_ix[char] for char in start])
-        )
-        # A network may have more symbols than this reader has characters.
+        work, prime = self.network.workspace(1, 1), [data_reader.char_to_ix[char] for char in start]
+        self.network.feed(work, self._check_ids("start", prime))
+        # The network may have more symbols than this reader has characters.
         allowed = (np.arange(self.vocab_size) < data_reader.vocab_size).astype(np.int8)
         ids = self.network.draw(work, n, self.random, allowed=allowed)[:, 0]
         return start + "".join(data_reader.ix_to_char[ix] for ix in ids.tolist())
@@ -412,17 +408,21 @@ class RNN(Learner):
         threshold: float | None = 0.01,
         callback: "Callable[[Progress], bool | None] | Literal['print'] | None" = "print",
     ) -> History:
-        """Train on the reader's text until a budget is used up or the smoothed loss of a window falls to the threshold.
+        """Train until a budget is used up or the smoothed loss falls to the threshold.
 
         Parameters
         ----------
         data_reader : DataReader
+            Its text.
         epochs, steps, seconds : optional
-            Budgets; the first one reached ends the training. None given: 10 epochs. A step is one window.
+            Budgets: the first one used up ends the training; without any, 10 epochs. A step is one
+            window.
         threshold : float, default 0.01
-            In nats per window of seq_length characters, smoothed over about 1,000 steps (the tutorial's condition).
+            In nats per window of seq_length characters, smoothed over about 1,000 steps (the
+            tutorial's condition).
         callback : callable or None
-            Called with a `Progress` a few times a pass; returns True to stop. By default it prints, as the tutorial does.
+            Called a few times per epoch with a `Progress`. It returns True to stop. By default
+            print a sample and the loss, as the tutorial does.
 
         Returns
         -------
@@ -431,15 +431,16 @@ class RNN(Learner):
         Raises
         ------
         DivergedError
-            If a loss is not finite; the weights are those of the last good step.
+            If a loss is not finite. The weights are those after the last finite step.
+        RuntimeError
+            If this network is being trained already.
         """
         _check_reader(data_reader, "RNN.train")
         if callback == "print":
             callback = self._printer(data_reader)
         if data_reader.vocab_size > self.vocab_size:
-            raise ValueError(
-                f"the text has {data_reader.vocab_size} distinct characters, this network vocab_size={self.vocab_size}"
-            )
+            sizes = f"{data_reader.vocab_size} distinct characters, this network vocab_size"
+            raise ValueError(f"the text has {sizes}={self.vocab_size}")
         stream = TextStream(data_reader.ids, self.seq_length, self.batch_size)
         if threshold is not None:
             check_number("threshold", threshold)
@@ -455,15 +456,13 @@ class RNN(Learner):
 
     def _printer(self, data_reader: DataReader) -> Callable[[Progress], None]:
         def show(progress: Progress) -> None:
-            first = data_reader.char_to_ix[data_reader.data[0]]
-            sample = self.predict(data_reader, data_reader.ix_to_char[first], 200)[1:]
-            print(printable(sample))
+            print(printable(self.predict(data_reader, data_reader.data[0], 200)[1:]))
             print(f"\n\niter :{progress.step}, loss:{progress.smooth_loss:f}", flush=True)
 
         return show
 
     def _check_ids(self, name: str, ids: ArrayLike, length: int | None = None) -> NDArray[np.int32]:
-        """Return ids as an int32 column (T, 1) if they are integers in [0, V), at least one and as many as length says."""
+        """Return ids in [0, V), at least one or as many as length says, as int32 (T, 1)."""
         array = np.asarray(ids)
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
             raise TypeError(f"{name} must be a sequence of at least one integer, not {ids!r:.60}")
@@ -476,20 +475,21 @@ class RNN(Learner):
         return array.astype(np.int32)[:, None]
 
     def _check_state(self, name: str, h: ArrayLike) -> Real:
-        """Return h as a row (1, H) if it has the shape (H, 1) and is finite."""
+        """Return a finite state (H, 1) as a row (1, H)."""
         array = np.asarray(h)
         if array.shape != (self.hidden_size, 1) or array.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{name} must be numbers of shape ({self.hidden_size}, 1), not {array.dtype} of shape {array.shape}"
-            )
+            shape = f"({self.hidden_size}, 1), not {array.dtype} of shape {array.shape}"
+            raise ValueError(f"{name} must be numbers of shape {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         return array.T
 
 
 def _check_reader(reader: Any, name: str) -> None:
-    """Raise TypeError if this is no reader."""
+    """Raise TypeError if this is not a reader; name is the method that needs it."""
     if not isinstance(reader, DataReader):
-        shown = f"{reader!r:.80}" if isinstance(reader, (str, PathLike)) else type(reader).__name__
-        what = "DataReader(path, seq_length) reads a file, and charrnn.train_file(path) trains on one at once"
-        raise TypeError(f"{name} needs a DataReader, not {shown}: {what}")
+        given = f"{reader!r:.80}" if isinstance(reader, (str, PathLike)) else type(reader).__name__
+        how = "reads a file, and charrnn.train_file(path) trains on one at once"
+        raise TypeError(
+            f"{name} needs a DataReader, not {given}: DataReader(path, seq_length) {how}"
+        )
