@@ -427,7 +427,7 @@ def test_look_shows_one_record(tmp_path):
     run("train", "-", "-o", tmp_path / "n", *options, stdin="anna\nbob\n")
     assert "</html>" in run("look", tmp_path / "n", stdin="anna\n").stdout
     shown = wrong("look", tmp_path / "n", stdin="anna\nbob\n")
-    assert "is a model of records, and the page shows one of them: pick one of these 2" in shown
+    assert "is a model of records, one to a page: give one of these 2 lines" in shown
 
 
 def test_info(model_file):
@@ -506,7 +506,7 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         ([*TRAIN, "--start", MODEL, "--bytes"], "fox.safetensors is a model of characters"),
         ([*TRAIN, "--start", MODEL, "--records"], "is a model of text: leave out --records"),
         ([*TRAIN, "--start", MODEL, "--cell", "gru"], "cell is fixed"),
-        ([*TRAIN, "-", "--start", MODEL], "- is standard input, which goes without"),
+        ([*TRAIN, "-", "--start", MODEL], "standard input is read once: - goes without"),
         (["generate", MODEL, "--n-best", "3", "--top-k", "2"], "--top-k does not apply to a"),
         (["generate", MODEL, "--n-best", "3", "--count", "2"], "--count does not apply to a"),
         (["generate", MODEL, "--allowed", "X"], "leave no character"),

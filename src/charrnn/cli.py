@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -403,11 +402,8 @@ def _print(text: AnyText, end: str = "\n") -> None:
 
 def _lines(text: AnyText) -> list[AnyText]:
     r"""Return the lines of a text that are not empty; they end with \n, \r or \r\n."""
-    feed: AnyText
-    carriage: AnyText
-    feed, carriage = (b"\n", b"\r") if isinstance(text, bytes) else ("\n", "\r")
-    lines = text.replace(carriage + feed, feed).replace(carriage, feed).split(feed)
-    return [line for line in lines if line]
+    end: AnyText = b"\r\n?|\n" if isinstance(text, bytes) else "\r\n?|\n"
+    return [line for line in re.split(end, text) if line]
 
 
 def _open(path: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
@@ -496,12 +492,11 @@ def _check_targets(arguments: Arguments) -> None:
 
 def _interrupt_at_signals() -> None:
     """Have a stopped service or a closed terminal end the training as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
-        return
     for name in _SIGNALS:
         number = getattr(signal, name, None)  # Windows has only one
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # not by nohup
-            signal.signal(number, signal.default_int_handler)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
+            with contextlib.suppress(ValueError):  # a thread can't set handlers
+                signal.signal(number, signal.default_int_handler)
 
 
 def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
@@ -523,7 +518,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         train, source = trainer.train_file, arguments.file
         options["cache"] = arguments.cache
     elif arguments.cache is not None or len(arguments.file) > 1:
-        raise ValueError("- is standard input, which goes without other files and without --cache")
+        raise ValueError("standard input is read once: - goes without other files and --cache")
     else:
         shown = options["progress"]
         source = _read("-", of_bytes) if arguments.file else _default_text(of_bytes, shown)
@@ -566,15 +561,11 @@ def _report(model: CharRNN, arguments: Arguments) -> None:
     print()
     if model.history.reports:
         last = model.history.reports[-1]
-        steps, characters = _count(last.step, "step"), _count(last.characters, "character")
-        print(f"{steps}, {characters} in {last.seconds:.1f} s; {_stopped(model.history)}")
+        done = f"{_count(last.step, 'step')}, {_count(last.characters, 'character')}"
+        print(f"{done} in {last.seconds:.1f} s; stop reason: {model.history.stop_reason}")
     _print_losses(model.history)
     saved = arguments.output is not None
     print(f"saved to {arguments.output}" if saved else "not saved (-o MODEL saves it)")
-
-
-def _stopped(history: History) -> str:
-    return f"stop reason: {history.stop_reason}"
 
 
 def _print_losses(history: History) -> None:
@@ -582,8 +573,8 @@ def _print_losses(history: History) -> None:
     if kept is None:
         return
     if history.kept_step is not None:
-        passes = f"{kept.epoch:g} {'epoch' if kept.epoch == 1 else 'epochs'}"
-        print(f"kept           the weights after {passes}")
+        plural = "s" * (kept.epoch != 1)
+        print(f"kept           the weights after {kept.epoch:g} epoch{plural}")
     print(f"training       {_loss(kept.nll)}")
     if kept.validation_nll is not None:
         print(f"validation     {_loss(kept.validation_nll)}")
@@ -765,10 +756,8 @@ def _look(arguments: Arguments) -> None:
     if model.vocabulary.records:
         text = text.removesuffix(_model_text(model, "\n"))  # which ends the line, not the record
         if (lines := len(_lines(text))) > 1:
-            advice = (
-                f"the page shows one of them: pick one of these {lines} lines, as head -n 1 does"
-            )
-            raise ValueError(f"{arguments.model} is a model of records, and {advice}")
+            advice = f"give one of these {lines:,} lines, as head -n 1 does"
+            raise ValueError(f"{arguments.model} is a model of records, one to a page: {advice}")
     context = _model_text(model, arguments.context)
     trace = model.trace(text, context=context, on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title
@@ -798,5 +787,6 @@ def _info(arguments: Arguments) -> None:
     print(f"vocab_size     {network.description.vocab_size}{chars}")
     print(f"parameters     {network.description.n_parameters:,} of {network.dtype}")
     print(f"trained with   {' '.join(f'{name}={value}' for name, value in settings.items())}")
-    print(f"steps          {model.history.steps:,}; {_stopped(model.history)}")
+    steps = f"{model.history.steps:,}; stop reason: {model.history.stop_reason}"
+    print(f"steps          {steps}")
     _print_losses(model.history)

@@ -210,7 +210,7 @@ class History:
         loss = f"training {kept.nll:.3f}"
         if kept.validation_nll is not None:
             loss += f", validation {kept.validation_nll:.3f}"
-        return f"History({done}, {loss}, ended by {self.stop_reason})"
+        return f"History({done}, {loss}, stop_reason={self.stop_reason!r})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""

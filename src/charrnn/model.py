@@ -295,7 +295,7 @@ class CharRNN(Hinting, Generic[TextT]):
         check_flags(unique=unique, novel=novel, whole=whole)
         state = self._state
         if novel and state.index is None:
-            how = "train_records(..., remember=True)"
+            how = "train it with remember=True"
             raise ValueError(f"novel=True needs a model that remembers its records: {how}")
         start, checked, length = _prepare_generation(state, length, prime, controls)
         index = state.index if novel else None

@@ -286,7 +286,7 @@ def test_reports_are_logged_and_nothing_is_printed(caplog, capfd):
     assert len(messages) == 5
     assert messages[3].startswith("step 80, epoch 1.00, ")
     assert "validation" in messages[3]
-    assert messages[4].startswith("ended by epochs after step 80")
+    assert messages[4].startswith("stop reason: epochs, after step 80")
     assert capfd.readouterr() == ("", "")
 
 
@@ -363,7 +363,7 @@ def test_reports_as_a_table(monkeypatch):
 def test_reprs_take_one_line(tmp_path):
     history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
     kept = history.kept
-    assert repr(history) == f"History(240 steps, 3 epochs, training {kept.nll:.3f}, validation {kept.validation_nll:.3f}, ended by epochs)"
+    assert repr(history) == f"History(240 steps, 3 epochs, training {kept.nll:.3f}, validation {kept.validation_nll:.3f}, stop_reason='epochs')"
     assert repr(loop.History()) == "History(no steps)"
     assert "\n" not in repr(history.reports)[:100]
     wanted = "RNN(hidden_size=8, vocab_size=11, seq_length=5, batch_size=1, learning_rate=0.1, dtype='float32')"

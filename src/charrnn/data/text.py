@@ -11,6 +11,8 @@ _Content = TypeVar("_Content", bound=str | bytes)
 
 _CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that a text does not have
 
+_BYTES = "alphabet='bytes' (--bytes) reads any bytes as they are"
+
 
 def read_bytes(path: StrPath) -> bytes:
     """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
@@ -61,8 +63,8 @@ def _advice(data: bytes, name: str) -> str:
             place = (
                 f" {shlex.quote(name)} > utf8.txt" if os.path.isfile(name) else ""
             )  # or it came through a pipe
-            return f"if it is {encoding}, convert it: iconv -f {encoding} -t UTF-8{place}; alphabet='bytes' takes any bytes as they are"
-    return "it looks like a binary file: alphabet='bytes' takes any bytes as they are"
+            return f"if it is {encoding}, convert it: iconv -f {encoding} -t UTF-8{place}; {_BYTES}"
+    return f"it looks like a binary file: {_BYTES}"
 
 
 def check_length(name: str, text: _Content) -> _Content:
