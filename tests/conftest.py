@@ -37,6 +37,7 @@ ALONE = {
         "display",
         "documents",
         "examples",
+        "history",
         "hostile",
         "interop",
         "kernel",

@@ -216,6 +216,7 @@ TESTS = [
     "tests/data/test_batches.py",
     "tests/data/test_vocabulary.py",
     "tests/test_rnn.py",
+    "tests/test_history.py",
     "tests/training/test_loop.py",
     "tests/inference/test_sampling.py",
     "tests/inference/test_scoring.py",

@@ -3,7 +3,6 @@ import itertools
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 
 import reference
-from charrnn import RNN, DataReader, DivergedError
+from charrnn import RNN, DivergedError
 from charrnn.data.batches import TextStream
+from charrnn.history import History
 from charrnn.network import Network
 from charrnn.network._types import Parameters
 from charrnn.training import loop
@@ -50,28 +50,18 @@ def test_training_equals_the_oracle_over_epochs():
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_crossings_do_not_change_the_result(monkeypatch, batch_size):
-    def trained(crossing, largest):
-        monkeypatch.setattr(loop, "_CALL_SECONDS", crossing)
-        monkeypatch.setattr(loop, "_CALL_CHARACTERS", largest)
-        rnn = network(batch_size=batch_size)
-        history = fit(rnn, steps=333)
-        return rnn.network.weights.block.tobytes(), [r.step for r in history.reports]
-
-    assert trained(10.0, 1 << 20) == trained(0.0, 1 << 20) == trained(10.0, 50)
-
-
-@pytest.mark.parametrize("name", ["cosine", "linear"])
-def test_a_schedule_over_passes_does_not_depend_on_crossings(monkeypatch, name):
-    """How many steps C is handed at a time depends on the clock, and a rate's last bit is one of the weights'."""
-    found = set()
-    for largest in (1 << 20, 5, 35):
-        monkeypatch.setattr(loop, "_CALL_CHARACTERS", largest)
-        rnn = network(dtype="float64")
-        fit(rnn, epochs=23, schedule=Schedule(name))
-        found.add(rnn.network.weights.block.tobytes())
-    assert len(found) == 1
+def test_how_many_steps_a_call_of_c_has_changes_nothing(monkeypatch, batch_size, schedule):
+    """It depends on the clock; and a rate's last bit is one of the weights'."""
+    found = []
+    for seconds, characters in ((10.0, 1 << 20), (0.0, 1 << 20), (10.0, 5), (10.0, 35)):
+        monkeypatch.setattr(loop, "_CALL_SECONDS", seconds)
+        monkeypatch.setattr(loop, "_CALL_CHARACTERS", characters)
+        rnn = network(batch_size=batch_size, dtype="float64")
+        history = fit(rnn, epochs=13, schedule=Schedule(schedule))
+        found.append((rnn.network.weights.block.tobytes(), [replace(report, seconds=0) for report in history.reports]))
+    assert all(one == found[0] for one in found)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +104,7 @@ def test_reports_are_a_few_an_epoch_and_add_up():
     assert history.losses[-1] < history.losses[0] < math.log(11) * 1.1
     assert seen[0].bpc == pytest.approx(seen[0].nll / math.log(2))
     assert seen[0].perplexity == pytest.approx(math.exp(seen[0].nll))
-    assert loop.History.from_dict(history.to_dict()) == history
+    assert History.from_dict(history.to_dict()) == history
 
 
 def test_reported_loss_is_the_mean_of_the_steps():
@@ -141,7 +131,7 @@ def test_validation_carries_the_state_and_changes_nothing():
 
 def test_divergence_keeps_the_last_good_weights():
     rnn = network()
-    history = loop.History()
+    history = History()
 
     def poison(progress):
         rnn.U[:] = np.nan
@@ -157,7 +147,7 @@ def test_divergence_keeps_the_last_good_weights():
 def test_a_callback_that_raises_reaches_the_caller():
     rnn = network()
     twin = network()
-    history = loop.History()
+    history = History()
 
     def fail(progress):
         raise ZeroDivisionError("mine")
@@ -191,7 +181,7 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step(batch_size
         rnn = RNN(100, 11, 25, 0.1, batch_size=batch_size, n_threads=n_threads, seed=0)
         sent = []
         threading.Timer(delay, lambda sent=sent: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT))).start()
-        history = loop.History()
+        history = History()
         with pytest.raises(KeyboardInterrupt):
             fit(rnn, TextStream(ids, 25, batch_size), seconds=20, history=history)
         assert time.perf_counter() - sent[0] < 0.1
@@ -210,7 +200,7 @@ def test_checkpoints_are_written_by_the_clock_and_at_the_end():
 
 
 def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
-    rnn, history = network(), loop.History()
+    rnn, history = network(), History()
     steps = Network.train_steps
 
     def interrupted(*arguments, **options):
@@ -227,14 +217,6 @@ def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
     assert history.stop_reason == "interrupted"
     assert history.steps == 26
     assert history.reports[-1].characters == 130
-
-
-def test_equal_runs_give_equal_reports_however_many_steps_c_is_handed(monkeypatch):
-    found = []
-    for largest in (1 << 20, 5, 35):
-        monkeypatch.setattr(loop, "_CALL_CHARACTERS", largest)
-        found.append([replace(report, seconds=0) for report in fit(network(), epochs=3).reports])
-    assert found[0] == found[1] == found[2]
 
 
 def test_a_stop_by_callback_is_measured():
@@ -298,86 +280,6 @@ def test_a_clock_that_stands_or_runs_backwards_does_no_harm(monkeypatch, pace):
     history = fit(network(), epochs=3, validation=TextStream(IDS, 256), seconds=9, progress=True)
     assert history.stop_reason == "epochs"
     assert {report.seconds for report in history.reports} == {0.0}
-
-
-def test_plot(tmp_path):
-    pytest.importorskip("matplotlib")
-    from matplotlib.figure import Figure
-
-    history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
-    figure = history.plot()
-    training, validation = (line.get_xydata() for line in figure.axes[0].lines)
-    np.testing.assert_array_equal(training[:, 1], history.losses)
-    np.testing.assert_array_equal(validation, np.column_stack([[1, 2, 3], history.validation_losses]))
-    figure.savefig(tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    ax = Figure().add_subplot()
-    assert history.plot(ax) is ax
-    assert len(ax.lines) == 2
-    loop.History().plot()
-
-
-def test_a_figure_shows_itself_in_a_notebook_and_in_a_window(monkeypatch):
-    pytest.importorskip("matplotlib")
-    from matplotlib import pyplot
-
-    history = fit(network(), epochs=2)
-    figure = history.plot()
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    assert repr(figure) == f"<figure of {history!r}; show() opens it, savefig(path) writes it>"
-    shown = []
-    monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
-    assert not pyplot.get_fignums()  # pyplot has nothing to do with it before it is shown
-    monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
-    with pytest.raises(RuntimeError, match=r"no window to be had \(matplotlib's backend is agg\): savefig\(path\) writes the figure"):
-        figure.show()
-    monkeypatch.setattr(pyplot, "get_backend", lambda: "QtAgg")
-    figure.show()
-    assert len(shown) == 1
-    assert not pyplot.get_fignums()
-
-
-def test_a_path_is_no_axes(tmp_path):
-    pytest.importorskip("matplotlib")
-    history = fit(network(), epochs=1)
-    with pytest.raises(TypeError, match=r"ax must be Axes of matplotlib, not 'loss.png': history.plot\(\).savefig\('loss.png'\) writes"):
-        history.plot("loss.png")
-    with pytest.raises(TypeError, match="ax must be Axes of matplotlib, not 3"):
-        history.plot(3)
-
-
-def test_reports_as_a_table(monkeypatch):
-    pandas = pytest.importorskip("pandas")
-    history = fit(network(), epochs=2, validation=TextStream(IDS, 256))
-    frame = history.to_frame()
-    assert list(frame.columns) == ["step", "epoch", "characters", "seconds", "nll", "smooth_loss", "validation_nll"]
-    assert frame["nll"].tolist() == history.losses
-    assert frame["validation_nll"].dropna().tolist() == history.validation_losses
-    assert frame.dtypes["step"] == "int64"
-    assert isinstance(loop.History().to_frame(), pandas.DataFrame)
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ModuleNotFoundError, match=r"history\.to_frame needs pandas: pip install pandas"):
-        history.to_frame()
-
-
-def test_reprs_take_one_line(tmp_path):
-    history = fit(network(), epochs=3, validation=TextStream(IDS, 256))
-    kept = history.kept
-    assert repr(history) == f"History(240 steps, 3 epochs, training {kept.nll:.3f}, validation {kept.validation_nll:.3f}, stop_reason='epochs')"
-    assert repr(loop.History()) == "History(no steps)"
-    assert "\n" not in repr(history.reports)[:100]
-    wanted = "RNN(hidden_size=8, vocab_size=11, seq_length=5, batch_size=1, learning_rate=0.1, dtype='float32')"
-    assert repr(RNN(8, 11, 5, 0.1)) == wanted
-    path = tmp_path / "input.txt"
-    path.write_text("hello\n", encoding="utf-8", newline="")
-    assert repr(DataReader(path, 3)) == f"DataReader({str(path)!r}, 6 characters, 5 different ones, seq_length=3)"
-
-
-def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "charrnn.plotting", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install \"charrnn-cython\[plot\]\""):
-        loop.History().plot()
 
 
 def test_what_is_slow_beside_training_is_not_taken_for_slow_training():

@@ -190,7 +190,8 @@ class Trainer:
         finally:
             with contextlib.closing(self.display):
                 _complete(self._report_and_save)
-            _log.info("stop reason: %s, after step %d, %.1f s", history.stop_reason, at.step, at.seconds)
+            reason = history.stop_reason
+            _log.info("stop reason: %s, after step %d, %.1f s", reason, at.step, at.seconds)
 
     def _train(self) -> str:
         """Train until something ends it; return what."""
