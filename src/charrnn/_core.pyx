@@ -17,16 +17,22 @@ that work on streams take a `Span` of them and of time steps, kernels that work 
 step: they split outputs, never a sum.
 """
 
-# What the rooms use.
-from charrnn.kernels.scalar cimport bit_midpoint, exp_nonpositive, fma, inverse_root, log, magnitude  # no-cython-lint
-from charrnn.kernels.scalar cimport normal, real, root, sigmoid, splitmix64, tanh, uniform  # no-cython-lint
-from charrnn.network._types cimport AnyWorkspace, OwnedNetwork, Parameters, Workspace, Workspace32, Workspace64, check_array, check_ids, check_size  # no-cython-lint
-from charrnn.network._types cimport ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, RMSPROP, RNN, SGD  # no-cython-lint
-from charrnn.network._types cimport LayerPlan, Matrix, Memory, Plan, _lanes, new_memory  # no-cython-lint
+cimport cython  # no-cython-lint
+
+# What the kernels use.
+from charrnn.kernels.scalar cimport (  # no-cython-lint
+    bit_midpoint, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, root, sigmoid,
+    splitmix64, tanh, uniform,
+)
+from charrnn.network._types cimport (  # no-cython-lint
+    ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, MANY_STREAMS, RMSPROP, RNN, SGD,
+    AnyWorkspace, LayerPlan, Matrix, Memory, OwnedNetwork, Parameters, Plan, Workspace, Workspace32,
+    Workspace64, _lanes, check_array, check_ids, check_size, new_memory,
+)
 
 from libc.limits cimport INT_MAX  # no-cython-lint
 from libc.math cimport INFINITY, NAN, sqrt  # no-cython-lint
-from libc.string cimport memcpy  # no-cython-lint
+from libc.string cimport memcpy, memset  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
@@ -39,19 +45,19 @@ cdef extern from "_cpu.h":
     int charrnn_first_cache()
 
 include "charrnn/kernels/interrupt.pxi"         # Ctrl-C while C is at work
-include "charrnn/kernels/matmul.pxi"        # products of matrices in register tiles, on pointers
-include "charrnn/kernels/input.pxi"         # characters into the first layer
-include "charrnn/kernels/linear.pxi"         # layers without recurrence
-include "charrnn/kernels/rnn.pxi"           # the vanilla cell
-include "charrnn/kernels/gru.pxi"           # the gated recurrent unit
-include "charrnn/kernels/lstm.pxi"          # long short-term memory
-include "charrnn/kernels/dropout.pxi"       # outputs that are dropped in training
-include "charrnn/kernels/softmax.pxi"       # probabilities and loss
-include "charrnn/kernels/optimizers.pxi"     # clipping, Adagrad, SGD, RMSProp, Adam
-include "charrnn/kernels/threads.pxi"       # threads that share a step
-include "charrnn/kernels/forward_backward.pxi"         # whole steps: they walk the layers
-include "charrnn/kernels/sampling.pxi"      # drawing, filters, beam search
-include "charrnn/kernels/api.pxi"         # what Python calls: checks, then releases the GIL
-include "charrnn/kernels/saliency.pxi"         # what units hold, and what a prediction rests on: doors of its own
-include "charrnn/kernels/shards.pxi"        # steps of a batch in shards, whose gradients are summed in a tree
-include "charrnn/kernels/capi.pxi"          # what other Cython code calls
+include "charrnn/kernels/matmul.pxi"            # products of matrices in register tiles
+include "charrnn/kernels/input.pxi"             # characters into the first layer
+include "charrnn/kernels/linear.pxi"            # layers without recurrence
+include "charrnn/kernels/rnn.pxi"               # the vanilla cell
+include "charrnn/kernels/gru.pxi"               # the gated recurrent unit
+include "charrnn/kernels/lstm.pxi"              # long short-term memory
+include "charrnn/kernels/dropout.pxi"           # outputs that are dropped in training
+include "charrnn/kernels/softmax.pxi"           # probabilities and loss
+include "charrnn/kernels/optimizers.pxi"        # clipping, Adagrad, SGD, RMSProp, Adam
+include "charrnn/kernels/forward_backward.pxi"  # whole windows: they walk the layers
+include "charrnn/kernels/train_step.pxi"        # steps of training, which threads and shards share
+include "charrnn/kernels/sampling.pxi"          # drawing, filters, beam search
+include "charrnn/kernels/api.pxi"               # what Python calls: checks, then releases the GIL
+include "charrnn/kernels/saliency.pxi"          # what units are, and what a prediction rests on
+include "charrnn/kernels/parts.pxi"             # parts of a step, for benchmarks
+include "charrnn/kernels/capi.pxi"              # what other Cython code calls

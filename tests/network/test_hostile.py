@@ -123,26 +123,22 @@ DTYPES = ["i1", "u1", "i4", "u4", "i8", "u8", ">i4", ">f8", "f2", "f4", "f8", "c
 EXTREMES = [0.0, -0.0, 1e30, -1e31, 3e38, -3e38, 1e-45, math.inf, -math.inf, math.nan, 1.5]
 
 # What is called with what: places are filled by name, most often with what belongs there. "=" is by keyword, "?" by keyword and optional.
-SAMPLE = "work n random allowed past =temperature =top_p =min_p =top_k =no_repeat"
+SETTINGS = ("clip_value", "clip_norm", "weight_decay", "dropout", "dropout_seed", "first_step")
+DRAW = "work few random ?temperature ?top_p ?min_p ?top_k ?no_repeat ?allowed ?past"
 DOORS = {
     "initialize": "network scale random",
-    "may_overflow": "network scale scale scale",
     "evaluate": "work inputs targets",
-    "following": "work row",
+    "next_probs": "work row",
     "window": "work inputs",
     "softmax": "work logits",
     "backward": "work inputs targets states probabilities",
     "update": "work parameters rate",
-    "gradient": "work inputs targets ?dropout ?masks ?step",
-    "train_steps": "work inputs targets length =rates =clip =clip_norm =decay =dropout =masks =first =reset =threads",
-    "sample": SAMPLE,
+    "gradient": "work inputs targets ?dropout ?masks:dropout_seed ?step",
+    "train_steps": "work inputs targets length rates settings =reset =few:n_threads =few:shards =exchange",
+    "sample": "work n random allowed past controls",
     "search": "work n scores ended allowed boundary",
     "trace": "work inputs targets few",
     "saliency": "work inputs targets",
-    "shard_gradients": "work inputs targets numbers streams shards program kept =dropout =masks =step =threads",
-    "shard_squares": "work kept few few",
-    "shard_update": "work few few =rate =clip =scale =decay =step",
-    "shard_carry": "work few rates",
     "repeat": "work part few",
     "use": "scale",
     "addresses": "",
@@ -156,7 +152,7 @@ NETWORK = {
     "copy_from": "network",
     "evaluate": "work inputs targets",
     "feed": "work inputs",
-    "draw": SAMPLE.replace("n random", "few random").replace("=", "?").replace(" allowed past", " ?allowed ?past"),
+    "draw": DRAW,
     "search": "work few scores ended allowed boundary",
     "next_probs": "work",
     "next_nll": "work row",
@@ -201,6 +197,40 @@ CLASSES = {
     _network.held: "work network",
     Subclass: "description dtype ?optimizer",
 }
+
+
+class Exchange:
+    """What has nobody to exchange anything with, or fails, or does something to what it is given."""
+
+    def __init__(self, random, windows, T, B, disturb):
+        self.random, self.disturb = random, disturb
+        first = random.randint(0, 3)
+        self.shards, self.weight_rows = (first, first + random.randint(1, 3)), (random.randint(0, 3), random.randint(0, 9))
+        self.batch_size, self.window_rows = B + random.randint(0, 3), np.full(windows, random.randint(1, T))
+
+    def answer(self, *answers):
+        what = self.random.randrange(20)
+        if what == 0:
+            raise RuntimeError("an exchange fails")
+        if what == 1:
+            self.disturb()
+        return self.random.choice([None, "x", ()]) if what == 2 else answers if len(answers) > 1 else answers[0]
+
+    def losses(self, losses, bounded):
+        return self.answer(float(np.sum(losses)), bounded)
+
+    def sums(self, sums):
+        sums[...] = self.random.choice(EXTREMES) if self.random.random() < 0.1 else sums
+        self.answer(None)
+
+    def squares(self, squares):
+        self.sums(squares)
+
+    def all(self, fine):
+        return self.answer(fine)
+
+    def weights(self):
+        self.answer(None)
 
 
 class Hostile(RuleBasedStateMachine):
@@ -341,11 +371,9 @@ class Hostile(RuleBasedStateMachine):
             "texts": lambda: ["a", "aaa", ""],
             "dtype": lambda: chosen.choice(["float32", "float64", "i4"]),
             "optimizer": lambda: chosen.choice([*_network.OPTIMIZERS, "newton"]),
-            "numbers": lambda: np.arange(B),
-            "streams": lambda: B,
-            "shards": lambda: B,
-            "program": lambda: [(j, min(j, 1)) for j in range(B)] + [(-1, 0)] * (B > 1),
-            "kept": lambda: None,
+            "settings": lambda: dict.fromkeys(SETTINGS, 0.5) | {"dropout_seed": 9, "first_step": 9},
+            "controls": lambda: {"temperature": 1.0, "top_p": 0.9, "min_p": 0.1, "top_k": chosen.randint(1, 20), "no_repeat": 2},
+            "exchange": lambda: chosen.choice([None, Exchange(chosen, -(-N // T), T, B, self.disturb)]),
             "part": lambda: chosen.choice(CORES[0].PARTS),
             "rates": lambda: np.full(-(-N // T), 0.1),
             "dropout": lambda: chosen.choice([0.0, 0.5]),
@@ -483,8 +511,8 @@ class Hostile(RuleBasedStateMachine):
             assert np.size(found) == 0 or (
                 np.min(found) >= 0 and np.max(found) < max(item.description.vocab_size for item in [network, *self.networks])
             )
-        rows = found[0] if name == "following" else found
-        if name in ("following", "next_probs", "softmax") and isinstance(rows, np.ndarray) and rows.size:
+        rows = found[0] if name == "next_probs" and isinstance(found, tuple) else found
+        if name in ("next_probs", "softmax") and isinstance(rows, np.ndarray) and rows.size:
             axis = 0 if rows.shape[-1] == 1 and V > 1 else -1
             np.testing.assert_allclose(rows.sum(axis=axis), 1, atol=1e-5)
         if name in ("generate",) and isinstance(found, str):

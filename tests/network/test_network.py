@@ -95,18 +95,18 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
         network.train_steps(network.workspace(2, 1), [[0]], [[1]], rate=0.1, clip=5.0)
 
 
-CONTROLS = {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "top_k": 3, "no_repeat": 0}
-STEPS = {"rates": [0.1], "clip": 1.0, "clip_norm": 1.0, "decay": 0.0, "dropout": 0.0, "masks": 0, "first": 0, "reset": False, "threads": 1}
+SETTINGS = {"clip_value": 1.0, "clip_norm": 1.0, "weight_decay": 0.0, "dropout": 0.0, "dropout_seed": 0, "first_step": 0}
+STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
-    "following": (1, {}),
+    "next_probs": (1, {}),
     "window": (1, {}),
     "softmax": (1, {}),
     "backward": (4, {}),
     "update": (2, {}),
     "gradient": (2, {}),
-    "train_steps": (3, STEPS),
-    "sample": (4, CONTROLS),
+    "train_steps": (5, STEPS),
+    "sample": (5, {}),
     "search": (5, {}),
 }
 
@@ -255,7 +255,7 @@ def test_what_is_checked_is_what_is_used(kernels, network):
     work.state[...] = 0
     np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
     with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
-        kernels.train_steps(work, Changing(bad, good), good, 3, **STEPS)
+        kernels.train_steps(work, Changing(bad, good), good, 3, [0.1], SETTINGS, **STEPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

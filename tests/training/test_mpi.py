@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 import charrnn
 from charrnn.data.batches import TextStream
 from charrnn.history import Position
+from charrnn.network import dispatch as _dispatch
 from charrnn.network.learner import Learner
 from charrnn.training import mpi as parallel
-from charrnn.training.stepper import Stepper
+from charrnn.training.stepper import Stepper, streams_in
+from charrnn.util.errors import RankError
+from charrnn.util.seeding import make_random
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 try:
@@ -54,22 +57,46 @@ def bits(model):
 # -------------------------------------------------------------------------------------------------------------------- the tree
 
 
-@given(st.integers(1, 40), st.data())
-def test_any_ranks_make_the_same_tree(shards, data):
+class Part:
+    """The exchange of one of several ranks that keeps what is summed there, and then ends the call."""
+
+    def __init__(self, shards, batch_size, rows):
+        self.shards, self.batch_size, self.weight_rows, self.window_rows = shards, batch_size, (0, 0), [rows]
+
+    def losses(self, losses, bounded):
+        self.loss = losses.sum()
+        return self.loss, bounded
+
+    def sums(self, sums):
+        self.found = sums.copy()
+        raise RankError("this is all")
+
+
+def sums_of(network, first, stop, shards, batch_size, ids):
+    """The sums of the whole parts of the tree over some shards, and the loss of their streams."""
+    streams = streams_in(range(first, stop), shards, batch_size)
+    work, exchange = network.workspace(len(ids) - 1, len(streams), training=True), Part((first, stop), batch_size, len(ids) - 1)
+    here = ids[:, streams[streams < batch_size]]
+    with pytest.raises(RankError, match="this is all"):
+        network.train_steps(work, here[:-1], here[1:], rate=0.1, dropout=0.5, shards=shards, exchange=exchange)
+    return exchange
+
+
+@given(st.integers(1, 40), st.integers(0, 7), st.data())
+def test_any_ranks_make_the_same_tree(shards, more, data):
+    network, batch_size = charrnn.network.Network(([("rnn", 3)], 5), "float32"), shards + more
+    _dispatch.core.initialize(network, 1.0, make_random(shards))
+    ids = np.random.default_rng(0).integers(0, 5, (4, batch_size))
     ranks = data.draw(st.integers(1, shards))
-    numbers = np.random.default_rng(0).standard_normal((shards, 3)).astype(np.float32) * 10.0 ** np.arange(shards)[:, None]
-    bounds = [shards * rank // ranks for rank in range(ranks + 1)]
-    found = {}
-    for first, stop in pairwise(bounds):
-        parts, slots = list(parallel.whole_parts(first, stop, 0, shards)), {}
-        for i, part in enumerate(parts):
-            for shard, slot in parallel.program(*part, i):
-                assert first <= shard < stop or shard == -1
-                assert slot < stop - first
-                slots[slot] = slots[slot] + slots[slot + 1] if shard < 0 else numbers[shard].copy()
-        found |= {part: slots[i] for i, part in enumerate(parts)}
-    whole = parallel.total({(i, i + 1): row for i, row in enumerate(numbers)}, 0, shards)  # which are no longer what they were
-    assert parallel.total(found, 0, shards).tobytes() == whole.tobytes()
+    found, loss = {}, 0.0
+    for first, stop in pairwise(shards * rank // ranks for rank in range(ranks + 1)):
+        part = sums_of(network, first, stop, shards, batch_size, ids)
+        found |= dict(zip(parallel.whole_parts(first, stop, 0, shards), part.found, strict=False))
+        loss += part.loss
+    whole = sums_of(network, 0, shards, shards, batch_size, ids)
+    assert parallel.total(found, 0, shards).tobytes() == whole.found[0].tobytes()
+    assert whole.found[0].any()
+    assert loss == pytest.approx(whole.loss)
 
 
 @pytest.mark.parametrize("layers", [[("rnn", 5)], [("gru", 17), ("lstm", 3)]])
@@ -102,10 +129,10 @@ def test_a_step_in_shards_is_the_step_of_the_batch(kernels, layers, shards):
     settings = {"seq_length": 7, "batch_size": 10, "learning_rate": 0.1, "clip_value": 0.02, "clip_norm": 0.05, "dropout": 0.4}
     learners = [Learner(layers, 9, dtype="float64", seed=1, initial_accumulator_value=0.01, weight_decay=0.1, **settings) for _ in range(2)]
     stream = TextStream(ids, 7, 10)
-    for learner, kind in zip(learners, (Stepper, parallel.Shards), strict=True):
-        hands = kind(learner, stream, 5, *([shards] if kind is parallel.Shards else []))
-        hands.train(Position(), *stream.read(0, 3), np.full(3, 0.1), 7, False)
-        assert len(hands.work.losses) == hands.work.steps == 3
+    for learner, number in zip(learners, (1, shards), strict=True):
+        stepper = Stepper(learner, stream, 5, number)
+        stepper.train(Position(), *stream.read(0, 3), np.full(3, 0.1), 7, False)
+        assert len(stepper.work.losses) == stepper.work.steps == 3
     for here, there in zip(*(learner.network.weights.views().values() for learner in learners), strict=True):
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-13)
 
@@ -166,29 +193,44 @@ def test_ctrl_c_leaves_a_whole_step():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
-def test_a_timeout_leaves_a_whole_step(monkeypatch):
+def test_a_timeout_leaves_a_whole_step():
     def alarm(number, frame):
         raise TimeoutError("alarm")
 
-    def update_and_alarm(*arguments, **options):
-        found = shard_update(*arguments, **options)
-        if options["step"] == 5:
-            signal.raise_signal(signal.SIGALRM)
-        return found
-
-    core, (before, after) = parallel._dispatch.core, (signal.signal(signal.SIGALRM, alarm), signal.getsignal(signal.SIGALRM))
-    shard_update = core.shard_update
-    monkeypatch.setattr(core, "shard_update", update_and_alarm)
+    before, after = signal.signal(signal.SIGALRM, alarm), signal.getsignal(signal.SIGALRM)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
         with pytest.raises(TimeoutError, match="alarm") as caught:
-            train(TEXT, epochs=50, shards=4)
+            train(TEXT, epochs=10**6, shards=4, keep="last")
         assert signal.getsignal(signal.SIGALRM) is after
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        monkeypatch.undo()
     model = caught.value.model
-    assert model.history.steps == 6
-    assert bits(model)[0] == bits(train(TEXT, steps=6, keep="last", shards=4))[0]
+    assert bits(model)[0] == bits(train(TEXT, steps=model.history.steps, keep="last", shards=4))[0]
+
+
+class Alone:
+    """The exchange of the only rank, which owns some rows of the weights."""
+
+    def __init__(self, rows, B, T, **wrong):
+        self.weight_rows, self.batch_size, self.shards, self.window_rows = rows, B, (0, 2), [T]
+        vars(self).update(wrong)
+
+    def losses(self, losses, bounded):
+        return float(losses.sum()), bounded
+
+    def sums(self, sums):
+        assert sums.ndim == 2
+
+    def squares(self, squares):
+        self.squared = squares.copy()
+
+    def all(self, fine):
+        return fine
+
+    def weights(self):
+        pass
 
 
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
@@ -198,66 +240,51 @@ def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
         array[...] = np.random.default_rng(0).standard_normal(array.shape)
     work, starts = network.workspace(5, 2, training=True), parallel.row_starts(network.description)
     ids, rows = np.arange(10, dtype=np.int32).reshape(5, 2) % 5, len(starts) - 1
-    kernels.shard_gradients(work, ids, ids, (0, 1), 2, 1, np.zeros((1, 2), np.int32), None, dropout=0.0, masks=0, step=0, threads=1)
-    kernels.shard_squares(work, None, 0, rows)
     seen = np.zeros(rows, bool)
     for first, stop in ((0, 2), (2, 7), (7, 7), (7, rows - 1), (rows - 1, rows)):
-        before = network.weights.block.copy()
-        kernels.shard_update(work, first, stop, rate=0.1, clip=1.0, scale=1.0, decay=0.0, step=0)
+        before, exchange = network.weights.block.copy(), Alone((first, stop), 2, 5)
+        network.train_steps(work, ids, ids, rate=0.1, clip_norm=9.0, shards=2, exchange=exchange)
         changed = np.add.reduceat(network.weights.block != before, starts[:-1]) > 0
         assert not changed[:first].any()
         assert not changed[stop:].any()
+        assert (exchange.squared[first:stop] > 0).all()
         seen |= changed
     assert seen.all()
 
 
-def test_doors_refuse_what_is_out_of_bounds(kernels):
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        ({"shards": (0, 3)}, ValueError, "stop must be"),
+        ({"shards": (2, 2)}, ValueError, "first must be"),
+        ({"shards": (-1, 2)}, ValueError, "first must be"),
+        ({"weight_rows": (3, 2)}, ValueError, "first must be"),
+        ({"weight_rows": (0, 100)}, ValueError, "stop must be"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"window_rows": [4]}, IndexError, "window_rows"),
+        ({"window_rows": [0]}, IndexError, "window_rows"),
+        ({"window_rows": [1, 1]}, ValueError, "window_rows must be"),
+        ({"losses": 3}, TypeError, "not callable"),
+        ({"losses": lambda losses, bounded: "x"}, ValueError, "unpack"),
+    ],
+)
+def test_an_exchange_is_checked(kernels, wrong, kind, message):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
-    work = network.workspace(3, 4, training=True)
-    ids = np.zeros((3, 4), np.int32)
-    more = {"dropout": 0.0, "masks": 0, "step": 0, "threads": 1}
+    work, ids, before = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32), network.weights.block.copy()
+    with pytest.raises(kind, match=message):
+        network.train_steps(work, ids, ids, rate=0.1, shards=2, exchange=Alone((0, 5), 4, 3, **wrong))
+    assert (network.weights.block == before).all()
 
-    def run(numbers=(0, 1, 2, 3), streams=4, shards=2, program=((0, 0), (1, 1), (-1, 0)), kept=None):
-        return kernels.shard_gradients(work, ids, ids, numbers, streams, shards, np.array(program, np.int32).reshape(-1, 2), kept, **more)
 
-    size = len(network.weights.block)
-    sums = np.zeros((2, size), np.float32)
-    losses, bounded = run(kept=sums)
-    assert losses.shape == (4,)
-    assert bounded
-    assert (sums[0] != sums[1]).any()
-    for wrong in (
-        {"numbers": (0, 1, 2)},
-        {"numbers": (0, 1, 2, -1)},
-        {"streams": 0},
-        {"shards": 3},
-        {"shards": 5},
-        {"shards": 0},
-        {"program": ((2, 0),)},
-        {"program": ((0, -1),)},
-        {"program": ((0, 2),)},
-        {"program": ((-2, 0),)},
-        {"kept": 0},
-        {"kept": np.zeros((3, size))},
-        {"kept": np.zeros((1, size + 1))},
-    ):
-        with pytest.raises((ValueError, IndexError)):
-            run(**wrong)
-    rows = len(parallel.row_starts(network.description)) - 1
-    run()
-    whole = kernels.shard_squares(work, None, 0, rows)
-    kernels.repeat(work, "gradient", 1)  # of all streams, though a program has ended with no shard
-    np.testing.assert_allclose(kernels.shard_squares(work, None, 0, rows), whole, rtol=1e-4)
-    for first, stop in ((-1, 2), (3, 2), (0, rows + 1)):
-        with pytest.raises(ValueError, match=r"(first|stop) must"):
-            kernels.shard_squares(work, None, first, stop)
-        with pytest.raises(ValueError, match=r"(first|stop) must"):
-            kernels.shard_update(work, first, stop, rate=0.1, clip=1.0, scale=1.0, decay=0.0, step=0)
-    with pytest.raises(ValueError, match="broadcast"):
-        kernels.shard_squares(work, np.zeros(7, np.float32), 0, 2)
-    for size in (0, 4):
-        with pytest.raises(ValueError, match="rows must be"):
-            kernels.shard_carry(work, size, [1.0])
+def test_shards_are_checked(kernels):
+    network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
+    work, ids = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32)
+    for shards, message in ((0, "shards must be"), (3, "3 shards do not divide 4 streams"), (2.5, "shards must be")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            network.train_steps(work, ids, ids, rate=0.1, shards=shards)
+    for streams in (0, 5):
+        with pytest.raises(ValueError, match="the number of streams must be"):
+            network.train_steps(work, np.zeros((3, streams), int), np.zeros((3, streams), int), rate=0.1, shards=2)
 
 
 # -------------------------------------------------------------------------------------------------------------------- processes
@@ -348,7 +375,7 @@ def unreadable(rank, source, **options):
 
 
 def breaking(rank, source, **options):
-    """Train where rank 1 has no memory for the fifth step."""
+    """Train where rank 1 has no memory for the fifth call."""
     with pytest.MonkeyPatch.context() as patch:
         if rank == 1:
             patch.setattr(parallel._dispatch, "core", Broken())
@@ -445,13 +472,13 @@ except KeyboardInterrupt:
 
 
 class Broken:
-    """The kernels; but there is no memory for the fifth step."""
+    """The kernels; but there is no memory for the fifth call."""
 
     def __init__(self):
         self.core, self.left = parallel._dispatch.core, 4
 
     def __getattr__(self, name):
-        if name == "shard_gradients":
+        if name == "train_steps":
             self.left -= 1
             if self.left < 0:
                 raise MemoryError("nothing is left")

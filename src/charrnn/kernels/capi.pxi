@@ -1,6 +1,7 @@
-# What other Cython code calls, one stream and float32. Part of _core.pyx; _core.pxd describes it.
+# What other Cython code calls: one stream, float32. Part of _core.pyx; _core.pxd describes it.
 #
-# Others always import _core, the baseline. Its functions go on to those of the variant in use, whose addresses `use` got.
+# Other code always imports _core, the baseline. Its functions call those of the variant in use,
+# whose addresses `use` got.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
@@ -8,9 +9,10 @@ from charrnn._capi cimport Functions, Network
 
 
 cdef void _step(Workspace32 work, int x) noexcept nogil:
-    work.inputs[0, 0], work.dropout = x, 0      # that of a training may be left
-    _one_step(work, NULL)
-    _next_logits(work, NULL)
+    cdef Call call = _new_call(work, 1)
+    work.inputs[0, 0] = x
+    _one_step(work, &call)
+    _next_logits(work, &call)
 
 
 cdef void _step_to_probabilities(Network* net, int x) noexcept nogil:
@@ -43,8 +45,12 @@ def use(functions):
 
 
 cdef Network network(net, work) except *:
-    if not isinstance(work, Workspace32) or (<Workspace>work).network is not net or (<Workspace>work).B != 1:
-        raise ValueError("network needs a network of float32 and a workspace of its own for one stream: net.workspace(1, 1)")
+    right = isinstance(work, Workspace32) and (<Workspace>work).network is net
+    if not right or (<Workspace>work).B != 1:
+        raise ValueError(
+            "network needs a network of float32 and a workspace of its own for one stream: "
+            "net.workspace(1, 1)"
+        )
     return Network(V=(<Workspace>work).plan.V, p=&(<Workspace32>work).p[0, 0, 0], work=<void*>work)
 
 

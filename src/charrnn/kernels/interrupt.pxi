@@ -1,7 +1,7 @@
 # Ctrl-C while C is at work. Part of _core.pyx.
 #
-# Kernels that may take long ask now and then whether the call is to end, and then leave what they do as it is: a door that was stopped
-# gives nothing back but the exception, and no weight has changed in that step.
+# Kernels that may take long ask now and then whether the call should stop, and then leave their
+# results as they are: the entry point raises the exception, and no weight has changed in that step.
 
 cdef extern from *:
     """
@@ -27,59 +27,70 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
 cdef enum:
-    UNWATCHED = 1 << 22      # multiply-adds between two looks at the clock: below a millisecond
+    UNCHECKED = 1 << 22      # multiply-adds between two looks at the clock: below a millisecond
 
 cdef double SHORTEST_PAUSE = 0.008, LONGEST_PAUSE = 0.03   # seconds between two looks for signals
 
-cdef struct Watch:
+cdef struct InterruptCheck:
     void* work               # the Workspace, which gets the exception
-    int* stopped             # 1 as soon as the call is to end: one for all its threads
-    bint caller              # whether this is the thread that Python called: only that one may look for signals
+    InterruptCheck* caller   # that of the thread that Python called; NULL: this is it
+    int stopped              # 1 as soon as the call should stop; only the caller's counts
     Py_ssize_t spent         # multiply-adds since the last look at the clock
-    double looked            # for signals, in seconds
-    double pause             # until it looks again: long where Python is busy in other threads, which it has to wait for
+    double looked            # when the caller last looked for signals, in seconds
+    double pause             # until it looks again: long where it waits for Python's other threads
 
 
-cdef Watch _new_watch(Workspace work, int* stopped) noexcept:
-    return Watch(<void*>work, stopped, True, 0, charrnn_seconds(), SHORTEST_PAUSE)
+cdef InterruptCheck _new_check(Workspace work, InterruptCheck* caller) noexcept:
+    return InterruptCheck(<void*>work, caller, 0, 0, charrnn_seconds(), SHORTEST_PAUSE)
 
 
-cdef inline bint _stopped(Watch* watch, Py_ssize_t cost) noexcept nogil:
-    """Whether the call is to end, asked before so many multiply-adds; never without a watch."""
-    if watch == NULL:
+cdef inline bint _is_stopped(const InterruptCheck* check) noexcept nogil:
+    if check == NULL:
         return False
-    watch.spent += cost
-    if watch.spent < UNWATCHED:
+    return charrnn_get(&check.stopped if check.caller == NULL else &check.caller.stopped)
+
+
+cdef inline bint _should_stop(InterruptCheck* check, Py_ssize_t cost) noexcept nogil:
+    """Whether the call should stop, asked before so many multiply-adds; never without a check."""
+    if check == NULL:
         return False
-    return _look(watch)
+    check.spent += cost
+    if check.spent < UNCHECKED:
+        return False
+    return _look(check)
 
 
-cdef bint _look(Watch* watch) noexcept nogil:
+cdef bint _look(InterruptCheck* check) noexcept nogil:
     cdef double now
-    watch.spent = UNWATCHED
-    if charrnn_get(watch.stopped):
+    check.spent = UNCHECKED
+    if _is_stopped(check):
         return True
-    watch.spent = 0
-    if watch.caller:
+    check.spent = 0
+    if check.caller == NULL:
         now = charrnn_seconds()
-        if not 0 <= now - watch.looked < watch.pause:     # the clock may have been set back
-            _look_for_signals(watch)
-            watch.looked = charrnn_seconds()
-            watch.pause = min(max(SHORTEST_PAUSE, 6 * (watch.looked - now)), LONGEST_PAUSE)
+        if not 0 <= now - check.looked < check.pause:     # the clock may have been set back
+            _look_for_signals(check)
+            check.looked = charrnn_seconds()
+            check.pause = min(max(SHORTEST_PAUSE, 6 * (check.looked - now)), LONGEST_PAUSE)
     return False
 
 
-cdef void _look_for_signals(Watch* watch) noexcept with gil:
+cdef void _look_for_signals(InterruptCheck* check) noexcept with gil:
     """Let Python run its signal handlers; what one raises ends the call."""
     try:
         PyErr_CheckSignals()
     except BaseException as error:
-        (<Workspace>watch.work).interruption = error
-        charrnn_set(watch.stopped)
+        _stop(check, error)
+
+
+cdef void _stop(InterruptCheck* check, error) noexcept:
+    """End the call with an exception."""
+    (<Workspace>check.work).interruption = error
+    charrnn_set(&check.stopped)
 
 
 cdef bint _raise_interruption(Workspace work) except False:
-    """Raise what a signal handler has raised while C was at work."""
+    """Raise what ended the call while C was at work."""
     error, work.interruption = work.interruption, None
     if error is not None:
         raise error

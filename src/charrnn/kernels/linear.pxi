@@ -21,7 +21,7 @@ cdef inline Product backward_product(
 
 cdef void span_matmul(
     const Span* span, Product* size, const real* x, const real* W, const real* b, real* y,
-    Watch* watch,
+    InterruptCheck* check,
 ) noexcept nogil:
     """y_t = b + x_t W in a span; x and y begin with the row of its first time step and stream 0.
 
@@ -34,7 +34,7 @@ cdef void span_matmul(
         size.M = step = end if size.ldb else PANEL_ROWS
         if size.M * cost > BLOCK_COST:
             size.M = step = max(PANEL_ROWS, BLOCK_COST // cost)
-    while i < end and not _stopped(watch, size.M * cost):
+    while i < end and not _should_stop(check, size.M * cost):
         size.M = min(size.M, end - i)
         matmul(size, x + i * size.a_row, W, b, y + i * size.ldc, False)
         i += step
@@ -51,7 +51,7 @@ cdef inline Product gradient_product(
 
 cdef void linear_gradient(
     const Part* part, const Product* size, const real* x, const real* dy, const real* zeros,
-    real* dW, real* db, real* pack, Watch* watch,
+    real* dW, real* db, real* pack, InterruptCheck* check,
 ) noexcept nogil:
     """One part of the rows of dW; the first part also db, unless it is NULL."""
     cdef Product rows = size[0]
@@ -59,4 +59,4 @@ cdef void linear_gradient(
     rows.M = _share(size.M, part.number + 1, part.of) - j
     if rows.M > 0:
         db = db if part.number == 0 else NULL
-        outer_product(&rows, x + j, dy, zeros, dW + j * size.ldc, db, pack, watch)
+        outer_product(&rows, x + j, dy, zeros, dW + j * size.ldc, db, pack, check)

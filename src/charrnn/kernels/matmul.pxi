@@ -242,7 +242,7 @@ cdef void column_sums(
 
 cdef void outer_product(
     const Product* size, const real* A, const real* B, const real* zeros, real* C, real* sums,
-    real* pack, Watch* watch,
+    real* pack, InterruptCheck* check,
 ) noexcept nogil:
     """C = A^T B, with A (K, M) in rows: size.a_row is 1, size.a_col leads from one row to the next.
 
@@ -262,7 +262,7 @@ cdef void outer_product(
         block.M, p = min(PACK_ROWS, whole - i), 0
         while p < size.K:
             block.K = min(PACK_DEPTH, size.K - p)
-            if _stopped(watch, block.M * block.K * size.N):
+            if _should_stop(check, block.M * block.K * size.N):
                 return
             _packed_product(
                 &block, A + p * size.a_col + i, B + p * size.ldb, zeros if p == 0 else NULL,
@@ -271,7 +271,7 @@ cdef void outer_product(
             p += block.K
         i += block.M
     block.M, block.K = size.M - whole, size.K
-    if whole < size.M and not _stopped(watch, block.M * size.K * size.N):
+    if whole < size.M and not _should_stop(check, block.M * size.K * size.N):
         matmul(&block, A + whole, B, zeros, C + whole * size.ldc, False)
 
 

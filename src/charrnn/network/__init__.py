@@ -63,6 +63,8 @@ class Network(OwnedNetwork):
         length: int | None = None,
         reset: bool = False,
         threads: int = 1,
+        shards: int = 1,
+        exchange: Any = None,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
 
@@ -77,19 +79,24 @@ class Network(OwnedNetwork):
         with held(work, self):
             length = check_integer("length", work.T if length is None else length, 1)
             inputs = np.asarray(inputs)
+            settings = {
+                "clip_value": check_number("clip", clip, above=0, finite=False),
+                "clip_norm": check_number("clip_norm", clip_norm, above=0, finite=False),
+                "weight_decay": check_number("decay", decay, minimum=0),
+                "first_step": check_integer("first", first, 0, 2**63 - 1),
+                **_check_dropout(dropout, masks),
+            }
             return _dispatch.core.train_steps(
                 work,
                 inputs,
                 targets,
                 length,
-                rates=_check_rates(rate, -(-len(inputs) // length) if inputs.ndim else 0),
-                clip=check_number("clip", clip, above=0, finite=False),
-                clip_norm=check_number("clip_norm", clip_norm, above=0, finite=False),
-                decay=check_number("decay", decay, minimum=0),
+                _check_rates(rate, -(-len(inputs) // length) if inputs.ndim else 0),
+                settings,
                 reset=reset,
-                threads=check_integer("threads", threads, 1),
-                first=check_integer("first", first, 0, 2**63 - 1),
-                **_check_dropout(dropout, masks),
+                n_threads=check_integer("threads", threads, 1),
+                shards=shards,
+                exchange=exchange,
             )
 
     def gradient(
@@ -188,7 +195,7 @@ class Network(OwnedNetwork):
             for start in range(0, n, rows):
                 pieces.append(
                     _dispatch.core.sample(
-                        work, min(rows, n - start), random, allowed, past, **options
+                        work, min(rows, n - start), random, allowed, past, options
                     )
                 )
                 past = np.concatenate([past, pieces[-1]])[-LOOK_BACK:] if no_repeat else past
@@ -226,14 +233,14 @@ class Network(OwnedNetwork):
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next symbol after the state of work, float64 (B, V)."""
         with held(work, self):
-            return _dispatch.core.following(work, np.full(work.B, IGNORED, np.int32))[0].astype(
+            return _dispatch.core.next_probs(work, np.full(work.B, IGNORED, np.int32))[0].astype(
                 np.float64
             )
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next symbols, ids (B,), after the state of work, float64 (B,)."""
         with held(work, self):
-            return _dispatch.core.following(work, targets)[1]
+            return _dispatch.core.next_probs(work, targets)[1]
 
     def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
         """Return the logits of what follows each of ids (at most work.T, B), read from the state of work, which stays: (rows, B, V)."""
@@ -299,5 +306,5 @@ def _check_dropout(dropout: float, masks: int) -> dict[str, Any]:
     """Return what is dropped, and the seed of which outputs are."""
     return {
         "dropout": check_number("dropout", dropout, minimum=0, below=1),
-        "masks": check_integer("masks", masks, 0, 2**64 - 1),
+        "dropout_seed": check_integer("masks", masks, 0, 2**64 - 1),
     }

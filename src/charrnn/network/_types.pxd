@@ -98,15 +98,6 @@ cdef class Workspace:
     cdef readonly Py_ssize_t B
     cdef readonly bint training
     cdef bint whole                    # set last, when all that follows is there
-    cdef bint in_panels                # whether what is multiplied is read in panels, in this call
-    cdef double dropout                # the part of the outputs that is dropped in this step; which ones depends on
-    cdef unsigned long long masks      # a seed, and
-    cdef unsigned long long step       # the number of the step
-    cdef Py_ssize_t streams            # of the batch, in this call: this workspace may have some of them only,
-    cdef int[::1] numbers              # (B,): those of these numbers
-    cdef Py_ssize_t shard, shards      # of which streams the gradient is made: of every so many from that one on
-    cdef Py_ssize_t slot               # where it goes: 0 is the gradient of a step, above are sums
-    cdef Py_ssize_t row0, row1         # of all matrices, which are squared and updated
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call, and
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing
@@ -118,7 +109,7 @@ cdef class Workspace:
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef double[::1] squares           # (n_rows,): sums over rows of the gradient
     cdef bint single                   # whether it is a Workspace32, and
-    cdef Memory states, probabilities, slope, slots    # its hs, p, gradient and sums
+    cdef Memory states, probabilities, gradients    # its hs, p and gradient
 
 # hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t, with the gates that led there; on the way
 # there they are z, the sums before the nonlinearities. dz: the gradient by those sums and by the states, likewise. p: logits,
@@ -127,13 +118,13 @@ cdef class Workspace:
 # memory and momentum before a step that may overflow, in one row. sums: of gradients of shards, slot by slot, or nothing. The kernels'
 # own arrays are never given out.
 cdef class Workspace32(Workspace):
-    cdef float[::1] weights, memory, momentum, gradient, sums, transposed, panels, packs, zeros, before
+    cdef float[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
     cdef float[:, :, ::1] hs, dz       # (T + 1, B, width), (T, B, width)
     cdef float[:, :, ::1] p            # (T, B, Vp)
     cdef float[:, :, ::1] dropped      # (T, B, outputs)
 
 cdef class Workspace64(Workspace):
-    cdef double[::1] weights, memory, momentum, gradient, sums, transposed, panels, packs, zeros, before
+    cdef double[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
     cdef double[:, :, ::1] hs, dz, p, dropped
 
 ctypedef fused AnyWorkspace:

@@ -337,8 +337,6 @@ cdef class Workspace:
             raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
         self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
         self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
-        self.numbers = new_memory((self.B,), _INT32)
-        self.streams, self.shards, self.row1 = self.B, 1, self.plan.n_rows
         try:
             self.lock = threading.Lock()
         except RuntimeError:                 # what Python calls a lack of memory here
@@ -395,8 +393,7 @@ cdef _fill(AnyWorkspace work, dtype):
     work.weights = work.network.weights.numbers
     work.zeros = new_memory((plan.largest_ld,), dtype)
     work.panels = new_memory((plan.size if work.B >= MANY_STREAMS else 0,), dtype)
-    work.packs, work.before, work.slots = new_memory((0,), dtype), new_memory((0,), dtype), new_memory((0,), dtype)
-    work.sums = work.slots
+    work.packs = work.before = new_memory((0,), dtype)
     work.dropped = new_memory((0, 0, 0), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states
@@ -405,8 +402,8 @@ cdef _fill(AnyWorkspace work, dtype):
     if work.training:
         work.memory = work.network.memory.numbers
         work.momentum = new_memory((0,), dtype) if work.network.momentum is None else work.network.momentum.numbers
-        work.slope, work.transposed = new_memory((plan.size,), dtype), new_memory((plan.transposed_size,), dtype)
-        work.gradient = work.slope
+        work.gradients = new_memory((plan.size,), dtype)
+        work.gradient, work.transposed = work.gradients, new_memory((plan.transposed_size,), dtype)
         work.squares = new_memory((plan.n_rows,), _FLOAT64)
         work.dz = new_memory((work.T, work.B, plan.width), dtype)
     work.single, work.whole = AnyWorkspace is Workspace32, True

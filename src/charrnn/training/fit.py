@@ -127,13 +127,11 @@ def _weights_to_keep(options: Mapping[str, Any], validation: Stream | None) -> K
 
 def _stepper(learner: Learner, stream: Stream, options: Mapping[str, Any]) -> Any:
     """Return what trains on windows of a stream."""
-    seed, shards, comm = options["seed"], options["shards"], options["comm"]
-    if shards is None:
-        return Stepper(learner, stream, seed)
-    from .mpi import Ranks, Shards  # imported here: few need it
-
+    seed, shards, comm = options["seed"], options["shards"] or 1, options["comm"]
     if comm is None:
-        return Shards(learner, stream, seed, shards)
+        return Stepper(learner, stream, seed, shards)
+    from .mpi import Ranks  # imported here: few need it
+
     return Ranks(learner, stream, seed, shards, comm.comm)
 
 
