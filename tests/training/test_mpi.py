@@ -563,7 +563,7 @@ def test_the_command(tmp_path, text_file):
     assert bits(charrnn.load(tmp_path / "one"))[0] == bits(charrnn.load(tmp_path / "two"))[0]
     wrong = run(MPIEXEC, "-n", "3", *command, "--mpi", "--shards", "2")
     assert wrong.returncode != 0
-    assert wrong.stderr.count("charrnn: error: 3 ranks need as many shards, not --shards 2") == 1
+    assert wrong.stderr.count("charrnn: error: 3 ranks need as many shards, not shards=2") == 1
     assert wrong.stderr.count("charrnn: error") == 1
     assert "--mpi: standard input is there for one process only" in run(*command[:4], "-", "--mpi").stderr
 

@@ -95,7 +95,6 @@ class Ranks(Stepper):
         shards = [range(*pair) for pair in pairwise(bounds)]  # of each rank
         super().__init__(learner, stream, dropout_seed, n_shards, shards[comm.rank])
         self.comm: Any = comm
-        self.stream: Stream = stream
         each = [streams_in(some, n_shards, B) for some in shards]
         self.each: list[NDArray[np.intp]] = [streams[streams < B] for streams in each]
         self.parts: list[list[tuple[int, int]]] = [
