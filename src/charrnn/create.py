@@ -235,15 +235,12 @@ def train_file(
     check_names(options, FileOptions, ("alphabet",))
     records, remember = options.get("records", False), options.get("remember", False)
     check_records(records, remember)
-    from .data.files import record_files, text_files  # imported here to keep `import charrnn` fast
+    from .data.files import ReadOptions, read_files  # imported here to keep `import charrnn` fast
 
     cache, progress = options.get("cache"), options.get("progress")
-    source: dataset.Text | dataset.Records
+    how = ReadOptions(alphabet, records, remember, cache=cache, progress=progress)
     try:
-        if records:
-            source = record_files(path, alphabet, remember=remember, cache=cache, progress=progress)
-        else:
-            source = text_files(path, alphabet, cache=cache, progress=progress)
+        source = read_files(path, how)
     except FileNotFoundError as error:
         if "\n" in str(path):
             error.add_note(

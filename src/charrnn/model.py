@@ -651,16 +651,14 @@ class CharRNN(Hinting, Generic[TextT]):
         **options
             See `train_text`, or `train_records` for a model of records, which reads lines.
         """
-        from .data.files import record_files, text_files  # imported here to keep the import fast
+        from .data.files import ReadOptions, read_files  # imported here to keep the import fast
 
         _check_further(options, FurtherFileOptions)
         state = _state_to_train(self._state, remember=options.get("remember", False))
         how: dict[str, Any] = {name: options.get(name) for name in ("cache", "progress")}
         how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
-        if state.vocabulary.records:
-            source = record_files(path, remember=state.index is not None, **how)
-            return self._train_further(state, source, options)
-        return self._train_further(state, text_files(path, **how), options)
+        how |= {"records": state.vocabulary.records, "remember": state.index is not None}
+        return self._train_further(state, read_files(path, ReadOptions(**how)), options)
 
     @over_mpi
     @trains_alone

@@ -38,14 +38,11 @@ def test_patterns_are_those_of_glob(tree, pattern):
     assert found(str(tree / pattern), tree) == sorted(expected)
 
 
-def test_a_pattern_goes_into_no_linked_directory(tree):
+def test_linked_files_are_found_but_no_directory_leads_to_linked_ones(tree):
     (tree / "a" / "back").symlink_to(tree, target_is_directory=True)
     (tree / "c" / "link.md").symlink_to(tree / "c" / "a" / "4.md")
-    assert (
-        found("**")
-        == found(".")
-        == [os.path.normpath(name) for name in ("1.txt", "a/2.txt", "a/b/3.txt", "a/b/[x].txt", "c/a/4.md", "c/link.md")]
-    )
+    expected = ("1.txt", "a/2.txt", "a/b/3.txt", "a/b/[x].txt", "c/a/4.md", "c/link.md")
+    assert found(".") == [os.path.normpath(name) for name in expected]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name(tree):

@@ -1,4 +1,4 @@
-"""One UTF-8 file to text, and what to say of a file that is none."""
+"""One UTF-8 file as text, and the errors of bytes that are not UTF-8."""
 
 import os
 import re
@@ -9,36 +9,34 @@ from ..util.atomic_write import StrPath, check_path, named, open_regular, read_p
 
 _Content = TypeVar("_Content", bound=str | bytes)
 
-_CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that a text does not have
-
+_CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")  # characters that no text has
 _BYTES = "alphabet='bytes' (--bytes) reads any bytes as they are"
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """Return the bytes of a file; or raise OSError if it cannot be read, ValueError if it is not a regular file."""
+    """Return the content of a regular file, or raise OSError or ValueError."""
     path = check_path("path", path, "train_text trains on what it holds")
     try:
         file = open_regular(path)
     except ValueError as error:
-        raise ValueError(
-            f"{error}; read it yourself and pass the text (on the command line: - reads standard input)"
-        ) from error
+        how = "read it yourself and pass the text (on the command line: - reads standard input)"
+        raise ValueError(f"{error}; {how}") from error
     with named(path), file:
         return read_pieces(file, os.fstat(file.fileno()).st_size)
 
 
 def read_text(path: StrPath) -> str:
-    """Return the text of a UTF-8 file with its newlines as they are and without a byte order mark.
+    """Return the text of a UTF-8 file, its newlines as they are, without a byte order mark.
 
-    Or raise OSError if it cannot be read, ValueError if it is not a regular file, not UTF-8 (the message gives the byte), or has fewer
-    than two characters.
+    Raise OSError if it cannot be read; ValueError if it is no regular file, is not UTF-8 (the
+    message has the byte), or has fewer than two characters.
     """
     data, name = read_bytes(path), os.fspath(path)
     return check_length(name, decode_text(data, name))
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Return the text of UTF-8 bytes without a byte order mark; name is what to call them in an error."""
+    """Return the text of UTF-8 bytes without a byte order mark. Errors call the bytes name."""
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -46,13 +44,13 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def not_utf8(data: bytes, name: str, error: UnicodeDecodeError, first: int = 0) -> ValueError:
-    """Return the error of data that is not UTF-8; its first byte is number first of what has that name."""
+    """Return the error of data, from byte number first of what has that name, if not UTF-8."""
     found = f"byte {first + error.start} (0x{data[error.start]:02x}): {error.reason}"
     return ValueError(f"{name} is not UTF-8 at {found}; {_advice(data, name)}")
 
 
 def _advice(data: bytes, name: str) -> str:
-    """Return what to do with bytes that are not UTF-8: a command that converts them, if they may be text."""
+    """Return what to do with bytes that are not UTF-8: convert them, if they may be text."""
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     for encoding in ("UTF-16",) if marked else ("CP1252", "ISO-8859-1"):
         try:
@@ -60,15 +58,13 @@ def _advice(data: bytes, name: str) -> str:
         except UnicodeDecodeError:
             continue
         if not _CONTROL.search(text):
-            place = (
-                f" {shlex.quote(name)} > utf8.txt" if os.path.isfile(name) else ""
-            )  # or it came through a pipe
+            place = f" {shlex.quote(name)} > utf8.txt" if os.path.isfile(name) else ""  # or a pipe
             return f"if it is {encoding}, convert it: iconv -f {encoding} -t UTF-8{place}; {_BYTES}"
     return f"it looks like a binary file: {_BYTES}"
 
 
 def check_length(name: str, text: _Content) -> _Content:
-    """Return text (str or bytes) if it is long enough to train on, or raise ValueError."""
+    """Return a str or bytes that is long enough to train on, or raise ValueError."""
     if len(text) < 2:
         unit = "byte" if isinstance(text, bytes) else "character"
         raise ValueError(f"{name} has {('no', '1')[len(text)]} {unit}; training needs at least 2")
