@@ -28,8 +28,9 @@ extensions = [
 # A name in single backticks in a docstring is a link, and a dead link fails the build.
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore_regex = [  # names of other packages: code, not links
-    ("py:.*", r"(glob|io|joblib|safetensors|sklearn|tempfile)(\..*)?"),
+nitpick_ignore_regex = [  # code, not links
+    ("py:obj", r"[a-z_]+"),  # parameters
+    ("py:.*", r"(glob|io|joblib|safetensors|sklearn|tempfile)\..*"),  # other packages
 ]
 suppress_warnings = ["myst.header"]  # the benchmarks' tables have no title of their own
 
