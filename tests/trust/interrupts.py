@@ -22,9 +22,11 @@ import numpy as np
 import charrnn
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.batches import TextStream
+from charrnn.history import Position
+from charrnn.network.config import split
 from charrnn.network.learner import Learner
 from charrnn.storage import model_file as persistence
-from charrnn.training import fit as training
+from charrnn.training.stepper import Stepper
 from charrnn.util.hashing import sha256
 
 TEXT = "\n\n".join(topics.values())
@@ -79,15 +81,15 @@ class Training:
 
     def one_at_a_time(self):
         vocabulary, options = Vocabulary.from_text(self.text), self.options
-        layers, settings, _ = training.split({**options, "n_threads": 1})
-        learner, step = Learner(layers, len(vocabulary), **settings), 0
-        how = {"rate": learner.learning_rate, "clip": learner.clip_value, "clip_norm": learner.clip_norm, "dropout": learner.dropout}
+        layers, settings, _ = split({**options, "n_threads": 1})
+        learner = Learner(layers, len(vocabulary), **settings)
         stream = TextStream(vocabulary.encode(self.text), options["seq_length"], options["batch_size"])
-        work = learner.network.workspace(stream.seq_length, stream.batch_size, training=True)
+        stepper, step = Stepper(learner, stream, 0), 0
         while True:
-            work.state[...] = 0
+            stepper.clear()
             for window in range(stream.windows):
-                learner.network.train_steps(work, *stream.read(window, 1), first=step, **how)
+                at, rows = Position(window=window, step=step), stream.longest(window, 1)
+                stepper.train(at, *stream.read(window, 1), np.array([learner.learning_rate]), rows, False)
                 step += 1
                 yield self.digest(learner.network)
 
