@@ -1,4 +1,4 @@
-"""Signals that have to wait until something is done whole."""
+"""Signals that wait while several processes depend on each other."""
 
 import contextlib
 import signal
@@ -10,64 +10,60 @@ from typing import Any, Self
 
 
 class Later:
-    """Ctrl-C, and what ends a service, within this context: noted; raised when it ends, unless somebody has taken it.
+    """Within this context Ctrl-C waits: it is raised at its end, unless somebody takes it.
 
-    With every, also what other signals call: a timeout's handler may raise, too.
+    With every, all signals that have a handler wait, as a handler may raise.
     """
 
     def __init__(self, every: bool = False) -> None:
         self.every: bool = every
-        self.numbers: list[int] = [
-            number for number in signal.valid_signals() if callable(signal.getsignal(number))
-        ]
         self.noted: list[int] = []
         self.handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def __enter__(self) -> Self:
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # where alone Python runs handlers
-            try:
-                for number in self.numbers:
-                    handler = signal.getsignal(number)
-                    if handler is signal.default_int_handler or (self.every and callable(handler)):
-                        self.handlers[number] = handler
-                        signal.signal(number, self.note)
-            except BaseException:
-                self.restore()
-                raise
+        if threading.current_thread() is not threading.main_thread():
+            return self  # Python runs handlers in the main thread only
+        try:
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if handler is signal.default_int_handler or (self.every and callable(handler)):
+                    self.handlers[number] = handler
+                    signal.signal(number, self.note)
+        except BaseException:
+            self._restore()
+            raise
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Be the handler meanwhile."""
+        """Handle a signal by noting it."""
         self.noted.append(number)
 
     def take(self) -> list[int]:
-        """Return which there were since the last time."""
+        """Return the signals since the last call; they are not raised."""
         noted, self.noted = self.noted, []
         return noted
 
-    def restore(self) -> None:
-        """Give all signals their handlers back, also if one of them raises meanwhile; but one that somebody has set meanwhile stays."""
+    def _restore(self) -> None:
+        """Give all signals their handlers back, except those that got another one meanwhile."""
         try:
             for number, handler in self.handlers.items():
                 if signal.getsignal(number) == self.note:
                     signal.signal(number, handler)
-        except BaseException:
-            self.restore()
+        except BaseException:  # of a handler that is back
+            self._restore()
             raise
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.restore()
+        self._restore()
         handlers, self.handlers = self.handlers, {}
-        with contextlib.ExitStack() as stack:  # whatever the handlers raise, each has its turn
+        with contextlib.ExitStack() as stack:  # each handler has its turn, whatever others raise
             for number in reversed(dict.fromkeys(self.take())):
                 if error is None or handlers[number] is not signal.default_int_handler:
                     stack.callback(_handle, number)
 
 
 def _handle(number: int) -> None:
-    """Have a signal handled that was noted: not raised once more where that is Python's, as its wakeup file has heard of it."""
+    """Handle a signal that was noted, without a second entry in Python's wakeup file."""
     handler = signal.getsignal(number)
     if callable(handler):
         handler(number, sys._getframe())
