@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from charrnn.util.signals import Later
+from charrnn.util.signals import DeferredSignals
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
     set_handler = signal.signal
     old = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        later = Later()
+        later = DeferredSignals()
         with pytest.raises(KeyboardInterrupt), later:
             monkeypatch.setattr(signal, "signal", change)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -37,7 +37,7 @@ def test_handlers_are_given_back_if_one_raises_meanwhile(monkeypatch, first):
 
 def test_signals_are_noted_and_raised_at_the_end():
     def signalled():
-        with Later() as later:
+        with DeferredSignals() as later:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             noted.extend(later.noted)
@@ -50,14 +50,14 @@ def test_signals_are_noted_and_raised_at_the_end():
 
 
 def test_signals_that_somebody_takes_are_not_raised():
-    with Later() as later:
+    with DeferredSignals() as later:
         signal.raise_signal(signal.SIGINT)
         assert later.take() == [signal.SIGINT]
 
 
 def test_each_signal_has_its_turn_whatever_one_raises(other):
     def signalled(*numbers):
-        with Later(every=True):
+        with DeferredSignals(every=True):
             for number in numbers:
                 signal.raise_signal(number)
 
@@ -81,7 +81,7 @@ def test_a_handler_that_somebody_sets_meanwhile_stays(other):
 
     signal.signal(other, ignore_ctrl_c)
     try:
-        with Later():
+        with DeferredSignals():
             signal.raise_signal(other)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
@@ -97,7 +97,7 @@ def test_who_listens_at_the_wakeup_file_hears_of_a_signal_once(other):
         try:
             heard = []
             signal.signal(other, lambda number, frame: heard.append(frame))
-            with Later(every=True):
+            with DeferredSignals(every=True):
                 signal.raise_signal(other)
             assert len(heard) == 1
             assert heard[0] is not None

@@ -23,7 +23,7 @@ from ..network import dispatch as _dispatch
 from ..network._types import Description
 from ..network.learner import Learner
 from ..util.errors import RankError
-from ..util.signals import Later
+from ..util.signals import DeferredSignals
 from .stepper import Stepper, streams_in
 
 _FINE, _UNBOUNDED, _STOPPED, _FAILED = range(4)  # what each rank says of its part of a step
@@ -112,8 +112,8 @@ class Ranks(Stepper):
         self.zero: bool = False  # whether the others have to start from the zero state
         self.left: int = 0  # steps of this call that are still to be agreed on
         self.agreed: bool = False  # whether a step is
-        self.signals: Later = Later()
-        self.later: Later = Later()
+        self.signals: DeferredSignals = DeferredSignals()
+        self.later: DeferredSignals = DeferredSignals()
         self.failure: BaseException | None = None  # of this rank
         # Of this rank and call, for `network.Exchange`.
         self.batch_size: int = B
@@ -162,7 +162,9 @@ class Ranks(Stepper):
         self, window: int, step: int, here: Any, rates: Real, length: int, reset: bool
     ) -> None:
         self.left, self.agreed = len(rates), False
-        self.later = Later(every=True)  # a signal handler must not leave a step between processes
+        self.later = DeferredSignals(
+            every=True
+        )  # a signal handler must not leave a step between processes
         with self.later:
             try:
                 self.window_rows = self.stream.used_rows(window, len(rates)).astype(np.int32)
@@ -383,14 +385,14 @@ class Team:
 
         Raise ValueError if the facts of one differ, RankError if one has an error.
         """
-        with Later() as later:  # the others would wait for a rank that leaves now
+        with DeferredSignals() as later:  # the others would wait for a rank that leaves now
             facts = {"version": _version(), "kernels with FMA": _has_fma(), **facts}
             self._first_error(None, facts)
             return later.take()
 
     def end(self, error: BaseException | None, history: History, network: Network) -> None:
         """Tell the others, from rank 0, how the training ended, and give them what it made."""
-        with Later():
+        with DeferredSignals():
             how = "" if error is None else f"rank 0: {_words(error)}"
             if isinstance(error, KeyboardInterrupt):
                 how = "interrupted"

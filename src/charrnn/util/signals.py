@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, Self
 
 
-class Later:
+class DeferredSignals:
     """Within this context Ctrl-C waits: it is raised at its end, unless somebody takes it.
 
     With every, all signals that have a handler wait, as a handler may raise.
