@@ -1,8 +1,8 @@
 """Every code block in the README and the documentation runs and prints what the page shows.
 
 A text block after a Python block is its output; in a console block, the lines after a line with a
-dollar are. An ellipsis matches anything. CHARRNN_REWRITE=1 writes the outputs into the pages instead
-of comparing them.
+dollar are. An ellipsis matches anything. CHARRNN_REWRITE=1 writes the outputs into the pages
+instead of comparing them.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from test_documents import HAS_FMA
+from test_documents import AWAY, HAS_FMA
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GALLERY = EXAMPLES.parent / "docs" / "examples.md"
@@ -29,7 +29,8 @@ def run(name, timeout=30):
 def compare(name, printed):
     """Raise if docs/examples.md shows another output; CHARRNN_REWRITE=1 writes this one there."""
     page = GALLERY.read_text(encoding="utf-8")
-    block = rf"^```{{literalinclude}} \.\./examples/{name}\n(?:.*\n)*?```\n\n```text\n((?:.*\n)*?)```$"
+    code = rf"^```{{literalinclude}} \.\./examples/{name}\n(?:.*\n)*?```\n\n"
+    block = code + r"```text\n((?:.*\n)*?)```$"
     shown = re.search(block, page, re.MULTILINE)
     if "CHARRNN_REWRITE" in os.environ:
         page = page[: shown.start(1)] + printed + page[shown.end(1) :]
@@ -38,7 +39,7 @@ def compare(name, printed):
         assert shown[1] == printed
 
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the tests were copied away from the project")
+pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason=AWAY)
 
 
 def test_every_example_has_a_test():

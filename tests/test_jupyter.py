@@ -1,4 +1,4 @@
-"""How it is in a notebook: a real Jupyter kernel runs cells, is interrupted, and completes names."""
+"""In a notebook: a real Jupyter kernel runs cells, is interrupted, and completes names."""
 
 import time
 
@@ -17,7 +17,7 @@ model = charrnn.train_text(text, steps=20, progress=False, **options)
 
 
 class Kernel:
-    """A kernel that runs a cell at a time."""
+    """A kernel that runs one cell at a time."""
 
     def __init__(self, manager, client):
         self.manager, self.client = manager, client
@@ -50,9 +50,10 @@ class Kernel:
 
     def complete(self, code):
         number = self.client.complete(code, len(code))
-        while (reply := self.client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != number:
-            pass
-        return reply["content"]["matches"]
+        while True:
+            reply = self.client.get_shell_msg(timeout=60)
+            if reply["parent_header"].get("msg_id") == number:
+                return reply["content"]["matches"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_training_shows_a_bar(kernel):
     assert not kernel.run("model = charrnn.train_text(text, epochs=3, progress=False, **options)")
 
 
-def test_samples_stand_below_the_bar(kernel):
+def test_samples_are_printed_below_the_bar(kernel):
     outputs = kernel.run("model = charrnn.train_text(text, steps=40, sample_every=20, **options)")
     printed = "".join(output["text"] for output in outputs if output["kind"] == "stream")
     assert printed.startswith("--- after 20 steps, epoch 0.33:\n")
@@ -82,19 +83,24 @@ def test_samples_stand_below_the_bar(kernel):
 
 
 def test_without_widgets_the_bar_is_text(kernel):
-    hide = "import sys; hidden = [name for name in sys.modules if name.split('.')[0] in ('ipywidgets', 'tqdm')]\n"
-    hide += "for name in hidden: del sys.modules[name]\nsys.modules['ipywidgets'] = None\n"
+    forget = """
+import sys
+for name in [*sys.modules]:
+    if name.split(".")[0] in ("ipywidgets", "tqdm"):
+        del sys.modules[name]
+"""
+    hide = forget + "sys.modules['ipywidgets'] = None\n"
     outputs = kernel.run(hide + "model = charrnn.train_text(text, epochs=3, **options)")
-    kernel.run(
-        "del sys.modules['ipywidgets']\nfor name in [name for name in sys.modules if name.split('.')[0] == 'tqdm']: del sys.modules[name]"
-    )
-    assert "100%|" in "".join(output["text"] for output in outputs if output.get("name") == "stderr")
+    kernel.run(forget)
+    printed = [output["text"] for output in outputs if output.get("name") == "stderr"]
+    assert "100%|" in "".join(printed)
     assert not [output for output in outputs if output["kind"] == "error"]
 
 
 def test_a_figure_is_the_picture(kernel):
     pytest.importorskip("matplotlib")
-    data = kernel.answer("model = charrnn.train_text(text, epochs=3, progress=False, **options)\nmodel.history.plot()")
+    train = "model = charrnn.train_text(text, epochs=3, progress=False, **options)\n"
+    data = kernel.answer(train + "model.history.plot()")
     assert data["image/png"].startswith("iVBORw0KGgo")
     outputs = kernel.run("import matplotlib.pyplot as plt\nmodel.history.plot()")
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 1
@@ -118,7 +124,8 @@ def test_a_stopped_cell_leaves_its_model_where_the_message_says(kernel):
     assert error["ename"] == "TrainingInterrupted"
     advice = error["evalue"].rpartition("At a prompt or in a notebook: ")[2]
     assert advice == "import sys; model = sys.last_value.model"
-    outputs = kernel.run(advice + "\nprint(model.history.stop_reason, model.history.steps > 10, len(model.generate(20)))")
+    show = "\nprint(model.history.stop_reason, model.history.steps > 10, len(model.generate(20)))"
+    outputs = kernel.run(advice + show)
     assert outputs[-1]["text"] == "interrupted True 20\n"
     assert error["evalue"].startswith("training was interrupted after step ")
     steps = kernel.answer("model.history.steps")["text/plain"]
@@ -140,5 +147,6 @@ def test_options_complete(kernel, code, name):
 
 
 def test_help_names_the_options(kernel):
-    (page,) = (output for output in kernel.run("help(charrnn.train_file)") if output["kind"] == "stream")
+    outputs = kernel.run("help(charrnn.train_file)")
+    (page,) = (output for output in outputs if output["kind"] == "stream")
     assert "hidden_size: int = 100" in page["text"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from test_documents import HAS_FMA
+from test_documents import AWAY, HAS_FMA
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
-pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="the tests were copied away from the project")
+pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason=AWAY)
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def maker():
 
 def texts(cell):
     """What a cell prints and answers, without pictures."""
-    found = [output.get("text") or output.get("data", {}).get("text/plain") for output in cell.outputs]
-    return [text for text in found if not text.startswith("<")]
+    data = (output.get("data", {"text/plain": output.get("text")}) for output in cell.outputs)
+    return [text for one in data if not (text := one["text/plain"]).startswith("<")]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -42,9 +42,10 @@ def test_notebook_runs(path, maker):
 
 def test_the_tutorial_shows_a_bar_and_a_figure(maker):
     ran = maker.execute(maker.nbformat.read(DOCS / "tutorial.ipynb", as_version=4))
-    shown = {
-        cell.source.split("\n")[0]: [set(output.get("data", {})) for output in cell.outputs] for cell in ran.cells if "outputs" in cell
-    }
+    shown = {}
+    for cell in ran.cells:
+        types = [set(output.get("data", {})) for output in cell.get("outputs", [])]
+        shown[cell.source.split("\n")[0]] = types
     assert {"text/plain", "image/png"} in shown["history.plot()"]
     bar = shown['model = charrnn.train_file("names.txt", epochs=10)'][0]
     if importlib.util.find_spec("ipywidgets"):
@@ -53,7 +54,8 @@ def test_the_tutorial_shows_a_bar_and_a_figure(maker):
 
 def test_the_notebook_has_no_frozen_bar(maker):
     kept = maker.nbformat.read(DOCS / "tutorial.ipynb", as_version=4)
-    assert not [output for cell in kept.cells for output in cell.get("outputs", []) if maker.is_bar(output)]
+    outputs = [output for cell in kept.cells for output in cell.get("outputs", [])]
+    assert not any(map(maker.is_bar, outputs))
 
 
 def test_tutorial_is_the_page(maker):

@@ -65,10 +65,12 @@ ORDER = [
     "__main__",
 ]
 COMPILED = ("network._types", "_core")
+EMPTY = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn"}
+EMPTY |= {"util", "data", "storage", "training", "inference"}
 
 
 def imports(tree):
-    """The nodes of a module, but for what only type checkers read."""
+    """The nodes of a module, except those that only type checkers read."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             yield node
@@ -90,15 +92,16 @@ def imported(module, node):
 
 
 def test_modules_import_only_what_comes_before_them():
-    found = {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py")}
-    empty = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn", "util", "data", "storage", "training", "inference"}
-    assert found == {*ORDER} - {*COMPILED} | empty
+    files = (path.relative_to(PACKAGE).with_suffix("").parts for path in PACKAGE.rglob("*.py"))
+    found = {".".join(parts).removesuffix(".__init__") for parts in files}
+    assert found == {*ORDER} - {*COMPILED} | EMPTY
     for place, module in enumerate(ORDER):
         if module in COMPILED:
             continue
         for node in imports(ast.parse(path_of(module).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:
-                assert imported(module, node) <= set(ORDER[:place]), f"{module} imports {ast.unparse(node)}"
+                below = imported(module, node) <= set(ORDER[:place])
+                assert below, f"{module} imports {ast.unparse(node)}"
 
 
 def attributes(node):
@@ -108,8 +111,10 @@ def attributes(node):
         if isinstance(part, ast.AnnAssign):
             typed.add(ast.unparse(part.target).removeprefix("self."))
         for target in getattr(part, "targets", []):
-            others |= {ast.unparse(name) for name in ast.walk(target) if isinstance(name, ast.Attribute)}
-    return typed, {name.removeprefix("self.") for name in others if name.startswith("self.") and name.count(".") == 1}
+            names = (name for name in ast.walk(target) if isinstance(name, ast.Attribute))
+            others |= {ast.unparse(name) for name in names}
+    own = {name for name in others if name.startswith("self.") and name.count(".") == 1}
+    return typed, {name.removeprefix("self.") for name in own}
 
 
 def test_attributes_of_public_classes_have_types():
@@ -117,13 +122,18 @@ def test_attributes_of_public_classes_have_types():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 typed, others = attributes(node)
-                assert not {name for name in others - typed if not name.startswith("_")}, f"{path.stem}.{node.name}"
+                untyped = {name for name in others - typed if not name.startswith("_")}
+                assert not untyped, f"{path.stem}.{node.name}"
 
 
-@pytest.mark.parametrize("module", [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""])
+DOCUMENTED = [name for name in ORDER if name not in (*COMPILED, "__main__")] + [""]
+NEEDS = {"plotting": "matplotlib", "sklearn": "sklearn", "storage.torch_module": "torch"}
+
+
+@pytest.mark.parametrize("module", DOCUMENTED)
 def test_docstring_examples(module):
-    if module in ("plotting", "sklearn", "storage.torch_module"):
-        pytest.importorskip({"plotting": "matplotlib", "storage.torch_module": "torch"}.get(module, module))
+    if module in NEEDS:
+        pytest.importorskip(NEEDS[module])
     results = doctest.testmod(importlib.import_module(f"charrnn.{module}".rstrip(".")))
     assert results.failed == 0
 
@@ -135,15 +145,17 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         def world():
             handlers = [signal.getsignal(s) for s in signal.valid_signals()]
             rng = np.random.get_state()[1].tolist(), random.getstate()
-            host = locale.setlocale(locale.LC_ALL), list(warnings.filters), threading.active_count(), dict(os.environ), os.getcwd()
-            return handlers, rng, host
+            host = locale.setlocale(locale.LC_ALL), list(warnings.filters), threading.active_count()
+            return handlers, rng, host, dict(os.environ), os.getcwd()
         before = world()
         import charrnn
         assert world() == before
-        assert sys.float_info.min * 0.5 > 0 and np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
-        libraries = ("safetensors", "tqdm", "argparse", "matplotlib", "pydoc_data", "pooch", "sklearn", "pandas", "polars", "torch", "onnx")
-        own = ("testing", "datasets", "sklearn", "trace", "trace.page", "plotting", "storage.export", "data.sources")
-        for heavy in (*libraries, *(f"charrnn.{module}" for module in own)):
+        assert sys.float_info.min * 0.5 > 0, "subnormals are flushed"
+        assert np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
+        libraries = "safetensors tqdm argparse matplotlib pydoc_data pooch sklearn pandas polars "
+        libraries += "torch onnx importlib.metadata"
+        own = "testing datasets sklearn trace trace.page plotting storage.export data.sources"
+        for heavy in (*libraries.split(), *(f"charrnn.{module}" for module in own.split())):
             assert heavy not in sys.modules, heavy
     """
     subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=60)
@@ -153,19 +165,21 @@ def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path
     program = """if True:
         import os, sys, charrnn
         folder, seen = os.path.realpath(sys.argv[1]), []
+        modules = ("socket", "subprocess", "urllib", "http", "ctypes", "pickle")
+        calls = "system exec fork forkpty posix_spawn kill putenv chdir".split()
         def audit(event, arguments):
-            if event.split(".")[0] in ("socket", "subprocess", "urllib", "http", "ctypes", "pickle"):
-                seen.append((event, arguments))
-            elif event in ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.kill", "os.putenv", "os.chdir"):
+            if event.split(".")[0] in modules or event in [f"os.{call}" for call in calls]:
                 seen.append((event, arguments))
             elif event in ("os.remove", "os.rename", "os.chmod", "os.mkdir", "open"):
-                path, mode, flags = arguments if event == "open" else (arguments[0], None, os.O_WRONLY)
-                if flags & (os.O_WRONLY | os.O_RDWR) and os.path.dirname(os.path.realpath(path)) != folder:
+                path, flags = arguments[0], arguments[2] if event == "open" else os.O_WRONLY
+                writes = flags & (os.O_WRONLY | os.O_RDWR)
+                if writes and os.path.dirname(os.path.realpath(path)) != folder:
                     seen.append((event, arguments))
         sys.dont_write_bytecode = True
         sys.addaudithook(audit)
         path = os.path.join(folder, "model")
-        model = charrnn.train_text("to be or not " * 30, steps=30, batch_size=2, n_threads=2, checkpoint=path, progress=False)
+        options = {"steps": 30, "batch_size": 2, "n_threads": 2, "progress": False}
+        model = charrnn.train_text("to be or not " * 30, checkpoint=path, **options)
         model.save(path)
         model = charrnn.load(path)
         model.train_text("to be", steps=2, progress=False)
@@ -193,6 +207,15 @@ def test_the_version_is_said_once():
         assert installed.version == project["version"], "install again: pip install -e ."
 
 
+def test_the_top_folder_is_small():
+    if not (ROOT / ".git").exists():
+        pytest.skip("the tests were copied away from the repository")
+    git = ["git", "-C", ROOT, "ls-files"]
+    listed = subprocess.run(git, capture_output=True, text=True, check=True).stdout
+    entries = {path.partition("/")[0] for path in listed.splitlines()} | {".git"}
+    assert len(entries) <= 22, sorted(entries)
+
+
 def test_no_flag_breaks_the_numerical_contract():
     setup = ROOT / "setup.py"
     if not setup.exists():
@@ -203,10 +226,11 @@ def test_no_flag_breaks_the_numerical_contract():
     assert "-ffp-contract=off" in words
 
 
-@pytest.mark.skipif(not (PACKAGE / "kernels").exists(), reason="a wheel has no source of the kernels")
+@pytest.mark.skipif(not (PACKAGE / "kernels").exists(), reason="a wheel has no kernel sources")
 def test_each_mutant_changes_something_that_is_there():
     from mutants import MUTANTS
 
     for name, (file, text, replacement) in MUTANTS.items():
-        assert text in (PACKAGE / file).read_text(encoding="utf-8"), f"{name}: the text is not in {file} any more"
+        source = (PACKAGE / file).read_text(encoding="utf-8")
+        assert text in source, f"{name}: the text is no longer in {file}"
         assert text != replacement
