@@ -46,6 +46,7 @@ ORDER = [
     "training.stepper",
     "training.loop",
     "training.mpi",
+    "training.advice",
     "training.checkpoint",
     "training.fit",
     "tutorial",

@@ -44,8 +44,8 @@ class Progress:
         The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000
         steps.
     validation_nll : float or None
-        Loss on the held-out text with frozen weights, nats per character, at the end of an epoch
-        and of training; None elsewhere, if nothing is held out, and if an exception ends it.
+        Loss on the held-out text with frozen weights, nats per character: at the end of an epoch,
+        and in the history at the end of training, unless an exception ends it. Otherwise None.
     model : CharRNN
         In a callback of a train function the model as it is now: write a sample, score or save it.
         Elsewhere None.

@@ -1,23 +1,20 @@
-"""A whole training: what is held out, kept and resumed; over MPI; and advice after it."""
+"""A whole training: what is held out, kept and resumed, in one process or over MPI."""
 
 import functools
-import math
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..data.batches import Stream
 from ..data.dataset import Records, Text
-from ..history import History, Position, Progress
+from ..history import Position
 from ..network._types import Parameters
 from ..network.config import SAVED_RUN_OPTIONS, Keep
 from ..network.learner import Learner
 from ..storage.model_file import ModelState
 from ..util.atomic_write import check_target
-from ..util.errors import TrainingWarning
 from ..util.progress import check_progress
 from ..util.seeding import random_seed
+from .advice import warn_if_poor
 from .checkpoint import Checkpoint, weights_digest
 from .loop import Budget, Trainer, train_alone
 from .schedule import Schedule
@@ -88,7 +85,7 @@ def train(
     else:
         train_alone(model, functools.partial(_train_over_mpi, comm, trainer, checkpoint))
     if comm is None or comm.rank == 0:
-        _advise(trainer)
+        warn_if_poor(state)
 
 
 def _resolved(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
@@ -179,58 +176,3 @@ def _train_over_mpi(comm: "Team", trainer: Trainer, checkpoint: Checkpoint) -> N
         raise
     finally:
         comm.end(ended, trainer.history, trainer.network)
-
-
-def _advise(trainer: Trainer) -> None:
-    """Warn if the training has taught little, or worse than little from some pass on."""
-    rate, symbols = trainer.stepper.learner.learning_rate, trainer.network.description.vocab_size
-    advice = _advice(trainer.history, math.log(symbols), f"lower learning_rate ({rate:g})")
-    if advice is not None:
-        warnings.warn(advice, TrainingWarning, stacklevel=_stacklevel())
-
-
-def _advice(history: History, uniform: float, lower: str) -> str | None:
-    """Return what to change, given the loss of equal chances for all symbols in nats."""
-    if history.steps <= 1 or not uniform:
-        return None
-    last = history.reports[-1]
-    if (best := _early_best(history)) is not None:
-        keeps = "the model has" if history.kept is best else "keep='best' would have kept"
-        return (
-            f"the validation loss rose from pass {best.epoch + 1:g} on, from "
-            f"{best.validation_nll:.3g} to {history.validation_losses[-1]:.3g} nats per character: "
-            f"{lower}; {keeps} the weights after pass {best.epoch:g}"
-        )
-    found = (
-        f"after {last.step} steps the loss is {last.nll:.3g} nats per character, "
-        f"where equal chances for all give {uniform:.3g}: "
-    )
-    if last.nll > 1.1 * uniform:
-        return f"{found}the training does not converge; {lower}"
-    if last.nll > 0.85 * uniform and history.stop_reason == "epochs":
-        more = "more text, more epochs, a smaller batch_size or seq_length do"
-        return f"{found}so few characters or steps teach nothing; {more}"
-    return None
-
-
-def _early_best(history: History) -> Progress | None:
-    """Return the best report, if the first half has it and training got no better after it.
-
-    Not if only the validation loss rises: that model learns its text by heart.
-    """
-    measured = [report for report in history.reports if report.validation_nll is not None]
-    if len(measured) < 3:
-        return None
-    losses = history.validation_losses
-    place = losses.index(min(losses))
-    best, last = measured[place], history.reports[-1]
-    early = 2 * (place + 1) <= len(losses) and losses[-1] > 1.02 * losses[place]
-    return best if early and last.nll > 0.97 * best.nll else None
-
-
-def _stacklevel() -> int:
-    """Return the level of the nearest caller outside this package, for a warning by our caller."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and f"{frame.f_globals['__name__']}.".startswith("charrnn."):
-        frame, level = frame.f_back, level + 1
-    return level
