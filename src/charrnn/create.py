@@ -166,7 +166,7 @@ def train_text(
     True
     """
     check_names(options, NewOptions, ("alphabet",))
-    source = dataset.Text.of(text, alphabet)
+    source = dataset.Text.from_text(text, alphabet)
     if len(text) < _LONGEST_NAME and os.path.isfile(text):
         warnings.warn(
             f"{text!r} is the name of a file: train_file trains on what is in it", stacklevel=3
@@ -317,7 +317,7 @@ def train_records(
     """
     check_names(options, NewOptions, ("alphabet", "remember"))
     check_flags(remember=remember)
-    return train_new(dataset.Records.of(strings, alphabet, remember=remember), options)
+    return train_new(dataset.Records.from_strings(strings, alphabet, remember=remember), options)
 
 
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:

@@ -635,7 +635,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         _check_further(options, Options)
         state = _state_to_train(self._state, records=False)
-        source = dataset.Text.of(text, known=state.vocabulary, extend=extend)
+        source = dataset.Text.from_text(text, known=state.vocabulary, extend=extend)
         return self._train_further(state, source, options)
 
     @over_mpi
@@ -686,7 +686,7 @@ class CharRNN(Hinting, Generic[TextT]):
         _check_further(options, Options)
         state = _state_to_train(self._state, records=True, remember=remember)
         remember = state.index is not None
-        source = dataset.Records.of(
+        source = dataset.Records.from_strings(
             strings, known=state.vocabulary, extend=extend, remember=remember
         )
         return self._train_further(state, source, options)

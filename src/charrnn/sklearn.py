@@ -402,7 +402,7 @@ def _fit_class(
 ) -> CharRNN[Any]:
     """Return the model of one class, which knows the characters of all."""
     try:
-        return train_new(Records.of(strings, known=vocabulary), options)
+        return train_new(Records.from_strings(strings, known=vocabulary), options)
     except Exception as error:
         error.add_note(f"This was the training of class {name}.")
         raise

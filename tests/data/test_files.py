@@ -452,4 +452,4 @@ def test_the_command_takes_files_of_all_kinds(text_file, tmp_path, python):
             [python, "-m", "charrnn", "train", *wrong], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
         )
         assert ran.returncode == 2
-        assert "standard input, which goes without other files and without --cache" in ran.stderr
+        assert "standard input is read once" in ran.stderr

@@ -139,7 +139,7 @@ def test_train_records_learns_names_and_their_ends():
 
 def test_validation_is_the_mean_over_held_out_symbols():
     model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2)
-    _, held_out = dataset.Records.of(NAMES).streams(model.rnn, 0.2, 0)
+    _, held_out = dataset.Records.from_strings(NAMES).streams(model.rnn, 0.2, 0)
     texts = [model.vocabulary.decode(held_out.ids[s : s + n]) for s, n in zip(held_out.starts, held_out.lengths, strict=True)]
     assert len(texts) == 10
     nll = np.concatenate([-model.log_probs(text) for text in texts])
@@ -187,7 +187,7 @@ def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch
         batch_size = stream.batch_size
         found, now, window = [], [[] for _ in range(batch_size)], 0
         while window < stream.windows:
-            count, each = stream.together(window, min(most, stream.windows - window))
+            count, each = stream.windows_per_call(window, min(most, stream.windows - window))
             shape = count, stream.longest(window, count), batch_size
             assert shape[1] <= min(stream.seq_length, max(4, seq_length))
             inputs, targets = (array.reshape(shape) for array in stream.read(window, count))
@@ -218,7 +218,7 @@ def test_long_records_train_resume_and_are_validated_with_the_state_carried(tmp_
         charrnn.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options)
         again = charrnn.train_records(strings, epochs=3, resume=tmp_path / "c", keep="last", **options)
         assert digest(again.rnn) == digest(charrnn.train_records(strings, epochs=3, keep="last", **options).rnn)
-    _, held_out = dataset.Records.of(strings).streams(whole.rnn, 0.2, 1)
+    _, held_out = dataset.Records.from_strings(strings).streams(whole.rnn, 0.2, 1)
     texts = [whole.vocabulary.decode(held_out.ids[i : i + n]) for i, n in zip(held_out.starts, held_out.lengths, strict=True)]
     expected = -np.concatenate([whole.log_probs(text) for text in texts]).mean()
     assert loop.validate(whole.network, held_out) == pytest.approx(expected, rel=1e-5)
@@ -235,7 +235,7 @@ def test_records_take_little_more_memory_than_their_ids(strings):
     model = SimpleNamespace(seq_length=25, batch_size=1)
     tracemalloc.start()
     try:
-        stream, _ = dataset.Records.of(strings).streams(model, 0.1, 0)
+        stream, _ = dataset.Records.from_strings(strings).streams(model, 0.1, 0)
         stream.begin(0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -286,7 +286,7 @@ def records():
     rnn = RNN(6, 10, 4, 0.1, seed=0)
     for name, array in zip("UWVbc", reference.random_weights(6, 10, np.random.default_rng(2), 1.0), strict=True):
         setattr(rnn, name, array)
-    return CharRNN(rnn, Vocabulary("abcdefghi", records=True), History(), RecordIndex.of(["a", "b", "ab", "i"]))
+    return CharRNN(rnn, Vocabulary("abcdefghi", records=True), History(), RecordIndex.from_records(["a", "b", "ab", "i"]))
 
 
 def test_min_length_of_records(records):

@@ -245,7 +245,7 @@ def test_what_scoring_needs_does_not_grow_with_the_vocabulary(monkeypatch, on_un
     texts = [vocabulary.chars[i : i + 150] + "z" * (on_unknown == "surprise") for i in range(70)]
     scores = model.score_many(texts, on_unknown=on_unknown)
     assert scores[3] == model.score(texts[3], on_unknown=on_unknown)
-    _, held_out = Records.of([text.strip("z") for text in texts], known=vocabulary).streams(model._state.learner, 0.99, 0)
+    _, held_out = Records.from_strings([text.strip("z") for text in texts], known=vocabulary).streams(model._state.learner, 0.99, 0)
     validate(model.network, held_out)  # 64 records of 150 characters at a time
     assert max(sizes) <= 1 << 25
 

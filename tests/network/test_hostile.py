@@ -282,12 +282,12 @@ class Hostile(RuleBasedStateMachine):
         vocabulary = Vocabulary(letters, records)
         rnn = RNN(H, vocabulary.symbols, 3, 0.1, batch_size=chosen.randint(1, 4), dtype=dtype, seed=chosen.randrange(99))
         self.keep(self.rnns, rnn)
-        self.keep(self.models, CharRNN(rnn, vocabulary, History(), RecordIndex.of(["a", "ab"]) if records else None))
+        self.keep(self.models, CharRNN(rnn, vocabulary, History(), RecordIndex.from_records(["a", "ab"]) if records else None))
         layers = [(chosen.choice(_network.CELLS), chosen.randint(1, 20)) for _ in range(chosen.randint(1, 3))]
         optimizer = chosen.choice(_network.OPTIMIZERS)
         settings = {"seq_length": 3, "batch_size": 2, "learning_rate": 0.1, "clip_value": 5.0, "initial_accumulator_value": 1.0}
         other = Learner(layers, vocabulary.symbols, dtype=dtype, optimizer=optimizer, seed=1, dropout=0.3, clip_norm=1.0, **settings)
-        self.keep(self.models, CharRNN(other, vocabulary, History(), RecordIndex.of(["a", "ab"]) if records else None))
+        self.keep(self.models, CharRNN(other, vocabulary, History(), RecordIndex.from_records(["a", "ab"]) if records else None))
         own = chosen.choice([Network, Subclass])((layers, chosen.randint(1, 20)), dtype, optimizer)
         for network in (rnn.network, other.network, own):
             self.keep(self.networks, network)

@@ -77,7 +77,7 @@ def test_tiny_texts_train(text):
 
 
 def test_a_large_network_reads_a_long_held_out_part_in_four_streams():
-    source = dataset.Text.of("to be, or not to be. " * 9000)
+    source = dataset.Text.from_text("to be, or not to be. " * 9000)
     for units, fraction, streams in [(400, 0.1, 4), (400, 0.05, 1), (100, 0.1, 1)]:
         learner = charrnn.RNN(units, len(source.vocabulary), 25, 0.1)
         held_out = source.streams(learner, fraction, 0)[1]
@@ -90,11 +90,11 @@ def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypa
     model = charrnn.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last")
     expected = charrnn.train_text(text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last")
     assert model.history.validation_losses == expected.history.validation_losses
-    source = dataset.Records.of(["ab", "c", "abcabc", "", "ca"] * 20)
+    source = dataset.Records.from_strings(["ab", "c", "abcabc", "", "ca"] * 20)
     held_out = source.streams(model.rnn, 0.5, 0)[1]
     assert 30 - 6 <= held_out.targets <= 30
     assert held_out.lengths.tolist() == source.streams(model.rnn, 0.5, 0)[1].lengths.tolist()
-    assert len(dataset.Records.of(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths) == 1
+    assert len(dataset.Records.from_strings(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths) == 1
 
 
 def test_no_validation_where_there_is_too_little_text():

@@ -99,7 +99,7 @@ def compare(seed):
     """Return the losses on what is held out: of a model of records, and of one of the same documents as a text."""
     strings = list(topics.values())
     model = charrnn.train_records(strings, seed=seed, progress=False)
-    learned, held_out = (documents(model, stream) for stream in dataset.Records.of(strings).streams(model.rnn, 0.1, seed))
+    learned, held_out = (documents(model, stream) for stream in dataset.Records.from_strings(strings).streams(model.rnn, 0.1, seed))
     share = (len(held_out) + 0.5) / (len(learned) + len(held_out))  # in the middle, whichever way it is rounded
     steps = model.history.reports[-1].step
     text = charrnn.train_text(learned + held_out, seed=seed, steps=steps, validation_fraction=share, progress=False)

@@ -22,10 +22,10 @@ _WHOLE = 128  # time steps: shorter records are read as a whole
 
 
 class StoredIds:
-    """Ids in a file, or a part of them: a slice is a part, an array of places is what is there. Only what is asked for is in memory.
+    """Ids in a file, of which only what is read is in memory; first is their place there, in bytes.
 
-    first is where they begin in the file, in bytes; name is what to call the file in an error. It is read, not mapped: where somebody
-    cuts a mapped file short, the system ends the process, and mapped pages count as memory until others need it.
+    The file is read, not mapped: where somebody cuts a mapped file short, the system ends the
+    process, and mapped pages count as memory until others need it.
     """
 
     def __init__(self, file: "OpenFile", dtype: np.dtype[Any], first: int, count: int) -> None:
@@ -38,15 +38,14 @@ class StoredIds:
         return self.count
 
     def __getitem__(self, where: Any) -> Any:
-        """Return a part, or the ids at places (..., time, streams): each stream of them is read as one."""
+        """Return the part in a slice, or the ids at places (..., time, streams).
+
+        Each stream of places is read at once, from the lowest to the highest.
+        """
         if isinstance(where, slice):
             start, stop, _ = where.indices(self.count)
-            return StoredIds(
-                self.file,
-                self.dtype,
-                self.first + start * self.dtype.itemsize,
-                max(0, stop - start),
-            )
+            first = self.first + start * self.dtype.itemsize
+            return StoredIds(self.file, self.dtype, first, max(0, stop - start))
         found = np.empty(where.shape, self.dtype)
         low, high = where.min(axis=-2), where.max(axis=-2)
         for place in np.ndindex(*low.shape):
@@ -67,49 +66,49 @@ class StoredIds:
 
 
 class OpenFile:
-    """A file open for reading in binary, without a buffer, that is to stay what it is; closed when nobody holds it any more."""
+    """A file open for reading in binary, unbuffered, that must not change. Errors call it name."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self.file: IO[bytes] = file
         self.name: str = name
-        self.lock: threading.Lock = threading.Lock()  # between a place and what is read there
-        self.before: tuple[int, int] = self.stands()
+        self.lock: threading.Lock = threading.Lock()  # from seek to read
+        self.before: tuple[int, int] = self.stat()
         weakref.finalize(self, file.close)  # also where it is in a cycle of an exception
 
-    def stands(self) -> tuple[int, int]:
+    def stat(self) -> tuple[int, int]:
         """Return its size and its time of change."""
         stat = os.fstat(self.file.fileno())
         return stat.st_size, stat.st_mtime_ns
 
     def fill(self, array: NDArray[Any], place: int) -> None:
-        """Fill an array with the bytes from a place on; or raise ValueError if the file is not what it was."""
+        """Fill an array with the bytes from place on; raise ValueError if the file has changed."""
         with self.lock, named(self.name):
             self.file.seek(place)
             rest = array.view(np.uint8).data
             while rest and (count := self.file.readinto(rest)):  # type: ignore[attr-defined]
                 rest = rest[count:]
-        if rest or self.stands() != self.before:
+        if rest or self.stat() != self.before:
             raise changed(self.name)
 
 
 def changed(name: str) -> ValueError:
-    """Return the error of a file that somebody has written to."""
+    """Return the error of a file that somebody wrote to."""
     return ValueError(f"{name} has changed while it was read: train again when nobody writes to it")
 
 
 class TextStream:
-    """A text cut into batch_size contiguous streams, each read in windows of seq_length, every target once a pass.
+    """A text cut into batch_size streams, read in windows of seq_length: each target once a pass.
 
-    A text of N characters has N - 1 targets. Stream b takes the targets [b L, (b + 1) L) with L = ceil((N - 1) / batch_size); what the last
-    stream lacks is IGNORED. The last window of a pass may be shorter than seq_length. N is at least 2.
+    A text of N characters, at least 2, has N - 1 targets. Stream b has the targets
+    [b L, (b + 1) L) with L = ceil((N - 1) / batch_size); what the last stream lacks is IGNORED. The
+    last window of a pass may be shorter than seq_length.
     """
 
     def __init__(self, ids: Ids, seq_length: int, batch_size: int = 1) -> None:
         self.ids: Ids = ids
         self.targets: int = len(ids) - 1
-        self.filler: np.int32 = self.ids[np.zeros((1, 1), np.intp)].astype(np.int32)[
-            0, 0
-        ]  # is read where there is nothing
+        first = self.ids[np.zeros((1, 1), np.intp)].astype(np.int32)
+        self.filler: np.int32 = first[0, 0]  # the input where there is none
         self.batch_size: int = min(batch_size, self.targets)  # more would only cost
         self.length: int = -(-self.targets // self.batch_size)
         self.seq_length: int = min(seq_length, self.length)
@@ -122,45 +121,46 @@ class TextStream:
         """Whether this window begins with the zero state."""
         return window == 0
 
-    def together(self, window: int, most: int) -> tuple[int, bool]:
-        """Return how many windows from this one on, at most so many, can be one call, and whether each begins with the zero state."""
+    def windows_per_call(self, window: int, most: int) -> tuple[int, bool]:
+        """Return how many windows, at most so many, can be one call from this one on.
+
+        And whether each of them begins with the zero state.
+        """
         return most, False
 
     def longest(self, window: int, count: int) -> int:
-        """Return the time steps of each of these windows, in `read`."""
+        """Return the time steps of each of these windows in `read`."""
         return self.seq_length
 
     def used_rows(self, window: int, count: int) -> NDArray[np.int64]:
-        """Return how many time steps up to the last with a target each of these windows has."""
-        return np.minimum(
-            self.length - self.seq_length * np.arange(window, window + count), self.seq_length
-        )
+        """Return the time steps of each of these windows up to the last with a target."""
+        starts = self.seq_length * np.arange(window, window + count)
+        return np.minimum(self.length - starts, self.seq_length)
 
     def read(
         self, window: int, count: int, streams: NDArray[np.integer[Any]] | None = None
     ) -> Windows:
-        """Return inputs and targets of count windows from number window on: two int32 arrays (time, batch_size).
+        """Return inputs and targets of count windows from number window on: int32 (time, streams).
 
-        Or of some streams, by their numbers, those that there are not being without targets.
+        Of all streams, or of those with these numbers; one that does not exist has no targets.
         """
         start = window * self.seq_length
         stop = min(start + count * self.seq_length, self.length)
         numbers = np.arange(self.batch_size) if streams is None else streams.astype(np.int64)
         where = np.arange(start, stop + 1)[:, None] + self.length * numbers
-        ids = self.ids[np.minimum(where, self.targets)].astype(
-            np.int32
-        )  # each is a target, then an input
+        # Each id is a target, then an input.
+        ids = self.ids[np.minimum(where, self.targets)].astype(np.int32)
         exists = where[:-1] < self.targets
         return np.where(exists, ids[:-1], self.filler), np.where(exists, ids[1:], np.int32(IGNORED))
 
 
 def smallest(most: int) -> type[np.signedinteger[Any]]:
-    """Return the type of numbers up to so many: for names by the million, tables of int64 take as much memory as they."""
+    """Return a type of numbers up to most: int64 would take as much memory as short records."""
     return np.int32 if most < 2**31 - 1 else np.int64
 
 
 def begins(lengths: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
-    """Return where records of these lengths begin that are stored one after the other."""
+    """Return where records of these lengths begin, stored one after the other."""
     starts = np.cumsum(lengths, dtype=smallest(int(lengths.sum(dtype=np.int64))))
     starts -= lengths
     return starts
@@ -169,11 +169,13 @@ def begins(lengths: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[
 class RecordStream:
     """Records (names, domains, molecules ...), each read from the zero state on.
 
-    The network reads the boundary symbol, then the record; its targets are the record, then the boundary. Batches are of batch_size
-    records of similar length, in an order that depends on seed and epoch. A batch of records of up to 127 characters is one window; a
-    longer one is several of seq_length, from which to which the state is carried (truncated backpropagation: its gradient cannot
-    explode over thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter than its batch, is IGNORED.
-    lengths (int64) are the characters of each record, starts where they begin in ids: if not given, one after the other.
+    The network reads the boundary, then the record; its targets are the record, then the boundary.
+    A batch has batch_size records of similar length, in an order that depends on seed and epoch.
+    Records of up to 127 characters make one window. Longer ones make several of seq_length, with
+    the state carried between them (truncated backpropagation, whose gradient cannot explode over
+    thousands of steps, nor its memory). What the last batch lacks, and what a record is shorter
+    than its batch, is IGNORED. lengths has the characters of each record, starts where it begins in
+    ids: by default one after the other.
     """
 
     def __init__(
@@ -187,20 +189,16 @@ class RecordStream:
         *,
         starts: NDArray[np.signedinteger[Any]] | None = None,
     ) -> None:
-        self.ids: Ids = (
-            ids if len(ids) else np.zeros(1, ids.dtype)
-        )  # so that empty records have a place to point at
+        self.ids: Ids = ids if len(ids) else np.zeros(1, ids.dtype)  # empty records point there
         self.lengths: NDArray[Any] = lengths.astype(smallest(len(ids)), copy=False)
-        self.starts: NDArray[Any] = (begins(lengths) if starts is None else starts).astype(
-            self.lengths.dtype, copy=False
-        )
+        starts = begins(lengths) if starts is None else starts
+        self.starts: NDArray[Any] = starts.astype(self.lengths.dtype, copy=False)
         self.boundary: int = boundary
         self.batch_size: int = min(batch_size, len(lengths))  # more would only cost
         self.seed: int = seed
         self.targets: int = int(lengths.sum(dtype=np.int64)) + len(lengths)
-        self.seq_length: int = min(
-            max(seq_length, _WHOLE), int(lengths.max()) + 1
-        )  # the most that a window has
+        # The most time steps that a window has.
+        self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)
         self.piece: int = min(seq_length, self.seq_length)
         self._cut(np.arange(len(lengths)))
 
@@ -209,32 +207,27 @@ class RecordStream:
         n, B = len(self.lengths), self.batch_size
         order = permutation(n, self.seed, epoch)
         if B > 1:
-            # Sorted by length within groups of batches, so that little is ignored; then the whole batches are shuffled.
+            # Sort by length within groups of 16 batches, so that little is ignored; then shuffle
+            # the whole batches.
             at_a_time = -(-_SORTED // (16 * B)) * 16 * B
             for first in range(0, n, at_a_time):
                 part = order[first : first + at_a_time]
-                order[first : first + at_a_time] = part[
-                    np.lexsort((self.lengths[part], np.arange(len(part)) // (16 * B)))
-                ]
+                groups = np.arange(len(part)) // (16 * B)
+                part[:] = part[np.lexsort((self.lengths[part], groups))]
             whole = n // B
             batches = order[: whole * B].reshape(whole, B)
             batches[...] = batches[permutation(whole, self.seed, epoch, 1)]
         self._cut(order)
 
     def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
-        """Put the records into this order and find the windows of each batch of them: how many rows it has, where its windows end."""
+        """Put the records into this order; find the rows of each batch and the end of its windows."""
         self.order: NDArray[Any] = order.astype(self.lengths.dtype, copy=False)
-        whole, lengths = len(order) // self.batch_size, self.lengths[self.order]
-        batches, rest = (
-            lengths[: whole * self.batch_size].reshape(whole, -1),
-            lengths[whole * self.batch_size :],
-        )
-        self.rows: NDArray[Any] = (
-            np.append(batches.max(axis=1), [rest.max()] if len(rest) else rest) + 1
-        )
-        self.ends: NDArray[Any] = np.cumsum(
-            -(-self.rows // self._sizes(self.rows)), dtype=smallest(self.targets)
-        )
+        lengths, whole = self.lengths[self.order], len(order) // self.batch_size * self.batch_size
+        rows = lengths[:whole].reshape(-1, self.batch_size).max(axis=1)
+        rest = [lengths[whole:].max()] if whole < len(order) else lengths[:0]
+        self.rows: NDArray[Any] = np.append(rows, rest) + 1
+        windows = -(-self.rows // self._sizes(self.rows))
+        self.ends: NDArray[Any] = np.cumsum(windows, dtype=smallest(self.targets))
         self.windows: int = int(self.ends[-1])
 
     def _sizes(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -244,26 +237,24 @@ class RecordStream:
     def _find(
         self, window: int, count: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return of count windows from number window on: of which batch each is, of its rows the first, how many."""
-        windows = np.arange(
-            window, window + count, dtype=self.ends.dtype
-        )  # of another, NumPy would convert all ends
+        """Return the batch of each of count windows from window on, its first row, its rows."""
+        # Of another type, NumPy would convert all ends.
+        windows = np.arange(window, window + count, dtype=self.ends.dtype)
         batch = np.searchsorted(self.ends, windows, "right")
         rows = self.rows[batch].astype(np.int64)
         sizes = self._sizes(rows)
-        first = (windows - self.ends[batch]) * sizes + -(
-            -rows // sizes
-        ) * sizes  # the windows before it in its batch are whole
+        # The windows before it in its batch are whole.
+        first = (windows - self.ends[batch]) * sizes + -(-rows // sizes) * sizes
         return batch, first, np.minimum(rows - first, sizes)
 
     def resets(self, window: int) -> bool:
-        """Whether this window begins with the zero state: unless it goes on with the records of the one before."""
+        """Whether this window begins with the zero state, not in the middle of its records."""
         return bool(self._find(window, 1)[1][0] == 0)
 
-    def together(self, window: int, most: int) -> tuple[int, bool]:
-        """Return how many windows from this one on, at most so many, can be one call, and whether each begins with the zero state.
+    def windows_per_call(self, window: int, most: int) -> tuple[int, bool]:
+        """Return how many windows, at most so many, can be one call from this one on.
 
-        They are whole batches, or all of the same one.
+        They are whole batches, or all of the same one. And whether each begins with the zero state.
         """
         batch, _, rows = self._find(window, min(most, self.windows - window))
         whole = rows == self.rows[batch]
@@ -271,41 +262,35 @@ class RecordStream:
         return len(alike) if alike.all() else int(np.argmin(alike)), bool(whole[0])
 
     def longest(self, window: int, count: int) -> int:
-        """Return the time steps of each of these windows in `read`: those of the longest record among them, and its end."""
+        """Return the time steps of each of these windows in `read`: those of the longest."""
         return int(self._find(window, count)[2].max())
 
     def used_rows(self, window: int, count: int) -> NDArray[np.int64]:
-        """Return how many time steps up to the last with a target each of these windows has."""
+        """Return the time steps of each of these windows up to the last with a target."""
         return self._find(window, count)[2]
 
     def read(
         self, window: int, count: int, streams: NDArray[np.integer[Any]] | None = None
     ) -> Windows:
-        """Return inputs and targets of count windows from number window on: two int32 arrays (count * longest, batch_size).
+        """Return inputs and targets of count windows from number window on.
 
-        Or of some streams, by their numbers, those that there are not being without targets.
+        Both are int32 (count * longest, streams): of all streams, or of those with these numbers;
+        one that does not exist has no targets.
         """
         B, (batch, first, rows) = self.batch_size, self._find(window, count)
         numbers = np.arange(B) if streams is None else streams.astype(np.int64)
-        places = np.where(
-            numbers < B, batch[:, None, None] * B + numbers, len(self.order)
-        )  # in the order, (count, 1, streams)
-        chosen = self.order[np.minimum(places, len(self.order) - 1)]
-        start, length = (
-            self.starts[chosen].astype(np.int64),
-            np.where(places < len(self.order), self.lengths[chosen], -1),
-        )
-        t = (
-            first[:, None, None] + np.arange(-1, rows.max())[:, None]
-        )  # of a record, (count, longest + 1, 1)
+        n = len(self.order)
+        places = np.where(numbers < B, batch[:, None, None] * B + numbers, n)  # (count, 1, streams)
+        chosen = self.order[np.minimum(places, n - 1)]
+        start = self.starts[chosen].astype(np.int64)
+        length = np.where(places < n, self.lengths[chosen], -1)
+        t = first[:, None, None] + np.arange(-1, rows.max())[:, None]  # (count, longest + 1, 1)
         where = start + np.clip(t, 0, np.maximum(length - 1, 0))
-        ids = self.ids[np.minimum(where, len(self.ids) - 1)].astype(
-            np.int32
-        )  # each is a target, then an input
+        # Each id is a target, then an input.
+        ids = self.ids[np.minimum(where, len(self.ids) - 1)].astype(np.int32)
         inputs, targets, at = ids[:, :-1], ids[:, 1:], t[:, 1:]
-        targets = np.where(
-            at < length, targets, np.where(at == length, self.boundary, IGNORED)
-        ).astype(np.int32)
+        ends = np.where(at == length, self.boundary, IGNORED)
+        targets = np.where(at < length, targets, ends).astype(np.int32)
         inputs = np.where((0 < at) & (at <= length), inputs, self.boundary).astype(np.int32)
         return inputs.reshape(-1, len(numbers)), targets.reshape(-1, len(numbers))
 

@@ -292,7 +292,7 @@ def read_files(path: Paths, options: ReadOptions) -> Text | Records:
     corpus = _read(path, options)
     if not options.records:
         return Text(corpus.vocabulary, corpus.ids, called)
-    index = RecordIndex.of(_strings(corpus)) if options.remember else None
+    index = RecordIndex.from_records(_strings(corpus)) if options.remember else None
     return Records(*corpus, index, called)
 
 

@@ -9,9 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..util.errors import check_choice, check_text, missing_value_hint, to_builtin
 
 if TYPE_CHECKING:
-    from typing_extensions import (
-        TypeVar,  # a type checker knows it; a default of a type variable is Python 3.13's
-    )
+    from typing_extensions import TypeVar  # with a default, as Python has from 3.13 on
 
     TextT = TypeVar("TextT", bound=str | bytes, default=str)
 else:
@@ -20,37 +18,30 @@ else:
     TextT = TypeVar("TextT")
 
 AnyText: TypeAlias = Any  # str, or bytes where the vocabulary is of bytes
-OnUnknown: TypeAlias = Literal[
-    "error", "skip"
-]  # what to do about characters that are not in the vocabulary
+OnUnknown: TypeAlias = Literal["error", "skip"]  # what to do about unknown characters
 
-_PIECE = (
-    1 << 20
-)  # characters handled at a time, so that encoding a large text needs little memory beside the result
+_PIECE = 1 << 20  # characters at a time: a large text needs little memory beside its ids
 _CODE_POINTS = 0x110000
 _SHOWN = 8  # characters in a message
-
-
 _BYTES = "".join(map(chr, range(256)))
 
 
 def described(chars: Iterable[str]) -> str:
-    """Return characters with their code points, some of them if they are many: 'é' (U+00E9); what cannot be seen alone by its name."""
-    import unicodedata  # here: importing charrnn should cost little
+    """Return the first characters with their code points, as 'é' (U+00E9), invisible ones named."""
+    import unicodedata  # imported here to keep `import charrnn` fast
 
-    def one(char: str) -> str:
+    def describe(char: str) -> str:
         seen = char.isprintable() and not unicodedata.combining(char) and not char.isspace()
         shown = repr(char) if seen else unicodedata.name(char, ascii(char))
         return f"{shown} (U+{ord(char):04X})"
 
     chars = list(chars)
-    return ", ".join(map(one, chars[:_SHOWN])) + (
-        f" and {len(chars) - _SHOWN} more" if len(chars) > _SHOWN else ""
-    )
+    more = f" and {len(chars) - _SHOWN} more" if len(chars) > _SHOWN else ""
+    return ", ".join(map(describe, chars[:_SHOWN])) + more
 
 
 def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield (position, code points as uint32) of consecutive pieces of a str, or of bytes."""
+    """Yield the place and the code points, uint32, of consecutive pieces of a text."""
     for start in range(0, len(text), _PIECE):
         piece = text[start : start + _PIECE]
         if isinstance(piece, bytes):
@@ -60,7 +51,7 @@ def _pieces(text: str | bytes) -> Iterator[tuple[int, NDArray[np.uint32]]]:
 
 
 def distinct(texts: Iterable[str], name: str = "text") -> str:
-    """Return the distinct characters of texts in order of code point; name is what to call one in an error."""
+    """Return the distinct characters of texts in order of code point. Errors call a text name."""
     seen = np.zeros(_CODE_POINTS, dtype=bool)
     for text in texts:
         text = check_text(name, text)
@@ -68,31 +59,32 @@ def distinct(texts: Iterable[str], name: str = "text") -> str:
             seen[codes] = True
             if seen[0xD800:0xE000].any():
                 where = start + int(np.argmax((codes >= 0xD800) & (codes <= 0xDFFF)))
-                raise ValueError(
-                    f"{name}[{where}] = {text[where]!r} is a lone surrogate, which is not a character and cannot be saved"
-                )
+                why = "a lone surrogate, which is not a character and cannot be saved"
+                raise ValueError(f"{name}[{where}] = {text[where]!r} is {why}")
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
 class Vocabulary:
-    """The characters a model knows; the id of a character is its place. Immutable.
+    """The characters that a model knows; the id of a character is its place. Immutable.
 
     Parameters
     ----------
     chars : iterable of str
-        Distinct characters (Unicode code points, no surrogates), at least one, in an order, as ids are places: no set. `from_text` puts
-        them in order of code point.
+        Distinct characters (Unicode code points, no surrogates), at least one, in the order of
+        their ids, so no set. `from_text` puts them in order of code point.
     records : bool, default False
-        Whether there is one symbol more, with the id len(self): the boundary before and after a record, which no text can contain.
+        Whether there is one more symbol, with the id len(self): the boundary before and after a
+        record, which no text contains.
     of_bytes : bool, default False
-        Whether texts are bytes instead of str; chars then are U+0000 to U+00FF, so that an id is the value of a byte.
+        Whether texts are bytes instead of str. chars must then be U+0000 to U+00FF, so that the id
+        of a byte is its value.
 
     Raises
     ------
     ValueError
-        If there is no character, or one is a surrogate, or two are the same.
+        If chars is empty, or has a surrogate, or a character twice.
     TypeError
-        If chars is a set, or holds something else than str.
+        If chars is a set, or has something other than str.
 
     Examples
     --------
@@ -110,54 +102,31 @@ class Vocabulary:
     def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
         self.records: bool = bool(records)
         self.of_bytes: bool = bool(of_bytes)
-        if isinstance(
-            chars, (set, frozenset)
-        ):  # whose order differs between processes, and with it the ids
-            raise TypeError(
-                f"chars must be a str, or characters, not {type(chars).__name__}: sorted(...) puts them in an order"
-            )
-        try:
-            self._chars = "".join(chars)
-        except TypeError as error:
-            raise TypeError(
-                f"chars must be a str, or characters, not {type(chars).__name__}: {error}"
-            ) from error
-        codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
-        if not len(codes):
-            raise ValueError("a vocabulary needs at least one character")
-        if len(set(self._chars)) < len(codes):  # np.unique would import numpy.ma: 20 ms
-            raise ValueError(
-                "the characters of a vocabulary must be distinct; Vocabulary.from_text takes any text"
-            )
-        surrogates = (codes >= 0xD800) & (codes <= 0xDFFF)
-        if surrogates.any():
-            raise ValueError(
-                f"U+{codes[surrogates][0]:04X} is a surrogate, which is not a character"
-            )
+        self._chars = _joined(chars)
         if self.of_bytes and self._chars != _BYTES:
             raise ValueError("a vocabulary of bytes has all 256 of them, in order")
+        codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
         self._codes = codes.astype("<u4")
-        self._table = np.full(
-            codes.max() + 2, -1, dtype=np.int32
-        )  # id of each code point; the last entry stands for all larger ones
+        # The id of each code point; the last entry is of all larger ones.
+        self._table = np.full(codes.max() + 2, -1, dtype=np.int32)
         self._table[codes] = np.arange(len(codes))
 
     @classmethod
     def from_text(cls, text: str, records: bool = False) -> "Vocabulary":
-        """Return the vocabulary of all characters in text, in order of code point; for records with a boundary."""
+        """Return the vocabulary of all characters in text, in order of code point."""
         return cls(distinct([text]), records)
 
     @classmethod
     def all_bytes(cls, records: bool = False) -> "Vocabulary":
-        """Return the vocabulary of texts that are bytes: all 256 values, whether a text has them or not."""
+        """Return the vocabulary of texts that are bytes: all 256 values."""
         return cls(_BYTES, records, of_bytes=True)
 
     def extended(self, text: str) -> "Vocabulary":
-        """Return a vocabulary that knows the characters of text, too: old ones keep their ids, new ones follow."""
+        """Return a vocabulary that also knows the characters of text; new ids follow old ones."""
         return Vocabulary(self._chars + self.missing(text), self.records, self.of_bytes)
 
     def missing(self, text: AnyText) -> str:
-        """Return the distinct characters of text that are not in the vocabulary, as one str in order of code point."""
+        """Return the distinct characters of text that are unknown, in order of code point."""
         if self.of_bytes:
             return ""
         chars = distinct([text])
@@ -174,15 +143,14 @@ class Vocabulary:
         return b"" if self.of_bytes else ""
 
     def check(self, name: str, text: AnyText) -> AnyText:
-        """Return text, as a plain str or bytes, if it is of the type that this vocabulary encodes; or raise TypeError."""
+        """Return text as a plain str or bytes, or raise TypeError if it is of the other type."""
         if self.of_bytes and not isinstance(text, bytes):
-            raise TypeError(
-                f"{name} must be bytes, as in the training of this model, not {type(text).__name__}{missing_value_hint(text)}"
-            )
+            kind = f"{type(text).__name__}{missing_value_hint(text)}"
+            raise TypeError(f"{name} must be bytes, as in the training of this model, not {kind}")
         return to_builtin(text) if self.of_bytes else check_text(name, text)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
-        """Return the id of each character of text, -1 where it is not in the vocabulary: an int32 array."""
+        """Return the id of each character of text, -1 if it is unknown: int32."""
         text = to_builtin(text)
         ids = np.empty(len(text), np.int32)
         for start, codes in _pieces(text):
@@ -190,10 +158,9 @@ class Vocabulary:
         return ids
 
     def of_codes(self, codes: NDArray[Any]) -> NDArray[np.int32]:
-        """Return the id of each code point, -1 where it is not in the vocabulary."""
-        ids: NDArray[np.int32] = self._table[
-            np.minimum(codes.astype(np.uint32, copy=False), len(self._table) - 1)
-        ]
+        """Return the id of each code point, -1 if it is unknown."""
+        places = np.minimum(codes.astype(np.uint32, copy=False), len(self._table) - 1)
+        ids: NDArray[np.int32] = self._table[places]
         return ids
 
     def encode(
@@ -212,26 +179,25 @@ class Vocabulary:
         dtype : numpy dtype, default int32
             An integer type that holds every id.
         name : str
-            What to call the text in an error.
+            What errors call the text.
         on_unknown : {"error", "skip"}
             What to do about a character that is not in the vocabulary.
 
         Returns
         -------
-        ndarray (len(text),) of dtype; shorter by the characters skipped
+        ndarray (len(text),) of dtype, shorter by the characters skipped
             Ids in [0, len(self)).
 
         Raises
         ------
         ValueError
-            If a character is not in the vocabulary (the message gives its place, and all such characters), or dtype does not hold
-            every id.
+            If a character is unknown (the message has its place, and all such characters), or dtype
+            does not hold every id.
         """
         skip = check_choice("on_unknown", on_unknown, get_args(OnUnknown)) == "skip"
-        if np.dtype(dtype).kind not in "iu" or np.iinfo(dtype).max < len(self) - 1:
-            raise ValueError(
-                f"dtype must be an integer type that holds {len(self) - 1}, not {np.dtype(dtype)}"
-            )
+        kind, largest = np.dtype(dtype), len(self) - 1
+        if kind.kind not in "iu" or np.iinfo(kind).max < largest:
+            raise ValueError(f"dtype must be an integer type that holds {largest}, not {kind}")
         text = self.check(name, text)
         if text and isinstance(text, bytes):  # an empty text is no buffer
             return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
@@ -247,33 +213,27 @@ class Vocabulary:
         return ids[:end]
 
     def _unknown(self, name: str, text: AnyText, where: int) -> str:
-        """Return a message: the character text[where] is not known, nor perhaps others."""
-        found: set[str] = set()
-        for _, codes in _pieces(text):
-            codes = np.unique(codes)
-            found.update(map(chr, codes[self.of_codes(codes) < 0]))
-        others = sorted(found - {text[where]})
+        """Return the message that text[where], and perhaps others, are unknown."""
+        others = sorted({*text} - {*self._chars, text[where]})
         nor = f", nor {'are' if len(others) > 1 else 'is'} {described(others)}" if others else ""
-        what = f"{name}[{where}] = {described(text[where])} is not among the {len(self)} characters of this vocabulary{nor}"
-        return f"{what}; on_unknown='skip' leaves out what is not"
+        what = f"{name}[{where}] = {described(text[where])}"
+        known = f"the {len(self)} characters of this vocabulary"
+        return f"{what} is not among {known}{nor}; on_unknown='skip' leaves out what is not"
 
     def decode(self, ids: ArrayLike) -> AnyText:
-        """Return the text (str or bytes) of a sequence of ids, each in [0, len(self)); otherwise raise IndexError."""
+        """Return the text of ids, each in [0, len(self)); otherwise raise IndexError."""
         ids = np.asarray(ids)
         if ids.size == 0:
             return self.empty
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
-            raise TypeError(
-                f"ids must be a sequence of integers, not {ids.dtype} of shape {ids.shape}"
-            )
+            kind = f"{ids.dtype} of shape {ids.shape}"
+            raise TypeError(f"ids must be a sequence of integers, not {kind}")
         if ids.min() < 0 or ids.max() >= len(self):
             where = int(np.argmax((ids < 0) | (ids >= len(self))))
             raise IndexError(f"ids[{where}] = {ids[where]} is not in [0, {len(self)})")
-        return (
-            ids.astype(np.uint8).tobytes()
-            if self.of_bytes
-            else self._codes[ids].tobytes().decode("utf-32-le")
-        )
+        if self.of_bytes:
+            return ids.astype(np.uint8).tobytes()
+        return self._codes[ids].tobytes().decode("utf-32-le")
 
     @property
     def smallest_dtype(self) -> np.dtype[Any]:
@@ -305,3 +265,23 @@ class Vocabulary:
             return "Vocabulary.all_bytes()"
         shown = self._chars if len(self) <= 40 else self._chars[:37] + "..."
         return f"Vocabulary({shown!r}, {len(self)} characters)"
+
+
+def _joined(chars: Iterable[str]) -> str:
+    """Return the characters of a vocabulary as one str, or raise."""
+    wrong = f"chars must be a str, or characters, not {type(chars).__name__}"
+    if isinstance(chars, (set, frozenset)):  # its order, and so the ids, differ between processes
+        raise TypeError(f"{wrong}: sorted(...) puts them in an order")
+    try:
+        joined = "".join(chars)
+    except TypeError as error:
+        raise TypeError(f"{wrong}: {error}") from error
+    if not joined:
+        raise ValueError("a vocabulary needs at least one character")
+    if len(set(joined)) < len(joined):
+        how = "Vocabulary.from_text takes any text"
+        raise ValueError(f"the characters of a vocabulary must be distinct; {how}")
+    for char in joined:
+        if "\ud800" <= char <= "\udfff":
+            raise ValueError(f"U+{ord(char):04X} is a surrogate, which is not a character")
+    return joined

@@ -83,7 +83,6 @@ class ModelState:
     training: Training | None = None
 
 
-Saved = ModelState
 # ------------------------------------------------------------------------------------------ writing
 
 

@@ -262,7 +262,7 @@ class Trainer:
         at, stream, stepper = self.position, self.stream, self.stepper
         if stream.resets(at.window):
             stepper.clear()
-        count, reset = stream.together(at.window, count)
+        count, reset = stream.windows_per_call(at.window, count)
         rows = stream.longest(at.window, count)
         inputs, targets = stream.read(at.window, count)
         self.targets, self.rows = targets, rows
