@@ -108,14 +108,21 @@ def test_temperature_zero_takes_the_most_likely_allowed(model):
 
 
 def test_stop_ends_before_the_first_stop_text(model):
-    text = model.generate(500, seed=4)
-    for stop in (text[200:203], text[0], [text[300:304], text[100:104]], text[62:66]):  # the last crosses the end of a piece
+    text = model.generate(5000, seed=4)
+    across = text[62:66]  # crosses the end of a piece
+    late = text[4321:4340]
+    for stop in (text[200:203], text[0], [text[300:304], text[100:104]], across, late, "zzz"):
         words = [stop] if isinstance(stop, str) else stop
-        expected = text[: min(text.find(word) for word in words)]
-        assert model.generate(500, seed=4, stop=stop) == expected
-        assert "".join(model.stream(500, seed=4, stop=stop)) == expected
-    assert model.generate(100, seed=4, stop="zzz") == text[:100]
-    assert model.generate(500, seed=4, stop={"de", "eedeif"}) == model.generate(500, seed=4, stop=["eedeif", "de"])
+        expected = text[: min(text.find(word) % 5001 for word in words)]
+        assert model.generate(5000, seed=4, stop=stop) == expected
+        assert "".join(model.stream(5000, seed=4, stop=stop)) == expected
+    overlapping = ["eedeif", "de"]
+    assert model.generate(500, seed=4, stop={*overlapping}) == model.generate(500, seed=4, stop=overlapping)
+    second = text[: text.find(text[0], 100)]
+    options = {"seed": 4, "stop": text[0], "min_length": 100}
+    assert model.generate(500, **options) == "".join(model.stream(500, **options)) == second
+    texts = model.generate_many(80, 200, seed=5)
+    assert model.generate_many(80, 200, seed=5, stop="ea") == [text.split("ea")[0] for text in texts]
 
 
 @pytest.mark.parametrize(("stop", "end"), [(["de", "eedeif"], 0), (["deif", "eedeif"], -2), (["deif", "eedei"], -2)])
@@ -126,26 +133,13 @@ def test_of_stop_texts_that_overlap_the_one_that_is_complete_first_counts(model,
     assert "".join(model.stream(500, seed=4, stop=stop)) == expected
 
 
-def test_each_text_of_many_stops_by_itself(model):
-    texts = model.generate_many(80, 200, seed=5)
-    assert model.generate_many(80, 200, seed=5, stop="ea") == [text.split("ea")[0] for text in texts]
-
-
-def test_stream_yields_what_generate_writes(model):
-    assert "".join(model.stream(90, prime="abc", seed=6)) == model.generate(90, prime="abc", seed=6)
-    endless = model.stream(seed=6)
-    assert "".join(next(endless) for _ in range(20)) == model.generate(20, seed=6)
-
-
 @pytest.mark.parametrize(
     ("controls", "error", "message"),
     [
         ({"top_k": 0}, ValueError, "top_k must be"),
-        ({"top_k": -1}, ValueError, "top_k must be"),
         ({"top_k": 2.0}, TypeError, "top_k must be"),
         ({"top_p": 0}, ValueError, "top_p must be"),
         ({"top_p": 1.1}, ValueError, "top_p must be a finite number above 0 and at most 1, not 1.1"),
-        ({"top_p": math.nan}, ValueError, "top_p must be"),
         ({"min_p": -0.1}, ValueError, "min_p must be"),
         ({"min_p": 1.5}, ValueError, "min_p must be a finite number at least 0 and at most 1, not 1.5"),
         ({"allowed": "xyz"}, ValueError, "leave no character of the model"),
@@ -155,7 +149,6 @@ def test_stream_yields_what_generate_writes(model):
         ({"stop": ""}, ValueError, "stop must not have an empty text"),
         ({"stop": ["a", 3]}, TypeError, "stop must be a str"),
         ({"no_repeat": 0}, ValueError, "no_repeat must be from 1 to 4096"),
-        ({"no_repeat": 2.5}, TypeError, "no_repeat must be"),
         ({"min_length": -1}, ValueError, "min_length must be"),
         ({"min_length": 6}, ValueError, "min_length must be at most length=5, not 6"),
         ({"temperature": math.nan}, ValueError, "temperature must be"),
@@ -263,21 +256,6 @@ def test_no_repeat_looks_back_a_bounded_way(model, kernels):
         assert (counts[7] > 0) == drawn, ago
 
 
-def test_min_length_holds_back_stop_texts(model):
-    text = model.generate(500, seed=4)
-    second = text.find(text[0], 100)
-    assert model.generate(500, seed=4, stop=text[0]) == ""
-    assert model.generate(500, seed=4, stop=text[0], min_length=100) == text[:second]
-    assert "".join(model.stream(500, seed=4, stop=text[0], min_length=100)) == text[:second]
-
-
-def test_long_texts_with_stop_texts_are_cut_in_the_right_place(model):
-    text = model.generate(5000, seed=9)
-    stop = text[4321:4340]
-    assert model.generate(5000, seed=9, stop=stop) == text[: text.find(stop)]
-    assert "".join(model.stream(5000, seed=9, stop=stop)) == text[: text.find(stop)]
-
-
 # ------------------------------------------------------------------------------------------------------------- records
 
 
@@ -365,14 +343,10 @@ def test_a_wide_beam_finds_the_most_probable_texts(request, kernels, which, prim
 
 
 def test_scores_of_beams_are_those_of_log_probs(model, records):
-    for text, score in model.beam_search(20, n_best=4):
-        assert score == pytest.approx(model.log_probs(text).sum(), rel=1e-5)
-    for text, score in records.beam_search(20, n_best=4):
-        assert score == pytest.approx(records.log_probs(text).sum(), rel=1e-5)
-
-
-def test_a_beam_of_one_is_greedy(model):
-    assert model.beam_search(30, width=1)[0][0] == model.generate(30, temperature=0)
+    for one in (model, records):
+        for text, score in one.beam_search(20, n_best=4):
+            assert score == pytest.approx(one.log_probs(text).sum(), rel=1e-5)
+    assert model.beam_search(30, width=1)[0][0] == model.generate(30, temperature=0)  # greedy
 
 
 def test_beams_obey_the_controls(model, records):
@@ -400,27 +374,29 @@ def test_a_model_of_bytes_writes_bytes():
     assert isinstance(model.beam_search(4, prime=b"x")[0][0], bytes)
 
 
+QUESTION = "to be, or not to be, that is the question\n" * 9
+
+
 @pytest.mark.clock
 def test_a_stream_costs_at_most_three_times_as_much_a_character():
-    model = charrnn.train_text("to be, or not to be, that is the question\n" * 9, steps=1, progress=False)
-
-    def seconds(write):
-        began = time.perf_counter()
-        text = write()
-        assert len(text) == 20_000
-        return time.perf_counter() - began, text
-
-    pairs = [(seconds(lambda: model.generate(20_000, seed=1)), seconds(lambda: "".join(model.stream(20_000, seed=1)))) for _ in range(5)]
-    assert all(whole == streamed for (_, whole), (_, streamed) in pairs)
-    assert min(took for _, (took, _) in pairs) < 3 * min(took for (took, _), _ in pairs)
+    model = charrnn.train_text(QUESTION, steps=1, progress=False)
+    calls = [lambda: model.generate(20_000, seed=1), lambda: "".join(model.stream(20_000, seed=1))]
+    times, texts = ([], []), set()
+    for _ in range(5):
+        for call, took in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            texts.add(call())
+            took.append(time.perf_counter() - began)
+    assert len(texts) == 1
+    assert min(times[1]) < 3 * min(times[0])
 
 
 @pytest.mark.parametrize(
     "controls", [{}, {"stop": "e "}, {"stop": ["t t", "q"], "min_length": 300}, {"no_repeat": 6}, {"top_p": 0.5}], ids=str
 )
 @pytest.mark.parametrize("length", [0, 1, 999, 3000])
-def test_a_stream_in_bursts_has_the_characters_of_generate(controls, length):
-    model = charrnn.train_text("to be, or not to be, that is the question\n" * 9, hidden_size=4, epochs=3, progress=False)
+def test_a_stream_has_the_characters_of_generate(controls, length):
+    model = charrnn.train_text(QUESTION, hidden_size=4, epochs=3, progress=False)
     if controls.get("min_length", 0) <= length:
         characters = list(model.stream(length, seed=3, **controls))
         assert set(map(len, characters)) <= {1}
