@@ -182,7 +182,9 @@ class Writer:
         self.sampling: Sampling = sampling
         self.random: NDArray[np.uint64] = random
         self.work: Workspace = start.workspace(1, len(random))
-        self.past: NDArray[np.int32] = np.repeat(start.ids[-LOOK_BACK:], len(random), axis=1)
+        self.past: NDArray[np.int32] | None = None
+        if "no_repeat" in sampling.drawing:
+            self.past = np.repeat(start.ids[-LOOK_BACK:], len(random), axis=1)
         self.written: int = 0
         self.texts: list[AnyText] = [start.vocabulary.empty] * len(random)
         self.done: list[bool] = [False] * len(random)
@@ -218,7 +220,7 @@ class Writer:
         ids = self.start.network.draw(
             self.work, n, self.random, allowed=allowed, past=self.past, **self.sampling.drawing
         )
-        if "no_repeat" in self.sampling.drawing:
+        if self.past is not None:
             self.past = np.concatenate([self.past, ids])[-LOOK_BACK:]
         return ids
 

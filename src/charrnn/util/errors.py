@@ -110,8 +110,8 @@ def _to_float(value: Any) -> float | None:
     if isinstance(value, (np.ndarray, np.generic)):
         numeric = value.dtype.kind in "iuf"  # float() drops an imaginary part
     else:
-        kinds = {"__float__", "__index__"} & {*dir(type(value))}
-        numeric = bool(kinds) and not isinstance(value, (bool, str))
+        number = hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+        numeric = number and not isinstance(value, (bool, str))
     try:
         return float(value) if numeric else None
     except (TypeError, ValueError):
