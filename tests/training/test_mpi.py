@@ -565,7 +565,7 @@ def test_the_command(tmp_path, text_file):
     assert wrong.returncode != 0
     assert wrong.stderr.count("charrnn: error: 3 ranks need as many shards, not shards=2") == 1
     assert wrong.stderr.count("charrnn: error") == 1
-    assert "--mpi: standard input is there for one process only" in run(*command[:4], "-", "--mpi").stderr
+    assert "--mpi: only one process has standard input" in run(*command[:4], "-", "--mpi").stderr
 
 
 @needs_mpi
