@@ -76,7 +76,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(blocking=False):", "if False:"),
     "no probabilities, no error": (DOORS, "    if nll != nll:\n", "    if False:\n"),
     "a setting is not checked later": ("network/learner.py", "        if name in _SETTINGS:\n            largest", "        if name in _SETTINGS and name not in self.settings:\n            largest"),
-    "two models in one call": ("model.py", "length, prime, controls)\n        ((text", "length, prime, controls)\n        start = start._replace(network=self.network)\n        ((text"),
+    "two models in one call": ("model.py", "length, controls, Controls)\n        ((text", "length, controls, Controls)\n        start = start._replace(network=self.network)\n        ((text"),
     "tanh saturates early": (ELEMENTARY, "<real>9.25 if a > <real>9.25", "<real>5 if a > <real>5"),
     # Cells with gates.
     "reset before the product": (GRU, "tanh(fma(r[j], q[j], z[j]))", "tanh(r[j] * (q[j] + z[j]))"),

@@ -189,7 +189,7 @@ def test_defaults_that_are_shown_are_those_in_use():
     plain = charrnn.train_text(text, steps=50, progress=False)
     spelt = charrnn.train_text(text, **{**defaults(NewOptions), "steps": 50, "progress": False})
     assert plain.network.weights.block.tobytes() == spelt.network.weights.block.tobytes()
-    assert plain.generate(50, seed=1) == plain.generate(50, seed=1, **defaults(Controls))
+    assert plain.generate(50, seed=1) == plain.generate(50, **{**defaults(Controls), "seed": 1})
     assert plain.rnn.hidden_size == 100
     assert plain.rnn.learning_rate == 0.15
 

@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias, get_args
+from typing import Any, NoReturn, TypeAlias, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from .data.vocabulary import AnyText, OnUnknown
 from .datasets import python_docs
 from .history import History
 from .inference import scoring
-from .inference.sampling import Controls
+from .inference.sampling import BatchControls
 from .model import CharRNN
 from .network.config import NewOptions
 from .util.atomic_write import check_target
@@ -185,14 +185,16 @@ def _add_options(command: argparse.ArgumentParser, options: type) -> dict[str, A
 def _argument(option: Option, help: str) -> dict[str, Any]:
     """Return what argparse needs to know of an option, which has no value unless it is given."""
     assert option.flag is not None
-    if option.default is not None and "(default:" not in help:
+    if option.default not in (None, "") and bool not in option.types and "(default:" not in help:
         default = option.default
         help += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
     found: dict[str, Any] = {"dest": option.name, "help": help, "default": argparse.SUPPRESS}
     if bool in option.types:
-        return found | {"action": argparse.BooleanOptionalAction}
+        switch = "store_true" if option.default is False else argparse.BooleanOptionalAction
+        return found | {"action": switch}
     found |= {"metavar": option.flag.metavar, "choices": option.choices or None}
-    found["action"] = "append" if Sequence[str | bytes] in option.types else "store"
+    several = any(get_origin(one) is Sequence for one in option.types)
+    found["action"] = "append" if several else "store"
     types = {bytes: _text_argument, int: int, float: float}
     found["type"] = next((types[one] for one in types if one in option.types), str)
     return found
@@ -283,16 +285,9 @@ def _add_generate(commands: Any) -> Any:
     help = "characters to write (default: %(default)s)"
     add("-n", "--length", type=int, default=400, metavar="N", help=help)
     add("--count", type=int, metavar="N", help="texts to write, one per line (default: 1)")
-    add("--unique", action="store_true", help="leave out texts that were written before")
-    help = "leave out records that the model was trained on (train --remember)"
-    add("--novel", action="store_true", help=help)
-    add("--whole", action="store_true", help="leave out texts that are cut off at --length")
     help = "search for the N most probable texts instead of drawing"
     add("--n-best", type=int, metavar="N", help=help)
-    add("--seed", type=int, metavar="N", help="random seed: the same seed writes the same text")
-    help = "text to continue; - reads it from standard input, without a line feed at its end"
-    add("--prime", type=_text_argument, metavar="TEXT", help=help)
-    _add_options(generate, Controls)
+    _add_options(generate, BatchControls)
     _add_unknown(generate)
     return generate
 
@@ -605,8 +600,7 @@ def _generate(arguments: Arguments) -> None:
         characters = model.stream(arguments.length, **options)
         _print_at_once(itertools.chain([prime], characters, [end]))
         return
-    some = {"unique": False, "novel": False, "whole": False, "seed": None} | options
-    texts = model._each(count, arguments.length, **some)
+    texts = model._each(count, arguments.length, **options)
     written = _print_at_once(prime + text + end for text in texts)
     if written < count:
         _note(f"{written:,} of {_count(count, 'text')}: no others were found")
@@ -614,8 +608,7 @@ def _generate(arguments: Arguments) -> None:
 
 def _generate_options(model: CharRNN, arguments: Arguments) -> dict[str, Any]:
     """Return the given options of `CharRNN.generate_many`, texts as the model reads them."""
-    names = {"prime": "", **table(Controls)}
-    options = {"prime": ""} | _given(arguments, names)
+    options = {"prime": ""} | _given(arguments, ("count", *table(BatchControls)))
     if options["prime"] == "-":
         options["prime"] = _read_prime(model)
     for name in ("prime", "allowed", "forbidden"):
@@ -623,7 +616,7 @@ def _generate_options(model: CharRNN, arguments: Arguments) -> dict[str, Any]:
             options[name] = _model_text(model, options[name])
     if "stop" in options:
         options["stop"] = [_model_text(model, text) for text in options["stop"]]
-    return options | _given(arguments, ("count", "unique", "novel", "whole", "seed"))
+    return options
 
 
 def _print_at_once(texts: Iterable[AnyText]) -> int:

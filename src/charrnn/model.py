@@ -26,7 +26,13 @@ from .data.record_index import RecordIndex
 from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
 from .inference import sampling, scoring
-from .inference.sampling import Controls, PrimedState, Sampling
+from .inference.sampling import (
+    BatchControls,
+    Controls,
+    PrimedState,
+    Sampling,
+    SearchControls,
+)
 from .network import Network
 from .network.config import (
     SAVED_SETTINGS,
@@ -162,14 +168,7 @@ class CharRNN(Hinting, Generic[TextT]):
         return self._state.index
 
     @shows(Controls)
-    def generate(
-        self,
-        length: int,
-        *,
-        prime: TextT | Literal[""] = "",
-        seed: int | None = None,
-        **controls: Unpack[Controls],
-    ) -> TextT:
+    def generate(self, length: int, **controls: Unpack[Controls[TextT]]) -> TextT:
         """Generate a text.
 
         Parameters
@@ -223,23 +222,14 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.generate(6, prime="ab", temperature=0, stop="b")
         'ca'
         """
-        start, checked, length = _prepare_generation(self._state, length, prime, controls)
-        ((text, _),) = sampling.texts(start, checked, length, seed, 1)
+        start, checked, length = _prepare_generation(self._state, length, controls, Controls)
+        ((text, _),) = sampling.texts(start, checked, length, controls.get("seed"), 1)
         generated: TextT = text
         return generated
 
-    @shows(Controls)
+    @shows(BatchControls)
     def generate_many(
-        self,
-        count: int,
-        length: int,
-        *,
-        unique: bool = False,
-        novel: bool = False,
-        whole: bool = False,
-        prime: TextT | Literal[""] = "",
-        seed: int | None = None,
-        **controls: Unpack[Controls],
+        self, count: int, length: int, **controls: Unpack[BatchControls[TextT]]
     ) -> list[TextT]:
         """Generate texts as a batch, each as `generate` would.
 
@@ -275,44 +265,28 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
-        which = {"unique": unique, "novel": novel, "whole": whole}
-        return list(self._each(count, length, prime=prime, seed=seed, **which, **controls))
+        return list(self._each(count, length, **controls))
 
     def _each(
-        self,
-        count: int,
-        length: int,
-        *,
-        prime: AnyText,
-        seed: int | None,
-        unique: bool,
-        novel: bool,
-        whole: bool,
-        **controls: Unpack[Controls],
+        self, count: int, length: int, **controls: Unpack[BatchControls[TextT]]
     ) -> Iterator[TextT]:
         """Yield the texts of `generate_many` as they are generated."""
         count = check_integer("count", count, 0)
-        check_flags(unique=unique, novel=novel, whole=whole)
         state = self._state
+        start, checked, length = _prepare_generation(state, length, controls, BatchControls)
+        unique, novel = controls.get("unique", False), controls.get("novel", False)
+        whole = controls.get("whole", False)
+        check_flags(unique=unique, novel=novel, whole=whole)
         if novel and state.index is None:
             how = "train it with remember=True"
             raise ValueError(f"novel=True needs a model that remembers its records: {how}")
-        start, checked, length = _prepare_generation(state, length, prime, controls)
         index = state.index if novel else None
-        # Half a record is neither new nor one of a kind.
-        whole = whole or (state.vocabulary.records and (unique or novel))
-        yield from sampling.chosen_texts(
-            start, checked, length, seed, count, unique=unique, whole=whole, index=index
-        )
+        seed = controls.get("seed")
+        yield from sampling.chosen_texts(start, checked, length, seed, count, unique, whole, index)
 
     @shows(Controls)
     def stream(
-        self,
-        length: int | None = None,
-        *,
-        prime: TextT | Literal[""] = "",
-        seed: int | None = None,
-        **controls: Unpack[Controls],
+        self, length: int | None = None, **controls: Unpack[Controls[TextT]]
     ) -> Iterator[TextT]:
         """Return an iterator over the characters that `generate` would return.
 
@@ -341,21 +315,18 @@ class CharRNN(Hinting, Generic[TextT]):
         bcabcabcab
         """
         most = _LONGEST if length is None else length
-        start, checked, most = _prepare_generation(self._state, most, prime, controls)
-        writer = sampling.Writer(start, checked, make_random(seed))
+        start, checked, most = _prepare_generation(self._state, most, controls, Controls)
+        writer = sampling.Writer(start, checked, make_random(controls.get("seed")))
         return sampling.stream(writer, math.inf if length is None else most)
 
+    @shows(SearchControls)
     def beam_search(
         self,
         length: int,
         *,
         n_best: int = 1,
         width: int | None = None,
-        prime: TextT | Literal[""] = "",
-        allowed: str | bytes | None = None,
-        forbidden: str | bytes | None = None,
-        min_length: int = 0,
-        on_unknown: OnUnknown = "error",
+        **controls: Unpack[SearchControls[TextT]],
     ) -> list[tuple[TextT, float]]:
         """Search for the most probable texts.
 
@@ -387,13 +358,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         n_best = check_integer("n_best", n_best, 1)
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
-        controls: Controls = {
-            "allowed": allowed,
-            "forbidden": forbidden,
-            "min_length": min_length,
-            "on_unknown": on_unknown,
-        }
-        start, checked, length = _prepare_generation(self._state, length, prime, controls)
+        start, checked, length = _prepare_generation(self._state, length, controls, SearchControls)
         return sampling.beam_search(start, checked, length, width)[:n_best]
 
     def log_probs(
@@ -882,19 +847,20 @@ def _state_to_train(
 
 
 def _prepare_generation(
-    state: ModelState, length: Any, prime: AnyText, controls: Mapping[str, Any]
+    state: ModelState, length: Any, controls: Any, known: type
 ) -> tuple[PrimedState, Sampling, int]:
-    """Return the state after prime, and the checked controls and length of texts."""
+    """Return the state after the prime, and the checked controls and length of texts."""
     if isinstance(length, (str, bytes)):
         raise TypeError(
             f"length must be an integer, not {length!r:.80}: the text to continue is prime"
         )
     length = check_integer("length", length, 0, _LONGEST)
-    check_names(controls, Controls, ("length", "prime", "seed", "unique", "novel", "whole"))
+    check_names(controls, known, ("length",))
     checked = Sampling.from_options(state.vocabulary, **controls)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
-    return _primed(state, prime, "prime", controls.get("on_unknown", "error")), checked, length
+    prime, on_unknown = controls.get("prime", ""), controls.get("on_unknown", "error")
+    return _primed(state, prime, "prime", on_unknown), checked, length
 
 
 def _score(

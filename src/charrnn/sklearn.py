@@ -26,7 +26,7 @@ except ModuleNotFoundError as _error:
 from .create import train_new, train_records
 from .data.dataset import Alphabet, Records, reads_bytes
 from .data.vocabulary import AnyText, Vocabulary
-from .inference.sampling import Controls
+from .inference.sampling import BatchControls
 from .inference.scoring import OnUnknown
 from .model import CharRNN
 from .network.config import NewOptions
@@ -227,14 +227,14 @@ class CharRNNDensity(DensityMixin, _Estimator):
         """Return the sum of ``score_samples``, which a search over parameters maximizes."""
         return float(self.score_samples(X).sum())
 
-    @shows(Controls)
+    @shows(BatchControls, without=("seed",))
     def sample(
         self,
         n_samples: int = 1,
         random_state: RandomState = None,
         *,
         max_length: int | None = None,
-        **controls: Unpack[Controls],
+        **controls: Unpack[BatchControls[Any]],
     ) -> NDArray[np.object_]:
         """Draw strings.
 
@@ -255,9 +255,10 @@ class CharRNNDensity(DensityMixin, _Estimator):
             `charrnn.CharRNN.generate_many`.
         """
         check_is_fitted(self)
-        n, seed = check_integer("n_samples", n_samples, 0), _seed(random_state)
+        n = check_integer("n_samples", n_samples, 0)
         length = 2 * self.longest_ if max_length is None else max_length
-        found = self.model_.generate_many(n, length, seed=seed, **controls)
+        controls = {"seed": _seed(random_state), **controls}
+        found = self.model_.generate_many(n, length, **controls)
         texts = np.empty(len(found), object)
         texts[:] = found
         return texts

@@ -1,17 +1,17 @@
 """How text is drawn: the controls of `CharRNN.generate`, and what drives the compiled sampler."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, Self, TypedDict, Unpack
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.record_index import RecordIndex
-from ..data.vocabulary import AnyText, OnUnknown, Vocabulary
+from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
 from ..util.errors import check_sequence
-from ..util.options import Flag, Option, check_options, defaults
+from ..util.options import Flag, Option, check_options, defaults, table
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
@@ -22,8 +22,35 @@ _BEAMS = 1 << 10  # whose states are set at a time, so that Ctrl-C need not wait
 _OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
 
 
-class Controls(TypedDict, total=False):
-    """The options of `CharRNN.generate` except length, prime and seed."""
+class SearchControls(TypedDict, Generic[TextT], total=False):
+    """Options of `CharRNN.beam_search` and all other functions that write text."""
+
+    prime: Annotated[
+        TextT | Literal[""],
+        Option(""),
+        Flag(
+            "text to continue; - reads it from standard input, less a final line feed",
+            metavar="TEXT",
+        ),
+    ]
+    allowed: Annotated[
+        TextT | None, Option(None), Flag("draw only these characters", metavar="CHARS")
+    ]
+    forbidden: Annotated[
+        TextT | None, Option(None), Flag("never draw these characters", metavar="CHARS")
+    ]
+    min_length: Annotated[
+        int, Option(0, minimum=0), Flag("do not end before N characters", metavar="N")
+    ]
+    on_unknown: Annotated[
+        OnUnknown,
+        Option("error"),
+        Flag("what to do about characters of the prime that the model does not know"),
+    ]
+
+
+class DrawControls(TypedDict, total=False):
+    """Options of `Network.draw`."""
 
     temperature: Annotated[
         float,
@@ -50,25 +77,33 @@ class Controls(TypedDict, total=False):
         Option(None, minimum=1, maximum=LOOK_BACK),
         Flag("write no run of N characters twice", metavar="N"),
     ]
-    allowed: Annotated[
-        str | bytes | None, Option(None), Flag("draw only these characters", metavar="CHARS")
-    ]
-    forbidden: Annotated[
-        str | bytes | None, Option(None), Flag("never draw these characters", metavar="CHARS")
-    ]
-    min_length: Annotated[
-        int, Option(0, minimum=0), Flag("do not end before N characters", metavar="N")
+
+
+class Controls(DrawControls, SearchControls[TextT], total=False):
+    """Options of `CharRNN.generate`."""
+
+    seed: Annotated[
+        int | None,
+        Option(None, minimum=0, maximum=2**64 - 1),
+        Flag("random seed: the same seed writes the same text", metavar="N"),
     ]
     stop: Annotated[
-        str | bytes | Sequence[str | bytes] | None,
+        TextT | Sequence[TextT] | None,
         Option(None),
         Flag("end before this text; may be repeated", metavar="TEXT"),
     ]
-    on_unknown: Annotated[
-        OnUnknown,
-        Option("error"),
-        Flag("what to do about characters of the prime that the model does not know"),
+
+
+class BatchControls(Controls[TextT], total=False):
+    """Options of `CharRNN.generate_many`."""
+
+    unique: Annotated[bool, Option(False), Flag("leave out texts that were written before")]
+    novel: Annotated[
+        bool,
+        Option(False),
+        Flag("leave out records that the model was trained on (train --remember)"),
     ]
+    whole: Annotated[bool, Option(False), Flag("leave out texts that are cut off at --length")]
 
 
 class Sampling(NamedTuple):
@@ -84,17 +119,16 @@ class Sampling(NamedTuple):
     stop: tuple[AnyText, ...]
 
     @classmethod
-    def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls]) -> Self:
+    def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls[AnyText]]) -> Self:
         """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
         values = check_options(Controls, {**defaults(Controls), **controls})
-        del values["on_unknown"]  # it is about the prime
-        allowed = _check_allowed(vocabulary, values.pop("allowed"), values.pop("forbidden"))
+        allowed = _check_allowed(vocabulary, values["allowed"], values["forbidden"])
         endless = allowed.copy()
         endless[len(vocabulary) :] = 0
-        stop = _check_stop(vocabulary, values.pop("stop"))
-        min_length = values.pop("min_length")
-        drawing = {name: value for name, value in values.items() if value is not None}
-        return cls(drawing, allowed, endless, min_length, stop)
+        stop = _check_stop(vocabulary, values["stop"])
+        given = {name: values[name] for name in table(DrawControls)}
+        drawing = {name: value for name, value in given.items() if value is not None}
+        return cls(drawing, allowed, endless, values["min_length"], stop)
 
     @property
     def longest_partial_stop(self) -> int:
@@ -254,7 +288,6 @@ def chosen_texts(
     length: int,
     seed: int | None,
     count: int,
-    *,
     unique: bool,
     whole: bool,
     index: RecordIndex | None,
@@ -268,6 +301,8 @@ def chosen_texts(
         tries = 100 * count + 1000 if count else 0
     elif differ:
         tries = min(count, 1)
+    # Half a record is neither new nor one of a kind.
+    whole = whole or (start.vocabulary.records and differ)
     primed = start.vocabulary.decode(start.ids[:, 0])
     seen: set[AnyText] = set()
     for text, ended in texts(start, sampling, length, seed, tries, count):

@@ -50,7 +50,9 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words it can be, if its type is a Literal."""
+        """The words that it can be, if not any str."""
+        if str in self.types:
+            return ()
         return next((get_args(one) for one in self.types if get_origin(one) is Literal), ())
 
     def required(self) -> "Option":
@@ -100,6 +102,8 @@ def table(options: type) -> Mapping[str, Option]:
 
 def _filled(name: str, kind: Any, option: Option, flag: Flag | None = None) -> Option:
     types = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if any(isinstance(one, TypeVar) for one in types):  # texts are str or bytes
+        types += (str, bytes)
     if flag is not None and not flag.name:
         flag = replace(flag, name="--" + name.replace("_", "-"))
     return replace(option, name=name, types=types, flag=flag)
