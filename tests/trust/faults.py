@@ -1,16 +1,17 @@
-"""Let each system call of a save, a load and a training fail in turn, and look at what is said, what is on disk and what is in memory.
+"""Let each system call of a save, a load and a training fail in turn.
 
     python tests/trust/faults.py [--runs N]
 
-At most N failures of each kind in each operation, spread evenly over its calls; as there are only some forty, the default is all of them.
+The error must name the file and the reason, files and model must be old or new, and the next call
+must work. At most N failures of each kind in each operation, spread evenly over its calls; there
+are only some forty, so the default is all of them.
 
-faults.c, compiled here and loaded before libc, stands between Python and the functions of libc that make the calls. strace could do it,
-too, but is not everywhere, must be allowed to trace, and counts the calls of Python's own start and end; this one is switched on and off
-by the script itself, around one operation. Not in it: getrandom, to which these things do not happen, and the question whether a file is
-a terminal, which an error answers with no.
+faults.c, compiled here and loaded before libc, replaces the functions of libc that make system
+calls. strace could do that, but is not everywhere, must be allowed to trace, and counts the calls
+of Python's own start and end; this is switched on around one operation. Not in it: getrandom, to
+which these things do not happen, and whether a file is a terminal, which an error answers with no.
 """
 
-import argparse
 import contextlib
 import ctypes
 import errno
@@ -21,28 +22,30 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from common import Findings, preloaded, small_model, text
+from common import Findings, open_files, parser, preloaded, temporary_files
 
+import calls
 import charrnn
-from charrnn import ModelFormatError
-from charrnn.storage import model_file as persistence
 
 LIBRARY = preloaded("faults.c")
 LIBRARY.shim_made.restype = LIBRARY.shim_failed.restype = ctypes.c_char_p
 EVER = 2**30  # calls: from one on all fail
 SHORT, END, KILL = -1, -2, -3  # as in faults.c
-KINDS = {name: (getattr(errno, name), 1) for name in ("ENOSPC", "EIO", "EINTR", "EMFILE", "EDQUOT", "ENOMEM")}
-KINDS |= {f"{name} from then on": (getattr(errno, name), EVER) for name in ("ENOSPC", "EIO", "EMFILE")}  # Python repeats after EINTR
+ONCE = ("ENOSPC", "EIO", "EINTR", "EMFILE", "EDQUOT", "ENOMEM")
+LASTING = ("ENOSPC", "EIO", "EMFILE")  # not EINTR, after which Python repeats the call
+KINDS = {name: (getattr(errno, name), 1) for name in ONCE}
+KINDS |= {f"{name} from then on": (getattr(errno, name), EVER) for name in LASTING}
 KINDS |= {"short": (SHORT, 1), "always short": (SHORT, EVER), "end": (END, 1), "kill": (KILL, 1)}
-IN_ORDER = "write fsync close rename open fsync close"  # what makes a save survive a power cut
+IN_ORDER = "write fsync close rename open fsync close"  # makes a save survive a power cut
+TRAINING = {"hidden_size": 16, "steps": 3, "progress": False}
 
 
 class Operation:
-    """What is tried, in a folder of its own that has the files of `origin`, by their relative names."""
+    """A call in a folder of its own, with the files of `origin`, by their relative names."""
 
     paths: tuple[str, ...]  # that the caller names: one of them must be in an error
-    writes: str | None = None  # the file that is written
-    kinds = tuple(KINDS)
+    writes = None  # the file that is written
+    without = ()  # kinds of failure that it cannot have
 
     def __init__(self, origin):
         self.origin, self.model = origin, charrnn.load(origin / "new")
@@ -55,7 +58,8 @@ class Operation:
 
     def sound(self):
         """Whether the file that is written is the old or the new one."""
-        return self.writes is None or Path(self.writes).read_bytes() in (Path("old").read_bytes(), Path("new").read_bytes())
+        known = [Path(name).read_bytes() for name in ("old", "new")]
+        return self.writes is None or Path(self.writes).read_bytes() in known
 
     def done(self, result):
         """Whether the operation has done what it says."""
@@ -63,8 +67,7 @@ class Operation:
 
 
 class Save(Operation):
-    paths, writes = ("link",), "model"
-    kinds = tuple(kind for kind in KINDS if kind not in ("end",))
+    paths, writes, without = ("link",), "model", ("end",)
 
     def run(self):
         self.model.save("link")
@@ -88,8 +91,7 @@ class SaveAnew(Save):
 
 
 class Load(Operation):
-    paths = ("link",)
-    kinds = tuple(kind for kind in KINDS if kind not in ("kill",))
+    paths, without = ("link",), ("kill",)
 
     def run(self):
         return charrnn.load("link")
@@ -100,25 +102,24 @@ class Load(Operation):
 
 
 class Train(Operation):
-    paths = ("text",)
-    kinds = tuple(kind for kind in KINDS if kind not in ("kill", "end"))  # a text has no other end than where a read says so
+    paths, without = ("text",), ("kill", "end")  # a text ends where a read says so
 
     def run(self):
-        return charrnn.train_file("text", hidden_size=16, steps=3, progress=False)
+        return charrnn.train_file("text", **TRAINING)
 
     def done(self, result):
         return result.score("to be") == self.score
 
 
 class Resume(Train):
-    paths, writes = ("text", "checkpoint"), "checkpoint"
-    kinds = tuple(kind for kind in KINDS if kind not in ("end",))
+    paths, writes, without = ("text", "checkpoint"), "checkpoint", ("end",)
 
     def run(self):
-        return charrnn.train_file("text", hidden_size=16, steps=3, progress=False, resume="checkpoint", checkpoint="checkpoint")
+        files = {"resume": "checkpoint", "checkpoint": "checkpoint"}
+        return charrnn.train_file("text", **files, **TRAINING)
 
     def sound(self):
-        return 2 <= persistence.load("checkpoint").training.position.step <= 3
+        return 2 <= charrnn.load("checkpoint").history.steps <= 3
 
 
 def holds(question, *arguments):
@@ -129,12 +130,12 @@ def holds(question, *arguments):
 
 
 def attempt(operation, n, kind, findings):
-    """Run an operation in which call number n fails, or all from there on; return how many calls there were, and which have failed."""
-    what, calls = KINDS[kind]
+    """Run an operation in which call n fails, or all from there on; return calls and failures."""
+    what, many = KINDS[kind]
     operation.prepare()
-    files, descriptors = set(os.listdir()), len(os.listdir("/proc/self/fd"))
+    files, descriptors = set(os.listdir()), open_files()
     error = result = None
-    LIBRARY.shim_arm(n, n + calls - 1, what)
+    LIBRARY.shim_arm(n, n + many - 1, what)
     try:
         result = operation.run()
     except Exception as caught:
@@ -143,39 +144,45 @@ def attempt(operation, n, kind, findings):
     failed = LIBRARY.shim_failed().decode().split()
 
     def expect(condition, name, words=""):
-        if not condition:
-            where = f"{type(operation).__name__}, {failed[0] if failed else 'nothing'}"
-            findings.add(f"{where}: {name}", f"{kind} at call {n}, {words or repr(error)}")
+        where = f"{type(operation).__name__}, {failed[0] if failed else 'nothing'}: {name}"
+        findings.expect(condition, where, f"{kind} at call {n}, {words or repr(error)}")
 
     if error is None:
-        expect(holds(operation.done, result), "success that is none")
+        expect(holds(operation.done, result), "success without effect")
     elif isinstance(error, OSError):
-        expect(error.filename in operation.paths, "another file in the error", f"{error!r} filename={error.filename!r}")
-        expect(error.errno == what or failed[0] == "access", "another reason in the error")  # of access Python tells no reason
+        named = f"{error!r} filename={error.filename!r}"
+        expect(error.filename in operation.paths, "another file in the error", named)
+        # Of access Python tells no reason.
+        expect(error.errno == what or failed[0] == "access", "another reason in the error")
     else:
-        expect(type(error) is ModelFormatError and what == END, "another exception")
+        refused = type(error) is charrnn.ModelFormatError and what == END
+        expect(refused, "another exception")
     expect(holds(operation.sound), "neither the old nor the new file")
-    expect(len(os.listdir("/proc/self/fd")) == descriptors, "an open file is left")
+    expect(open_files() == descriptors, "an open file is left")
     expect(operation.model.score("to be") == operation.score, "the model is another")
-    left = set(os.listdir()) - files - {operation.writes, "again"}
+    left = leftovers(operation, files)
     expect("unlink" in failed or not left, "a temporary file is left", str(left))
     error = result = None
     afterwards(operation, files | left, expect)
     return made, failed
 
 
+def leftovers(operation, files):
+    return set(os.listdir()) - files - {operation.writes, "again"}
+
+
 def afterwards(operation, files, expect):
-    """Look whether the operation now goes well, and leaves nothing behind."""
+    """Check that the operation now works, and leaves nothing behind."""
     try:
         expect(holds(operation.done, operation.run()), "what follows does not work")
     except Exception as error:
         expect(False, "what follows fails", repr(error))
-    left = set(os.listdir()) - files - {operation.writes, "again"}
+    left = leftovers(operation, files)
     expect(not left, "leftovers", f"{left} after the next save")
 
 
 def killed(operation, n, findings):
-    """Kill an operation at call number n; return 1 if it was killed before its end."""
+    """Kill an operation at call n; return whether it was killed before its end."""
     operation.prepare()
     files, child = set(os.listdir()), os.fork()
     if child == 0:
@@ -186,29 +193,29 @@ def killed(operation, n, findings):
     _, status = os.waitpid(child, 0)
 
     def expect(condition, name, words=""):
-        if not condition:
-            findings.add(f"{type(operation).__name__}, killed: {name}", f"at call {n}, {words}")
+        where = f"{type(operation).__name__}, killed"
+        findings.expect(condition, f"{where}: {name}", f"at call {n}, {words}")
 
     expect(holds(operation.sound), "neither the old nor the new file")
-    temporary = {name for name in os.listdir() if name.startswith(".charrnn-")}
+    temporary = temporary_files()
     expect(len(temporary) <= int(status != 0), "several temporary files", str(temporary))
     afterwards(operation, files | temporary, expect)
-    return int(status != 0)
+    return status != 0
 
 
 def sweep(operation, runs, findings):
     """Let each call fail in each way; return the calls that failed, by name."""
     here, counts = os.getcwd(), Counter()
-    calls, _ = attempt(operation, EVER, "EIO", findings)
+    total, _ = attempt(operation, EVER, "EIO", findings)
     made = LIBRARY.shim_made().decode().split()
     os.chdir(here)
     rest = iter(made)
-    if operation.writes and not all(name in rest for name in IN_ORDER.split()):
-        findings.add("order", f"{type(operation).__name__} does not {IN_ORDER}, but {' '.join(made)}")
-    for kind in operation.kinds:
-        n = 0
-        while n < EVER:
-            n += max(1, calls // runs)
+    in_order = not operation.writes or all(name in rest for name in IN_ORDER.split())
+    words = f"{type(operation).__name__}: {' '.join(made)}, without {IN_ORDER}"
+    findings.expect(in_order, "order", words)
+    for kind in KINDS.keys() - {*operation.without}:
+        step = max(1, total // runs)
+        for n in range(step, EVER, step):
             if kind == "kill":
                 failed = ["kill"] * killed(operation, n, findings)
             else:
@@ -220,27 +227,30 @@ def sweep(operation, runs, findings):
     return counts
 
 
+def write_files(origin):
+    """Write the files that operations read."""
+    (origin / "text").write_text(calls.text(), encoding="utf-8")
+    calls.text_model(steps=2).save(origin / "old")
+    calls.text_model(steps=2, checkpoint=origin / "checkpoint")
+    calls.text_model().save(origin / "new")
+    shutil.copy(origin / "old", origin / "model")
+    (origin / "model").chmod(0o600)
+    (origin / "link").symlink_to("model")
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000)
-    runs, findings = parser.parse_args().runs, Findings()
+    runs, findings, counts = parser(__doc__, 1000).parse_args().runs, Findings(), Counter()
     sys.unraisablehook = lambda what: findings.add("unraisable", repr(what.exc_value))
-    counts = Counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         origin = Path(folder, "origin")
         origin.mkdir()
-        (origin / "text").write_text(text(), encoding="utf-8")
-        small_model(steps=2).save(origin / "old")
-        small_model(checkpoint=origin / "checkpoint", steps=2)
-        small_model().save(origin / "new")
-        shutil.copy(origin / "old", origin / "model")
-        (origin / "model").chmod(0o600)
-        (origin / "link").symlink_to("model")
+        write_files(origin)
         for kind in (Save, SaveAnew, Load, Train, Resume):
             counted = sweep(kind(origin), runs, findings)
-            print(f"{kind.__name__}:", ", ".join(f"{name} {number}" for name, number in sorted(counted.items())))
+            words = ", ".join(f"{name} {number}" for name, number in sorted(counted.items()))
+            print(f"{kind.__name__}: {words}")
             counts += counted
-    findings.end(f"faults: {counts.total()} calls of {len(counts)} kinds failed, {findings.count} findings")
+    findings.end(f"faults: {counts.total()} calls of {len(counts)} kinds failed")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
-"""Kill saves at random moments: the file is the old or the new one to the byte.
-
-A killed save may leave a temporary file; the next one works, and leaves none of its own.
+"""Kill saves at random moments: the file must be the old or the new one, to the byte.
 
     python tests/trust/kills.py [--runs N] [--seed S]
 
-Of N kills most are of small models and of checkpoints; each tenth is of a model of 5 MB.
+A killed save may leave a temporary file; the next one must work and leave none. Of N kills most are of small models and checkpoints;
+each tenth is of a model of 5 MB.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -16,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import Findings, small_model, text
+from common import Findings, parser
 
-import charrnn
-from charrnn.storage import model_file as persistence
+import calls
+from charrnn.storage import model_file
 
 
 class Target:
@@ -29,22 +27,25 @@ class Target:
         self.name, self.pair, self.folder = name, pair, tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name, "model.safetensors")
         self.bytes = []
-        for saved in pair:
-            persistence.save(self.path, saved)
+        for state in pair:
+            model_file.save(self.path, state)
             self.bytes.append(self.path.read_bytes())
-        self.holds = 1  # which of the two the file has
+        self.current = 1  # which of the two the file has
         self.seconds = statistics.median(self.killed_after(None) for _ in range(5))
 
     def killed_after(self, seconds):
-        """Kill a save of the other content after so many seconds, None: when it is done; return the seconds that it had."""
+        """Kill a save of the other content after so many seconds, or when it is done if None.
+
+        Return the seconds that it had.
+        """
         ready, tell = os.pipe()
         child = os.fork()
         if child == 0:
             try:
                 os.write(tell, b"b")
-                persistence.save(self.path, self.pair[1 - self.holds])
+                model_file.save(self.path, self.pair[1 - self.current])
                 os.write(tell, b"e")
-                time.sleep(600)  # so that the kill meets somebody in any case
+                time.sleep(600)  # the kill comes in any case
             finally:
                 os._exit(1)
         os.close(tell)
@@ -59,7 +60,7 @@ class Target:
         os.waitpid(child, 0)
         os.close(ready)
         if seconds is None:
-            self.holds = 1 - self.holds
+            self.current = 1 - self.current
         return took
 
     def others(self):
@@ -67,57 +68,57 @@ class Target:
 
 
 def attempt(target, moment, findings):
-    """Kill one save at a part of its time; return whether it wrote, and whether it left a file."""
-    old = target.holds
+    """Kill a save after a part of its time; return whether it wrote, and whether it left a file."""
+    old, name = target.current, target.name
     target.killed_after(moment * target.seconds)
     content, left = target.path.read_bytes(), target.others()
     if content not in target.bytes:
-        what = f"{target.name}: {len(content)} bytes that are neither the old nor the new file"
-        findings.add("torn", what)
+        findings.add("torn", f"{name}: {len(content)} bytes, neither the old nor the new file")
         return False, False
-    target.holds = target.bytes.index(content)
-    if persistence.load(target.path).vocabulary != target.pair[0].vocabulary:
-        findings.add("another model", target.name)
-    persistence.save(target.path, target.pair[target.holds])
-    if target.path.read_bytes() != content:
-        findings.add("next save", f"{target.name}: has other bytes")
-    if target.others() != left:
-        findings.add("leftovers", f"{target.name}: {sorted(target.others())} after the next save")
-    if not all(name.startswith(".charrnn-") and name.endswith(".tmp") for name in left):
-        findings.add("another name", f"{target.name}: {sorted(left)}")
-    for name in target.others():
-        (target.path.parent / name).unlink()
-    return target.holds != old, bool(left)
+    target.current = target.bytes.index(content)
+    same = model_file.load(target.path).vocabulary == target.pair[0].vocabulary
+    findings.expect(same, "another model", name)
+    model_file.save(target.path, target.pair[target.current])
+    findings.expect(target.path.read_bytes() == content, "next save", f"{name}: other bytes")
+    found = target.others()
+    findings.expect(found == left, "leftovers", f"{name}: {found} after the next save")
+    right = all(file.startswith(".charrnn-") and file.endswith(".tmp") for file in left)
+    findings.expect(right, "another name", f"{name}: {left}")
+    for file in found:
+        (target.path.parent / file).unlink()
+    return target.current != old, bool(left)
 
 
 def models(**options):
-    return [small_model(steps=steps, **options)._state for steps in (2, 3)]
+    return [calls.text_model(steps=steps, **options)._state for steps in (2, 3)]
 
 
 def checkpoints():
     with tempfile.TemporaryDirectory() as folder:
-        path, saved = Path(folder, "checkpoint"), []
+        path, states = Path(folder, "checkpoint"), []
         for steps in (2, 3):
-            charrnn.train_text(text(), hidden_size=16, steps=steps, progress=False, checkpoint=path)
-            saved.append(persistence.load(path))
-        return saved
+            calls.text_model(steps=steps, checkpoint=path)
+            states.append(model_file.load(path))
+        return states
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--seed", type=int)
-    arguments = parser.parse_args()
-    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
-    draw, findings = random.Random(seed), Findings()
-    targets = [Target("small", models()), Target("checkpoint", checkpoints()), Target("5 MB", models(hidden_size=1050))]
-    for target in targets:
-        print(f"{target.name}: {len(target.bytes[0])} bytes, saved in {1000 * target.seconds:.2f} ms")
-    turns = [targets[2] if i % 10 == 9 else targets[i % 2] for i in range(arguments.runs)]
-    results = [attempt(target, draw.uniform(0, 1.2), findings) for target in turns]
+    arguments = parser(__doc__, 200)
+    arguments.add_argument("--seed", type=int, default=random.randrange(2**32))
+    arguments, findings = arguments.parse_args(), Findings()
+    draw = random.Random(arguments.seed)
+    small, checkpoint = Target("small", models()), Target("checkpoint", checkpoints())
+    large = Target("5 MB", models(hidden_size=1050))
+    for target in (small, checkpoint, large):
+        size, seconds = len(target.bytes[0]), 1000 * target.seconds
+        print(f"{target.name}: {size} bytes, saved in {seconds:.2f} ms")
+    results = []
+    for run in range(arguments.runs):
+        target = large if run % 10 == 9 else (small, checkpoint)[run % 2]
+        results.append(attempt(target, draw.uniform(0, 1.2), findings))
     new, left = (sum(column) for column in zip(*results, strict=True))
-    sound = len(results) - findings.kinds.get("torn", 0)
-    findings.end(f"kills: {sound} of {len(results)} old or new ({sound - new} old, {new} new), {left} left a temporary file (seed {seed})")
+    counts = f"{len(results)} saves, {new} finished, {left} left a temporary file"
+    findings.end(f"kills: {counts} (seed {arguments.seed})")
 
 
 if __name__ == "__main__":

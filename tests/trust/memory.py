@@ -1,19 +1,22 @@
-"""Let each allocation of memory fail in turn: a call then raises MemoryError or succeeds, the model is as it was, the next call works.
+"""Let each allocation of memory fail in turn.
 
-    python tests/trust/memory.py [--runs N]
+    python tests/trust/memory.py [--runs N] [--only NAME]
 
-At most N allocations in each operation, spread evenly over all; --runs 100000 is every one. The allocations are those of Python, by its own
-_testcapi (where a Python lacks that, this part is left out, and said to be) and those of the compiled modules of charrnn.
-Each fails once, and then with all that follow; of Python's the next hundred, for it may raise MemoryError in a circle while there is none.
-Those of NumPy and safetensors are left out: Rust ends the process where it gets no memory, and NumPy 2.4 crashes. So they do where it is
-an allocation of Python's that fails inside them, or NumPy returns no result and no error (a SystemError), or safetensors raises a
-PanicException: that is counted, by whose it is, and shown, and what was promised of the model and of the next call holds there, too.
+The call must raise MemoryError or succeed, the model must be as it was, the next call must work.
+At most N allocations of each call fail, spread evenly; --runs 100000 is every one. They are those
+of Python, by its own _testcapi (without it they are left out), and those of charrnn's compiled
+modules. Each fails once, and then together with all that follow; of Python's with the next
+hundred, as it may raise MemoryError in a circle while it gets none.
 
-Each runs in a process of its own, so that a crash is seen. It works with AddressSanitizer, too, in the environment that
-`make sanitize` sets up.
+Allocations of NumPy and safetensors do not fail: Rust ends the process where it gets no memory,
+and NumPy 2.4 crashes. So they do if an allocation of Python's fails inside them, or NumPy returns
+no result and no error (a SystemError), or safetensors raises a PanicException. These errors are
+counted by their owner; the model and the next call must be right after them, too.
+
+Each failure has a process of its own, so that a crash is seen. It works with AddressSanitizer,
+too, in the environment that `make sanitize` sets up.
 """
 
-import argparse
 import contextlib
 import ctypes
 import itertools
@@ -23,10 +26,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from common import Findings, preloaded, small_model, text
+from common import Findings, parser, preloaded
 
+import calls
 import charrnn
-from charrnn.util.hashing import sha256
 
 try:
     import _testcapi
@@ -35,8 +38,7 @@ except ImportError:
 
 LIBRARY = preloaded("allocations.c")
 EVER = 2**40
-BEYOND = 30  # runs beyond the last allocation that was counted: how many there are varies a little
-TRAINING = {"validation_fraction": 0, "progress": False}
+BEYOND = 10  # runs after the last allocation that was counted: their number varies a little
 
 
 class Python:
@@ -60,8 +62,9 @@ class Compiled:
         self.places = []
         for line in Path("/proc/self/maps").read_text().splitlines():
             addresses, permissions, *_, path = line.split()
-            if "x" in permissions and "/charrnn/_" in path:
-                self.places.append([ctypes.c_void_p(int(address, 16)) for address in addresses.split("-")])
+            if "x" in permissions and "/charrnn/" in path:
+                ends = addresses.split("-")
+                self.places.append([ctypes.c_void_p(int(address, 16)) for address in ends])
 
     def arm(self, n, once):
         LIBRARY.shim_forget()
@@ -73,45 +76,41 @@ class Compiled:
         LIBRARY.shim_disarm()
 
 
-OPERATIONS = {
-    "load": lambda model: charrnn.load("model"),
-    "train": lambda model, steps=3: model.train_text(text(), steps=steps, **TRAINING),
-    "train in two threads": lambda model, steps=3: model.train_text(text(), steps=steps, batch_size=2, n_threads=2, **TRAINING),
-    "generate": lambda model: model.generate(20, prime="to ", seed=0, top_k=10, no_repeat=4),
-    "score": lambda model: model.score("to be"),
-    "save": lambda model: model.save("new"),
-}
+def loaded(name):
+    """Return a model of a call's kind, as it is in its file."""
+    return charrnn.load("records" if "records" in name else "model")
+
+
+def call_of(name, model):
+    """Return the call with this name."""
+    found = {**calls.uses(model, "."), **calls.trainings(model, ".")}
+    return found.get(name, lambda: charrnn.load("model"))
 
 
 def leftovers():
-    return set(os.listdir()) - {"model", "new", "stderr"}
-
-
-def value(result):
-    """Return what can be compared: of a model its weights, of a save the file."""
-    if result is None:
-        return Path("new").read_bytes()
-    return sha256(result.network.weights.block) if isinstance(result, charrnn.CharRNN) else result
+    """Return the files that no call should leave."""
+    return {name for name in os.listdir() if name.startswith(".")}
 
 
 class Block:
-    """An operation, and the allocations that fail in it."""
+    """A call, and the allocations that fail in it."""
 
     def __init__(self, name, maker, once):
-        self.name = f"{name}, {maker.name}, {'once' if once else 'from then on'}"
-        self.operation, self.maker, self.once = OPERATIONS[name], maker, once
+        self.name, self.maker, self.once = name, maker, once
+        self.title = f"{name}, {maker.name}, {'once' if once else 'from then on'}"
         for _ in range(3):  # what is imported, compiled and kept at first
-            self.wanted = value(self.operation(charrnn.load("model")))
-        self.allowed = {value(charrnn.load("model"))}  # weights of the model afterwards
-        if name.startswith("train"):
-            self.allowed |= {value(self.operation(charrnn.load("model"), steps)) for steps in (1, 2, 3)}
+            model = loaded(name)
+            before = calls.digest(model)
+            self.wanted = calls.digest(call_of(name, model)())
+            self.allowed = before, calls.digest(model)
 
     def attempt(self, model, n, once):
-        """Return the result and the error of the operation in which allocation number n fails."""
+        """Return the result and the error of the call in which allocation n fails."""
+        call = call_of(self.name, model)
         result = error = None
         try:
             self.maker.arm(n, once)
-            result = self.operation(model)
+            result = call()
             self.maker.disarm()
         except BaseException as caught:
             self.maker.disarm()
@@ -119,98 +118,117 @@ class Block:
         return result, error
 
     def allocations(self):
-        """Return how many the operation makes: so long as n is smaller, one is missing."""
+        """Return how many the call makes: for a smaller n one is missing."""
         n, step = 0, 2**16
         while step:
-            failed, status = in_child(lambda n=n + step: self.attempt(charrnn.load("model"), n, once=False)[1] is not None)
-            if failed or status:
-                n += step
+            failed, status = in_child(lambda n=n + step: self.fails(n))
+            n += step if failed or status else 0
             step //= 2
-        for name in leftovers():
-            os.unlink(name)
         return n
 
+    def fails(self, n):
+        return self.attempt(loaded(self.name), n, once=False)[1] is not None
+
     def problems(self, n):
-        """Let allocation number n fail; return whether one did, of whom the error was if not ours, and what is wrong."""
-        model = charrnn.load("model")
+        """Let allocation n fail; return whether one did, the owner of an error not ours, faults."""
+        model = loaded(self.name)
         result, error = self.attempt(model, n, self.once)
         wrong = []
-        if error is None and value(result) != self.wanted:
+        if error is None and calls.digest(result) != self.wanted:
             wrong.append("success with another result")
-        foreign = foreign_error(error)
-        if not isinstance(error, MemoryError | None) and not foreign:
+        owner = owner_of(error)
+        if not isinstance(error, MemoryError | None) and not owner:
             wrong.append(f"{type(error).__name__}: {error}")
-        if value(model) not in self.allowed:
+        if not self.is_whole(model):
             wrong.append("the model is another")
-        for name in leftovers():
-            if self.once:  # where memory lacks once, there is enough to remove it
-                wrong.append("a temporary file is left")
-            os.unlink(name)
+        if self.once and leftovers():  # there is enough memory to remove it
+            wrong.append("a temporary file is left")
+        clean_up()
         try:
-            model.score("to be")
-            if value(self.operation(charrnn.load("model"))) != self.wanted:
-                wrong.append("the next call has another result")
+            again = calls.digest(call_of(self.name, loaded(self.name))())
+            wrong += ["the next call has another result"] * (again != self.wanted)
         except BaseException as caught:
             wrong.append(f"the next call fails: {caught!r}")
-        for name in leftovers():
+        if leftovers():
             wrong.append("a temporary file is left after the next call")
-            os.unlink(name)
-        return error is not None, foreign, wrong
+        return error is not None, owner, wrong
+
+    def is_whole(self, model):
+        """Whether a model is as it was, or that of a whole step of the training."""
+        found, steps = calls.digest(model), model.history.steps
+        if found in self.allowed or "train" not in self.name:
+            return found in self.allowed
+        before = loaded(self.name)
+        calls.trainings(before, ".", steps=steps)[self.name]()
+        return found == calls.digest(before)
 
     def run(self, runs, findings):
-        """Let up to so many allocations fail; return how many did, and of whom the errors were that are not ours."""
+        """Let allocations fail; return how many did, and the owners of errors that are not ours."""
         last = self.allocations()
-        numbers = [*range(0, last, max(1, last // runs)), *range(last, last + BEYOND)]
+        clean_up()
         failures, others = 0, []
-        for n in numbers:
+        for n in [*range(0, last, max(1, last // runs)), *range(last, last + BEYOND)]:
             answer, status = in_child(lambda n=n: self.problems(n))
             if status:
-                owner = crashed()
+                owner = crashed_in()
                 trace = Path("stderr").read_text(errors="replace")[:3000]
-                failed, foreign, wrong = True, owner, [] if owner else [f"crash, status {status}\n{trace}"]
-            else:
-                failed, foreign, wrong = answer
+                crash = [] if owner else [f"crash, status {status}\n{trace}"]
+                answer = True, owner, crash
+            failed, owner, wrong = answer
             failures += failed
-            others += [foreign] if foreign else []
+            others += [owner] if owner else []
             for words in wrong:
                 kind, *more = words.splitlines()
-                findings.add(f"{self.name}: {kind[:150]}", "\n".join([f"at allocation {n}", *more]))
+                place = "\n".join([f"at allocation {n}", *more])
+                findings.add(f"{self.title}: {kind[:150]}", place)
+            clean_up()
         return failures, others
 
 
-def foreign_error(error):
-    """Return whose an error is that is not for charrnn to raise or to avoid, or None."""
+def clean_up():
+    for name in leftovers():
+        os.unlink(name)
+
+
+def owner_of(error):
+    """Return whose an error is that charrnn neither raises nor can avoid, or None."""
+    ours = ("charrnn", "cyfunction", "cython")
     if type(error).__name__ == "PanicException":
         return "safetensors panicked"
-    if isinstance(error, SystemError) and not any(word in str(error) for word in ("charrnn", "cyfunction", "cython")):
+    if isinstance(error, SystemError) and not any(word in str(error) for word in ours):
         return "NumPy gave no error"
     if isinstance(error, RuntimeError) and str(error) == "can't allocate read lock":
         return "Python opened no file"
     return None
 
 
-def crashed():
-    """Return in whose code the process before crashed, if not in ours: that of the first compiled module in the trace."""
+def crashed_in():
+    """Return where the process before crashed if not in charrnn: the first module of its trace."""
     trace = Path("stderr").read_text(errors="replace")
     if "Cannot recover from MemoryErrors" in trace:
         return "Python gave up"  # after too many in a row
+    owners = {"/charrnn/": None, "/numpy/": "NumPy crashed", "safetensors": "safetensors crashed"}
     for line in trace.splitlines():
         if "(PyContextVar_Set+" in line:
-            return "Python crashed"  # ContextVar.set, of np.errstate, lets go of a token that it did not get
-        for word, owner in (("/charrnn/", None), ("/numpy/", "NumPy crashed"), ("safetensors", "safetensors crashed")):
+            return "Python crashed"  # ContextVar.set, of np.errstate, frees a token it never got
+        for word, owner in owners.items():
             if word in line and ".so" in line:
                 return owner
     return None
 
 
 def in_child(function):
-    """Run a function in a process of its own; return what it returned, by JSON, and the exit status."""
+    """Run a function in a process of its own; return its result, as JSON has it, and the status."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
-        with contextlib.suppress(BaseException), os.fdopen(write, "w") as file, open("stderr", "wb") as errors:
-            os.dup2(errors.fileno(), 2)  # Rust tells of a panic there
+        with (
+            contextlib.suppress(BaseException),
+            os.fdopen(write, "w") as file,
+            open("stderr", "wb") as errors,
+        ):
+            os.dup2(errors.fileno(), 2)  # Rust writes of a panic there
             LIBRARY.shim_tell()
             json.dump(function(), file)
             status = 0
@@ -223,23 +241,29 @@ def in_child(function):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=50)
-    runs, findings = parser.parse_args().runs, Findings()
+    arguments = parser(__doc__, 12)
+    arguments.add_argument("--only", default="", help="calls whose name has this")
+    arguments, findings = arguments.parse_args(), Findings()
     makers = [Python(), Compiled()]
     if _testcapi is None:
         print("this Python has no _testcapi: its own allocations are left out")
         del makers[0]
-    failed, others = dict.fromkeys([maker.name for maker in makers], 0), Counter()
+    failed, others = Counter(), Counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        small_model().save("model")
-        for maker, once, name in itertools.product(makers, (True, False), OPERATIONS):
-            failures, more = Block(name, maker, once).run(runs, findings)
-            failed[maker.name] += failures
-            others.update(more)
-    print("not ours:", ", ".join(f"{words} {count} times" for words, count in others.items()) or "nothing")
+        model, records = calls.text_model(), calls.record_model()
+        calls.write_files(".", model)
+        records.save("records")
+        names = [*calls.uses(model, "."), *calls.trainings(model, "."), "load"]
+        names += calls.trainings(records, ".")
+        for name, maker, once in itertools.product(names, makers, (True, False)):
+            if arguments.only in name:
+                failures, more = Block(name, maker, once).run(arguments.runs, findings)
+                failed[maker.name] += failures
+                others.update(more)
+    counts = [f"{words} {count} times" for words, count in others.items()]
+    print("not ours:", ", ".join(counts) or "nothing")
     words = ", ".join(f"{count} of {name}" for name, count in failed.items())
-    findings.end(f"memory: {sum(failed.values())} allocations failed ({words}), {findings.count} findings")
+    findings.end(f"memory: {failed.total()} allocations failed ({words})")
 
 
 if __name__ == "__main__":

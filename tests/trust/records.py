@@ -1,13 +1,15 @@
-"""Train on records: as well as on the same characters as one text, and in little more memory than the records take.
+"""Train on records: as well as on the same characters as one text, in little more memory.
 
     python tests/trust/records.py [--runs N]
 
-Memory: 100 MB of records of each shape are trained on, in a process of its own that has at most 600 MB in memory; where Python needs more
-than that for the strings alone (ten million names in a list: 64 bytes and a place each), 600 MB beside them.
+Memory: 100 MB of records of each shape are trained on, in a process of its own that has at most
+600 MB in memory; if Python needs more for the strings alone (ten million names in a list: 64 bytes
+and a pointer each), 600 MB more than that.
 
-Losses: with the defaults and N seeds, on the documentation that comes with Python, 79 documents of up to 62,522 characters: no training
-diverges, and the loss on what is held out is at most 0.15 nats above that of `train_text`, which gets the same documents, one after the
-other and each with a character at its end, holds out the same ones, and takes as many steps.
+Losses: with the defaults and N seeds, on the 79 documents that come with Python, of up to 62,522
+characters: no training diverges, and the validation loss is at most 0.15 nats above that of
+`train_text`. That gets the same documents, one after the other and each with a character at its
+end, holds out the same ones, and takes as many steps.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import tempfile
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from common import Findings
+from common import Findings, parser
 
 import charrnn
 from charrnn.data import dataset
@@ -62,14 +64,14 @@ SHAPES = {
 
 def in_memory(word):
     """Return the bytes that this process has in memory (VmRSS), or had at most (VmHWM)."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[word].split()[0]) * 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(dict(line.split(":") for line in lines)[word].split()[0]) * 1024
 
 
 def measure(shape):
-    """Print the bytes in memory before a training on records of a shape and at its peak."""
+    """Print the bytes in memory before a training on records of a shape, and at its peak."""
     records = SHAPES[shape]()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, of making them
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making them
     before = in_memory("VmRSS")
     options = {"steps": 20, "progress": False}
     if isinstance(records, Path):
@@ -84,32 +86,37 @@ def measure(shape):
 
 def check_memory(shape, findings):
     """Measure in another process; return the peak."""
-    ran = subprocess.run([sys.executable, __file__, "--shape", shape], capture_output=True, text=True)
+    command = [sys.executable, __file__, "--shape", shape]
+    ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
         findings.add("training", f"{shape}: status {ran.returncode}\n{ran.stderr[-2000:]}")
         return 0
     before, peak = map(int, ran.stdout.split())
-    print(f"{shape}: {peak / 1e6:.0f} MB at the peak, {before / 1e6:.0f} MB before", flush=True)
-    if peak > PEAK + (before if before > PEAK else 0):
-        findings.add("memory", f"{shape}: {peak} bytes, {before} before")
+    megabytes = f"{peak / 1e6:.0f} MB at the peak, {before / 1e6:.0f} MB before"
+    print(f"{shape}: {megabytes}", flush=True)
+    limit = PEAK + (before if before > PEAK else 0)
+    findings.expect(peak <= limit, "memory", f"{shape}: {megabytes}")
     return peak
 
 
 def compare(seed):
-    """Return the losses on what is held out: of a model of records, and of one of the same documents as a text."""
+    """Return the validation losses of a model of records, and of the same documents as a text."""
     strings = list(topics.values())
     model = charrnn.train_records(strings, seed=seed, progress=False)
-    learned, held_out = (documents(model, stream) for stream in dataset.Records.from_strings(strings).streams(model.rnn, 0.1, seed))
-    share = (len(held_out) + 0.5) / (len(learned) + len(held_out))  # in the middle, whichever way it is rounded
-    steps = model.history.reports[-1].step
-    text = charrnn.train_text(learned + held_out, seed=seed, steps=steps, validation_fraction=share, progress=False)
-    return min(model.history.validation_losses), min(text.history.validation_losses)
+    streams = dataset.Records.from_strings(strings).streams(model.rnn, 0.1, seed)
+    learned, held_out = (documents(model, stream) for stream in streams)
+    text = learned + held_out
+    share = (len(held_out) + 0.5) / len(text)  # in the middle, whichever way it is rounded
+    options = {"seed": seed, "progress": False, "validation_fraction": share}
+    one = charrnn.train_text(text, steps=model.history.reports[-1].step, **options)
+    return min(model.history.validation_losses), min(one.history.validation_losses)
 
 
 def documents(model, stream):
     """Return the records of a stream as one text."""
     places = zip(stream.starts, stream.lengths, strict=True)
-    return "".join(model.vocabulary.decode(stream.ids[start : start + length]) + END for start, length in places)
+    parts = (stream.ids[start : start + length] for start, length in places)
+    return "".join(model.vocabulary.decode(ids) + END for ids in parts)
 
 
 def check_losses(seed, findings):
@@ -119,28 +126,25 @@ def check_losses(seed, findings):
     except charrnn.DivergedError as error:
         findings.add("diverged", f"seed {seed}: {error}")
         return None
-    print(f"seed {seed}: {records:.3f} nats a character as records, {text:.3f} as text", flush=True)
-    if records - text > APART:
-        findings.add("loss", f"seed {seed}: {records:.3f} nats as records, {text:.3f} as text")
+    losses = f"seed {seed}: {records:.3f} nats a character as records, {text:.3f} as text"
+    print(losses, flush=True)
+    findings.expect(records - text <= APART, "loss", losses)
     return records - text
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1, help="seeds")
-    parser.add_argument("--shape", choices=SHAPES, help=argparse.SUPPRESS)
-    arguments, findings = parser.parse_args(), Findings()
+    arguments, findings = parser(__doc__, 1), Findings()
+    arguments.add_argument("--shape", choices=SHAPES, help=argparse.SUPPRESS)
+    arguments = arguments.parse_args()
     if arguments.shape:
-        measure(arguments.shape)
-        return
+        return measure(arguments.shape)
     peaks = {shape: check_memory(shape, findings) for shape in SHAPES}
-    apart = [more for seed in range(arguments.runs) if (more := check_losses(seed, findings)) is not None]
-    largest = max(peak for shape, peak in peaks.items() if shape != "names")
-    losses = f"{statistics.median(apart):+.3f} nats, at most {max(apart):+.3f}" if apart else "no losses"
-    findings.end(
-        f"records: at most {largest / 1e6:.0f} MB for 100 MB ({peaks['names'] / 1e6:.0f} MB with a list of ten million names); "
-        f"{len(apart)} seeds, records against text {losses}; {findings.count} findings"
-    )
+    found = [check_losses(seed, findings) for seed in range(arguments.runs)]
+    apart = [more for more in found if more is not None] or [float("nan")]
+    largest = max(peak for shape, peak in peaks.items() if shape != "names") / 1e6
+    memory = f"at most {largest:.0f} MB ({peaks['names'] / 1e6:.0f} MB with a list of names)"
+    losses = f"{statistics.median(apart):+.3f} nats, at most {max(apart):+.3f}"
+    findings.end(f"records: {memory}, against text {losses}")
 
 
 if __name__ == "__main__":
