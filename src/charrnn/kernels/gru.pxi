@@ -10,11 +10,9 @@
 
 cdef void gru_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
     """Turn the sums z_t (4, n) of one stream into gates, in place, and compute h_t from h_(t-1)."""
-    cdef real* r = z + n
-    cdef real* u = z + 2 * n
-    cdef real* q = z + 3 * n
     cdef Py_ssize_t j
-    n = _whole(n)
+    n = _lane_multiple(n)
+    r, u, q = z + n, z + 2 * n, z + 3 * n
     for j in range(2 * n):
         r[j] = sigmoid(r[j])
     for j in range(n):
@@ -34,11 +32,9 @@ cdef void gru_backward(
 
     after is u_(t+1) dh_(t+1), which dh_t lacks yet. dh_t becomes u_t dh_t.
     """
-    cdef const real* r = z + n
-    cdef const real* u = z + 2 * n
-    cdef const real* q = z + 3 * n
     cdef Py_ssize_t j
-    n = _whole(n)
+    n = _lane_multiple(n)
+    r, u, q = z + n, z + 2 * n, z + 3 * n
     for j in range(n):
         dh[j] += after[j]
         dz[j] = fma(-z[j], z[j], <real>1) * fma(-u[j], dh[j], dh[j])

@@ -6,7 +6,7 @@
 cdef inline Product forward_product(
     const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy, bint panels,
 ) noexcept nogil:
-    """The size of x W, for so many rows of x."""
+    """The size of x W, with W in rows or in panels."""
     return Product(rows, _lanes(W.columns), W.rows, ldx, 1, 0 if panels else W.ld, ldy)
 
 
@@ -45,7 +45,7 @@ cdef void span_matmul(
 cdef inline Product gradient_product(
     const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy,
 ) noexcept nogil:
-    """The size of x^T dy, for so many rows of x and dy."""
+    """The size of x^T dy; rows: of x and dy."""
     return Product(W.rows, _lanes(W.columns), rows, 1, ldx, ldy, W.ld)
 
 

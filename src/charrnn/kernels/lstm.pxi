@@ -9,13 +9,10 @@
 
 cdef void lstm_forward(Py_ssize_t n, const real* before, real* h, real* z) noexcept nogil:
     """Turn the sums z_t (4, n) of one stream into gates, in place, and compute h_t and c_t."""
-    cdef const real* c_before = before + n
-    cdef real* c = h + n
-    cdef real* f = z + n
-    cdef real* g = z + 2 * n
-    cdef real* o = z + 3 * n
     cdef Py_ssize_t j
-    n = _whole(n)
+    n = _lane_multiple(n)
+    c_before, c = before + n, h + n
+    f, g, o = z + n, z + 2 * n, z + 3 * n
     for j in range(2 * n):
         z[j] = sigmoid(z[j])
     for j in range(n):
@@ -41,15 +38,11 @@ cdef void lstm_backward(
 
     after ends with f_(t+1) dc_(t+1). dc_t becomes f_t dc_t.
     """
-    cdef const real* c_before = before + n
-    cdef const real* c = h + n
-    cdef const real* f = z + n
-    cdef const real* g = z + 2 * n
-    cdef const real* o = z + 3 * n
-    cdef real* dc = dh + n
     cdef real s
     cdef Py_ssize_t j
-    n = _whole(n)
+    n = _lane_multiple(n)
+    c_before, c, dc = before + n, h + n, dh + n
+    f, g, o = z + n, z + 2 * n, z + 3 * n
     for j in range(n):
         s = tanh(c[j])
         dc[j] = fma(o[j] * fma(-s, s, <real>1), dh[j], after[n + j])

@@ -32,11 +32,8 @@ cdef extern from *:
     #endif
     """
     void CHARRNN_PREFETCH(const void* address) noexcept nogil
-    enum: TILE_ROWS
-    enum: TILE_WIDTH
-    enum: SPARE_ROWS
-    enum: ROW_WIDTH
-    enum: CHAINS
+    enum:
+        TILE_ROWS, TILE_WIDTH, SPARE_ROWS, ROW_WIDTH, CHAINS
 
 cdef enum:
     MAX_ROWS = 8             # of any tile, on any target
@@ -65,8 +62,8 @@ cdef enum:                   # what a tile prefetches
     OF_B
 
 
-cdef inline Py_ssize_t _whole(Py_ssize_t n) noexcept nogil:
-    """n, a multiple of LANES: now the compiler knows it, too, and loops have no tail."""
+cdef inline Py_ssize_t _lane_multiple(Py_ssize_t n) noexcept nogil:
+    """n, a multiple of LANES: this tells the compiler, so that loops get no tail."""
     return n // LANES * LANES
 
 
@@ -101,8 +98,8 @@ cdef inline void _tile(
 ) noexcept nogil:
     """C[i, j] = bias[j], or C[i, j] without a bias, + sum over p of A[i, p] B[p, j].
 
-    rows, width and prefetch are constants, so the sums are in registers. prefetch is what to ask
-    for early: OF_B, rows of B; OF_A, columns of A that each lie in one row.
+    rows, width and prefetch are constants, so the sums are in registers. prefetch: OF_B for rows of
+    B, OF_A for columns of A, whose numbers are adjacent.
     """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
@@ -110,7 +107,7 @@ cdef inline void _tile(
         begin = bias if bias != NULL else C + i * size.ldc
         for j in range(width):
             acc[i][j] = begin[j]
-    if prefetch:             # what is written at the end
+    if prefetch:             # C is written at the end
         for i in range(rows):
             for j in range(width // LANES):
                 CHARRNN_PREFETCH(C + i * size.ldc + j * LANES)
@@ -132,17 +129,15 @@ cdef inline void _strip(
     Py_ssize_t rows, Py_ssize_t width, bint panels, const Product* size,
     const real* A, const real* B, const real* bias, real* C,
 ) noexcept nogil:
-    """Multiply by one strip of B, in tiles of so many rows, of half as many, and of single rows.
+    """Multiply by one strip of B, in tiles of `rows` rows, of half as many, and of single rows.
 
-    Where several tiles read B, and not in panels, they read it in blocks that stay in the cache,
+    If several tiles read a B that is not in panels, they read it in blocks that stay in the cache,
     while the sums wait in C.
     """
     cdef Py_ssize_t block = size.K if size.M <= rows or panels else BLOCK_NUMBERS // width
     cdef Py_ssize_t half = rows // 2 if rows > 3 else 1, i, p = 0
     cdef int prefetch = OF_B if panels else NOTHING
     cdef Product tile = size[0]
-    cdef const real* a
-    cdef const real* b
     if panels:
         tile.ldb = width
     while True:
@@ -174,11 +169,11 @@ cdef inline Py_ssize_t _strip_width(Py_ssize_t N) noexcept nogil:
 cdef void matmul(
     const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
 ) noexcept nogil:
-    """C = bias + A B, or C += A B without a bias (NULL). C must not overlap what is read.
+    """C = bias + A B, or C += A B if bias is NULL. C must not overlap A or B.
 
     The order of strips and tiles does not change a bit. Products of few rows with the same B are
-    faster if every other one is made backwards: it begins with what is still in the first-level
-    cache.
+    faster if every second one goes backwards: it begins with the part of B that is still in the
+    first-level cache.
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), j = 0, width
     cdef Py_ssize_t spare = max(1, SPARE_ROWS * 4 // sizeof(real))
@@ -367,8 +362,6 @@ cdef void transpose(
     first is a multiple of LANES. The padding of B, up to a multiple of LANES, becomes 0.
     """
     cdef real block[256]
-    cdef real* left
-    cdef real* right
     cdef Py_ssize_t i, j, k, left_ld = 0, right_ld = 0
     for i in range(first, first + rows, 16):
         left = _column(_lanes(N), K, B, ldb, i, &left_ld)

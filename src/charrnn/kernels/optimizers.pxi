@@ -46,8 +46,7 @@ cdef void adagrad_update(
 ) noexcept nogil:
     cdef real rate = update.rate, clip = update.clip, scale = update.scale, g
     cdef Py_ssize_t i
-    n = _whole(n)
-    for i in range(n):
+    for i in range(_lane_multiple(n)):
         g = _clip(gradient[i] * scale, clip)
         accumulator[i] = fma(g, g, accumulator[i])
         w[i] = fma(-rate * g, inverse_root(accumulator[i] + <real>1e-8), w[i] * keep)
@@ -60,8 +59,7 @@ cdef void sgd_update(
 ) noexcept nogil:
     cdef real rate = update.rate, clip = update.clip, scale = update.scale
     cdef Py_ssize_t i
-    n = _whole(n)
-    for i in range(n):
+    for i in range(_lane_multiple(n)):
         w[i] = fma(-rate, _clip(gradient[i] * scale, clip), w[i] * keep)
 
 
@@ -79,8 +77,7 @@ cdef void rmsprop_update(
     cdef real rate = update.rate, clip = update.clip, scale = update.scale, g
     cdef real rho = RHO, new = 1 - RHO
     cdef Py_ssize_t i
-    n = _whole(n)
-    for i in range(n):
+    for i in range(_lane_multiple(n)):
         g = _clip(gradient[i] * scale, clip)
         accumulator[i] = _flush_tiny(fma(new * g, g, rho * accumulator[i]))
         w[i] = w[i] * keep - rate * g / (root(accumulator[i]) + <real>1e-8)
@@ -98,8 +95,7 @@ cdef void adam_update(
     cdef real clip = update.clip, scale = update.scale, g
     cdef real beta_1 = BETA_1, new_1 = 1 - BETA_1, beta_2 = BETA_2, new_2 = 1 - BETA_2
     cdef Py_ssize_t i
-    n = _whole(n)
-    for i in range(n):
+    for i in range(_lane_multiple(n)):
         g = _clip(gradient[i] * scale, clip)
         momentum[i] = _flush_tiny(fma(new_1, g, beta_1 * momentum[i]))
         accumulator[i] = _flush_tiny(fma(new_2 * g, g, beta_2 * accumulator[i]))

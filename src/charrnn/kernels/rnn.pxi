@@ -5,8 +5,7 @@
 cdef void rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
     """Turn z_t of one stream into h_t, in place."""
     cdef Py_ssize_t j
-    n = _whole(n)
-    for j in range(n):
+    for j in range(_lane_multiple(n)):
         h[j] = tanh(h[j])
 
 
@@ -15,6 +14,5 @@ cdef void rnn_forward(Py_ssize_t n, real* h) noexcept nogil:
 cdef void rnn_backward(Py_ssize_t n, const real* h, real* dz) noexcept nogil:
     """Turn dh_t into dz_t, in place."""
     cdef Py_ssize_t j
-    n = _whole(n)
-    for j in range(n):
+    for j in range(_lane_multiple(n)):
         dz[j] *= fma(-h[j], h[j], <real>1)

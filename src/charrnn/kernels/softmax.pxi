@@ -16,12 +16,12 @@ cdef inline real _largest_lane(const real* x) noexcept nogil:
     cdef real largest[LANES]
     cdef Py_ssize_t j
     for j in range(8):
-        largest[j] = x[j] if x[j] > x[j + 8] else x[j + 8]
+        largest[j] = max(x[j + 8], x[j])
     for j in range(4):
-        largest[j] = largest[j] if largest[j] > largest[j + 4] else largest[j + 4]
+        largest[j] = max(largest[j + 4], largest[j])
     for j in range(2):
-        largest[j] = largest[j] if largest[j] > largest[j + 2] else largest[j + 2]
-    return largest[0] if largest[0] > largest[1] else largest[1]
+        largest[j] = max(largest[j + 2], largest[j])
+    return max(largest[1], largest[0])
 
 
 cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noexcept nogil:
@@ -42,9 +42,9 @@ cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noe
         total[j] = 0
     for i in range(n // LANES - 1):
         for j in range(LANES):
-            peak[j] = x[i * LANES + j] if x[i * LANES + j] > peak[j] else peak[j]
+            peak[j] = max(peak[j], x[i * LANES + j])
     for j in range(LANES):
-        peak[j] = tail[j] if j < in_tail and tail[j] > peak[j] else peak[j]
+        peak[j] = max(peak[j], tail[j]) if j < in_tail else peak[j]
     largest = _largest_lane(peak)
     if target != IGNORED:
         chosen = (x[target] - largest) * scale
