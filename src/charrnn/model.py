@@ -722,8 +722,8 @@ class CharRNN(Hinting, Generic[TextT]):
         Returns
         -------
         torch.nn.Module
-            Called with ids (T, B), and optionally a state, it returns the logits (T, B, V) of what
-            follows each id, and the state after them. Its ``rnn`` is an nn.RNN, nn.GRU or nn.LSTM
+            Called with integers (T, B), and optionally a state, it returns the logits (T, B, V) of
+            what follows each id, and the state after them. Its ``rnn`` is an nn.RNN, nn.GRU or nn.LSTM
             that reads one-hot vectors, its ``out`` an nn.Linear. It has the dropout of this model,
             for ``module.train()``. Its weights are a copy.
 
@@ -740,8 +740,8 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model = charrnn.train_text("to be " * 50, cell="gru", epochs=5)  # doctest: +SKIP
         >>> module = model.to_torch()  # doctest: +SKIP
         >>> ids = torch.tensor(model.vocabulary.encode("to b"))[:, None]  # doctest: +SKIP
-        >>> logits, state = module(ids.long())  # doctest: +SKIP
-        >>> p = torch.tensor(model.next_probs("to b"))  # doctest: +SKIP
+        >>> logits, state = module(ids)  # doctest: +SKIP
+        >>> p = torch.tensor(model.next_probs("to b")).float()  # doctest: +SKIP
         >>> torch.allclose(logits[-1, 0].softmax(0), p, atol=1e-5)  # doctest: +SKIP
         True
         """
@@ -752,7 +752,8 @@ class CharRNN(Hinting, Generic[TextT]):
     def to_onnx(self, path: StrPath) -> None:
         """Write the network to an ONNX file; a crash leaves the old file or the new one.
 
-        Its inputs are ``ids``, int64 (T, B), and the state of each layer: ``h1`` (1, B, H), for an
+        Its weights are float32, rounded if the model is float64: onnxruntime has no recurrent
+        layers in float64. Its inputs are ``ids``, int64 (T, B), and the state of each layer: ``h1`` (1, B, H), for an
         LSTM also ``c1``, then ``h2`` ..., all zero at the start of a text. Its outputs are
         ``logits`` (T, B, V) of what follows each id, and the state after them, ``h1_after`` ....
         The metadata has the ``vocabulary`` (a JSON string of the characters in the order of their
@@ -769,7 +770,7 @@ class CharRNN(Hinting, Generic[TextT]):
         OSError
             If the file cannot be written.
         ValueError
-            If the weights have 2 GiB or more, the limit of such files.
+            If the weights need 2 GiB or more, the limit of such files, or float32 cannot hold one.
 
         Examples
         --------

@@ -220,7 +220,7 @@ class RecordStream:
         self._cut(order)
 
     def _cut(self, order: NDArray[np.signedinteger[Any]]) -> None:
-        """Put the records into this order; find the rows of each batch and the end of its windows."""
+        """Put the records into this order; find the rows of each batch and where windows end."""
         self.order: NDArray[Any] = order.astype(self.lengths.dtype, copy=False)
         lengths, whole = self.lengths[self.order], len(order) // self.batch_size * self.batch_size
         rows = lengths[:whole].reshape(-1, self.batch_size).max(axis=1)
