@@ -234,6 +234,11 @@ def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
         assert rows == len(history.reports)
     reason: str | None = history.stop_reason
     losses: list[float] = [*history.losses, *history.validation_losses]
+    shorter: History = history.thinned()
+    assert len(shorter.reports) <= len(history.reports)
+    if model.mixture is not None:
+        weight: float = model.mixture.counts_weight
+        assert weight >= 0
     steps: int = history.steps + (history.kept_step or 0) + len(losses)
     ids = vocabulary.encode("to be", on_unknown="skip")
     text: str = vocabulary.decode(ids)

@@ -26,7 +26,7 @@ from charrnn.kernels.scalar cimport (  # no-cython-lint
 )
 from charrnn.network._types cimport (  # no-cython-lint
     ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, MANY_STREAMS, RMSPROP, RNN, SGD,
-    AnyWorkspace, LayerPlan, Matrix, Memory, OwnedNetwork, Parameters, Plan, Workspace, Workspace32,
+    AnyWorkspace, LayerPlan, Matrix, Memory, NgramLevel, Ngrams, OwnedNetwork, Parameters, Plan, Workspace, Workspace32,
     Workspace64, _lanes, check_array, check_ids, check_size, new_memory,
 )
 
@@ -54,6 +54,7 @@ include "charrnn/kernels/lstm.pxi"              # long short-term memory
 include "charrnn/kernels/dropout.pxi"           # outputs that are dropped in training
 include "charrnn/kernels/softmax.pxi"           # probabilities and loss
 include "charrnn/kernels/optimizers.pxi"        # clipping, Adagrad, SGD, RMSProp, Adam
+include "charrnn/kernels/ngrams.pxi"            # counts of n-grams, mixed with the network
 include "charrnn/kernels/forward_backward.pxi"  # whole windows: they walk the layers
 include "charrnn/kernels/train_step.pxi"        # steps of training, which threads and shards share
 include "charrnn/kernels/sampling.pxi"          # drawing, filters, beam search

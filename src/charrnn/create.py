@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args, overload
 
 from .data import dataset
@@ -111,6 +112,15 @@ def train_text(
         It returns True to stop.
     sample_every : int, optional
         Print a sample after every so many steps: 200 characters, or 5 records.
+    ngram : int, optional
+        Count the runs of up to this many characters in the text, 1 to 9, and mix what they predict
+        with what the network predicts: in everything but training, gradients and exports. The
+        counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
+        counted afterwards. Fewer characters where the counts would take more than some 4 bytes
+        per character of the text. By default none, or as before if the model trains further.
+    min_count : int, default 1
+        With ngram: drop runs of two characters or more that occur less often. At 2, the counts
+        hold nothing that occurs once.
     shards : int, optional
         Split the streams of a batch into this many shards, at most batch_size, and sum their
         gradients in a fixed tree. Several processes do so, and one process with the same number
@@ -364,7 +374,7 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
         never runs code from a file.
     """
     saved = persistence.load(source)
-    model = CharRNN[Any](saved.learner, saved.vocabulary, saved.history, saved.index)
+    model = CharRNN[Any]._from_state(replace(saved, training=None))
     found = "bytes" if model.vocabulary.of_bytes else "characters"
     if alphabet is not None and check_choice("alphabet", alphabet, get_args(Alphabet)) != found:
         raise ModelFormatError(f"this is a model of {found}, not of {alphabet}")

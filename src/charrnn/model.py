@@ -42,12 +42,14 @@ from .network.config import (
     RunOptions,
     split,
 )
+from .network.counts import Mixture
 from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
 from .storage.model_file import ModelState
 from .training import fit as training
 from .training.fit import over_mpi
 from .training.loop import trains_alone
+from .training.mixture import add_counts
 from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
@@ -60,7 +62,7 @@ from .util.errors import (
     to_builtin,
 )
 from .util.options import AsBefore, check_names, shows, table
-from .util.seeding import make_random
+from .util.seeding import make_random, random_seed
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -670,23 +672,30 @@ class CharRNN(Hinting, Generic[TextT]):
         places += [len(source.vocabulary)] * state.vocabulary.records
         learner.network.grow_from(old, places)
         index = state.index if source.index is None else source.index.union(state.index)
-        trained = ModelState(learner, source.vocabulary, History(), index)
+        mixture = state.mixture
+        if mixture is not None:
+            counts = mixture.counts.renumbered(np.array(places), source.vocabulary.symbols)
+            mixture = mixture._replace(counts=counts)
+        trained = ModelState(learner, source.vocabulary, History(), index, mixture=mixture)
         return self._train(trained, source, run)
 
     def _train(
         self, trained: ModelState, source: dataset.Text | dataset.Records, run: RunOptions
     ) -> Self:
         """Train a state, and make it this model's after a step, unless the training diverged."""
+        if run["seed"] is None and run["comm"] is None:
+            run["seed"] = random_seed()
         try:
             model = CharRNN[Any]._from_state(trained)
             training.train(trained, source, model, run)
-            self._state = trained
+            self._state = add_counts(trained, source, run)
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
             if trained.history.reports:
-                self._state = trained
+                stopped_early = isinstance(error, KeyboardInterrupt)
+                self._state = add_counts(trained, source, run) if stopped_early else trained
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(Exception):  # an exception may refuse attributes
                     error.model = self  # type: ignore[attr-defined]
@@ -715,6 +724,14 @@ class CharRNN(Hinting, Generic[TextT]):
         CharRNN(hidden_size=16, 5 characters, 20 steps)
         """
         persistence.save(target, self._state)
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """The n-gram counts mixed with the network, their weights, and the loss of both held out.
+
+        None without the option ``ngram``.
+        """
+        return self._state.mixture
 
     def to_torch(self) -> Any:
         """Return the network as a PyTorch module in evaluation mode.

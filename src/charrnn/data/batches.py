@@ -114,6 +114,10 @@ class TextStream:
         self.seq_length: int = min(seq_length, self.length)
         self.windows: int = -(-self.length // seq_length)
 
+    def sequences(self) -> Iterator[NDArray[Any]]:
+        """Yield all ids, some at a time."""
+        yield from self.ids.pieces() if isinstance(self.ids, StoredIds) else [self.ids]
+
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""
 
@@ -201,6 +205,21 @@ class RecordStream:
         self.seq_length: int = min(max(seq_length, _WHOLE), int(lengths.max()) + 1)
         self.piece: int = min(seq_length, self.seq_length)
         self._cut(np.arange(len(lengths)))
+
+    def sequences(self) -> Iterator[NDArray[Any]]:
+        """Yield the ids of all records, some at a time, a boundary before and behind each."""
+        for first in range(0, len(self.lengths), _SORTED):
+            lengths = self.lengths[first : first + _SORTED].astype(np.int64)
+            ends = np.cumsum(lengths + 1)
+            found = np.full(int(ends[-1]) + 1, self.boundary, np.int64)
+            begins = ends - lengths  # each record's place in found
+            shift = np.repeat(self.starts[first : first + _SORTED] - begins, lengths)
+            places = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(
+                len(shift)
+            )
+            if len(places):
+                found[places] = self.ids[(places + shift)[:, None]][:, 0]
+            yield found
 
     def begin(self, epoch: int) -> None:
         """Put the records into the order of this epoch."""

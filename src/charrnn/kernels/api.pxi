@@ -87,6 +87,25 @@ def next_probs(Workspace work, targets):
     return work.probabilities.view()[0, :, :work.plan.V].copy(), np.asarray(nll)[0]
 
 
+def mixture(Workspace work, inputs, targets):
+    """Run windows over inputs (N, B), carrying the state, in a network that counts are mixed with.
+
+    Return the loss of all targets, and its first and second derivatives by the weights of network
+    and counts: 0, 1, 00, 01, 11.
+    """
+    _check_whole(work, False)
+    cdef const int[:, ::1] x, y
+    x, y = _check_windows(work, inputs, targets)
+    cdef Mixture sums
+    cdef Call call = _window_call(work, x, y, None)
+    if work.ngrams == NULL:
+        raise ValueError("no counts are mixed with this network")
+    memset(&sums, 0, sizeof(Mixture))
+    call.arguments = &sums
+    _run(work, &call, <Kernel>_mixture[Workspace32], <Kernel>_mixture[Workspace64])
+    return sums.loss, (sums.d0, sums.d1), ((sums.d00, sums.d01), (sums.d01, sums.d11))
+
+
 def window(Workspace work, inputs):
     """Run inputs (at most T, B) from the state, which stays.
 

@@ -185,12 +185,23 @@ cdef void _states(AnyWorkspace work, Call* call, const Span* span) noexcept nogi
         _layer_forward(work, call, &work.plan.layers[i], span)
         if call.dropout:
             _drop_outputs(work, call, i, span, False)
+    if work.ngrams != NULL:
+        _contexts(work, span)
 
 
 cdef void _logits(
     AnyWorkspace work, Call* call, const Span* span, Py_ssize_t first,
 ) noexcept nogil:
     """p of a span's time steps = the logits of what follows the states from number first on."""
+    _network_logits(work, call, span, first)
+    if work.ngrams != NULL:
+        _mix(work, call, span, first)
+
+
+cdef void _network_logits(
+    AnyWorkspace work, Call* call, const Span* span, Py_ssize_t first,
+) noexcept nogil:
+    """As `_logits`, by the network alone."""
     cdef Plan* plan = &work.plan
     cdef LayerPlan* last = &plan.layers[plan.n_layers - 1]
     cdef Matrix* Why = &plan.matrices[plan.Why]
@@ -524,7 +535,7 @@ cdef double _window(AnyWorkspace work, Call* call) noexcept nogil:
     _lay_out(work, call)
     _load(work, call, 0, work.T)
     _states(work, call, &span)
-    _logits(work, call, &span, 1)
+    _network_logits(work, call, &span, 1)
     return 0
 
 

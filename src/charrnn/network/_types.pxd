@@ -7,6 +7,7 @@ cdef enum:
     IGNORED = -1          # as a target: no character, counts nothing
     MANY_STREAMS = 8      # from so many on, weights are copied into panels
     LOOK_BACK = 4096      # how far back a repetition is looked for
+    MAX_ORDER = 12        # symbols of the longest n-grams that are counted
 
 cdef enum:                # the cells: a line of _network._CELLS, a room of kernels, a line in each function at the head of _steps.pxi
     RNN = 0
@@ -38,6 +39,19 @@ cdef struct LayerPlan:
     Py_ssize_t output     # of a row of outputs after dropout: where its own begin
     int Wxh, Whh, bh      # numbers of matrices: (inputs, gates), (H, gates), (gates,)
 
+cdef struct NgramLevel:   # the followers of contexts of one length; network/counts.py
+    Py_ssize_t contexts
+    const int* starts     # (contexts + 1,): where those of each context begin
+    const int* symbols    # ascending within a context
+    const float* weights  # each follower's own share of the probability
+    const float* backoffs  # (contexts,): what a context leaves to the shorter one
+
+cdef struct Ngrams:
+    Py_ssize_t V
+    int order             # levels: contexts of 0 to order - 1 symbols
+    double network_weight, counts_weight    # of the logits, of the counts' log-probabilities
+    NgramLevel levels[MAX_ORDER]
+
 cdef struct Plan:
     Py_ssize_t V
     int n_layers, n_matrices
@@ -45,6 +59,7 @@ cdef struct Plan:
     Matrix matrices[MAX_MATRICES]
     int Why, by           # (H, V), (V,)
     Py_ssize_t width      # of a row of states: those of all layers, and their gates, each with padding
+    Py_ssize_t contexts   # where the n-grams that end here begin in it, if n-grams are counted
     Py_ssize_t outputs    # of a row of outputs
     Py_ssize_t n_rows     # of all matrices
     Py_ssize_t size, transposed_size    # of blocks, in numbers
@@ -82,6 +97,10 @@ cdef class Parameters:
     cdef readonly object dtype
     cdef Memory numbers
 
+cdef class NgramTable:
+    cdef Ngrams ngrams
+    cdef tuple arrays     # what its pointers point to
+
 cdef class OwnedNetwork:
     cdef readonly Description description
     cdef readonly object dtype
@@ -90,6 +109,7 @@ cdef class OwnedNetwork:
     cdef readonly Parameters weights
     cdef readonly Parameters memory
     cdef readonly Parameters momentum  # of Adam, None of others
+    cdef readonly NgramTable ngrams    # mixed with the network's predictions, or None
 
 cdef class Workspace:
     cdef Plan plan
@@ -98,6 +118,9 @@ cdef class Workspace:
     cdef readonly Py_ssize_t B
     cdef readonly bint training
     cdef bint whole                    # set last, when all that follows is there
+    cdef NgramTable table              # keeps what ngrams points to
+    cdef const Ngrams* ngrams          # NULL: the network alone
+    cdef double[::1] log_p             # (V,): log-probabilities by the counts alone
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call, and
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing

@@ -1,7 +1,7 @@
 """The owned types."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -42,6 +42,16 @@ class Parameters:
     def views(self) -> dict[str, NDArray[Any]]: ...
     def copy_from(self, other: Parameters) -> None: ...
 
+@final
+class NgramTable:
+    def __new__(
+        cls,
+        vocab_size: int,
+        levels: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+        network_weight: float,
+        counts_weight: float,
+    ) -> Self: ...
+
 @disjoint_base
 class OwnedNetwork:
     description: Description
@@ -50,12 +60,14 @@ class OwnedNetwork:
     weights: Parameters
     memory: Parameters
     momentum: Parameters | None
+    ngrams: NgramTable | None
     def __new__(
         cls,
         description: Description | tuple[Iterable[tuple[str, int]], int],
         dtype: Any,
         optimizer: str = "adagrad",
     ) -> Self: ...
+    def mix(self, ngrams: NgramTable | None) -> None: ...
 
 @disjoint_base
 class Workspace:

@@ -60,6 +60,7 @@ cdef dict _DTYPES = {known: np.dtype(kind) for kind in ("f4", "f8") for known in
 cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
+    LARGEST_TABLE = 1 << 24    # n-grams of one length: their numbers are exact in float32
 
 globals().update(IGNORED=IGNORED, LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS, CELLS=tuple(_CELLS), OPTIMIZERS=tuple(_OPTIMIZERS))
 
@@ -306,6 +307,56 @@ cdef class Parameters:
         self.block[...] = block
 
 
+@cython.final
+cdef class NgramTable:
+    """N-gram counts as the kernels read them: levels of (starts, symbols, weights, backoffs), as
+    `counts.Level` has them, and the weights of the network and of the counts in the mixture.
+    """
+
+    def __cinit__(self, vocab_size, levels, double network_weight, double counts_weight):
+        cdef Ngrams* ngrams = &self.ngrams
+        cdef Py_ssize_t contexts = 1
+        kept = []
+        ngrams.V = check_size("vocab_size", vocab_size, 1, 0x110000)
+        ngrams.order = <int>check_size("order", len(levels), 1, MAX_ORDER)
+        ngrams.network_weight, ngrams.counts_weight = network_weight, counts_weight
+        if not (-1e3 <= network_weight <= 1e3 and -1e3 <= counts_weight <= 1e3):
+            raise ValueError(f"the weights of a mixture are {network_weight} and {counts_weight}")
+        for k, (starts, symbols, weights, backoffs) in enumerate(levels):
+            arrays = (
+                check_ids("starts", starts, 0, LARGEST_TABLE, (contexts + 1,)),
+                check_ids("symbols", symbols, 0, ngrams.V, (None,)),
+                check_array("weights", weights, "float64", (len(symbols),)).astype("f4"),
+                check_array("backoffs", backoffs, "float64", (contexts,)).astype("f4"),
+            )
+            starts, symbols, weights, backoffs = arrays
+            _point(&ngrams.levels[k], starts, symbols, weights, backoffs)
+            kept.append(arrays)
+            contexts = len(symbols)
+        self.arrays = tuple(kept)
+
+    def __reduce__(self):
+        weights = self.ngrams.network_weight, self.ngrams.counts_weight
+        return NgramTable, (self.ngrams.V, self.arrays, *weights)
+
+
+cdef _point(
+    NgramLevel* level, int[::1] starts, int[::1] symbols, float[::1] weights, float[::1] backoffs,
+):
+    """Point a level to its arrays; or raise ValueError if kernels could not search them."""
+    cdef Py_ssize_t contexts = backoffs.shape[0], n = symbols.shape[0], i, j
+    cdef bint right = starts[0] == 0 and starts[contexts] == n
+    for i in range(contexts if right else 0):
+        right = right and 0 <= starts[i] <= starts[i + 1] <= n and 0 < backoffs[i] <= 1
+        for j in range(starts[i], starts[i + 1] if right else starts[i]):
+            right = right and 0 <= weights[j] <= 1 and (j == starts[i] or symbols[j - 1] < symbols[j])
+    if not right:
+        raise ValueError("the n-grams are not in order, or their shares not between 0 and 1")
+    level.contexts, level.starts, level.backoffs = contexts, &starts[0], &backoffs[0]
+    if n:
+        level.symbols, level.weights = &symbols[0], &weights[0]
+
+
 cdef class OwnedNetwork:
     """A network: its description, its weights, and what its optimiser keeps of each. `network.Network` is its face."""
 
@@ -317,11 +368,21 @@ cdef class OwnedNetwork:
         self.momentum = Parameters(self.description, self.dtype) if self.optimizer == "adam" else None
         self.memory = Parameters(self.description, self.dtype)
 
+    def mix(self, NgramTable ngrams):
+        """Mix what n-gram counts predict with what the network predicts, in workspaces made from
+        now on but for those to train in; None: the network alone.
+        """
+        if ngrams is not None and ngrams.ngrams.V != self.description.vocab_size:
+            raise ValueError(f"these counts have {ngrams.ngrams.V} symbols, the network {self.description.vocab_size}")
+        self.ngrams = ngrams
+
     def __reduce__(self):
-        return type(self), (self.description, self.dtype.name, self.optimizer), (self.weights, self.memory, self.momentum)
+        state = self.weights, self.memory, self.momentum, self.ngrams
+        return type(self), (self.description, self.dtype.name, self.optimizer), state
 
     def __setstate__(self, state):
-        weights, memory, momentum = state
+        weights, memory, momentum, ngrams = state
+        self.mix(ngrams)
         self.weights.copy_from(weights)
         self.memory.copy_from(memory)
         if self.momentum is not None:
@@ -337,6 +398,12 @@ cdef class Workspace:
             raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
         self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
         self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
+        if network.ngrams is not None and not self.training:
+            self.table, self.ngrams = network.ngrams, &network.ngrams.ngrams
+            self.log_p = new_memory((self.plan.V,), _FLOAT64)
+            self.plan.contexts = self.plan.width
+            self.plan.width = _padded(self.plan.width + self.ngrams.order - 1)
+            self.plan.largest_ld = max(self.plan.width, self.plan.largest_ld)
         try:
             self.lock = threading.Lock()
         except RuntimeError:                 # what Python calls a lack of memory here

@@ -14,6 +14,7 @@ from ..util.atomic_write import StrPath
 from ..util.errors import check_choice
 from ..util.options import Flag, Option, check_options, defaults, table
 from ._types import MAX_LAYERS
+from .counts import MAX_ORDER
 
 Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
 Optimizer: TypeAlias = Literal["adagrad", "sgd", "rmsprop", "adam"]
@@ -177,6 +178,16 @@ class RunOptions(TypedDict, total=False):
             "(default: best, if anything is held out)",
             "budget",
         ),
+    ]
+    ngram: Annotated[
+        int | None,
+        Option(None, minimum=0, maximum=MAX_ORDER, saved="checkpoint"),
+        Flag("mix in counts of up to N characters (default: none)", "network", "N"),
+    ]
+    min_count: Annotated[
+        int,
+        Option(1, minimum=1, saved="checkpoint"),
+        Flag("with --ngram: drop what occurs fewer than N times", "network", "N"),
     ]
     shards: Annotated[
         int | None,

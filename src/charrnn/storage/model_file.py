@@ -6,6 +6,9 @@ are Wxh, Whh, bh of a vanilla layer; Wxn, Wxr, Wxu, Whn, Whr, Whu, bn, br, bu, b
 Wxf, Wxg, Wxo, Whi ... bo of an LSTM. Layers above the first have their number behind the name. A
 model that remembers its records has their fingerprints: remembered (n,), uint32, ascending.
 
+A model with n-gram counts has ngrams.symbols, ngrams.followers and ngrams.counts, unsigned
+integers: see `Counts.arrays` in network/counts.py.
+
 A checkpoint has also memory.Wxh ... memory.by, the optimizer's squares of gradients, but of SGD;
 momentum.Wxh ... momentum.by of Adam; state (streams, carried), layer by layer h, and c of an LSTM;
 and best.Wxh ... best.by, the weights with the lowest validation loss, if those are to be kept.
@@ -19,6 +22,7 @@ The last tensor, sha256, is of all bytes before it. The metadata has format, "ch
     layers      pairs of cell and units, from the input on
     settings    what the network is trained with, such as optimizer and learning_rate
     history     what training did: stop_reason, kept_step, and of all reports the steps, losses ...
+    mixture     of a model with counts: the weights of network and counts, and the loss of both
     training    of a checkpoint only: position, options, and the SHA-256 of the text's ids
 
 No code is stored and none is run. Metadata and sizes are checked when a file is read, before its
@@ -42,9 +46,10 @@ from ..history import History, Position, from_values
 from ..network import Network, Real
 from ..network._types import OPTIMIZERS, Description, Parameters
 from ..network.config import SAVED_SETTINGS
+from ..network.counts import ARRAYS, Counts, Mixture, array_dtypes
 from ..network.learner import Learner
 from ..util.atomic_write import Bytes, StrPath, named, open_regular, write_all, write_atomically
-from ..util.errors import ModelFormatError, check_choice, check_integer, check_text
+from ..util.errors import ModelFormatError, check_choice, check_integer, check_number, check_text
 from ..util.hashing import blocks
 from ..util.tensor_file import MALFORMED, Tensor, TensorFile, encode
 
@@ -54,6 +59,7 @@ _Arrays: TypeAlias = dict[str, NDArray[Any]]  # by name
 _FORMAT, _VERSION = "charrnn", "1"
 _HISTORY = 4096  # characters of JSON that a history may take in a file of any size
 _NAMES = ("kind", "alphabet", "vocabulary", "layers", "settings", "history")
+_NGRAMS = tuple(f"ngrams.{name}" for name in ARRAYS)
 _OPTIMIZER_STATE = {  # of a checkpoint
     "adagrad": ("memory",),
     "sgd": (),
@@ -81,6 +87,7 @@ class ModelState:
     history: History
     index: RecordIndex | None = None
     training: Training | None = None
+    mixture: Mixture | None = None
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -108,6 +115,9 @@ def _encode(state: ModelState) -> Iterator[Bytes]:
     best = None
     if state.index is not None:
         others["remembered"] = state.index.fingerprints
+    if state.mixture is not None:
+        arrays = state.mixture.counts.arrays()
+        others |= {f"ngrams.{name}": array for name, array in arrays.items()}
     if state.training is not None:
         others["state"], best = state.training.state, state.training.best
     arrays = _arrays(state.learner.network, best, others)
@@ -144,7 +154,7 @@ def _arrays(network: Network, best: Parameters | None, others: _Arrays) -> _Arra
 def _describe(state: ModelState, size: int) -> dict[str, Any]:
     """Return the metadata of a file whose tensors have this size in bytes."""
     vocabulary, training = state.vocabulary, state.training
-    words = {
+    words: dict[str, Any] = {
         "kind": "records" if vocabulary.records else "text",
         "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "vocabulary": vocabulary.chars,
@@ -158,6 +168,8 @@ def _describe(state: ModelState, size: int) -> dict[str, Any]:
             "options": options,
             "text_sha256": sha256,
         }
+    if state.mixture is not None:
+        words["mixture"] = state.mixture[1:]
     size += len(json.dumps(words, ensure_ascii=False).encode())
     words["history"] = _describe_history(state.history, max(_HISTORY, size // 3))
     return words
@@ -226,7 +238,7 @@ def _read(content: TensorFile) -> ModelState:
     best = Parameters(about.description, network.dtype) if "best.Why" in tensors else None
     others: _Arrays = {
         name: np.empty(tensors[name].shape, tensors[name].dtype)
-        for name in ("state", "remembered")
+        for name in ("state", "remembered", *_NGRAMS)
         if name in tensors
     }
     arrays = _arrays(network, best, others)
@@ -240,7 +252,13 @@ def _read(content: TensorFile) -> ModelState:
     training = about.training
     if training is not None:
         training = training._replace(state=others["state"], best=best)
-    return ModelState(learner, about.vocabulary, about.history, index, training)
+    mixture = None
+    if about.mixture is not None:
+        arrays = {name: others[f"ngrams.{name}"] for name in ARRAYS}
+        counts = Counts.from_arrays(about.vocabulary.symbols, arrays)
+        mixture = Mixture(counts, *about.mixture)
+        network.mix(mixture.table())
+    return ModelState(learner, about.vocabulary, about.history, index, training, mixture)
 
 
 # ------------------------------------------------------------------------------------------- checks
@@ -255,12 +273,13 @@ class Metadata(NamedTuple):
     settings: dict[str, Any]
     history: History
     training: Training | None  # without its arrays
+    mixture: tuple[float, float, float | None] | None
 
     @classmethod
     def parse(cls, words: str, tensors: dict[str, Tensor]) -> "Metadata":
         """Check metadata and tensors against each other; or raise one of `MALFORMED`."""
         values = json.loads(words)
-        _check_names("the metadata", values, _NAMES, optional=("training",))
+        _check_names("the metadata", values, _NAMES, optional=("training", "mixture"))
         kind = check_choice("kind", values["kind"], ("text", "records"))
         alphabet = check_choice("alphabet", values["alphabet"], ("characters", "bytes"))
         chars = check_text("vocabulary", values["vocabulary"])
@@ -272,7 +291,8 @@ class Metadata(NamedTuple):
         history, training = _parse_history(values["history"]), None
         if "training" in values:
             training = _parse_training(values["training"], history, "best.Why" in tensors)
-        about = cls(vocabulary, description, optimizer, settings, history, training)
+        mixture = _parse_mixture(values["mixture"]) if "mixture" in values else None
+        about = cls(vocabulary, description, optimizer, settings, history, training, mixture)
         about.check_tensors(tensors)
         return about
 
@@ -292,6 +312,11 @@ class Metadata(NamedTuple):
             wanted |= {part + name: Tensor(dtype, shape) for part in parts}
         if self.vocabulary.records and "remembered" in found:
             wanted["remembered"] = Tensor(np.dtype("<u4"), found["remembered"].shape[:1])
+        if self.mixture is not None and found.keys() >= {*_NGRAMS}:
+            dtypes = array_dtypes(self.description.vocab_size)
+            for name in ARRAYS:
+                size = found[f"ngrams.{name}"].shape[:1]
+                wanted[f"ngrams.{name}"] = Tensor(dtypes[name], size)
         if found.keys() != wanted.keys():
             names = ", ".join(sorted(found))
             raise ValueError(f"the tensors must be {', '.join(wanted)}, not {names:.200}")
@@ -299,6 +324,15 @@ class Metadata(NamedTuple):
             if found[name] != tensor or dtype.kind != "f":
                 what = f"{name} is {found[name].dtype} {found[name].shape}"
                 raise ValueError(f"{what}, {self.description} need {tensor.dtype} {tensor.shape}")
+
+
+def _parse_mixture(values: Any) -> tuple[float, float, float | None]:
+    network_weight, counts_weight, nll = values
+    for weight in (network_weight, counts_weight):
+        check_number("a weight of the mixture", weight, minimum=0, maximum=2)
+    if nll is not None:
+        check_number("the loss of the mixture", nll, minimum=0)
+    return float(network_weight), float(counts_weight), nll
 
 
 def _parse_history(values: Any) -> History:
