@@ -142,7 +142,7 @@ def side_by_side(path, name, programs, cores, rounds=ROUNDS):
 
 
 def peak(level):
-    """Floating-point operations a second of one core at this level, from registers."""
+    """Return the floating-point operations per second of one core, from registers."""
     with peers.variant(level) as core:
         core.fma_chains(1000)
         rates = []
@@ -355,7 +355,7 @@ def machine(cores, peaks):
 
 
 def write_rest(path, lines, ratios, cores):
-    """Measure what is not training on one core, and write results.md and results.png."""
+    """Measure everything but training on one core; write results.md and results.png."""
     text = read_text(path)
     table, curve = growth_table()
     lines += [*text_table(text), "", *table, "", *memory_table(text), ""]

@@ -39,7 +39,7 @@ def first_blocks(page: str, count: int) -> str:
 
 
 def speeds(results: str, size: str) -> dict[str, int]:
-    """Return the characters a second of each program in NAMES, from the table of this size."""
+    """Return the characters per second of each program in NAMES, from the table of this size."""
     table = re.search(
         rf"^### Training: .*\({re.escape(size)}\)\n\n(.*?)\n\n",
         results + "\n\n",
