@@ -8,10 +8,9 @@ of Python, by its own _testcapi (without it they are left out), and those of cha
 modules. Each fails once, and then together with all that follow; of Python's with the next
 hundred, as it may raise MemoryError in a circle while it gets none.
 
-Allocations of NumPy and safetensors do not fail: Rust ends the process where it gets no memory,
-and NumPy 2.4 crashes. So they do if an allocation of Python's fails inside them, or NumPy returns
-no result and no error (a SystemError), or safetensors raises a PanicException. These errors are
-counted by their owner; the model and the next call must be right after them, too.
+Allocations of NumPy do not fail, as NumPy 2.4 crashes then. So it does if an allocation of Python's
+fails inside it, or it returns no result and no error (a SystemError). These errors are counted by
+their owner; the model and the next call must be right after them, too.
 
 Each failure has a process of its own, so that a crash is seen. It works with AddressSanitizer,
 too, in the environment that `make sanitize` sets up.
@@ -193,8 +192,6 @@ def clean_up():
 def owner_of(error):
     """Return whose an error is that charrnn neither raises nor can avoid, or None."""
     ours = ("charrnn", "cyfunction", "cython")
-    if type(error).__name__ == "PanicException":
-        return "safetensors panicked"
     if isinstance(error, SystemError) and not any(word in str(error) for word in ours):
         return "NumPy gave no error"
     if isinstance(error, RuntimeError) and str(error) == "can't allocate read lock":
@@ -207,7 +204,7 @@ def crashed_in():
     trace = Path("stderr").read_text(errors="replace")
     if "Cannot recover from MemoryErrors" in trace:
         return "Python gave up"  # after too many in a row
-    owners = {"/charrnn/": None, "/numpy/": "NumPy crashed", "safetensors": "safetensors crashed"}
+    owners = {"/charrnn/": None, "/numpy/": "NumPy crashed"}
     for line in trace.splitlines():
         if "(PyContextVar_Set+" in line:
             return "Python crashed"  # ContextVar.set, of np.errstate, frees a token it never got
