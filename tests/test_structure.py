@@ -68,7 +68,7 @@ ORDER = [
     "__main__",
 ]
 COMPILED = ("network._types", "_core")
-EMPTY = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn"}
+EMPTY = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn", "_pyinstaller.hook-tqdm"}
 EMPTY |= {"util", "data", "storage", "training", "inference"}
 
 
