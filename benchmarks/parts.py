@@ -47,7 +47,7 @@ def parts(core, cell, layers, H, V, T, B):
     network = Learner([(cell, H)] * layers, V, initial_accumulator_value=0.0, seed=0).network
     work = network.workspace(T, B, training=True)
     ids = np.random.default_rng(0).integers(0, V, (T + 1, B)).astype(np.int32)
-    network.train_steps(work, ids[:-1], ids[1:], rate=0.1, clip=5.0)
+    network.train_steps(work, ids[:-1], ids[1:], learning_rate=0.1, clip_value=5.0)
     output = 2 * T * B * H * V
     hidden = T * B * network.description.operations - output  # of all layers, and between them
     times = {part: fastest(lambda n, part=part: core.repeat(work, part, n)) for part in core.PARTS}

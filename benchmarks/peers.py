@@ -176,9 +176,9 @@ def train_charrnn(p, level, n_threads=1):
                     work,
                     inputs[: count * p.T],
                     targets[: count * p.T],
-                    rate=p.rate,
-                    clip=p.clip,
-                    threads=n_threads,
+                    learning_rate=p.rate,
+                    clip_value=p.clip,
+                    n_threads=n_threads,
                 )
                 steps -= count
 

@@ -6,7 +6,7 @@
 
 It runs the training's own step on random text and prints, for each part, the least wall-clock time
 (other programs on the machine add to it) and the least CPU time (busy waiting for other processes
-adds to it). --shards 0, in one process, takes the batch as a whole. The last line, a digest of the
+adds to it). --shards 1, in one process, takes the batch as a whole. The last line, a digest of the
 weights, is the same for any number of processes.
 """
 
@@ -21,19 +21,19 @@ from mpi4py import MPI
 from charrnn.data.batches import TextStream
 from charrnn.history import Position
 from charrnn.network.learner import Learner
-from charrnn.training.mpi import Ranks, Shards
+from charrnn.training.mpi import Ranks
 from charrnn.training.stepper import Stepper
 
 PARTS = {  # methods, and what they are called here
-    "_gradients": "products of the streams, sums here",
-    "_agree": "losses of all, waiting for the slowest",
-    "_exchange": "sums from all",
-    "_update": "update, and",
-    "_all_weights": "  of that, weights to all",
+    "losses": "losses of all, waiting for the slowest",
+    "sums": "sums from all",
+    "squares": "squares from all",
+    "weights": "weights to all",
+    "train": "a step: that, its products and its update",
 }
 
 
-def timed(hands):
+def timed(stepper):
     """Have what trains tell the seconds of its parts, the latest last."""
     seconds = defaultdict(list)
 
@@ -46,9 +46,9 @@ def timed(hands):
 
         return call
 
-    for name in (*PARTS, "train"):
-        if hasattr(hands, name):
-            setattr(hands, name, wrapped(name, getattr(hands, name)))
+    for name in PARTS:
+        if hasattr(stepper, name):
+            setattr(stepper, name, wrapped(name, getattr(stepper, name)))
     return seconds
 
 
@@ -79,19 +79,15 @@ def main():
     learner = Learner([(given.cell, given.hidden_size)], 65, seed=1, **settings)
     stream = TextStream(ids, T, B)
     if comm.size > 1:
-        hands = Ranks(learner, stream, 0, given.shards, comm)
+        stepper = Ranks(learner, stream, 0, given.shards, comm)
     else:
-        hands = (
-            Shards(learner, stream, 0, given.shards)
-            if given.shards
-            else Stepper(learner, stream, 0)
-        )
-    seconds = timed(hands)
+        stepper = Stepper(learner, stream, 0, given.shards)
+    seconds = timed(stepper)
     if comm.rank:
-        hands.serve()
+        stepper.serve()
         return
     for step in range(given.steps):
-        hands.train(
+        stepper.train(
             Position(window=step % 64, step=step),
             *stream.read(step % 64, 1),
             np.array([0.01]),
@@ -103,7 +99,7 @@ def main():
     sizes = f"{given.cell}, H={given.hidden_size}, B={B}, T={T}"
     parameters = f"{learner.network.description.n_parameters:,} parameters"
     print(f"{comm.size} processes, {given.shards} shards, {sizes}, {parameters}")
-    for name, words in {**PARTS, "train": "a step"}.items():
+    for name, words in PARTS.items():
         if name in seconds:
             clock, core = (min(column) * 1e6 for column in zip(*seconds[name], strict=True))
             print(f"{words:42}{clock:10,.0f} us by the clock {core:10,.0f} us of the core")

@@ -36,7 +36,7 @@ class Weights:
 
 def train_steps(rnn, work, inputs, targets, **options):
     """Train a charrnn.RNN's network on windows with its own settings; return the losses."""
-    options = {"rate": rnn.learning_rate, "clip": rnn.clip_value, "threads": rnn.n_threads} | options
+    options = {"learning_rate": rnn.learning_rate, "clip_value": rnn.clip_value, "n_threads": rnn.n_threads} | options
     return rnn.network.train_steps(work, inputs, targets, **options)
 
 
@@ -279,14 +279,16 @@ def dropout_masks(description, T, B, p, seed, step):
     return [[np.array([mask(i, t, b, units) for b in range(B)]) for i, units in enumerate(sizes)] for t in range(T)]
 
 
-def change(optimizer, arrays, memory, momentum, gradient, step, *, rate, clip=np.inf, clip_norm=np.inf, decay=0.0, T=1):
+def change(
+    optimizer, arrays, memory, momentum, gradient, step, *, learning_rate, clip_value=np.inf, clip_norm=np.inf, weight_decay=0.0, T=1
+):
     """One step (the first is 1) of an optimiser, in place; clip_norm is of the gradient by the loss of each of T characters."""
-    norm = np.sqrt(sum((g**2).sum() for g in gradient.values())) / T
+    rate, norm = learning_rate, np.sqrt(sum((g**2).sum() for g in gradient.values())) / T
     for name, w in arrays.items():
-        g = np.clip(gradient[name] * min(1.0, clip_norm / norm if norm else 1.0), -clip, clip)
+        g = np.clip(gradient[name] * min(1.0, clip_norm / norm if norm else 1.0), -clip_value, clip_value)
         v, m = memory[name], momentum[name]
         if name.startswith("W"):
-            w *= 1 - rate * decay
+            w *= 1 - rate * weight_decay
         if optimizer == "adagrad":
             v += g**2
             w -= rate * g / np.sqrt(v + 1e-8)

@@ -202,7 +202,7 @@ def engine(model: CharRNN) -> float:
     network: Network = model.network
     work = network.workspace(4, 1, training=True)
     inputs, targets = np.array([[0], [1], [2]]), np.array([[1], [2], [3]])
-    losses: NDArray[np.float64] = network.train_steps(work, inputs, targets, rate=0.01, clip=5.0)
+    losses: NDArray[np.float64] = network.train_steps(work, inputs, targets, learning_rate=0.01, clip_value=5.0)
     nll, gradient = network.gradient(work, inputs, targets)
     name: str = min(gradient.views())
     network.feed(work, inputs)

@@ -1,20 +1,23 @@
 """The kernels: everything that runs once per character.
 
-Symbols, as in docs/math.md: T time steps, B streams, H hidden units of a layer, V characters; Hp and Vp are H and V rounded up to a
-multiple of LANES, the leading dimension (ld) of every matrix, so that no inner loop has a ragged tail. What lies in the padding never
-counts: sums run over H or V only.
+Symbols, as in docs/math.md: T time steps, B streams, H hidden units of a layer, V characters; Hp
+and Vp are H and V rounded up to a multiple of LANES, the leading dimension (ld) of every matrix, so
+that no inner loop has a ragged tail. What lies in the padding never counts: sums run over H or V.
 
-    z_t = x_t Wxh + bh + h_(t-1) Whh        h_t = tanh(z_t)        logits_t = by + h_t Why        p_t = softmax(logits_t)
+    z_t = x_t Wxh + bh + h_(t-1) Whh        h_t = tanh(z_t)
+    logits_t = by + h_t Why                 p_t = softmax(logits_t)
 
-(a vanilla layer; cells with gates have a z_t of each gate).
+(a vanilla layer; cells with gates have a z_t per gate).
 
-The rule that makes the same bits at every vector width: vectorise across outputs, never along a sum. Each output element is one chain of
-fused multiply-adds in a fixed order; where a sum must run along a row (softmax), it has LANES partial sums, whatever the machine has.
+One rule gives the same bits at every vector width: vectorize across outputs, never along a sum.
+Each output element is one chain of fused multiply-adds in a fixed order; where a sum must run along
+a row (softmax), it has LANES partial sums on every machine.
 
-This file is the table of contents; each room has forward and backward side by side. In the rooms are `noexcept nogil` kernels, one layer
-at a time, which allocate nothing, raise nothing and trust their arguments; a `Matrix` says where it lies in the block of weights. Kernels
-that work on streams take a `Span` of them and of time steps, kernels that work on weights a `Part` of these, so that threads can share a
-step: they split outputs, never a sum.
+This file is the table of contents. Each file has forward and backward side by side. Its kernels are
+`noexcept nogil`: they allocate nothing, raise nothing and trust their arguments. A `Matrix` says
+where it lies in the block of weights. Kernels on streams take a `Span` of streams and time steps,
+kernels on weights a `Part` of them, so that threads can share a step: they split outputs, never a
+sum.
 """
 
 cimport cython  # no-cython-lint
@@ -26,8 +29,8 @@ from charrnn.kernels.scalar cimport (  # no-cython-lint
 )
 from charrnn.network._types cimport (  # no-cython-lint
     ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, MANY_STREAMS, RMSPROP, RNN, SGD,
-    AnyWorkspace, LayerPlan, Matrix, Memory, NgramLevel, Ngrams, OwnedNetwork, Parameters, Plan, Workspace, Workspace32,
-    Workspace64, _lanes, check_array, check_ids, check_size, new_memory,
+    AnyWorkspace, LayerPlan, Matrix, Memory, NgramLevel, Ngrams, OwnedNetwork, Parameters, Plan,
+    Workspace, Workspace32, Workspace64, _lanes, check_array, check_ids, check_size, new_memory,
 )
 
 from libc.limits cimport INT_MAX  # no-cython-lint
@@ -36,9 +39,9 @@ from libc.string cimport memcpy, memset  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
-from charrnn.util.errors import DivergedError  # no-cython-lint
+from charrnn.util.errors import DivergedError, short_repr  # no-cython-lint
 
-cdef object _empty = np.empty      # not a name of the module, which anybody could give another value
+cdef object _empty = np.empty      # not a name of the module, which could be assigned
 
 cdef extern from "_cpu.h":
     int charrnn_cpu_level()

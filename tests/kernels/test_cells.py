@@ -9,7 +9,7 @@ import reference
 from charrnn.network import Network
 from reference import distance, oracle, random_network
 
-DROPOUT = {"dropout": 0.3, "masks": 11, "step": 5}
+DROPOUT = {"dropout": 0.3, "dropout_seed": 11, "step": 5}
 
 
 def random_case(number):
@@ -27,7 +27,7 @@ def random_case(number):
 
 
 def masks_of(network, inputs):
-    return reference.dropout_masks(network.description, *inputs.shape, DROPOUT["dropout"], DROPOUT["masks"], DROPOUT["step"])
+    return reference.dropout_masks(network.description, *inputs.shape, DROPOUT["dropout"], DROPOUT["dropout_seed"], DROPOUT["step"])
 
 
 @pytest.mark.parametrize("number", range(66))
@@ -109,7 +109,7 @@ def test_as_many_are_dropped_as_asked(p, kernels):
     work = network.workspace(1, 1, training=True)
     kept = []
     for step in range(20):
-        gradient = network.gradient(work, [[0]], [[1]], dropout=p, masks=3, step=step)[1].views()["Why"][:, 0]
+        gradient = network.gradient(work, [[0]], [[1]], dropout=p, dropout_seed=3, step=step)[1].views()["Why"][:, 0]
         assert set(np.round(gradient * 2 * (1 - p), 9)) <= {0, 1}
         kept.append(gradient != 0)
     kept = np.array(kept)
@@ -126,7 +126,7 @@ def test_nothing_is_dropped_after_training(kernels):
     ids = np.random.default_rng(0).integers(0, 9, (2, 30, 2))
     fresh, used = network.workspace(5, 2), network.workspace(5, 2, training=True)
     expected = network.evaluate(fresh, *ids)
-    network.train_steps(used, *ids, rate=0.0, dropout=0.5)
+    network.train_steps(used, *ids, learning_rate=0.0, dropout=0.5)
     used.state[...] = 0
     np.testing.assert_array_equal(network.evaluate(used, *ids), expected)
 
@@ -140,8 +140,8 @@ def train(cell, core, threads=1, steps=500, crossings=1):
     for part in range(crossings):
         first = steps * part // crossings
         rows = slice(5 * first, 5 * (steps * (part + 1) // crossings))
-        options = {"clip_norm": 1.0, "decay": 0.1, "dropout": 0.3, "masks": 3, "threads": threads}
-        network.train_steps(work, ids[:-1][rows], ids[1:][rows], rate=3e-3, first=first, **options)
+        options = {"clip_norm": 1.0, "weight_decay": 0.1, "dropout": 0.3, "dropout_seed": 3, "n_threads": threads}
+        network.train_steps(work, ids[:-1][rows], ids[1:][rows], learning_rate=3e-3, first_step=first, **options)
     assert np.isfinite(network.weights.block).all()
     return hashlib.sha256(network.weights.block.tobytes()).hexdigest()
 
@@ -180,7 +180,7 @@ def test_padding_stays_zero(kernels):
         network = random_network([(cell, 17), (cell, 3)], 5, dtype="float32", optimizer="adam")
         inputs, targets = np.random.default_rng(1).integers(0, 5, (2, 40, 3))
         work = network.workspace(4, 3, training=True)
-        network.train_steps(work, inputs, targets, rate=0.01, decay=0.1, dropout=0.2, clip_norm=1.0)
+        network.train_steps(work, inputs, targets, learning_rate=0.01, weight_decay=0.1, dropout=0.2, clip_norm=1.0)
         clean = Network(network.description, "float32")
         clean.weights.copy_from(network.weights)  # not the padding
         np.testing.assert_array_equal(network.weights.block, clean.weights.block)

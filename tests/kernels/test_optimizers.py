@@ -11,7 +11,7 @@ from reference import oracle, random_network
 
 OPTIMIZERS = ["adagrad", "sgd", "rmsprop", "adam"]
 RATES = {"adagrad": 0.05, "sgd": 0.02, "rmsprop": 1e-3, "adam": 1e-3}
-SETTINGS = [{}, {"clip": 0.01}, {"clip_norm": 0.05}, {"clip_norm": 0.1, "clip": 0.02, "decay": 0.3}]
+SETTINGS = [{}, {"clip_value": 0.01}, {"clip_norm": 0.05}, {"clip_norm": 0.1, "clip_value": 0.02, "weight_decay": 0.3}]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -30,12 +30,12 @@ def test_five_hundred_steps_equal_the_oracle(optimizer, settings, kernels):
     work = network.workspace(T, B, training=True)
     for first in range(0, steps, 50):
         rows = slice(first * T, (first + 50) * T)
-        network.train_steps(work, ids[:-1][rows], ids[1:][rows], rate=rates[first : first + 50], first=first, **settings)
+        network.train_steps(work, ids[:-1][rows], ids[1:][rows], learning_rate=rates[first : first + 50], first_step=first, **settings)
     for step in range(steps):
         window = ids[:-1][step * T : (step + 1) * T], ids[1:][step * T : (step + 1) * T]
         gradient = stack.gradient(*window, state)
         _, state, _ = stack.run(*window, state)
-        reference.change(optimizer, stack.arrays, memory, momentum, gradient, step + 1, rate=rates[step], T=T, **settings)
+        reference.change(optimizer, stack.arrays, memory, momentum, gradient, step + 1, learning_rate=rates[step], T=T, **settings)
     for name, view in network.weights.views().items():
         np.testing.assert_allclose(view, stack.arrays[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
@@ -46,8 +46,8 @@ def test_threads_clip_the_same_norm(optimizer, threads, kernels):
     def trained(threads):
         network = random_network([("lstm", 40)], 70, dtype="float32", optimizer=optimizer)
         inputs, targets = np.random.default_rng(0).integers(0, 70, (2, 60, 9))
-        options = {"clip_norm": 0.01, "decay": 0.1, "threads": threads}
-        network.train_steps(network.workspace(6, 9, training=True), inputs, targets, rate=1e-3, **options)
+        options = {"clip_norm": 0.01, "weight_decay": 0.1, "n_threads": threads}
+        network.train_steps(network.workspace(6, 9, training=True), inputs, targets, learning_rate=1e-3, **options)
         return network.weights.block.tobytes()
 
     assert trained(threads) == trained(1)
@@ -57,9 +57,9 @@ def test_threads_clip_the_same_norm(optimizer, threads, kernels):
 def test_an_update_that_overflows_is_not_applied(optimizer, kernels):
     network = random_network([("gru", 4)], 5, dtype="float32", optimizer=optimizer)
     work, ids = network.workspace(2, 1, training=True), np.ones((2, 1), int)
-    network.train_steps(work, ids, ids, rate=1e-3)
+    network.train_steps(work, ids, ids, learning_rate=1e-3)
     before = [part.block.copy() for part in (network.weights, network.memory, network.momentum) if part is not None]
-    losses = network.train_steps(work, ids, ids, rate=3e38, decay=3e38)
+    losses = network.train_steps(work, ids, ids, learning_rate=3e38, weight_decay=3e38)
     assert (len(losses), work.overflowed) == (0, "update of the weights")
     for part, kept in zip((network.weights, network.memory, network.momentum), before, strict=False):
         np.testing.assert_array_equal(part.block, kept)
@@ -81,7 +81,7 @@ def test_a_norm_that_overflows_is_divergence(kernels):
     network.weights.views()["Why"][...] *= 1e25
     work = network.workspace(2, 1, training=True)
     before = network.weights.block.copy()
-    losses = network.train_steps(work, np.ones((2, 1), int), np.zeros((2, 1), int), rate=1e-3, clip_norm=1.0)
+    losses = network.train_steps(work, np.ones((2, 1), int), np.zeros((2, 1), int), learning_rate=1e-3, clip_norm=1.0)
     assert (len(losses), work.overflowed) == (0, "gradient")
     np.testing.assert_array_equal(network.weights.block, before)
 
@@ -90,10 +90,10 @@ def test_a_norm_that_overflows_is_divergence(kernels):
 def test_what_decays_ends_at_zero_and_not_below_the_normal_numbers(optimizer, kernels):
     network = random_network([("rnn", 20)], 9, dtype="float32", optimizer=optimizer)
     work = network.workspace(1, 1, training=True)
-    network.train_steps(work, [[8]], [[8]], rate=1e-3)
+    network.train_steps(work, [[8]], [[8]], learning_rate=1e-3)
     for _ in range(20):
         ids = np.zeros((1000, 1), int)
-        network.train_steps(work, ids, ids, rate=1e-5)
+        network.train_steps(work, ids, ids, learning_rate=1e-5)
     for part in (network.memory, network.momentum):
         if part is not None:
             numbers = np.abs(part.views()["Wxh"][8])
@@ -103,6 +103,6 @@ def test_what_decays_ends_at_zero_and_not_below_the_normal_numbers(optimizer, ke
 def test_biases_do_not_decay(kernels):
     network = random_network([("gru", 5)], 6, optimizer="sgd")
     before = {name: view.copy() for name, view in network.weights.views().items()}
-    network.train_steps(network.workspace(1, 1, training=True), [[0]], [[-1]], rate=0.5, decay=0.5)
+    network.train_steps(network.workspace(1, 1, training=True), [[0]], [[-1]], learning_rate=0.5, weight_decay=0.5)
     for name, view in network.weights.views().items():
         np.testing.assert_allclose(view, before[name] * (1 if name.startswith("b") else 0.75))

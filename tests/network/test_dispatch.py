@@ -121,7 +121,7 @@ def test_c_code_reads_with_all_units_in_a_workspace_that_was_trained_in():
 
     network = Network(([("lstm", 20)], 5), "float32")
     work, ids = network.workspace(4, 1, training=True), np.array([[1], [2], [3], [4]])
-    network.train_steps(work, ids, ids, rate=0.1, dropout=0.5)
+    network.train_steps(work, ids, ids, learning_rate=0.1, dropout=0.5)
     other = network.workspace(1, 1)
     other.state[...] = work.state
     network.feed(other, [[2]])

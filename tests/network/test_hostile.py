@@ -43,7 +43,7 @@ def trained_weights():
     rnn = RNN(5, 6, 4, 0.1, seed=1)
     work = rnn.network.workspace(4, 2, training=True)
     ids = np.arange(24).reshape(12, 2) % 6
-    rnn.network.train_steps(work, ids, (ids * 5 + 1) % 6, rate=0.1, clip=5.0)
+    rnn.network.train_steps(work, ids, (ids * 5 + 1) % 6, learning_rate=0.1, clip_value=5.0)
     return rnn.network.weights.block.tobytes()
 
 
@@ -123,7 +123,6 @@ DTYPES = ["i1", "u1", "i4", "u4", "i8", "u8", ">i4", ">f8", "f2", "f4", "f8", "c
 EXTREMES = [0.0, -0.0, 1e30, -1e31, 3e38, -3e38, 1e-45, math.inf, -math.inf, math.nan, 1.5]
 
 # What is called with what: places are filled by name, most often with what belongs there. "=" is by keyword, "?" by keyword and optional.
-SETTINGS = ("clip_value", "clip_norm", "weight_decay", "dropout", "dropout_seed", "first_step")
 DRAW = "work few random ?temperature ?top_p ?min_p ?top_k ?no_repeat ?allowed ?past"
 DOORS = {
     "initialize": "network scale random",
@@ -133,7 +132,7 @@ DOORS = {
     "softmax": "work logits",
     "backward": "work inputs targets states probabilities",
     "update": "work parameters rate",
-    "gradient": "work inputs targets ?dropout ?masks:dropout_seed ?step",
+    "gradient": "work inputs targets settings",
     "train_steps": "work inputs targets length rates settings =reset =few:n_threads =few:shards =exchange",
     "sample": "work n random allowed past controls",
     "search": "work n scores ended allowed boundary",
@@ -147,8 +146,9 @@ DOORS = {
 }
 NETWORK = {
     "workspace": "T B ?training",
-    "train_steps": "work inputs targets =rate ?clip ?clip_norm ?decay ?dropout ?masks ?first ?length ?reset ?threads",
-    "gradient": "work inputs targets ?dropout ?masks ?step",
+    "train_steps": "work inputs targets =rate:learning_rate ?clip_value ?clip_norm ?weight_decay ?dropout ?dropout_seed ?first_step "
+    "?length ?reset ?few:n_threads ?few:shards ?exchange",
+    "gradient": "work inputs targets ?dropout ?dropout_seed ?step",
     "copy_from": "network",
     "evaluate": "work inputs targets",
     "feed": "work inputs",
@@ -194,7 +194,7 @@ CLASSES = {
     _network.OwnedNetwork: "description dtype ?optimizer",
     _network.check_ids: "text inputs scale V shape",
     _network.check_array: "text inputs dtype shape",
-    _network.held: "work network",
+    _network.checked_workspace: "work network",
     Subclass: "description dtype ?optimizer",
 }
 
@@ -371,7 +371,7 @@ class Hostile(RuleBasedStateMachine):
             "texts": lambda: ["a", "aaa", ""],
             "dtype": lambda: chosen.choice(["float32", "float64", "i4"]),
             "optimizer": lambda: chosen.choice([*_network.OPTIMIZERS, "newton"]),
-            "settings": lambda: dict.fromkeys(SETTINGS, 0.5) | {"dropout_seed": 9, "first_step": 9},
+            "settings": lambda: CORES[0].SETTINGS | {"clip_norm": 0.5, "weight_decay": 0.5, "dropout": 0.5},
             "controls": lambda: {"temperature": 1.0, "top_p": 0.9, "min_p": 0.1, "top_k": chosen.randint(1, 20), "no_repeat": 2},
             "exchange": lambda: chosen.choice([None, Exchange(chosen, -(-N // T), T, B, self.disturb)]),
             "part": lambda: chosen.choice(CORES[0].PARTS),
@@ -380,8 +380,8 @@ class Hostile(RuleBasedStateMachine):
             "array": lambda: chosen.choice(self.arrays) if self.arrays else np.zeros(3),
         }
         numbers = {
-            "masks": 9,
-            "first": 9,
+            "dropout_seed": 9,
+            "first_step": 9,
             "step": 9,
             "n": 30,
             "few": 8,
@@ -389,7 +389,6 @@ class Hostile(RuleBasedStateMachine):
             "B": 8,
             "width": 8,
             "V": 20,
-            "threads": 3,
             "top_k": 20,
             "no_repeat": 5,
         }

@@ -43,7 +43,7 @@ def network():
 )
 def test_wrong_windows_are_named(network, method, inputs, targets, error, message):
     before = network.weights.block.copy()
-    options = {"rate": 0.1, "clip": 5.0} if method == "train_steps" else {}
+    options = {"learning_rate": 0.1, "clip_value": 5.0} if method == "train_steps" else {}
     with pytest.raises(error, match=message):
         getattr(network, method)(network.workspace(4, 1, training=True), np.array(inputs), np.array(targets), **options)
     np.testing.assert_array_equal(network.weights.block, before)
@@ -62,7 +62,7 @@ def other_network(H=8, V=5):
 
 
 USES = {
-    "train_steps": lambda network, work: network.train_steps(work, [[0]], [[1]], rate=0.1, clip=5.0),
+    "train_steps": lambda network, work: network.train_steps(work, [[0]], [[1]], learning_rate=0.1, clip_value=5.0),
     "evaluate": lambda network, work: network.evaluate(work, [[0]], [[1]]),
     "feed": lambda network, work: network.feed(work, np.zeros((1, 1), int)),
     "draw": lambda network, work: network.draw(work, 50, make_random(1)),
@@ -92,10 +92,9 @@ def test_a_workspace_that_another_thread_uses_is_refused(network, use):
 
 def test_a_workspace_for_reading_is_not_trained_in(network):
     with pytest.raises(ValueError, match="training=True"):
-        network.train_steps(network.workspace(2, 1), [[0]], [[1]], rate=0.1, clip=5.0)
+        network.train_steps(network.workspace(2, 1), [[0]], [[1]], learning_rate=0.1, clip_value=5.0)
 
 
-SETTINGS = {"clip_value": 1.0, "clip_norm": 1.0, "weight_decay": 0.0, "dropout": 0.0, "dropout_seed": 0, "first_step": 0}
 STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
@@ -104,7 +103,7 @@ DOORS = {  # how many arguments beside the workspace, and options
     "softmax": (1, {}),
     "backward": (4, {}),
     "update": (2, {}),
-    "gradient": (2, {}),
+    "gradient": (3, {}),
     "train_steps": (5, STEPS),
     "sample": (5, {}),
     "search": (5, {}),
@@ -255,7 +254,7 @@ def test_what_is_checked_is_what_is_used(kernels, network):
     work.state[...] = 0
     np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
     with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
-        kernels.train_steps(work, Changing(bad, good), good, 3, [0.1], SETTINGS, **STEPS)
+        kernels.train_steps(work, Changing(bad, good), good, 3, [0.1], kernels.SETTINGS, **STEPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -264,7 +263,7 @@ def test_parts_of_a_step_are_done_again(kernels, dtype):
     network = Network(([("lstm", 3)], 5), dtype)
     kernels.initialize(network, 0.5, make_random(1))
     work, ids = network.workspace(4, 2, training=True), np.arange(8).reshape(4, 2) % 5
-    kernels.gradient(work, ids, ids)
+    kernels.gradient(work, ids, ids, kernels.SETTINGS)
     for part in kernels.PARTS:
         before = network.weights.block.copy()
         kernels.repeat(work, part, 2)
@@ -281,7 +280,7 @@ def test_doors_name_what_does_not_go_with_the_network(kernels, network):
         kernels.update(work, other, 0.1)
     for dropout in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
-            kernels.gradient(work, ids, ids, dropout=dropout)
+            kernels.gradient(work, ids, ids, {**kernels.SETTINGS, "dropout": dropout})
 
 
 @pytest.mark.parametrize(
@@ -319,7 +318,7 @@ def test_writing_into_inputs_from_another_thread_harms_nothing(network):
         work = network.workspace(50, 8, training=True)
         for _ in range(30):
             with contextlib.suppress(IndexError):
-                network.train_steps(work, ids, ids, rate=1e-3, clip=1.0)
+                network.train_steps(work, ids, ids, learning_rate=1e-3, clip_value=1.0)
     finally:
         over.set()
         thread.join()
@@ -433,33 +432,33 @@ def test_wrong_controls_are_named(network, controls, name):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"rate": -0.1}, ValueError),
-        ({"rate": np.nan}, ValueError),
-        ({"rate": "x"}, ValueError),
-        ({"rate": None}, ValueError),
-        ({"rate": [0.1, 0.2]}, ValueError),
-        ({"clip": 0}, ValueError),
-        ({"clip": "x"}, TypeError),
+        ({"learning_rate": -0.1}, ValueError),
+        ({"learning_rate": np.nan}, ValueError),
+        ({"learning_rate": "x"}, ValueError),
+        ({"learning_rate": None}, ValueError),
+        ({"learning_rate": [0.1, 0.2]}, ValueError),
+        ({"clip_value": 0}, ValueError),
+        ({"clip_value": "x"}, TypeError),
         ({"clip_norm": -1e300}, ValueError),
-        ({"decay": -1}, ValueError),
-        ({"decay": np.inf}, ValueError),
+        ({"weight_decay": -1}, ValueError),
+        ({"weight_decay": np.inf}, ValueError),
         ({"dropout": 1}, ValueError),
         ({"dropout": "x"}, TypeError),
-        ({"masks": -1}, ValueError),
-        ({"masks": 2**64}, ValueError),
-        ({"first": -1}, ValueError),
-        ({"first": 2**64 - 1}, ValueError),  # the next would be number 0, of which Adam divides by 0
-        ({"first": 1.5}, TypeError),
-        ({"threads": 0}, ValueError),
-        ({"threads": 2**40}, ValueError),
-        ({"threads": 2.5}, TypeError),
+        ({"dropout_seed": -1}, ValueError),
+        ({"dropout_seed": 2**64}, ValueError),
+        ({"first_step": -1}, ValueError),
+        ({"first_step": 2**64 - 1}, ValueError),  # the next would be number 0, of which Adam divides by 0
+        ({"first_step": 1.5}, TypeError),
+        ({"n_threads": 0}, ValueError),
+        ({"n_threads": 2**40}, ValueError),
+        ({"n_threads": 2.5}, TypeError),
     ],
 )
 def test_wrong_numbers_of_a_training_are_named(network, options, error):
     work, before, (name,) = network.workspace(2, 1, training=True), network.weights.block.copy(), options
     with pytest.raises(error, match=f"^{name} must be"):
-        network.train_steps(work, np.zeros((6, 1), int), np.zeros((6, 1), int), **{"rate": 0.1, **options})
-    if name in ("dropout", "masks"):
+        network.train_steps(work, np.zeros((6, 1), int), np.zeros((6, 1), int), **{"learning_rate": 0.1, **options})
+    if name in ("dropout", "dropout_seed"):
         with pytest.raises(error, match=f"^{name} must be"):
             network.gradient(work, np.zeros((2, 1), int), np.zeros((2, 1), int), **options)
     np.testing.assert_array_equal(network.weights.block, before)
@@ -474,7 +473,7 @@ def test_no_number_of_threads_is_too_many():
         resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))  # so that few threads are to be had
         network, ids = Network(([("rnn", 64)], 3), "float32"), np.zeros((1, 470_000), np.int32)
         for _ in range(2):
-            network.train_steps(network.workspace(1, 470_000, training=True), ids, ids, rate=0.1, threads=466_034)
+            network.train_steps(network.workspace(1, 470_000, training=True), ids, ids, learning_rate=0.1, n_threads=466_034)
         print("well")
     """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -306,7 +306,7 @@ def test_losses_gradient_and_states_equal_those_of_autograd(number, torch):
         np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-11, atol=1e-13)
 
 
-SETTINGS = [{}, {"clip": 0.02}, {"clip_norm": 0.1, "decay": 0.1}]
+SETTINGS = [{}, {"clip_value": 0.02}, {"clip_norm": 0.1, "weight_decay": 0.1}]
 RATES = {"adagrad": 0.05, "sgd": 0.05, "rmsprop": 1e-3, "adam": 1e-3}
 START = 0.1  # of Adagrad's memory
 
@@ -341,7 +341,7 @@ def test_a_step_and_a_thousand_equal_those_of_pytorch(cell, n_layers, optimizer,
     work, state = network.workspace(T, B, training=True), None
     for step in range(steps):
         window = ids[:-1][step * T : (step + 1) * T], ids[1:][step * T : (step + 1) * T]
-        (loss,) = network.train_steps(work, *window, rate=RATES[optimizer], first=step, **settings)
+        (loss,) = network.train_steps(work, *window, learning_rate=RATES[optimizer], first_step=step, **settings)
         losses, state = loss_of(torch, module, *window, state)
         state = tuple(part.detach() for part in state) if cell == "lstm" else state.detach()
         optimiser.zero_grad()
@@ -355,12 +355,12 @@ def test_a_step_and_a_thousand_equal_those_of_pytorch(cell, n_layers, optimizer,
                 np.testing.assert_allclose(view, views[name], rtol=1e-9, atol=1e-9, err_msg=f"{name} after step {step}")
 
 
-def clip(torch, module, T, clip=np.inf, clip_norm=np.inf, decay=0.0):
+def clip(torch, module, T, clip_value=np.inf, clip_norm=np.inf, weight_decay=0.0):
     """Clip as here: the norm of the gradient by the loss of a character, then each element. PyTorch's own adds 1e-6 to the norm."""
     gradients = [parameter.grad for parameter in module.parameters()]
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item() / T
     for gradient in gradients:
-        gradient.mul_(min(1.0, clip_norm / norm)).clamp_(-clip, clip)
+        gradient.mul_(min(1.0, clip_norm / norm)).clamp_(-clip_value, clip_value)
 
 
 # -------------------------------------------------------------------------------------------------------------------- ONNX

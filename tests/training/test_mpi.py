@@ -78,7 +78,7 @@ def sums_of(network, first, stop, shards, batch_size, ids):
     work, exchange = network.workspace(len(ids) - 1, len(streams), training=True), Part((first, stop), batch_size, len(ids) - 1)
     here = ids[:, streams[streams < batch_size]]
     with pytest.raises(RankError, match="this is all"):
-        network.train_steps(work, here[:-1], here[1:], rate=0.1, dropout=0.5, shards=shards, exchange=exchange)
+        network.train_steps(work, here[:-1], here[1:], learning_rate=0.1, dropout=0.5, shards=shards, exchange=exchange)
     return exchange
 
 
@@ -243,7 +243,7 @@ def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
     seen = np.zeros(rows, bool)
     for first, stop in ((0, 2), (2, 7), (7, 7), (7, rows - 1), (rows - 1, rows)):
         before, exchange = network.weights.block.copy(), Alone((first, stop), 2, 5)
-        network.train_steps(work, ids, ids, rate=0.1, clip_norm=9.0, shards=2, exchange=exchange)
+        network.train_steps(work, ids, ids, learning_rate=0.1, clip_norm=9.0, shards=2, exchange=exchange)
         changed = np.add.reduceat(network.weights.block != before, starts[:-1]) > 0
         assert not changed[:first].any()
         assert not changed[stop:].any()
@@ -272,7 +272,7 @@ def test_an_exchange_is_checked(kernels, wrong, kind, message):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
     work, ids, before = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32), network.weights.block.copy()
     with pytest.raises(kind, match=message):
-        network.train_steps(work, ids, ids, rate=0.1, shards=2, exchange=Alone((0, 5), 4, 3, **wrong))
+        network.train_steps(work, ids, ids, learning_rate=0.1, shards=2, exchange=Alone((0, 5), 4, 3, **wrong))
     assert (network.weights.block == before).all()
 
 
@@ -281,10 +281,10 @@ def test_shards_are_checked(kernels):
     work, ids = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32)
     for shards, message in ((0, "shards must be"), (3, "3 shards do not divide 4 streams"), (2.5, "shards must be")):
         with pytest.raises((ValueError, TypeError), match=message):
-            network.train_steps(work, ids, ids, rate=0.1, shards=shards)
+            network.train_steps(work, ids, ids, learning_rate=0.1, shards=shards)
     for streams in (0, 5):
         with pytest.raises(ValueError, match="the number of streams must be"):
-            network.train_steps(work, np.zeros((3, streams), int), np.zeros((3, streams), int), rate=0.1, shards=2)
+            network.train_steps(work, np.zeros((3, streams), int), np.zeros((3, streams), int), learning_rate=0.1, shards=2)
 
 
 # -------------------------------------------------------------------------------------------------------------------- processes

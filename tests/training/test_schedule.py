@@ -37,9 +37,9 @@ def rates_of(monkeypatch, **options):
     found = []
     train_steps = charrnn.network.Network.train_steps
 
-    def watched(self, *arguments, rate, **others):
-        losses = train_steps(self, *arguments, rate=rate, **others)
-        found.extend(np.broadcast_to(rate, len(losses)).tolist())
+    def watched(self, *arguments, learning_rate, **others):
+        losses = train_steps(self, *arguments, learning_rate=learning_rate, **others)
+        found.extend(np.broadcast_to(learning_rate, len(losses)).tolist())
         return losses
 
     monkeypatch.setattr(charrnn.network.Network, "train_steps", watched)

@@ -105,7 +105,8 @@ def networks():
     def train(rnn, threads=1):
         def call():
             work, targets = rnn.network.workspace(25, 4, training=True), (ids + 1) % 30
-            rnn.network.train_steps(work, ids, targets, rate=0.1, clip=5.0, threads=threads)
+            settings = {"learning_rate": 0.1, "clip_value": 5.0, "n_threads": threads}
+            rnn.network.train_steps(work, ids, targets, **settings)
 
         return call
 

@@ -10,6 +10,7 @@ from ..data.record_index import RecordIndex
 from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
+from ..network.config import DrawControls
 from ..util.errors import check_sequence
 from ..util.options import Flag, Option, check_options, defaults, table
 from ..util.seeding import make_random, random_seed
@@ -46,36 +47,6 @@ class SearchControls(TypedDict, Generic[TextT], total=False):
         OnUnknown,
         Option("error"),
         Flag("what to do about characters of the prime that the model does not know"),
-    ]
-
-
-class DrawControls(TypedDict, total=False):
-    """Options of `Network.draw`."""
-
-    temperature: Annotated[
-        float,
-        Option(1.0, minimum=0),
-        Flag("below 1 is safer, above 1 wilder; 0 takes the most likely", metavar="X"),
-    ]
-    top_k: Annotated[
-        int | None,
-        Option(None, minimum=1),
-        Flag("draw among the K most likely characters", metavar="K"),
-    ]
-    top_p: Annotated[
-        float | None,
-        Option(None, above=0, maximum=1),
-        Flag("draw among the most likely that together have probability P", metavar="P"),
-    ]
-    min_p: Annotated[
-        float | None,
-        Option(None, minimum=0, maximum=1),
-        Flag("draw among those at least P times as likely as the most likely", metavar="P"),
-    ]
-    no_repeat: Annotated[
-        int | None,
-        Option(None, minimum=1, maximum=LOOK_BACK),
-        Flag("write no run of N characters twice", metavar="N"),
     ]
 
 

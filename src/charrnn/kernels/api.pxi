@@ -58,7 +58,7 @@ def evaluate(Workspace work, inputs, targets):
 
     Return the loss of each target, float64 (N, B).
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets)
     cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
@@ -69,7 +69,7 @@ def evaluate(Workspace work, inputs, targets):
 
 def feed(Workspace work, inputs):
     """Lead the state through inputs (N, B)."""
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Call call = _window_call(work, x, x, None)
     _run(work, &call, <Kernel>_feed[Workspace32], <Kernel>_feed[Workspace64])
@@ -77,9 +77,10 @@ def feed(Workspace work, inputs):
 
 def next_probs(Workspace work, targets):
     """Return the probabilities (B, V) of what follows the state, which stays, and the loss of
-    targets (B,), float64 (B,).
+    targets (B,), float64 (B,): 0 if there are none.
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
+    targets = np.full(work.B, IGNORED, np.int32) if targets is None else targets
     cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))[None]
     cdef double[:, ::1] nll = _empty((1, work.B))
     cdef Call call = _window_call(work, y, y, nll)
@@ -93,7 +94,7 @@ def mixture(Workspace work, inputs, targets):
     Return the loss of all targets, and its first and second derivatives by the weights of network
     and counts: 0, 1, 00, 01, 11.
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets)
     cdef Mixture sums
@@ -111,7 +112,7 @@ def window(Workspace work, inputs):
 
     Return the states (rows + 1, B, width) and the logits (rows, B, V).
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
     cdef Call call = _window_call(work, x[:work.T], x, None)
     cdef Py_ssize_t rows = call.n
@@ -122,7 +123,7 @@ def window(Workspace work, inputs):
 
 def softmax(Workspace work, logits):
     """Return the probabilities of logits (at most T, B, V), in work's dtype."""
-    _check_whole(work, False)
+    _check_workspace(work, False)
     shape = None, work.B, work.plan.V
     given = check_array("logits", logits, "float64", shape)[:work.T]
     cdef Call call = _new_call(work, len(given))
@@ -135,23 +136,19 @@ def softmax(Workspace work, logits):
 
 # ------------------------------------------------------------------------------- gradients
 
-def gradient(
-    Workspace work, inputs, targets, *,
-    double dropout=0, unsigned long long dropout_seed=0, unsigned long long step=0,
-):
+def gradient(Workspace work, inputs, targets, settings):
     """Return the losses (rows, B) of inputs and targets (at most T, B), from the state, which
     stays, and the gradient as `Parameters`.
 
-    It is the gradient of the sum over the rows and the mean over the streams, not clipped. dropout
-    is the fraction of the outputs that is dropped, dropout_seed and step, the number of the step
-    from 0 on, decide which.
+    It is the gradient of the sum over the rows and the mean over the streams, not clipped. Of the
+    settings, fields of the struct, those of dropout count.
     """
-    _check_whole(work, True)
+    _check_workspace(work, True)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets, 1)
     cdef Call call = _window_call(work, x, y, None)
-    call.dropout, call.dropout_seed, call.step = _check_dropout(dropout), dropout_seed, step
-    _make_room(work, 1, 1, dropout, False)
+    _set_dropout(&call, settings)
+    _make_room(work, 1, 1, call.dropout, False)
     _run(work, &call, <Kernel>_run_gradient[Workspace32], <Kernel>_run_gradient[Workspace64])
     return np.array(work.nll[:call.n]), _copy_gradient(work)
 
@@ -162,7 +159,7 @@ def backward(Workspace work, inputs, targets, states, probabilities):
     states (rows + 1, B, state_size) are those before and after each character, probabilities has
     the shape (rows, B, V). The network must be one vanilla layer.
     """
-    _check_whole(work, True)
+    _check_workspace(work, True)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets, 1)
     cdef Py_ssize_t rows = x.shape[0]
@@ -193,7 +190,7 @@ cdef _copy_gradient(Workspace work):
 
 def update(Workspace work, Parameters gradient not None, double learning_rate):
     """Apply one Adagrad update to the network."""
-    _check_whole(work, True)
+    _check_workspace(work, True)
     if gradient.description != work.network.description:
         raise ValueError(
             f"the gradient is of another network ({gradient.description}), "
@@ -203,7 +200,7 @@ def update(Workspace work, Parameters gradient not None, double learning_rate):
         raise ValueError(f"the optimizer of this network is {work.network.optimizer}, not adagrad")
     work.gradients.view()[:work.plan.size] = gradient.block
     work.used[:] = 1
-    cdef Update change = Update(ADAGRAD, learning_rate, INFINITY, 1, 0, 1, 1)
+    cdef Update change = Update(ADAGRAD, learning_rate, INFINITY, 1, 1, 1, 1)
     cdef Call call = _new_call(work, 1)
     call.arguments = &change
     _run(work, &call, <Kernel>_run_update[Workspace32], <Kernel>_run_update[Workspace64])
@@ -212,20 +209,20 @@ def update(Workspace work, Parameters gradient not None, double learning_rate):
 # ------------------------------------------------------------------------------- training
 
 def train_steps(
-    Workspace work, inputs, targets, length, learning_rates, settings, *,
-    bint reset, int n_threads, shards, exchange,
+    Workspace work, inputs, targets, length, learning_rate, settings, *,
+    bint reset, n_threads, shards, exchange,
 ):
     """Train on windows of length (at most T) characters over inputs (N, streams).
 
-    The state is carried, or zero at the start of each window with reset. learning_rates has one
-    for each window; settings are those of the struct `Settings`. The streams of the batch are
-    those of work; with shards there may be fewer, so that all shards have as many. exchange, if
-    it is not None, says which part of a larger batch they are (`network.Exchange`).
+    The state is carried, or zero at the start of each window with reset. learning_rate is one
+    number, or one for each window; settings are the fields of the struct. The streams of the batch
+    are those of work; with shards there may be fewer, so that all shards have as many. exchange, if
+    it is not None, says which part of a larger batch they are (`training.mpi.Ranks`).
 
     Return the loss of each step, summed over its characters in all streams: fewer than N / length
     mean that the next step diverged, and was not applied.
     """
-    _check_whole(work, True)
+    _check_workspace(work, True)
     cdef Training training
     memset(&training, 0, sizeof(Training))
     cdef int n_shards = <int>check_size("shards", shards, 1, MAX_SHARDS)
@@ -235,9 +232,7 @@ def train_steps(
     call.n_shards = call.stop_shard = n_shards
     training.T = check_size("length", length, 1, work.T)
     training.steps = (x.shape[0] + training.T - 1) // training.T
-    cdef const double[::1] rates = check_array(
-        "learning_rates", learning_rates, "float64", (training.steps,)
-    )
+    cdef const double[::1] rates = _check_rates(learning_rate, training.steps)
     cdef double[::1] losses = _empty(training.steps + 1)
     training.learning_rates = &rates[0] if training.steps else NULL
     training.losses = &losses[0]
@@ -256,15 +251,13 @@ def train_steps(
     training.cautious = _may_overflow(work.network, &training, np.max(rates, initial=0))
     training.pool.work, training.pool.single = <void*>work, work.single
     training.pool.call, training.pool.n_threads = &call, 1
-    training.pool.update = Update(
-        work.network.rule, 0, training.settings.clip_value, 1, training.settings.weight_decay, 1, 1,
-    )
-    call.arguments, call.dropout = &training, _check_dropout(training.settings.dropout)
-    call.dropout_seed = training.settings.dropout_seed
-    n_threads = <int>max(1, min(n_threads, MAX_THREADS, work.B))
+    training.pool.update.optimizer = work.network.rule
+    call.arguments = &training
+    _set_dropout(&call, training.settings)
+    cdef int threads = <int>min(check_size("n_threads", n_threads, 1, INT_MAX), MAX_THREADS, work.B)
     _sum_shards(&training, 0, n_shards, 0)
-    _make_room(work, n_threads, training.n_slots, call.dropout, training.cautious)
-    _start_threads(&training.pool, n_threads)
+    _make_room(work, threads, training.n_slots, call.dropout, training.cautious)
+    _start_threads(&training.pool, threads)
     call.check = NULL if training.exchange != NULL else &training.pool.workers[0].check
     _compute(work, &call, <Kernel>_train[Workspace32], <Kernel>_train[Workspace64])
     _end_threads(&training.pool)
@@ -306,13 +299,15 @@ cdef bint _may_overflow(OwnedNetwork network, const Training* training, double l
 def sample(Workspace work, n, random, allowed, past, controls):
     """Draw n ids in each stream, each fed back, from the state, which moves on: int32 (n, B).
 
-    random (B,) of uint64 holds generator states, which move on; allowed (V,) of int8 says which
-    symbols may be drawn; past (m, B) has the ids before, for no_repeat; controls are those of the
-    struct `Controls`.
+    random (B,) of uint64 holds generator states, which move on; allowed (V,) of int8, or None, says
+    which symbols may be drawn; past (m, B), or None, has the ids before, for no_repeat; controls
+    are the fields of the struct.
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef Py_ssize_t V = work.plan.V
-    cdef const int[:, ::1] before = check_ids("past", past, 0, V, (None, work.B))
+    past = _empty((0, work.B), np.int32) if past is None else past
+    allowed = np.ones(V, np.int8) if allowed is None else allowed
+    cdef const int[:, ::1] before = check_ids("past", past, 0, V, (None, work.B))[-LOOK_BACK:]
     cdef unsigned long long[::1] states = check_array("random", random, "uint64", (work.B,))
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
     cdef signed char[::1] left = _empty(V, np.int8)
@@ -337,7 +332,7 @@ def search(Workspace work, n, scores, ended, allowed, boundary):
 
     Return the ids and which text each extends, int32 (n, B), and the new scores and ended.
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef Py_ssize_t B = work.B, V = work.plan.V, steps = check_size("n", n, 0, INT_MAX)
     cdef double[::1] old_scores = check_array("scores", scores, "float64", (B,))
     cdef signed char[::1] old_ended = check_array("ended", ended, "int8", (B,))
@@ -420,10 +415,24 @@ cdef Call _window_call(
     return call
 
 
-cdef double _check_dropout(double dropout) except -1:
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}")
-    return dropout
+cdef bint _set_dropout(Call* call, Settings settings) except False:
+    if not 0 <= settings.dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, not {settings.dropout}")
+    call.dropout, call.dropout_seed = settings.dropout, settings.dropout_seed
+    call.step = settings.first_step
+    return True
+
+
+cdef _check_rates(learning_rate, Py_ssize_t windows):
+    """Return the learning rate of each window."""
+    rates = np.array(learning_rate)      # what is checked is a copy
+    shapes = (), (1,), (windows,)
+    if rates.dtype.kind not in "fiu" or rates.shape not in shapes or not (rates >= 0).all():
+        raise ValueError(
+            f"learning_rate must be a number of at least 0, or one for each of {windows} windows, "
+            f"not {short_repr(learning_rate)}"
+        )
+    return np.broadcast_to(rates.astype(np.float64), windows).copy()
 
 
 cdef bint _check_allowed(const signed char[::1] mask) except -1:
@@ -436,9 +445,9 @@ cdef bint _check_allowed(const signed char[::1] mask) except -1:
     return forbidden > 0
 
 
-cdef bint _check_whole(Workspace work, bint training) except False:
-    """Raise if this is not a complete workspace, or not one to train in where that is needed."""
-    if work is None or not work.whole:
+cdef bint _check_workspace(Workspace work, bint training) except False:
+    """Raise unless this is a complete workspace, and one to train in if that is needed."""
+    if work is None or not work.complete:
         raise TypeError("work must be a workspace")
     if training and not work.training:
         raise ValueError("this workspace is not for training: make it with training=True")

@@ -407,7 +407,7 @@ cdef void _learn(AnyWorkspace work, const Call* call, const Update* update) noex
     cdef Matrix* W
     cdef Py_ssize_t row = 0, j0, j1, n, v
     # If only the gradient moves weights, those of characters that are not in use stay.
-    cdef bint all_rows = update.optimizer >= RMSPROP or update.weight_decay > 0
+    cdef bint all_rows = update.optimizer >= RMSPROP or update.keep != 1
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
@@ -432,7 +432,7 @@ cdef void _update(
 ) noexcept nogil:
     """Clip the gradient and update n numbers of a matrix from number first on."""
     cdef Py_ssize_t i = W.start + first
-    cdef double keep = 1 if W.bias else 1 - update.rate * update.weight_decay
+    cdef double keep = 1 if W.bias else update.keep
     if n <= 0:
         return
     w, memory, g = &work.weights[i], &work.memory[i], &work.gradient[i]

@@ -7,12 +7,22 @@
 cdef double BETA_1 = 0.9, BETA_2 = 0.99      # Adam: decay of the mean gradient, of the mean square
 cdef double RHO = 0.95                       # RMSProp: decay of the mean square
 
+cdef struct Settings:            # of a training: keyword arguments of Network.train_steps
+    double clip_value            # of elements of the gradient
+    double clip_norm             # of the gradient of the loss per character
+    double weight_decay
+    double dropout
+    unsigned long long dropout_seed
+    unsigned long long first_step    # the number of the first step, from 0
+
+SETTINGS = Settings(INFINITY, INFINITY, 0, 0, 0, 0)      # neutral ones, a dictionary
+
 cdef struct Update:              # what a step does to each weight
     int optimizer
     double rate
     double clip                  # of elements of the gradient
     double scale                 # of the gradient, from its norm
-    double weight_decay
+    double keep                  # of the weights of matrices
     double bias_1, bias_2        # Adam: 1 - beta^step, since its means begin at 0
 
 
@@ -27,9 +37,12 @@ cdef double _power(double x, unsigned long long n) noexcept nogil:
     return result
 
 
-cdef void _set_update(Update* update, double rate, unsigned long long step) noexcept nogil:
+cdef void _set_update(
+    Update* update, const Settings* settings, double rate, unsigned long long step,
+) noexcept nogil:
     """Prepare the update of a step, counted from 1."""
-    update.rate, update.scale = rate, 1
+    update.rate, update.clip, update.scale = rate, settings.clip_value, 1
+    update.keep = 1 - rate * settings.weight_decay
     update.bias_1, update.bias_2 = 1 - _power(BETA_1, step), 1 - _power(BETA_2, step)
 
 

@@ -11,7 +11,7 @@ cdef struct Repetition:
 
 def repeat(Workspace work, part, Py_ssize_t n):
     """Do one of the PARTS of a training step n times, on what is in the workspace."""
-    _check_whole(work, True)
+    _check_workspace(work, True)
     cdef Repetition repetition = Repetition(PARTS.index(part), n)
     cdef Call call = _new_call(work, work.T)
     call.arguments = &repetition
@@ -22,7 +22,7 @@ def repeat(Workspace work, part, Py_ssize_t n):
 cdef double _repeat(AnyWorkspace work, Call* call) noexcept nogil:
     cdef Repetition* repetition = <Repetition*>call.arguments
     cdef Span span = Span(0, work.B, work.B, 0, work.T, work.T)
-    cdef Update update = Update(ADAGRAD, 0.1, 5, 1, 0, 1, 1)
+    cdef Update update = Update(ADAGRAD, 0.1, 5, 1, 1, 1, 1)
     cdef Py_ssize_t _i
     for _i in range(repetition.n):
         if _should_stop(call.check, UNCHECKED // 100):

@@ -96,7 +96,7 @@ def trace(Workspace work, inputs, targets, count):
     That is the state, (N, B, width); the loss of its target, float64 (N, B), 0 if it is IGNORED;
     and the count likeliest symbols, int32 (N, B, count), with their probabilities, float64.
     """
-    _check_whole(work, False)
+    _check_workspace(work, False)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets)
     cdef Py_ssize_t k = check_size("count", count, 1, work.plan.V)
@@ -138,7 +138,7 @@ def saliency(Workspace work, inputs, targets):
     targets, (rows, B), those of a stream summed, changes with the length of each input's one-hot
     vector: float64 (rows, B).
     """
-    _check_whole(work, True)
+    _check_workspace(work, True)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets, True)
     cdef double[:, ::1] result = _empty((x.shape[0], work.B))

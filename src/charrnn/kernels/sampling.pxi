@@ -4,8 +4,10 @@ cdef struct Controls:            # of Network.draw
     double temperature
     double top_p                 # 1: off
     double min_p                 # 0: off
-    Py_ssize_t top_k             # V: off
+    Py_ssize_t top_k             # V or more: off
     Py_ssize_t no_repeat         # 0: off
+
+CONTROLS = Controls(1, 1, 0, INT_MAX, 0)     # neutral ones, a dictionary
 
 cdef struct Drawing:             # a call of sample
     Controls controls

@@ -52,14 +52,6 @@ cdef enum:               # what processes exchange in a step
 
 cdef double LARGEST_LOSS = 1e280     # history.LARGEST_LOSS
 
-cdef struct Settings:            # of a training: keyword arguments of Network.train_steps
-    double clip_value            # of elements of the gradient
-    double clip_norm             # of the gradient of the loss of a character
-    double weight_decay
-    double dropout
-    unsigned long long dropout_seed
-    unsigned long long first_step    # the number of the first step, from 0
-
 cdef struct ThreadPool
 
 cdef struct Worker:
@@ -329,7 +321,8 @@ cdef bint _train_step(AnyWorkspace work, Training* training) noexcept nogil:
         return False
     if not alone and not _exchange(training, SUMS, True):
         return False
-    _set_update(&pool.update, training.learning_rates[training.done], pool.call.step + 1)
+    rate = training.learning_rates[training.done]
+    _set_update(&pool.update, &training.settings, rate, pool.call.step + 1)
     if clips and not _clip_norm(work, training):
         return False
     return _change_weights(work, training, GRADIENT | UPDATE if at_once else UPDATE)

@@ -1,27 +1,45 @@
 """The network as an engine: windows of ids in, losses and ids out, many characters a call."""
 
-import math
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..util.errors import check_integer, check_number, short_repr
+from ..util.errors import hint
+from ..util.options import Option, table
 from . import dispatch as _dispatch
-from ._types import IGNORED, LOOK_BACK, OwnedNetwork, Parameters, Workspace, held, workspace
+from ._types import OwnedNetwork, Parameters, Workspace, checked_workspace, workspace
+from .config import DrawControls, Settings
 
 Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
-_OPERATIONS_AT_A_TIME = 500_000_000  # floating-point operations between two looks at Ctrl-C
+_IDS_AT_A_TIME = 1 << 20  # of `evaluate`, which copies them
 _PROBABILITIES = 1 << 24  # that a workspace has room for
 
 
+class _Counters(TypedDict, total=False):
+    dropout_seed: Annotated[int, Option(0, minimum=0, maximum=2**64 - 1)]
+    first_step: Annotated[int, Option(0, minimum=0, maximum=2**63 - 1)]
+
+
+# The options that are fields of the kernels' structs `Settings` and `Controls`.
+_SETTINGS = {
+    name: option
+    for name, option in {**table(Settings), **table(_Counters)}.items()
+    if name in _dispatch.core.SETTINGS
+}
+_CONTROLS = table(DrawControls)
+STEP_SETTINGS = tuple(name for name in table(Settings) if name in _SETTINGS)
+
+
 class Network(OwnedNetwork):
-    """A recurrent network of layers, with its weights and what its optimiser keeps of each.
+    """A recurrent network of layers, with its weights and what its optimizer keeps of each.
 
     Parameters
     ----------
     description : Description, or (layers, vocab_size)
-        Layers are pairs of a cell ("rnn", "gru", "lstm") and its units, as in ``([("rnn", 100)], 65)``.
+        Layers are pairs of a cell ("rnn", "gru", "lstm") and its units, as in
+        ``([("rnn", 100)], 65)``.
     dtype : {"float32", "float64"}
     optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
 
@@ -32,19 +50,22 @@ class Network(OwnedNetwork):
     dtype : dtype
     optimizer : str
     weights, memory, momentum : Parameters
-        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are fixed. memory is of squares of
-        gradients; momentum, of gradients, is None but of Adam.
+        ``weights.views()`` has the arrays by name: to read, and to write in place. Their sizes are
+        fixed. memory is of squares of gradients; momentum, of gradients, is None except for Adam.
 
     Notes
     -----
-    Weights are read where they lie: whoever trains a network in one thread and draws from it in another gets what was there at each
-    moment. Each thread needs a workspace of its own.
+    Weights are read where they lie: if you train a network in one thread and draw from it in
+    another, you get the weights of each moment. Each thread needs a workspace of its own.
     """
 
     __slots__ = ("__weakref__",)
 
     def workspace(self, T: int, B: int, *, training: bool = False) -> Workspace:
-        """Return a workspace of this network for windows of T characters in B streams, its state zero; with training, to train in."""
+        """Return a workspace for windows of T characters in B streams, its state zero.
+
+        You need training to use it in `train_steps` and `gradient`.
+        """
         return workspace(self, T, B, training)
 
     def train_steps(
@@ -53,48 +74,61 @@ class Network(OwnedNetwork):
         inputs: ArrayLike,
         targets: ArrayLike,
         *,
-        rate: ArrayLike,
-        clip: float = math.inf,
-        clip_norm: float = math.inf,
-        decay: float = 0.0,
-        dropout: float = 0.0,
-        masks: int = 0,
-        first: int = 0,
+        learning_rate: ArrayLike,
         length: int | None = None,
         reset: bool = False,
-        threads: int = 1,
+        n_threads: int = 1,
         shards: int = 1,
         exchange: Any = None,
+        **settings: float,
     ) -> NDArray[np.float64]:
-        """Train on consecutive windows of length rows (work.T if not given), the state carried in work, or zero at the start of each.
+        """Train on consecutive windows; the state is carried in work.
 
-        inputs and targets are integers (N, B), time running down the rows, in [0, V), targets too or -1 to count nothing. rate is the
-        learning rate, at least 0, one or of each window. The norm of the gradient of the loss of a character is clipped to clip_norm, then
-        its elements to [-clip, clip]; matrices decay by rate * decay. dropout is the part of the outputs of each layer that is dropped;
-        which ones depends on masks, a seed, and the number of the step, which begins at first. Any number of threads gives the same bits.
+        Parameters
+        ----------
+        work : Workspace
+        inputs, targets : array of int, (N, B)
+            Ids in [0, V); time runs down the rows. Targets that are -1 count nothing. With shards,
+            B may be less than that of work: the streams missing have no targets.
+        learning_rate : float or array of float, (windows,)
+            At least 0.
+        length : int, optional
+            Time steps of a window, at most, and by default, work.T.
+        reset : bool
+            Whether each window starts from the zero state.
+        n_threads, shards : int
+            Any number of threads gives the same bits. The gradient is the sum of those of the
+            shards in a fixed binary tree: stream b is in shard b modulo shards.
+        exchange : training.mpi.Ranks, optional
+            Exchanges the results of each step with other processes, which have other shards.
+        clip_value, clip_norm : float
+            Clip the norm of the gradient of the loss per character to clip_norm, then its elements
+            to [-clip_value, clip_value]. By default infinity.
+        weight_decay : float
+            In each step, matrices shrink by learning_rate * weight_decay.
+        dropout : float
+            The fraction of the outputs of each layer to drop, below 1.
+        dropout_seed, first_step : int
+            Which outputs are dropped depends on dropout_seed and the number of the step, which
+            counts from first_step; so does Adam.
 
-        Returns the loss of each window, summed over its characters in all streams, in nats: float64. Fewer than ceil(N / length) mean
-        that the next step diverged, and was not applied.
+        Returns
+        -------
+        array of float64
+            The loss of each window in nats, summed over its characters in all streams. Fewer than
+            ceil(N / length) mean that the next step diverged, and was not applied.
         """
-        with held(work, self):
-            length = check_integer("length", work.T if length is None else length, 1)
-            inputs = np.asarray(inputs)
-            settings = {
-                "clip_value": check_number("clip", clip, above=0, finite=False),
-                "clip_norm": check_number("clip_norm", clip_norm, above=0, finite=False),
-                "weight_decay": check_number("decay", decay, minimum=0),
-                "first_step": check_integer("first", first, 0, 2**63 - 1),
-                **_check_dropout(dropout, masks),
-            }
+        checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
+        with checked_workspace(work, self):
             return _dispatch.core.train_steps(
                 work,
                 inputs,
                 targets,
-                length,
-                _check_rates(rate, -(-len(inputs) // length) if inputs.ndim else 0),
-                settings,
+                work.T if length is None else length,
+                learning_rate,
+                checked,
                 reset=reset,
-                n_threads=check_integer("threads", threads, 1),
+                n_threads=n_threads,
                 shards=shards,
                 exchange=exchange,
             )
@@ -106,49 +140,39 @@ class Network(OwnedNetwork):
         targets: ArrayLike,
         *,
         dropout: float = 0.0,
-        masks: int = 0,
+        dropout_seed: int = 0,
         step: int = 0,
     ) -> tuple[NDArray[np.float64], Parameters]:
-        """Return the loss of each target (at most work.T, B), from the state of work, which stays, and the gradient.
+        """Return the loss of each target (at most work.T, B) and the gradient, not clipped.
 
-        That is the gradient of the sum over the rows and the mean over the streams, not clipped. Arguments as in `train_steps`, step
-        being the number of the step.
+        It is the gradient of the sum over the rows and the mean over the streams, from the state
+        of work, which stays. step is the number of the step, other arguments are as in
+        `train_steps`.
         """
-        with held(work, self):
-            step = check_integer("step", step, 0, 2**63 - 1)
-            return _dispatch.core.gradient(
-                work, inputs, targets, step=step, **_check_dropout(dropout, masks)
-            )
+        settings = {"dropout": dropout, "dropout_seed": dropout_seed, "first_step": step}
+        checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
+        with checked_workspace(work, self):
+            return _dispatch.core.gradient(work, inputs, targets, checked)
 
     def evaluate(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
     ) -> NDArray[np.float64]:
-        """Return the loss of each target in nats, float64 (N, B), weights frozen; arguments as in `train_steps`, for any workspace."""
-        inputs, targets = np.asarray(inputs), np.asarray(targets)
-        with held(work, self):
-            if not inputs.ndim:  # it has no rows to be cut into parts: the kernel refuses it
-                return _dispatch.core.evaluate(work, inputs, targets)
-            if inputs.shape != targets.shape:
-                raise ValueError(
-                    f"targets must be integers of shape {inputs.shape}, not {targets.dtype} of shape {targets.shape}"
-                )
-            rows = work.T * max(1, self._affordable(work.B) // work.T)
-            parts = range(0, max(1, len(inputs)), rows)
-            pieces = [
-                _dispatch.core.evaluate(work, inputs[i : i + rows], targets[i : i + rows])
-                for i in parts
-            ]
-            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        """Return the loss of each target in nats, float64 (N, B); the state is carried in work.
+
+        inputs and targets are as in `train_steps`; any workspace will do.
+        """
+        x, y = np.asarray(inputs), np.asarray(targets)
+        with checked_workspace(work, self):
+            rows = work.T * max(1, _IDS_AT_A_TIME // (work.T * work.B))
+            if not x.ndim or x.shape != y.shape or len(x) <= rows:
+                return _dispatch.core.evaluate(work, x, y)
+            parts = [slice(start, start + rows) for start in range(0, len(x), rows)]
+            return np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
 
     def feed(self, work: Workspace, ids: ArrayLike) -> None:
         """Lead the state of work through ids (N, B)."""
-        ids = np.asarray(ids)
-        with held(work, self):
-            if not ids.ndim:
-                _dispatch.core.feed(work, ids)  # refuses it
-            rows = self._affordable(work.B)
-            for start in range(0, max(1, len(ids)), rows):
-                _dispatch.core.feed(work, ids[start : start + rows])
+        with checked_workspace(work, self):
+            _dispatch.core.feed(work, ids)
 
     def draw(
         self,
@@ -156,50 +180,20 @@ class Network(OwnedNetwork):
         n: int,
         random: NDArray[np.uint64],
         *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        no_repeat: int = 0,
         allowed: NDArray[np.int8] | None = None,
         past: NDArray[np.int32] | None = None,
+        **controls: Any,
     ) -> NDArray[np.int32]:
-        """Draw n ids in each stream, each fed back, from the state of work, which moves on: int32 (n, B).
+        """Draw n ids in each stream, each fed back, from the state of work, which moves on.
 
-        random (B,) holds generator states, which move on. The controls are those of ``sampling.Sampling``; past (m, B) is what the streams
-        had before, for no_repeat: its last LOOK_BACK ids count.
+        random (B,) holds generator states, which move on; allowed (V,) says which ids may be
+        drawn; past (m, B) is what the streams had before, for no_repeat: its last LOOK_BACK ids
+        count. The controls temperature, top_k, top_p, min_p and no_repeat are those of
+        `CharRNN.generate`. Returns int32 (n, B).
         """
-        V, n, no_repeat = (
-            self.description.vocab_size,
-            check_integer("n", n, 0),
-            check_integer("no_repeat", no_repeat, 0, LOOK_BACK),
-        )
-        options: dict[str, Any] = {
-            "temperature": check_number("temperature", temperature, minimum=0),
-            "top_p": check_number("top_p", top_p, above=0, maximum=1),
-            "min_p": check_number("min_p", min_p, minimum=0, maximum=1),
-            "no_repeat": no_repeat,
-        }
-        options["top_k"] = V if top_k is None else top_k
-        allowed = np.ones(V, np.int8) if allowed is None else allowed
-        with held(work, self):
-            past = (
-                np.empty((0, work.B), np.int32)
-                if past is None or not no_repeat
-                else np.asarray(past)[-LOOK_BACK:]
-            )
-            # What the controls look at: a repetition at each place back, all symbols by top_k and top_p as often as there are bits.
-            extra = 2 * LOOK_BACK * no_repeat + (200 * V if top_k is not None or top_p < 1 else 0)
-            rows = self._affordable(work.B, extra)
-            pieces = [np.empty((0, work.B), np.int32)]
-            for start in range(0, n, rows):
-                pieces.append(
-                    _dispatch.core.sample(
-                        work, min(rows, n - start), random, allowed, past, options
-                    )
-                )
-                past = np.concatenate([past, pieces[-1]])[-LOOK_BACK:] if no_repeat else past
-        return pieces[-1] if len(pieces) == 2 else np.concatenate(pieces)
+        checked = _checked(_CONTROLS, controls, _dispatch.core.CONTROLS)
+        with checked_workspace(work, self):
+            return _dispatch.core.sample(work, n, random, allowed, past, checked)
 
     def search(
         self,
@@ -212,44 +206,36 @@ class Network(OwnedNetwork):
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.int8]]:
         """Extend the W texts of a beam search, whose states are in work (2, W), by n ids.
 
-        scores (W,) is the sum of the log-probabilities of each, -inf where there is none; ended (W,) tells which are complete, allowed
-        (V,) which ids may come, boundary the id that completes a text, -1 if none does.
+        scores (W,) is the sum of the log-probabilities of each, -inf where there is none; ended
+        (W,) tells which are complete, allowed (V,) which ids may come, boundary the id that
+        completes a text, -1 if none does.
 
-        Returns the id at each step and the number of the text of the step before that it extends, int32 (n, W), and the new scores and
-        ended.
+        Returns the id at each step and the number of the text of the step before that it extends,
+        int32 (n, W), and the new scores and ended.
         """
-        n = check_integer("n", n, 0)
-        with held(work, self):
-            rows = self._affordable(work.B)
-            ids, parents = [np.empty((0, work.B), np.int32)], [np.empty((0, work.B), np.int32)]
-            for start in range(0, n, rows):
-                *found, scores, ended = _dispatch.core.search(
-                    work, min(rows, n - start), scores, ended, allowed, boundary
-                )
-                ids.append(found[0])
-                parents.append(found[1])
-        return np.concatenate(ids), np.concatenate(parents), scores, ended
+        with checked_workspace(work, self):
+            return _dispatch.core.search(work, n, scores, ended, allowed, boundary)
 
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
-        """Return the probabilities of the next symbol after the state of work, float64 (B, V)."""
-        with held(work, self):
-            return _dispatch.core.next_probs(work, np.full(work.B, IGNORED, np.int32))[0].astype(
-                np.float64
-            )
+        """Return the probabilities of the next id after the state of work, float64 (B, V)."""
+        with checked_workspace(work, self):
+            return _dispatch.core.next_probs(work, None)[0].astype(np.float64)
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
-        """Return the loss in nats of the next symbols, ids (B,), after the state of work, float64 (B,)."""
-        with held(work, self):
+        """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
+        with checked_workspace(work, self):
             return _dispatch.core.next_probs(work, targets)[1]
 
     def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
-        """Return the logits of what follows each of ids (at most work.T, B), read from the state of work, which stays: (rows, B, V)."""
-        with held(work, self):
-            logits: Real = _dispatch.core.window(work, ids)[1]
-            return logits
+        """Return the logits (rows, B, V) of what follows each of ids (at most work.T, B).
+
+        They are read from the state of work, which stays.
+        """
+        with checked_workspace(work, self):
+            return _dispatch.core.window(work, ids)[1]
 
     def copy_from(self, other: "Network") -> None:
-        """Take over the weights of other, which is of the same description, and what its optimiser, the same, keeps of them."""
+        """Copy the weights of a network of the same description, and what its optimizer keeps."""
         for here, there in (
             (self.weights, other.weights),
             (self.memory, other.memory),
@@ -259,7 +245,10 @@ class Network(OwnedNetwork):
                 here.copy_from(there)
 
     def grow_from(self, other: "Network", places: list[int]) -> None:
-        """Take over the weights of other, whose symbol i is number places[i] here; biases of symbols that are new start at its lowest."""
+        """Copy the weights of a network with fewer symbols, whose symbol i is places[i] here.
+
+        Biases of symbols that are new start at its lowest.
+        """
         here, there = self.weights.views(), other.weights.views()
         first = {name for name in here if name.startswith("Wx") and not name[-1].isdigit()}
         for name in here.keys() - {*first, "Why", "by"}:
@@ -271,40 +260,22 @@ class Network(OwnedNetwork):
         here["by"][places] = there["by"]
 
     def rows(self, streams: int, most: int) -> int:
-        """Return how many time steps, at most so many, a workspace should have that is not for training.
+        """Return how many time steps, up to most, to give a workspace that is not for training.
 
-        Its probabilities then take no more than 64 MiB of float32, or a time step, whatever the vocabulary is.
+        Its probabilities then take at most 64 MiB of float32, or those of one time step.
         """
         return max(1, min(most, _PROBABILITIES // (streams * self.description.vocab_size)))
-
-    def _affordable(self, streams: int, extra: int = 0) -> int:
-        """Return how many characters in each stream C may run before Python looks at Ctrl-C again: about 30 ms.
-
-        extra is how many operations a character costs beside the network's.
-        """
-        return max(1, _OPERATIONS_AT_A_TIME // (streams * (self.description.operations + extra)))
 
     def __repr__(self) -> str:
         return f"Network({self.description}, {self.dtype})"
 
 
-def _check_rates(rate: ArrayLike, windows: int) -> NDArray[np.float64]:
-    """Return the learning rate of each window; or raise ValueError."""
-    rates = np.array(rate)  # what is checked is a copy
-    if (
-        rates.dtype.kind not in "fiu"
-        or rates.shape not in ((), (1,), (windows,))
-        or not (rates >= 0).all()
-    ):
-        raise ValueError(
-            f"rate must be a number of at least 0, or one of each of {windows} windows, not {short_repr(rate)}"
-        )
-    return np.broadcast_to(rates.astype(np.float64), windows)
-
-
-def _check_dropout(dropout: float, masks: int) -> dict[str, Any]:
-    """Return what is dropped, and the seed of which outputs are."""
-    return {
-        "dropout": check_number("dropout", dropout, minimum=0, below=1),
-        "dropout_seed": check_integer("masks", masks, 0, 2**64 - 1),
-    }
+def _checked(
+    options: Mapping[str, Option], given: Mapping[str, Any], neutral: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return all fields of a struct: neutral where a value is not given, or None."""
+    for name in given:
+        if name not in options:
+            raise TypeError(f"there is no option {name!r}{hint(name, options)}")
+    checked = {name: options[name].check(value) for name, value in given.items()}
+    return {**neutral, **{name: value for name, value in checked.items() if value is not None}}

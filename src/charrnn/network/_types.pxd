@@ -1,4 +1,5 @@
-# The owned types, and where everything lies in them: what every compiled variant of the kernels works on.
+# The owned types, and where everything lies in them. Every compiled variant of the kernels works on
+# them.
 
 cdef enum:
     LANES = 16            # leading dimensions are multiples of it; partial sums along a row
@@ -6,15 +7,19 @@ cdef enum:
     MAX_MATRICES = 3 * MAX_LAYERS + 2
     IGNORED = -1          # as a target: no character, counts nothing
     MANY_STREAMS = 8      # from so many on, weights are copied into panels
-    LOOK_BACK = 4096      # how far back a repetition is looked for
+    LOOK_BACK = 4096      # how far back no_repeat looks
     MAX_ORDER = 12        # symbols of the longest n-grams that are counted
 
-cdef enum:                # the cells: a line of _network._CELLS, a room of kernels, a line in each function at the head of _steps.pxi
+# A cell also needs a line of _CELLS in _types.pyx, a file of kernels, and a line in each of
+# _cell_forward and _cell_backward.
+cdef enum:
     RNN = 0
     GRU
     LSTM
 
-cdef enum:                # the optimisers: a line of _network._OPTIMIZERS, a kernel in _optimizer.pxi
+# An optimizer also needs an entry of _OPTIMIZERS in _types.pyx, a kernel in optimizers.pxi, and a
+# line in _update. From RMSPROP on, a gradient of 0 moves a weight.
+cdef enum:
     ADAGRAD = 0
     SGD
     RMSPROP
@@ -23,20 +28,20 @@ cdef enum:                # the optimisers: a line of _network._OPTIMIZERS, a ke
 cdef struct Matrix:
     Py_ssize_t start      # in a block of parameters
     Py_ssize_t rows       # 1 of a bias
-    Py_ssize_t columns    # of several gates, each with padding up to a multiple of LANES between it and the next
+    Py_ssize_t columns    # of several gates, each but the last padded to a multiple of LANES
     Py_ssize_t ld         # columns with padding, the leading dimension
     Py_ssize_t transposed  # where its transposed copy begins in their block
-    Py_ssize_t ldt        # leading dimension of that, 0 if there is none
+    Py_ssize_t ldt        # the leading dimension of that, 0 if there is none
     bint bias
 
 cdef struct LayerPlan:
     int cell
-    Py_ssize_t units      # H, and
-    Py_ssize_t lanes      # H with padding: how far what there is of each unit is apart
-    Py_ssize_t column     # of a row of states: where h begins (c of an LSTM follows),
+    Py_ssize_t units      # H
+    Py_ssize_t lanes      # H with padding: the distance between h, c and the gates
+    Py_ssize_t column     # in a row of states: where h begins (c of an LSTM follows),
     Py_ssize_t sums       # the sums before the nonlinearities, then the gates,
-    Py_ssize_t recurrent  # and those of them that get h_(t-1) Whh
-    Py_ssize_t output     # of a row of outputs after dropout: where its own begin
+    Py_ssize_t recurrent  # and those of them to which h_(t-1) Whh adds
+    Py_ssize_t output     # in a row of outputs after dropout: where the layer's begin
     int Wxh, Whh, bh      # numbers of matrices: (inputs, gates), (H, gates), (gates,)
 
 cdef struct NgramLevel:   # the followers of contexts of one length; network/counts.py
@@ -57,8 +62,8 @@ cdef struct Plan:
     int n_layers, n_matrices
     LayerPlan layers[MAX_LAYERS]
     Matrix matrices[MAX_MATRICES]
-    int Why, by           # (H, V), (V,)
-    Py_ssize_t width      # of a row of states: those of all layers, and their gates, each with padding
+    int Why, by           # numbers of matrices: (H, V), (V,)
+    Py_ssize_t width      # of a row of states: those of all layers and their gates, with padding
     Py_ssize_t contexts   # where the n-grams that end here begin in it, if n-grams are counted
     Py_ssize_t outputs    # of a row of outputs
     Py_ssize_t n_rows     # of all matrices
@@ -108,7 +113,7 @@ cdef class OwnedNetwork:
     cdef int rule                      # its number: ADAGRAD ...
     cdef readonly Parameters weights
     cdef readonly Parameters memory
-    cdef readonly Parameters momentum  # of Adam, None of others
+    cdef readonly Parameters momentum  # None except for Adam
     cdef readonly NgramTable ngrams    # mixed with the network's predictions, or None
 
 cdef class Workspace:
@@ -117,29 +122,30 @@ cdef class Workspace:
     cdef readonly Py_ssize_t T
     cdef readonly Py_ssize_t B
     cdef readonly bint training
-    cdef bint whole                    # set last, when all that follows is there
     cdef NgramTable table              # keeps what ngrams points to
     cdef const Ngrams* ngrams          # NULL: the network alone
     cdef double[::1] log_p             # (V,): log-probabilities by the counts alone
+    cdef bint single                   # whether it is a Workspace32
+    cdef bint complete                 # set last
     cdef readonly object lock          # held by the call that uses the workspace
-    cdef readonly object losses        # (steps,) of the last training call, and
+    cdef readonly object losses        # (steps,) of the last training call
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing
-    cdef readonly Py_ssize_t steps     # that all calls have done: both are there at once with the weights, whatever signal comes then
-    cdef object interruption           # what a signal handler has raised while C was at work
-    cdef int[:, ::1] inputs            # (T, B) in [0, V), the window: a copy, checked, that nothing outside can reach
+    cdef readonly Py_ssize_t steps     # of all calls; set together with losses, no signal between
+    cdef object interruption           # what ended a call while C was at work
+    cdef int[:, ::1] inputs            # (T, B) in [0, V), the window: a copy that was checked
     cdef int[:, ::1] targets           # (T, B) in [0, V), or IGNORED
     cdef double[:, ::1] nll            # (T, B)
     cdef signed char[::1] used         # (V,): which rows of the gradient of Wxh are in use
     cdef double[::1] squares           # (n_rows,): sums over rows of the gradient
-    cdef bint single                   # whether it is a Workspace32, and
-    cdef Memory states, probabilities, gradients    # its hs, p and gradient
+    cdef Memory states, probabilities, gradients    # hs, p and gradient, for Python
 
-# hs[0] is the state that is carried from window to window, hs[t + 1] the one after character t, with the gates that led there; on the way
-# there they are z, the sums before the nonlinearities. dz: the gradient by those sums and by the states, likewise. p: logits,
-# probabilities, then the gradient by the logits. dropped: outputs of layers, of which some are dropped, or nothing. panels: a copy of
-# what is multiplied, laid out for products of many rows, or nothing. packs: what threads pack of a window, or nothing. before: weights,
-# memory and momentum before a step that may overflow, in one row. sums: of gradients of shards, slot by slot, or nothing. The kernels'
-# own arrays are never given out.
+# hs[0] is the state carried from window to window, hs[t + 1] the one after character t with the
+# gates that led there; before that, the gates are z, the sums before the nonlinearities. dz is the
+# gradient by these sums and by the states. p holds logits, probabilities, then the gradient by the
+# logits. gradient is that by the weights; behind it, slot by slot, come sums over shards. The
+# others are empty until they are needed: dropped holds outputs after dropout, panels and
+# transposed copies of the weights, packs what threads pack of a window, before the parameters from
+# before a step. Python never gets the kernels' own arrays.
 cdef class Workspace32(Workspace):
     cdef float[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
     cdef float[:, :, ::1] hs, dz       # (T + 1, B, width), (T, B, width)

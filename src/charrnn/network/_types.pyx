@@ -1,14 +1,16 @@
 # cython: nonecheck=True
-"""The owned types: a network, arrays shaped like its weights, and the scratch space of its windows.
+"""The owned types: a network, arrays shaped like its weights, and scratch space for its windows.
 
-They are compiled once, own their memory, and know their sizes, which are fixed at birth: the kernels of every variant work on them and
-need trust nothing else. What Python gets are views (arrays that keep the owner alive: to read and to write, not to replace or resize) and
-copies. A network is described by its layers and its vocabulary; where each weight lies, and so the shapes, the names in a file, the
-number of parameters and the cost of a step, follows from that, here.
+They are compiled once, own their memory, and know their sizes, which never change, so the kernels
+of every variant can trust them. Python gets copies and views: arrays that keep the owner alive, to
+read and to write, not to replace or resize. Layers and vocabulary describe a network; they fix
+where each weight lies, and so the shapes, the names in a file, the number of parameters and the
+cost of a step.
 
-An object whose making runs foreign code (an argument's __index__, a finalizer) can be found half made, by gc: what it lacks is None, and
-what tells that it is whole is set last. Lists are made by loops: where memory lacks for one more element, a list comprehension of Cython
-3.3.1 gives that element back twice.
+While an object is made, foreign code may run (an argument's __index__, a finalizer) and find it
+incomplete through gc: its missing parts are None, and the mark that it is complete is set last.
+Lists are made by loops: without memory for one more element, a list comprehension of Cython 3.3.1
+frees that element twice.
 """
 
 import itertools
@@ -28,7 +30,7 @@ cimport cython
 
 cdef extern from *:
     """
-    /* Where the system offers large pages, what is walked in strides misses fewer entries of the page table. */
+    /* With large pages, walking in strides misses fewer entries of the page table. */
     #if defined(__linux__)
     #include <sys/mman.h>
     #endif
@@ -45,28 +47,32 @@ cdef extern from *:
     void charrnn_use_large_pages(char* start, Py_ssize_t size)
 
 # Not names of the module, which anybody could give another value.
-cdef object _integer = check_integer, _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
+cdef object _integer = check_integer
+cdef object _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
 cdef object _INT32 = np.dtype("i4"), _FLOAT64 = np.dtype("f8"), _INT8 = np.dtype("i1")
-# Of each cell: its number; the gates that what is below adds to, and those that the state before does, in the order in which their sums lie
-# side by side; the biases of all sums; what is carried. Weights are named by their gates, as in Wxi and Whi.
+# Per cell: id; gates fed by the layer below; gates fed by h_(t-1), in memory order; biases; number
+# of carried vectors (h, or h and c). Weights are named after their gates, as Wxi and Whi.
 cdef dict _CELLS = {
     "rnn": (RNN, ("h",), ("h",), ("h",), 1),
     "gru": (GRU, ("n", "r", "u"), ("r", "u", "n"), ("n", "r", "u", "hn"), 1),
     "lstm": (LSTM, ("i", "f", "g", "o"), ("i", "f", "g", "o"), ("i", "f", "g", "o"), 2),
 }
 cdef dict _OPTIMIZERS = {"adagrad": ADAGRAD, "sgd": SGD, "rmsprop": RMSPROP, "adam": ADAM}
-cdef dict _DTYPES = {known: np.dtype(kind) for kind in ("f4", "f8") for known in (np.dtype(kind), np.dtype(kind).name, np.dtype(kind).type)}
+cdef dict _DTYPES = {}       # by dtype, name and type
+for _dtype in (np.dtype("f4"), np.dtype("f8")):
+    _DTYPES.update({_dtype: _dtype, _dtype.name: _dtype, _dtype.type: _dtype})
 
 cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
     LARGEST_TABLE = 1 << 24    # n-grams of one length: their numbers are exact in float32
 
-globals().update(IGNORED=IGNORED, LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS, CELLS=tuple(_CELLS), OPTIMIZERS=tuple(_OPTIMIZERS))
+CELLS, OPTIMIZERS = tuple(_CELLS), tuple(_OPTIMIZERS)
+globals().update(IGNORED=IGNORED, LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS)
 
 
 class Layer(NamedTuple):
-    """A recurrent layer: the kind of its cell, and its units."""
+    """A recurrent layer: the kind of its cell, and the number of its units."""
 
     cell: str
     units: int
@@ -75,8 +81,8 @@ class Layer(NamedTuple):
 cdef Py_ssize_t _padded(Py_ssize_t size):
     """The leading dimension of rows of size numbers: an odd multiple of LANES.
 
-    A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix do not compete for the same few
-    sets of a first-level cache, as they do at powers of two.
+    A multiple, so that no loop of the kernels has a ragged tail; odd, so that the rows of a matrix
+    do not compete for the same few sets of a first-level cache, as they do at powers of two.
     """
     size = _lanes(size)
     return size if size // LANES % 2 else size + LANES
@@ -84,19 +90,20 @@ cdef Py_ssize_t _padded(Py_ssize_t size):
 
 @cython.final
 cdef class Description:
-    """What a network is: a tuple of `Layer`, and the symbols V that it reads and predicts.
+    """What a network is: a tuple of `Layer`, and the number V of symbols it reads and predicts.
 
     Attributes
     ----------
     tensors : mapping
-        Where each array lies in a block of parameters, by name: (start, rows, columns, ld, whether it is a bias). Row i of a matrix
-        holds the weights that leave unit or character i. The names of layers above the first have its number.
+        Where each array lies in a block of parameters, by name: (start, rows, columns, ld, whether
+        it is a bias). Row i of a matrix holds the weights that leave unit or character i. Names in
+        layers above the first end in the layer's number.
     operations : int
         Floating-point operations to take one character in and predict the next.
     n_parameters : int
-        How many numbers a training changes.
+        Numbers that training changes.
     state_size : int
-        How many numbers are carried from character to character.
+        Numbers carried from character to character.
     """
 
     def __cinit__(self, layers, vocab_size):
@@ -124,31 +131,34 @@ cdef class Description:
                 layer.recurrent = layer.sums + biases.index(recurrent[0]) * layer.lanes
                 plan.width += len(biases) * layer.lanes
             suffix = str(i + 1) if i else ""
-            layer.Wxh = self.add(places, _named("Wx", inputs, suffix), below, units, _padded(below) if i else 0)
+            names, ldt = _named("Wx", inputs, suffix), _padded(below) if i else 0
+            layer.Wxh = self.add(places, names, below, units, ldt)
             if i == 0:
                 looked_up = set(places)      # a row for each character
-            layer.Whh = self.add(places, _named("Wh", recurrent, suffix), units, units, _padded(units))
+            names = _named("Wh", recurrent, suffix)
+            layer.Whh = self.add(places, names, units, units, _padded(units))
             layer.bh = self.add(places, _named("b", biases, suffix), 0, units, 0)
             below = units
             self.state_size += carried * units
-        plan.Why, plan.by = self.add(places, ["Why"], below, plan.V, _padded(below)), self.add(places, ["by"], 0, plan.V, 0)
+        plan.Why = self.add(places, ["Why"], below, plan.V, _padded(below))
+        plan.by = self.add(places, ["by"], 0, plan.V, 0)
         plan.width = _padded(plan.width)
         plan.largest_ld = max(plan.width, plan.matrices[plan.Why].ld)
         for name, (_, rows, columns, _, bias) in places.items():
             self.n_parameters += rows * columns
-            if not bias and name not in looked_up:     # what is looked up, or a bias, is added; others are multiplied and added
+            if not bias and name not in looked_up:     # others are added only
                 self.operations += 2 * rows * columns
-        self.tensors = MappingProxyType(dict(sorted(places.items(), key=lambda item: item[1][4])))  # matrices first, as since version 1
+        # Matrices first: the order in a file.
+        self.tensors = MappingProxyType(dict(sorted(places.items(), key=lambda item: item[1][4])))
 
     cdef int add(self, dict places, names, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t ldt):
-        """Give a matrix (a bias, if rows is 0) of the gates of these names the next places, and its transposed copy if it has an ldt.
-
-        Return its number.
+        """Place a matrix (a bias, if rows is 0) of the gates of these names behind the others, and
+        its transposed copy if it has an ldt; return its number.
         """
         cdef Matrix* matrix = &self.plan.matrices[self.plan.n_matrices]
         cdef Py_ssize_t lanes = _lanes(units)
-        matrix.bias = rows == 0
-        matrix.rows, matrix.columns, matrix.ldt = max(1, rows), units if len(names) == 1 else len(names) * lanes, ldt
+        matrix.bias, matrix.rows, matrix.ldt = rows == 0, max(1, rows), ldt
+        matrix.columns = units if len(names) == 1 else len(names) * lanes
         matrix.ld = _padded(matrix.columns)
         matrix.start, matrix.transposed = self.plan.size, self.plan.transposed_size
         for i, name in enumerate(names):
@@ -161,16 +171,20 @@ cdef class Description:
 
     @property
     def units(self):
-        """The columns of a row of states that are carried, not padding or gates, layer by layer: an array of indices."""
+        """The columns of a row of states that are carried, layer by layer: an array of indices."""
         columns = []
         for i, (cell, units) in enumerate(self.layers):
+            layer = self.plan.layers[i]
             for part in range(_CELLS[cell][4]):      # h, and c of an LSTM
-                columns.append(np.arange(units) + self.plan.layers[i].column + part * self.plan.layers[i].lanes)
+                columns.append(np.arange(units) + layer["column"] + part * layer["lanes"])
         return np.concatenate(columns)
 
     @property
     def parts(self):
-        """Where what there is of each unit begins in a row of states, by layer and name: h, of an LSTM c, and gates, of a GRU q, too."""
+        """Where the columns of h, c, the gates and q begin in a row of states, by layer and name.
+
+        An LSTM has c, a GRU q, the part of n's sum that the state before adds to.
+        """
         found = []
         for i, (cell, units) in enumerate(self.layers):
             layer = self.plan.layers[i]
@@ -184,13 +198,16 @@ cdef class Description:
         return tuple(found)
 
     def __eq__(self, other):
-        return isinstance(other, Description) and (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
+        if not isinstance(other, Description):
+            return False
+        return (self.layers, self.vocab_size) == (other.layers, other.vocab_size)
 
     def __hash__(self):
         return hash((self.layers, self.vocab_size))
 
     def __repr__(self):
-        return f"{', '.join(f'{cell} of {units} units' for cell, units in self.layers)}, {self.vocab_size} symbols"
+        layers = ", ".join(f"{cell} of {units} units" for cell, units in self.layers)
+        return f"{layers}, {self.vocab_size} symbols"
 
     def __reduce__(self):
         return Description, (self.layers, self.vocab_size)
@@ -204,15 +221,13 @@ cdef list _named(str kind, gates, str suffix):
 
 
 cdef _check_layer(cell, units):
-    if type(cell) is not str or cell not in _CELLS:
-        raise ValueError(f"cell must be one of {', '.join(_CELLS)}, not {cell!r:.60}")
-    return Layer(cell, check_size("hidden_size", units, 1, LARGEST))
+    return Layer(_check_word("cell", cell, _CELLS), check_size("hidden_size", units, 1, LARGEST))
 
 
-cdef str _check_optimizer(optimizer):
-    if type(optimizer) is not str or optimizer not in _OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}, not {optimizer!r:.60}")
-    return optimizer
+cdef str _check_word(str name, word, dict known):
+    if type(word) is not str or word not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {word!r:.60}")
+    return word
 
 
 cdef _check_dtype(dtype):
@@ -225,7 +240,7 @@ cdef _check_dtype(dtype):
 
 @cython.final
 cdef class Memory:
-    """Zeroed memory for an array, made by `new_memory` only. The kernels look at it as a buffer, Python through `view`."""
+    """Zeroed memory for an array; `new_memory` makes it. Kernels use the buffer, Python `view`."""
 
     def __dealloc__(self):
         free(self.allocated)
@@ -235,11 +250,12 @@ cdef class Memory:
             raise BufferError("there is no memory")
         buffer.obj, buffer.buf, buffer.readonly = self, self.start, False
         buffer.itemsize, buffer.format, buffer.ndim = self.itemsize, self.format, self.ndim
-        buffer.shape, buffer.strides, buffer.suboffsets, buffer.internal = self.shape, self.strides, NULL, NULL
+        buffer.shape, buffer.strides = self.shape, self.strides
+        buffer.suboffsets, buffer.internal = NULL, NULL
         buffer.len = self.shape[0] * self.strides[0]
 
     cdef view(self):
-        """An array of NumPy whose base is this memory itself: it cannot be made to let it go, as a memoryview can."""
+        """A NumPy array whose base is this memory itself; a memoryview could release it."""
         shape = []
         for i in range(self.ndim):
             shape.append(self.shape[i])
@@ -247,7 +263,7 @@ cdef class Memory:
 
 
 cdef Memory new_memory(tuple shape, dtype):
-    """Memory for one to three dimensions of at least 0, of numbers, that starts on a cache line."""
+    """Memory for numbers in one to three dimensions of at least 0; it starts on a cache line."""
     cdef Memory memory = Memory.__new__(Memory)
     cdef double size = dtype.itemsize        # sizes from outside may be huge
     cdef int i
@@ -263,28 +279,31 @@ cdef Memory new_memory(tuple shape, dtype):
         memory.allocated = calloc(max(1, memory.shape[0] * memory.strides[0]) + CACHE_LINE, 1)
     if memory.allocated == NULL:
         raise MemoryError(f"no memory for an array of shape {shape}: {size / (1 << 30):,.1f} GiB")
-    memory.start = <char*>((<uintptr_t>memory.allocated + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
+    cdef uintptr_t end = <uintptr_t>memory.allocated + CACHE_LINE - 1
+    memory.start = <char*>(end // CACHE_LINE * CACHE_LINE)
     charrnn_use_large_pages(memory.start, memory.shape[0] * memory.strides[0])
     return memory
 
 
 @cython.final
 cdef class Parameters:
-    """The arrays of a description in one block: weights, or a gradient, or Adagrad's memory. Zero at first."""
+    """The arrays of a description in one block, zero at first: weights, a gradient, or what an
+    optimizer keeps of each weight.
+    """
 
     def __cinit__(self, Description description not None, dtype):
         if description.tensors is None:
-            raise ValueError("the description is not whole")
+            raise ValueError("the description is incomplete")
         self.description, self.dtype = description, _check_dtype(dtype)
         self.numbers = new_memory((description.plan.size,), self.dtype)
 
     @property
     def block(self):
-        """All numbers with the padding between them: a view (n,)."""
+        """All numbers, with padding: a view (n,)."""
         return self.numbers.view()
 
     def views(self):
-        """Return the arrays without their padding, by name: views (rows, columns) and (columns,)."""
+        """Return the arrays without padding, by name: views (rows, columns) and (columns,)."""
         views, size = {}, self.dtype.itemsize
         for name, (start, rows, columns, ld, bias) in self.description.tensors.items():
             shape, strides = ((columns,), (size,)) if bias else ((rows, columns), (ld * size, size))
@@ -292,9 +311,12 @@ cdef class Parameters:
         return views
 
     def copy_from(self, Parameters other not None):
-        """Take over the values of other, which is of the same description, but for the padding."""
+        """Copy the values of other, which has the same description, without the padding."""
         if other.description != self.description:
-            raise ValueError(f"these are arrays of another network ({other.description}), not of this one ({self.description})")
+            raise ValueError(
+                f"these are arrays of another network ({other.description}), "
+                f"not of this one ({self.description})"
+            )
         for here, there in zip(self.views().values(), other.views().values(), strict=True):
             here[...] = there
 
@@ -302,8 +324,9 @@ cdef class Parameters:
         return Parameters, (self.description, self.dtype.name), self.block
 
     def __setstate__(self, block):
-        if not isinstance(block, _ndarray) or block.dtype != self.dtype or block.shape != self.block.shape:
-            raise ValueError(f"the state must be an array of {self.dtype} of shape {self.block.shape}")
+        shape = self.block.shape
+        if not isinstance(block, _ndarray) or block.dtype != self.dtype or block.shape != shape:
+            raise ValueError(f"the state must be an array of {self.dtype} of shape {shape}")
         self.block[...] = block
 
 
@@ -358,14 +381,20 @@ cdef _point(
 
 
 cdef class OwnedNetwork:
-    """A network: its description, its weights, and what its optimiser keeps of each. `network.Network` is its face."""
+    """A network: its description, weights, and what its optimizer keeps of each; the base class of
+    `network.Network`.
+    """
 
     def __cinit__(self, description, dtype, optimizer="adagrad"):
-        self.description = description if isinstance(description, Description) else Description(*description)
-        self.dtype, self.optimizer = _check_dtype(dtype), _check_optimizer(optimizer)
+        if not isinstance(description, Description):
+            description = Description(*description)
+        self.description = description
+        self.dtype = _check_dtype(dtype)
+        self.optimizer = _check_word("optimizer", optimizer, _OPTIMIZERS)
         self.rule = _OPTIMIZERS[self.optimizer]
         self.weights = Parameters(self.description, self.dtype)
-        self.momentum = Parameters(self.description, self.dtype) if self.optimizer == "adam" else None
+        if self.rule == ADAM:
+            self.momentum = Parameters(self.description, self.dtype)
         self.memory = Parameters(self.description, self.dtype)
 
     def mix(self, NgramTable ngrams):
@@ -377,8 +406,8 @@ cdef class OwnedNetwork:
         self.ngrams = ngrams
 
     def __reduce__(self):
-        state = self.weights, self.memory, self.momentum, self.ngrams
-        return type(self), (self.description, self.dtype.name, self.optimizer), state
+        made_of = self.description, self.dtype.name, self.optimizer
+        return type(self), made_of, (self.weights, self.memory, self.momentum, self.ngrams)
 
     def __setstate__(self, state):
         weights, memory, momentum, ngrams = state
@@ -390,14 +419,18 @@ cdef class OwnedNetwork:
 
 
 cdef class Workspace:
-    """Scratch space of one network for windows of T characters in B streams; with training, also for the backward pass."""
+    """Scratch space of one network for windows of T characters in B streams; with training, also
+    for the backward pass.
+    """
 
     def __cinit__(self, OwnedNetwork network not None, T, B, training=False):
-        T, B, training = check_size("T", T, 1, INT_MAX), check_size("B", B, 1, INT_MAX), bool(training)
+        T, B = check_size("T", T, 1, INT_MAX), check_size("B", B, 1, INT_MAX)
         if network.memory is None or not isinstance(self, (Workspace32, Workspace64)):
-            raise TypeError("a workspace is a Workspace32 or a Workspace64, of a network that is whole")
-        self.network, self.plan, self.T, self.B, self.training = network, network.description.plan, T, B, training
-        self.inputs, self.targets, self.nll = (new_memory((self.T, self.B), kind) for kind in (_INT32, _INT32, _FLOAT64))
+            raise TypeError("a workspace is a Workspace32 or a Workspace64 of a complete network")
+        self.training = bool(training)
+        self.network, self.plan, self.T, self.B = network, network.description.plan, T, B
+        self.inputs, self.targets = new_memory((T, B), _INT32), new_memory((T, B), _INT32)
+        self.nll = new_memory((T, B), _FLOAT64)
         if network.ngrams is not None and not self.training:
             self.table, self.ngrams = network.ngrams, &network.ngrams.ngrams
             self.log_p = new_memory((self.plan.V,), _FLOAT64)
@@ -406,13 +439,15 @@ cdef class Workspace:
             self.plan.largest_ld = max(self.plan.width, self.plan.largest_ld)
         try:
             self.lock = threading.Lock()
-        except RuntimeError:                 # what Python calls a lack of memory here
+        except RuntimeError:                 # Python's word for a lack of memory here
             raise MemoryError("no memory for a lock") from None
         self.used = new_memory((network.description.vocab_size,), _INT8)
 
     @property
     def state(self):
-        """The state that is carried from window to window: a view (B, width), in which `Description.units` are what is carried."""
+        """The state carried from window to window: a view (B, width). `Description.units` are the
+        columns that count.
+        """
         return self.states.view()[0]
 
     def get_state(self):
@@ -420,20 +455,23 @@ cdef class Workspace:
         return self.state[:, self.network.description.units]
 
     def set_state(self, state):
-        """Begin from a state without padding: numbers of shape (B, state_size)."""
+        """Start from a state without padding: numbers of shape (B, state_size)."""
         description = self.network.description
-        self.state[:, description.units] = check_array("state", state, "float64", (self.B, description.state_size))
+        shape = self.B, description.state_size
+        self.state[:, description.units] = check_array("state", state, "float64", shape)
 
     def __enter__(self):
         if not self.lock.acquire(blocking=False):
-            raise RuntimeError("this workspace is in use by another thread; each needs one of its own")
+            raise RuntimeError(
+                "this workspace is in use by another thread; each needs one of its own"
+            )
         return self
 
     def __exit__(self, *exception):
         self.lock.release()
 
     def __reduce__(self):
-        raise TypeError("a workspace is scratch space: make another one of the network that it is for")
+        raise TypeError("a workspace is scratch space: make another one of its network")
 
 
 @cython.final
@@ -468,62 +506,73 @@ cdef _fill(AnyWorkspace work, dtype):
     work.p = work.probabilities
     if work.training:
         work.memory = work.network.memory.numbers
-        work.momentum = new_memory((0,), dtype) if work.network.momentum is None else work.network.momentum.numbers
+        work.momentum = new_memory((0,), dtype)
+        if work.network.momentum is not None:
+            work.momentum = work.network.momentum.numbers
         work.gradients = new_memory((plan.size,), dtype)
         work.gradient, work.transposed = work.gradients, new_memory((plan.transposed_size,), dtype)
         work.squares = new_memory((plan.n_rows,), _FLOAT64)
         work.dz = new_memory((work.T, work.B, plan.width), dtype)
-    work.single, work.whole = AnyWorkspace is Workspace32, True
+    work.single, work.complete = AnyWorkspace is Workspace32, True
 
 
 def workspace(OwnedNetwork network not None, T, B, training=False):
     """Return a new workspace of a network, in its dtype."""
-    return (Workspace32 if network.dtype is _DTYPES["float32"] else Workspace64)(network, T, B, training)
+    kind = Workspace32 if network.dtype is _DTYPES["float32"] else Workspace64
+    return kind(network, T, B, training)
 
 
-def held(work, network):
-    """Return a workspace if it is one of network, to be held in a `with` for one call; or raise TypeError or ValueError."""
+def checked_workspace(work, network):
+    """Return work, for a `with` around one call, if it is a workspace of network; or raise."""
     if not isinstance(work, Workspace):
         raise TypeError(f"work must be a workspace of this network, not {type(work).__name__}")
     if (<Workspace>work).network is not network:
-        raise ValueError(f"this workspace is of another network ({work.network.description}), not of this one ({network.description})")
+        raise ValueError(
+            f"this workspace is of another network ({work.network.description}), "
+            f"not of this one ({network.description})"
+        )
     return work
 
 
 cdef Py_ssize_t check_size(str name, value, Py_ssize_t minimum, Py_ssize_t maximum) except? -1:
-    """Return value as an integer within bounds, or raise TypeError or ValueError that names the argument."""
-    cdef Py_ssize_t number = _integer(name, value, minimum, maximum)
-    return number
+    """Return value as an integer within bounds, or raise an error that names the argument."""
+    return _integer(name, value, minimum, maximum)
 
 
 cpdef check_array(str name, value, str dtype, tuple shape):
-    """Return a C-ordered copy of an array of a dtype and shape (None is any size), or raise ValueError.
+    """Return a C-ordered copy of an array of a dtype and shape (None: any size); or raise.
 
-    For "float64" numbers of any kind will do, for "int32" any integers. It is the copy that is checked: another thread may write into the
-    original meanwhile.
+    Any numbers will do for "float64", any integers for "int32". The copy is what is checked:
+    another thread may write into the original meanwhile.
     """
-    copied = _array(_asarray(value), order="C")  # of an array: an object's own __array__ may give what it says is a copy
+    # From an array: an object's own __array__ may return something that is no copy.
+    copied = _array(_asarray(value), order="C")
     found, (wanted, kinds, word) = copied.dtype, _WANTED[dtype]
     fits = (found is wanted or found.kind in kinds) and copied.ndim == len(shape)
     for i in range(len(shape)):
         fits = fits and (shape[i] is None or shape[i] == copied.shape[i])
     if not fits:
         sizes = ", ".join(map(str, shape)).replace("None", "any")
-        raise ValueError(f"{name} must be {word} of shape ({sizes}), not {found} of shape {copied.shape}")
+        raise ValueError(
+            f"{name} must be {word} of shape ({sizes}), not {found} of shape {copied.shape}"
+        )
     return copied if found is wanted or dtype == "int32" else copied.astype(wanted)
 
 
-# For each dtype what kinds of numbers it is made of, if any of its own size will not do, and what an error calls it.
+# For each dtype: the kinds of numbers that will do, if any do, and what an error calls them.
 cdef dict _WANTED = {
-    name: (np.dtype(name), kinds, word)
-    for name, kinds, word in [("float64", "fiu", "numbers"), ("int32", "iu", "integers"), ("int8", "", "int8"), ("uint64", "", "uint64")]
+    "float64": (_FLOAT64, "fiu", "numbers"),
+    "int32": (_INT32, "iu", "integers"),
+    "int8": (_INT8, "", "int8"),
+    "uint64": (np.dtype("u8"), "", "uint64"),
 }
 
 
 cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple shape):
-    """Return a C-ordered int32 copy of ids of a shape, each in [lowest, symbols); or raise ValueError or IndexError."""
+    """Return a C-ordered int32 copy of ids of a shape, each in [lowest, symbols), or raise."""
     ids = check_array(name, value, "int32", shape)
     if ids.size and (ids.min() < lowest or ids.max() >= symbols):
         where = np.unravel_index(np.argmax((ids < lowest) | (ids >= symbols)), ids.shape)
-        raise IndexError(f"{name}[{', '.join(map(str, where))}] = {ids[where]} is not in [{lowest}, {symbols})")
+        place = ", ".join(map(str, where))
+        raise IndexError(f"{name}[{place}] = {ids[where]} is not in [{lowest}, {symbols})")
     return ids if ids.dtype is _INT32 else ids.astype(_INT32)

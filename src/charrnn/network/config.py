@@ -13,7 +13,7 @@ from ..history import Callback
 from ..util.atomic_write import StrPath
 from ..util.errors import check_choice
 from ..util.options import Flag, Option, check_options, defaults, table
-from ._types import MAX_LAYERS
+from ._types import LOOK_BACK, MAX_LAYERS
 from .counts import MAX_ORDER
 
 Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
@@ -116,6 +116,36 @@ class Settings(TypedDict, total=False):
         int,
         Option(1, minimum=1, maximum=1024),
         Flag("threads that share a step if --batch-size is above 1", "training", "N", "--threads"),
+    ]
+
+
+class DrawControls(TypedDict, total=False):
+    """How `Network.draw` filters probabilities."""
+
+    temperature: Annotated[
+        float,
+        Option(1.0, minimum=0),
+        Flag("below 1 is safer, above 1 wilder; 0 takes the most likely", metavar="X"),
+    ]
+    top_k: Annotated[
+        int | None,
+        Option(None, minimum=1),
+        Flag("draw among the K most likely characters", metavar="K"),
+    ]
+    top_p: Annotated[
+        float | None,
+        Option(None, above=0, maximum=1),
+        Flag("draw among the most likely that together have probability P", metavar="P"),
+    ]
+    min_p: Annotated[
+        float | None,
+        Option(None, minimum=0, maximum=1),
+        Flag("draw among those at least P times as likely as the most likely", metavar="P"),
+    ]
+    no_repeat: Annotated[
+        int | None,
+        Option(None, minimum=1, maximum=LOOK_BACK),
+        Flag("write no run of N characters twice", metavar="N"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Choose the compiled variant of the kernels once, at import: the best this processor runs, or what CHARRNN_ISA asks for."""
+"""The compiled variant of the kernels, chosen at import: the best one, or that of CHARRNN_ISA."""
 
 import importlib.util
 import os
@@ -13,9 +13,9 @@ try:
     from .. import _core as _baseline  # type: ignore[attr-defined]
 except ImportError as error:
     if isinstance(getattr(__spec__, "loader", None), zipimport.zipimporter):
-        what = "charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, an egg)"
         raise ImportError(
-            f"{what}: unpack it, or let shiv or pex make the archive, which unpack it by themselves"
+            "charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, "
+            "an egg): unpack it, or make the archive with shiv or pex, which unpack it"
         ) from error
     raise
 
@@ -38,15 +38,16 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
     """Return the wanted level, or the best of levels if none is wanted."""
     if wanted and wanted not in levels:
         raise ImportError(
-            f"CHARRNN_ISA={wanted!r}: expected one of {', '.join(levels)} (what is built and runs on this processor)"
+            f"CHARRNN_ISA={wanted!r}: expected one of {', '.join(levels)} "
+            "(what is built and runs on this processor)"
         )
     best = _baseline.cpu_level()
-    if (
-        not wanted and best not in levels and sys.platform != "darwin"
-    ):  # where setup.py builds one only
-        what = f"charrnn runs its {levels[-1]} kernels: the faster module charrnn._core_{best}, for this processor, is missing"
+    # On macOS, setup.py builds one only.
+    if not wanted and best not in levels and sys.platform != "darwin":
         warnings.warn(
-            f"{what}; a program frozen by other tools than PyInstaller must be told to include it",
+            f"charrnn runs its {levels[-1]} kernels: the faster module charrnn._core_{best}, for "
+            "this processor, is missing; a program frozen by other tools than PyInstaller must be "
+            "told to include it",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -54,5 +55,5 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
 
 
 isa: str = choose(os.environ.get("CHARRNN_ISA", ""), available())
-core: Any = load(isa)  # its doors check what they are given
+core: Any = load(isa)  # its functions check their arguments
 _baseline.use(core.addresses())  # what other Cython code imports from _core

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network import dispatch as _dispatch
-from ..network._types import IGNORED, held
+from ..network._types import IGNORED, checked_workspace
 from ..util.atomic_write import StrPath, check_target, write_atomically
 from ..util.errors import check_choice, check_integer
 from . import properties as nameable
@@ -89,7 +89,7 @@ class Trace(Generic[TextT]):
         work = network.workspace(max(1, min(64, _NUMBERS // vocabulary.symbols)), 1)
         work.state[...] = self._start = state
         first = network.next_nll(work, targets[:1])
-        with held(work, network):
+        with checked_workspace(work, network):
             rows, nll, ids, probs = _dispatch.core.trace(
                 work, self._ids[:, None], targets[1:, None], top
             )
@@ -222,7 +222,7 @@ class Trace(Generic[TextT]):
         inputs = self._ids[first + np.arange(length)[:, None]]
         targets = np.full(inputs.shape, IGNORED, np.int32)
         targets[-1] = np.append(self._ids, len(self.vocabulary))[positions]
-        with held(work, self.network):
+        with checked_workspace(work, self.network):
             result: NDArray[np.float64] = _dispatch.core.saliency(work, inputs, targets)
         return result
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.batches import Stream
+from ..data.batches import Stream, Windows
 from ..history import History, Position
 from ..network import Network, Real
 from ..network import dispatch as _dispatch
@@ -139,9 +139,9 @@ class Ranks(Stepper):
         with self.signals:
             rates = np.broadcast_to(rates, -(-len(inputs) // length))
             # Before the others wait for it.
-            here = inputs[:, self.streams], targets[:, self.streams]
+            windows = inputs[:, self.streams], targets[:, self.streams]
             self.comm.bcast(("_follow", at.epoch, at.window, at.step, rates, length, reset, zero))
-            self._train_together(at.window, at.step, here, rates, length, reset)
+            self._train_together(at.window, at.step, windows, rates, length, reset)
 
     def _follow(
         self, epoch: int, window: int, step: int, rates: Real, length: int, reset: bool, zero: bool
@@ -151,15 +151,15 @@ class Ranks(Stepper):
             if epoch != self.epoch:
                 self.stream.begin(epoch)
                 self.epoch = epoch
-            here = self.stream.read(window, len(rates), self.streams)
+            windows = self.stream.read(window, len(rates), self.streams)
         except Exception as error:  # a file that has changed
             self._fail(error)
         if zero:
             super().clear()
-        self._train_together(window, step, here, rates, length, reset)
+        self._train_together(window, step, windows, rates, length, reset)
 
     def _train_together(
-        self, window: int, step: int, here: Any, rates: Real, length: int, reset: bool
+        self, window: int, step: int, windows: Windows, rates: Real, length: int, reset: bool
     ) -> None:
         self.left, self.agreed = len(rates), False
         self.later = DeferredSignals(
@@ -168,7 +168,7 @@ class Ranks(Stepper):
         with self.later:
             try:
                 self.window_rows = self.stream.used_rows(window, len(rates)).astype(np.int32)
-                self._train(step, *here, rates, length, reset, exchange=self)
+                self._train(step, windows, rates, length, reset, exchange=self)
             except (KeyboardInterrupt, RankError):
                 raise
             except Exception as error:
@@ -200,7 +200,7 @@ class Ranks(Stepper):
                     comm.Gatherv(mine, None)
         return comm.gather(super().get_state()) or []
 
-    def _in_order(self, each: list[Any]) -> Any:
+    def _in_order(self, each: list[Real]) -> Real:
         """Return what each rank has of its streams in the order of the batch."""
         whole = np.concatenate(each)
         whole[np.concatenate(self.each)] = whole.copy()

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.batches import Stream
+from ..data.batches import Stream, Windows
 from ..history import Position
-from ..network import Real
+from ..network import STEP_SETTINGS, Real
 from ..network._types import Workspace
 from ..network.learner import Learner
 
@@ -23,7 +23,8 @@ def streams_in(shards: range, n_shards: int, batch_size: int) -> NDArray[np.intp
     [1, 2, 5, 6]
     """
     each = -(-batch_size // n_shards)
-    return (np.arange(each)[:, None] * n_shards + np.array(shards)).ravel()
+    numbers = np.arange(each * n_shards).reshape(each, n_shards)
+    return numbers[:, shards.start : shards.stop].ravel()
 
 
 class Stepper:
@@ -72,13 +73,12 @@ class Stepper:
 
         rates are the learning rates, one or of each; with reset each starts from the zero state.
         """
-        self._train(at.step, inputs, targets, rates, length, reset)
+        self._train(at.step, (inputs, targets), rates, length, reset)
 
     def _train(
         self,
         step: int,
-        inputs: _Ids,
-        targets: _Ids,
+        windows: Windows,
         rates: Real,
         length: int,
         reset: bool,
@@ -88,18 +88,14 @@ class Stepper:
         learner = self.learner
         learner.network.train_steps(
             self.work,
-            inputs,
-            targets,
-            rate=rates,
-            clip=learner.clip_value,
-            clip_norm=learner.clip_norm,
-            decay=learner.weight_decay,
-            dropout=learner.dropout,
-            masks=self.dropout_seed,
-            first=step,
+            *windows,
+            learning_rate=rates,
             length=length,
             reset=reset,
-            threads=learner.n_threads,
+            n_threads=learner.n_threads,
             shards=self.n_shards,
             exchange=exchange,
+            dropout_seed=self.dropout_seed,
+            first_step=step,
+            **{name: getattr(learner, name) for name in STEP_SETTINGS},
         )
