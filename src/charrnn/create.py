@@ -11,7 +11,7 @@ from .data.dataset import Alphabet
 from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .network.config import FileOptions, NewOptions, split
+from .network.config import FileOptions, NewOptions, RecordOptions, split
 from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource, ModelState
@@ -156,8 +156,8 @@ def train_text(
         exception that ends a training (from your callback, from a full disk) is the model after
         the last complete step.
     TrainingInterrupted
-        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for; with
-        "best", those of the last step if none were measured.
+        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for,
+        or those of the last step if none have been measured.
     RankError
         If another process of comm has ended the training.
 
@@ -244,27 +244,21 @@ def train_file(
     """
     check_names(options, FileOptions, ("alphabet",))
     records, remember = options.get("records", False), options.get("remember", False)
-    check_records(records, remember)
-    from .data.files import ReadOptions, read_files  # imported here to keep `import charrnn` fast
-
-    cache, progress = options.get("cache"), options.get("progress")
-    how = ReadOptions(alphabet, records, remember, cache=cache, progress=progress)
-    try:
-        source = read_files(path, how)
-    except FileNotFoundError as error:
-        if "\n" in str(path):
-            error.add_note(
-                "This looks like a text, not the name of a file: train_text trains on a text."
-            )
-        raise
-    return train_new(source, options)
-
-
-def check_records(records: bool, remember: bool) -> None:
-    """Raise ValueError or TypeError unless both are flags and remember is of records."""
     check_flags(records=records, remember=remember)
     if remember and not records:
         raise ValueError("remember=True needs records=True: a text has no records to remember")
+    from .data.files import ReadOptions, read_files  # imported here to keep `import charrnn` fast
+
+    how: dict[str, Any] = {"alphabet": alphabet, "records": records, "remember": remember}
+    how |= {"cache": options.get("cache"), "progress": options.get("progress")}
+    try:
+        source = read_files(path, ReadOptions(**how))
+    except FileNotFoundError as error:
+        if "\n" in str(path):
+            what = "This looks like a text, not the name of a file"
+            error.add_note(f"{what}: train_text trains on a text.")
+        raise
+    return train_new(source, options)
 
 
 @overload
@@ -272,29 +266,23 @@ def train_records(
     strings: Iterable[str],
     *,
     alphabet: Literal["characters"] = ...,
-    remember: bool = ...,
-    **options: Unpack[NewOptions],
+    **options: Unpack[RecordOptions],
 ) -> CharRNN[str]: ...
 
 
 @overload
 def train_records(
-    strings: Iterable[bytes],
-    *,
-    alphabet: Literal["bytes"],
-    remember: bool = ...,
-    **options: Unpack[NewOptions],
+    strings: Iterable[bytes], *, alphabet: Literal["bytes"], **options: Unpack[RecordOptions]
 ) -> CharRNN[bytes]: ...
 
 
 @over_mpi
-@shows(NewOptions)
+@shows(RecordOptions)
 def train_records(
     strings: Iterable[str] | Iterable[bytes],
     *,
     alphabet: Alphabet = "characters",
-    remember: bool = False,
-    **options: Unpack[NewOptions],
+    **options: Unpack[RecordOptions],
 ) -> CharRNN[Any]:
     """Train a model on records: independent strings, such as names, domains or molecules.
 
@@ -325,7 +313,8 @@ def train_records(
     >>> model.generate(20, temperature=0, prime="su")
     'sanna'
     """
-    check_names(options, NewOptions, ("alphabet", "remember"))
+    check_names(options, RecordOptions, ("alphabet",))
+    remember = options.get("remember", False)
     check_flags(remember=remember)
     return train_new(dataset.Records.from_strings(strings, alphabet, remember=remember), options)
 

@@ -26,22 +26,8 @@ from .data.record_index import RecordIndex
 from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
 from .inference import sampling, scoring
-from .inference.sampling import (
-    BatchControls,
-    Controls,
-    PrimedState,
-    Sampling,
-    SearchControls,
-)
-from .network import Network
-from .network.config import (
-    SAVED_SETTINGS,
-    FileOptions,
-    FurtherFileOptions,
-    Options,
-    RunOptions,
-    split,
-)
+from .inference.sampling import BatchControls, Controls, PrimedState, SearchControls
+from .network import Network, config
 from .network.counts import Mixture
 from .network.learner import Learner, is_vanilla
 from .storage import model_file as persistence
@@ -68,8 +54,10 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 _LONGEST = 2**31 - 1  # characters of a text
-_AS_BEFORE = dict.fromkeys(("optimizer", *SAVED_SETTINGS), AsBefore())
-_FIXED = {"alphabet", *table(FileOptions)} - {*table(FurtherFileOptions)}  # once a model is trained
+_AS_BEFORE = dict.fromkeys(("optimizer", *config.SAVED_SETTINGS), AsBefore())
+_FIXED = {"alphabet", *table(config.FileOptions)} - {
+    *table(config.FurtherFileOptions)
+}  # once a model is trained
 _INTERRUPTED = (
     "training was interrupted after step {}; the attribute `model` of this exception has what was "
     "learned. At a prompt or in a notebook: import sys; model = sys.last_value.model"
@@ -293,7 +281,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """Return an iterator over the characters that `generate` would return.
 
         It does not end if length is None. Characters are drawn about half a millisecond ahead,
-        without the GIL.
+        without the GIL, so that a service can answer others meanwhile.
 
         Examples
         --------
@@ -301,20 +289,6 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model = charrnn.train_text("abcabcabc" * 20, epochs=60, hidden_size=8, progress=False)
         >>> list(model.stream(3, prime="ab", temperature=0))
         ['c', 'a', 'b']
-
-        A service can answer others meanwhile: a thread draws, and the event loop sends.
-
-        >>> import asyncio, itertools
-        >>> async def answer(send):
-        ...     characters = model.stream(30, prime="ab", temperature=0)
-        ...     draw = lambda: "".join(itertools.islice(characters, 20))
-        ...     while piece := await asyncio.to_thread(draw):
-        ...         await send(piece)
-        >>> async def send(piece):
-        ...     print(piece)
-        >>> asyncio.run(answer(send))
-        cabcabcabcabcabcabca
-        bcabcabcab
         """
         most = _LONGEST if length is None else length
         start, checked, most = _prepare_generation(self._state, most, controls, Controls)
@@ -562,8 +536,8 @@ class CharRNN(Hinting, Generic[TextT]):
 
     @over_mpi
     @trains_alone
-    @shows(Options, _AS_BEFORE)
-    def train_text(self, text: TextT, *, extend: bool = False, **options: Unpack[Options]) -> Self:
+    @shows(config.FurtherOptions, _AS_BEFORE)
+    def train_text(self, text: TextT, **options: Unpack[config.FurtherOptions]) -> Self:
         """Train the model further on another text, in place.
 
         Parameters
@@ -600,15 +574,15 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.vocabulary.chars
         ' beot!nr'
         """
-        _check_further(options, Options)
-        state = _state_to_train(self._state, records=False)
+        state = _state_to_train(self._state, options, config.FurtherOptions, records=False)
+        extend = options.get("extend", False)
         source = dataset.Text.from_text(text, known=state.vocabulary, extend=extend)
         return self._train_further(state, source, options)
 
     @over_mpi
     @trains_alone
-    @shows(FurtherFileOptions, _AS_BEFORE)
-    def train_file(self, path: Paths, **options: Unpack[FurtherFileOptions]) -> Self:
+    @shows(config.FurtherFileOptions, _AS_BEFORE)
+    def train_file(self, path: Paths, **options: Unpack[config.FurtherFileOptions]) -> Self:
         """Train the model further on files.
 
         Parameters
@@ -620,8 +594,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         from .data.files import ReadOptions, read_files  # imported here to keep the import fast
 
-        _check_further(options, FurtherFileOptions)
-        state = _state_to_train(self._state, remember=options.get("remember", False))
+        state = _state_to_train(self._state, options, config.FurtherFileOptions)
         how: dict[str, Any] = {name: options.get(name) for name in ("cache", "progress")}
         how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
         how |= {"records": state.vocabulary.records, "remember": state.index is not None}
@@ -629,14 +602,9 @@ class CharRNN(Hinting, Generic[TextT]):
 
     @over_mpi
     @trains_alone
-    @shows(Options, _AS_BEFORE)
+    @shows(config.FurtherRecordOptions, _AS_BEFORE)
     def train_records(
-        self,
-        strings: Iterable[TextT],
-        *,
-        extend: bool = False,
-        remember: bool = False,
-        **options: Unpack[Options],
+        self, strings: Iterable[TextT], **options: Unpack[config.FurtherRecordOptions]
     ) -> Self:
         """Train the model further on other records.
 
@@ -650,11 +618,11 @@ class CharRNN(Hinting, Generic[TextT]):
             Whether to raise an error if the model does not remember its records. A model that
             does remembers these, too, in any case.
         """
-        _check_further(options, Options)
-        state = _state_to_train(self._state, records=True, remember=remember)
+        state = _state_to_train(self._state, options, config.FurtherRecordOptions, records=True)
+        known, extend = state.vocabulary, options.get("extend", False)
         remember = state.index is not None
         source = dataset.Records.from_strings(
-            strings, known=state.vocabulary, extend=extend, remember=remember
+            strings, known=known, extend=extend, remember=remember
         )
         return self._train_further(state, source, options)
 
@@ -666,7 +634,7 @@ class CharRNN(Hinting, Generic[TextT]):
         Reading the source may run the caller's code, which may train this model as well.
         """
         old = state.learner.network
-        _, settings, run = split({**options, "dtype": old.dtype}, state.learner.options())
+        _, settings, run = config.split({**options, "dtype": old.dtype}, state.learner.options())
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
         places = [*range(len(state.vocabulary))]
         places += [len(source.vocabulary)] * state.vocabulary.records
@@ -680,7 +648,7 @@ class CharRNN(Hinting, Generic[TextT]):
         return self._train(trained, source, run)
 
     def _train(
-        self, trained: ModelState, source: dataset.Text | dataset.Records, run: RunOptions
+        self, trained: ModelState, source: dataset.Text | dataset.Records, run: config.RunOptions
     ) -> Self:
         """Train a state, and make it this model's after a step, unless the training diverged."""
         if run["seed"] is None and run["comm"] is None:
@@ -746,21 +714,9 @@ class CharRNN(Hinting, Generic[TextT]):
 
         Raises
         ------
-        ModuleNotFoundError
-            If PyTorch is not installed.
-        ValueError
-            If layers differ in cell or size, which no module of PyTorch represents.
-
-        Examples
-        --------
-        >>> import charrnn, torch  # doctest: +SKIP
-        >>> model = charrnn.train_text("to be " * 50, cell="gru", epochs=5)  # doctest: +SKIP
-        >>> module = model.to_torch()  # doctest: +SKIP
-        >>> ids = torch.tensor(model.vocabulary.encode("to b"))[:, None]  # doctest: +SKIP
-        >>> logits, state = module(ids)  # doctest: +SKIP
-        >>> p = torch.tensor(model.next_probs("to b")).float()  # doctest: +SKIP
-        >>> torch.allclose(logits[-1, 0].softmax(0), p, atol=1e-5)  # doctest: +SKIP
-        True
+        ModuleNotFoundError, ValueError
+            If PyTorch is not installed, or layers differ in cell or size, which no module of
+            PyTorch represents.
         """
         from .storage import export
 
@@ -782,21 +738,10 @@ class CharRNN(Hinting, Generic[TextT]):
 
         Raises
         ------
-        ModuleNotFoundError
-            If the library onnx is not installed.
-        OSError
-            If the file cannot be written.
+        ModuleNotFoundError, OSError
+            If the library onnx is not installed, or the file cannot be written.
         ValueError
             If the weights need 2 GiB or more, the limit of such files, or float32 cannot hold one.
-
-        Examples
-        --------
-        >>> import charrnn, onnxruntime  # doctest: +SKIP
-        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, epochs=5)  # doctest: +SKIP
-        >>> model.to_onnx("model.onnx")  # doctest: +SKIP
-        >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
-        >>> [part.name for part in session.get_inputs()]  # doctest: +SKIP
-        ['ids', 'h1']
         """
         from .storage import export
 
@@ -838,19 +783,15 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     return values
 
 
-def _check_further(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError if an option is fixed, or not a known one of training a model further."""
+def _state_to_train(
+    state: ModelState, options: Mapping[str, Any], known: type, records: bool | None = None
+) -> ModelState:
+    """Return state if training can continue from it: with known options, on records or not."""
     for name in sorted(options.keys() & _FIXED):
         raise TypeError(f"{name} is fixed for a model that is trained further")
-    check_names(options, known, ("extend", "remember"))
-
-
-def _state_to_train(
-    state: ModelState, *, records: bool | None = None, remember: bool = False
-) -> ModelState:
-    """Return state if it is one of records, or of text, and remembers its records if wanted."""
-    of_records = state.vocabulary.records
-    if records is not None and records != of_records:
+    check_names(options, known)
+    of_records, remember = state.vocabulary.records, options.get("remember", False)
+    if records not in (None, of_records):
         kind, method = ("records", "train_records") if of_records else ("text", "train_text")
         raise ValueError(f"this is a model of {kind}: {method} goes on with it")
     check_flags(remember=remember)
@@ -866,7 +807,7 @@ def _state_to_train(
 
 def _prepare_generation(
     state: ModelState, length: Any, controls: Any, known: type
-) -> tuple[PrimedState, Sampling, int]:
+) -> tuple[PrimedState, sampling.Sampling, int]:
     """Return the state after the prime, and the checked controls and length of texts."""
     if isinstance(length, (str, bytes)):
         raise TypeError(
@@ -874,7 +815,7 @@ def _prepare_generation(
         )
     length = check_integer("length", length, 0, _LONGEST)
     check_names(controls, known, ("length",))
-    checked = Sampling.from_options(state.vocabulary, **controls)
+    checked = sampling.Sampling.from_options(state.vocabulary, **controls)
     if checked.min_length > length:
         raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
     prime, on_unknown = controls.get("prime", ""), controls.get("on_unknown", "error")

@@ -247,7 +247,7 @@ class RunOptions(TypedDict, total=False):
 
 
 class Options(Settings, RunOptions, total=False):
-    """The options of training a model further."""
+    """The options of training any model."""
 
     preset: Annotated[
         Preset | None,
@@ -268,37 +268,53 @@ class NewOptions(LayerOptions, Options, total=False):
     dtype: Annotated[Literal["float32", "float64"], Option("float32")]
 
 
-class SourceOptions(TypedDict, total=False):
-    """What `train_file` makes of files."""
-
-    remember: Annotated[
-        bool,
-        Option(False),
-        Flag("keep an index of the records in the model, for generate --novel", "text"),
-    ]
-    cache: Annotated[
-        StrPath | None,
-        Option(None),
-        Flag("keep the ids of the text in a file there, for the next training", "text", "DIR"),
-    ]
+_Remember: TypeAlias = Annotated[
+    bool,
+    Option(False),
+    Flag("keep an index of the records in the model, for generate --novel", "text"),
+]
+_Cache: TypeAlias = Annotated[
+    StrPath | None,
+    Option(None),
+    Flag("keep the ids of the text in a file there, for the next training", "text", "DIR"),
+]
 
 
-class FileOptions(NewOptions, SourceOptions, total=False):
+class RecordOptions(NewOptions, total=False):
+    """The options of training a new model on records, but alphabet."""
+
+    remember: _Remember
+
+
+class FileOptions(RecordOptions, total=False):
     """The options of training a new model on files, but alphabet."""
 
     records: Annotated[
         bool, Option(False), Flag("each line is a record: a name, a domain, a molecule ...", "text")
     ]
+    cache: _Cache
 
 
-class FurtherFileOptions(Options, SourceOptions, total=False):
-    """The options of training a model further on files."""
+class FurtherOptions(Options, total=False):
+    """The options of training a model further on a text."""
 
     extend: Annotated[
         bool,
         Option(False),
         Flag("with --start: add the characters that the model does not know", "resume"),
     ]
+
+
+class FurtherRecordOptions(FurtherOptions, total=False):
+    """The options of training a model further on records."""
+
+    remember: _Remember
+
+
+class FurtherFileOptions(FurtherRecordOptions, total=False):
+    """The options of training a model further on files."""
+
+    cache: _Cache
 
 
 # The settings that a model file keeps, with the optimizer.
