@@ -31,6 +31,6 @@ known = {chain(2) for _ in range(6000)}
 model = charrnn.train_records(sorted(known), hidden_size=128, batch_size=4, epochs=25, seed=1)
 samples = model.generate_many(500, 120, temperature=0.8, seed=1)
 new = [smiles for smiles in samples if smiles not in known]
-print("\n".join(sorted(set(new), key=len)[60:65]))
+print("\n".join(sorted(set(new), key=lambda smiles: (len(smiles), smiles))[60:65]))
 well_formed = sum(map(is_well_formed, samples)) / len(samples)
 print(f"{well_formed:.0%} of {len(samples)} well formed, {len(new) / len(samples):.0%} new")

@@ -203,7 +203,7 @@ def engine():
     column, columns = np.array([[0], [1], [2]], np.int32), np.zeros((3, 2), np.int32)
     random, allowed = np.zeros(1, np.uint64), np.ones(5, np.int8)
     beams = 2, np.zeros(2), np.zeros(2, np.int8), allowed, -1
-    steps = {"rate": 0.1, "clip": 5.0, "threads": 2}
+    steps = {"learning_rate": 0.1, "clip_value": 5.0, "n_threads": 2}
     shape = [("rnn", 4)], 5
     return {
         "Network": lambda: Network(shape, "float64").workspace(2, 2, training=True) and None,

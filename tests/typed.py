@@ -57,6 +57,8 @@ def train(folder: Path) -> CharRNN:
         seed=None,
         n_threads=2,
         shards=None,
+        ngram=0,
+        min_count=1,
         comm=None,
         epochs=9,
         steps=30,

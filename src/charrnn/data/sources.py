@@ -2,6 +2,7 @@
 
 import bz2
 import codecs
+import contextlib
 import glob
 import gzip
 import hashlib
@@ -125,15 +126,16 @@ class _File:
     def __init__(self, path: str, report: Callable[[int], None]) -> None:
         self.path, self.report = path, report
         self.file = open_regular(path)
-        self.digest = hashlib.sha256()
-        self.before, self.done = self._stat(), 0
+        self.digest, self.done = hashlib.sha256(), 0
 
-    def _stat(self) -> tuple[int, int]:
-        stat = os.fstat(self.file.fileno())
+    def stat(self) -> tuple[int, int]:
+        with named(self.path):
+            stat = os.fstat(self.file.fileno())
         return stat.st_size, stat.st_mtime_ns
 
     def read(self, size: int) -> bytes:
-        data = self.file.read(size)
+        with named(self.path):
+            data = self.file.read(size)
         self.digest.update(data)
         self.done += len(data)
         self.report(len(data))
@@ -154,13 +156,20 @@ class _File:
                 raise
             raise ValueError(f"{self.path} is no whole {kind} file: {error}") from error
 
-    def finish(self) -> Source:
+    def finish(self, before: tuple[int, int]) -> Source:
         """Read what is left; return what was read, or raise ValueError if it has changed."""
         while self.read(PIECE):
             pass
-        if self._stat() != self.before or self.done != self.before[0]:
+        if self.stat() != before or self.done != before[0]:
             raise changed(self.path)
-        return Source(os.path.basename(self.path), *self.before, self.digest.hexdigest())
+        return Source(os.path.basename(self.path), *before, self.digest.hexdigest())
+
+    def close(self) -> None:
+        try:
+            self.file.close()
+        except OSError as error:  # nothing is lost, and there may be another error
+            if error.errno is None:  # of a signal handler: TimeoutError is an OSError, too
+                raise
 
 
 class FileReader:
@@ -175,12 +184,10 @@ class FileReader:
     def files(self) -> Iterator[Iterator[bytes | str]]:
         """Yield the pieces of each file: bytes if they are ASCII or are to be bytes, else str."""
         for path in self.paths:
-            with named(path):
-                file = _File(path, self.report)
-                with file.file:
-                    pieces = file.pieces()
-                    yield pieces if self.of_bytes else self._decoded(path, pieces)
-                    self.sources.append(file.finish())
+            with contextlib.closing(_File(path, self.report)) as file:
+                before, pieces = file.stat(), file.pieces()
+                yield pieces if self.of_bytes else self._decoded(path, pieces)
+                self.sources.append(file.finish(before))
 
     def hashed(self) -> list[Source]:
         """Return what the files are like, whatever is in them."""

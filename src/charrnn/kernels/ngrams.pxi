@@ -7,6 +7,13 @@
 # the n-gram that the last 1, 2 ... order - 1 symbols are, plus 1; 0: the text has no such n-gram.
 # These whole numbers are exact in float32 up to 2^24.
 
+cdef inline Py_ssize_t _context(const NgramLevel* level, real number) noexcept nogil:
+    """The context that a row of states names, -1 if none: Python may write anything there."""
+    if 1 <= number <= level.contexts:
+        return <Py_ssize_t>number - 1
+    return -1
+
+
 cdef inline Py_ssize_t _follower(
     const NgramLevel* level, Py_ssize_t context, int symbol,
 ) noexcept nogil:
@@ -29,7 +36,7 @@ cdef void ngram_advance(
     """after = the contexts that end with a symbol, from those before it."""
     cdef Py_ssize_t k, found
     for k in range(ngrams.order - 1, 0, -1):
-        found = 0 if k == 1 else <Py_ssize_t>before[k - 2] - 1
+        found = 0 if k == 1 else _context(&ngrams.levels[k - 1], before[k - 2])
         if found >= 0:
             found = _follower(&ngrams.levels[k - 1], found, symbol)
         after[k - 1] = <real>(found + 1)
@@ -44,11 +51,11 @@ cdef void ngram_log_probabilities(
     cdef double share = 1
     for v in range(V):
         log_p[v] = 0
-    while k < ngrams.order - 1 and contexts[k] > 0:
+    while k < ngrams.order - 1 and _context(&ngrams.levels[k + 1], contexts[k]) >= 0:
         k += 1
     while k >= 0:        # from the longest context down: what it leaves, the shorter ones share
         level = &ngrams.levels[k]
-        context = <Py_ssize_t>contexts[k - 1] - 1 if k else 0
+        context = _context(level, contexts[k - 1]) if k else 0
         for i in range(level.starts[context], level.starts[context + 1]):
             log_p[level.symbols[i]] += share * level.weights[i]
         share *= level.backoffs[context]
