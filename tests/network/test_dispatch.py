@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import types
 import zipapp
 from pathlib import Path
 
@@ -87,7 +88,12 @@ def test_a_zip_file_says_why_it_does_not_work(python, copied):
     )
 
 
-def test_the_hook_of_pyinstaller_names_what_is_compiled():
+def test_the_hook_of_pyinstaller_names_what_is_compiled(monkeypatch):
+    hooks = types.ModuleType("PyInstaller.utils.hooks")
+    hooks.copy_metadata = lambda name: [(f"{name}.dist-info", f"{name}.dist-info")]
+    for name in ("PyInstaller", "PyInstaller.utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, hooks.__name__, hooks)
     (entry,) = (one for one in importlib.metadata.distribution("charrnn-cython").entry_points if one.group == "pyinstaller40")
     (folder,) = entry.load()()
     hook = {}
