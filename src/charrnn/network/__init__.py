@@ -189,7 +189,7 @@ class Network(OwnedNetwork):
         random (B,) holds generator states, which move on; allowed (V,) says which ids may be
         drawn; past (m, B) is what the streams had before, for no_repeat: its last LOOK_BACK ids
         count. The controls temperature, top_k, top_p, min_p and no_repeat are those of
-        `CharRNN.generate`. Returns int32 (n, B).
+        `charrnn.CharRNN.generate`. Returns int32 (n, B).
         """
         checked = _checked(_CONTROLS, controls, _dispatch.core.CONTROLS)
         with checked_workspace(work, self):
