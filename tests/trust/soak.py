@@ -16,12 +16,14 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 from common import Findings, open_files, parser
 
 import calls
+import charrnn
 
 ROUNDS = 5
 SECONDS = 4.0  # per round of a call at 2,000 runs: slow ones get fewer
@@ -90,6 +92,7 @@ def soak(name, call, runs, findings):
 def silent(findings):
     """Send what is printed to a file: there must be nothing in it."""
     streams = os.dup(1), os.dup(2)
+    warnings.simplefilter("ignore", charrnn.TrainingWarning)  # trainings are short here
     with tempfile.TemporaryFile() as printed, os.fdopen(os.dup(2), "w") as findings.output:
         os.dup2(printed.fileno(), 1)
         os.dup2(printed.fileno(), 2)
