@@ -97,7 +97,7 @@ def test_what_pytorch_has_made_reads_the_same(cell, torch):
 
 
 def interop_module(rnn, out):
-    from charrnn.storage.torch_module import CharModule
+    from charrnn.storage._torch_module import CharModule
 
     return CharModule(rnn, out)
 

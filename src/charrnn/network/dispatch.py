@@ -11,12 +11,12 @@ from typing import Any
 
 try:
     from .. import _core as _baseline  # type: ignore[attr-defined]
-except ImportError as error:
+except ImportError as _error:
     if isinstance(getattr(__spec__, "loader", None), zipimport.zipimporter):
         raise ImportError(
             "charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, "
             "an egg): unpack it, or make the archive with shiv or pex, which unpack it"
-        ) from error
+        ) from _error
     raise
 
 LEVELS: tuple[str, ...] = ("baseline", "v3", "v4")  # each includes the ones before it

@@ -85,7 +85,7 @@ def to_torch(learner: Learner) -> Any:
     if any(layer != (cell, units) for layer in others):
         what = "one module of PyTorch has layers of one cell and size"
         raise ValueError(f"{what}, not {description}; to_onnx writes any")
-    from .torch_module import module_of
+    from ._torch_module import module_of
 
     views = network.weights.views()
     arrays = {"out.weight": views["Why"].T, "out.bias": views["by"]}
