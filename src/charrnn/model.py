@@ -656,14 +656,16 @@ class CharRNN(Hinting, Generic[TextT]):
         try:
             model = CharRNN[Any]._from_state(trained)
             training.train(trained, source, model, run)
+            self._state = trained
             self._state = add_counts(trained, source, run)
         except DivergedError as error:
             error.model = self
             raise
         except BaseException as error:
             if trained.history.reports:
-                stopped_early = isinstance(error, KeyboardInterrupt)
-                self._state = add_counts(trained, source, run) if stopped_early else trained
+                self._state = trained  # whatever comes while its text is counted
+                if isinstance(error, KeyboardInterrupt):
+                    self._state = add_counts(trained, source, run)
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(Exception):  # an exception may refuse attributes
                     error.model = self  # type: ignore[attr-defined]

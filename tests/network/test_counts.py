@@ -138,6 +138,36 @@ def test_arrays_are_the_counts(ids, order, symbols):
         assert (numbers == known).all()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: {"counts": arrays["counts"][:-1]},
+        lambda arrays: {"symbols": arrays["symbols"][:-1]},
+        lambda arrays: {"followers": arrays["followers"][:-1]},
+        lambda arrays: {"followers": np.append(arrays["followers"], 1)},
+        lambda arrays: {"symbols": np.full_like(arrays["symbols"], 1)},
+        lambda arrays: {"symbols": arrays["symbols"] + 6},
+        lambda arrays: {name: array[:0] for name, array in arrays.items()},
+    ],
+)
+def test_arrays_that_are_no_trie_are_refused(change):
+    arrays = Counts.from_ids([TEXT], 6, 3).arrays()
+    with pytest.raises(ValueError, match="the n-grams are not"):
+        Counts.from_arrays(6, arrays | change(arrays))
+
+
+def test_nothing_outside_can_write_to_a_table():
+    table = NgramTable(6, Counts.from_ids([TEXT], 6, 3).estimate(), 0, 1)
+    network = random_network([("gru", 8)], 6)
+    network.mix(table)
+    before = network.next_probs(network.workspace(1, 1))
+    _, (_, levels, *_) = table.__reduce__()
+    for arrays in levels:
+        for array in arrays:
+            array[...] = 0
+    np.testing.assert_array_equal(network.next_probs(network.workspace(1, 1)), before)
+
+
 def test_large_counts_are_a_byte():
     counts = Counts.from_ids([np.zeros(100_000, int)], 2, 2)
     (_, (ones,)), (_, (twos,)) = counts.levels

@@ -346,7 +346,7 @@ def test_a_large_file_with_a_small_header_of_ours_is_refused_by_its_size(saved):
     rest = size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
     for more in (-1, 1, 2**40):
         os.truncate(path, size + more)  # a hole: it takes no room
-        with pytest.raises(ModelFormatError, match=rf"{more + rest} bytes follow its header, which tells of {rest}"):
+        with pytest.raises(ModelFormatError, match=rf"{more + rest} bytes follow its header, which announces {rest}"):
             charrnn.load(path)
         model.save(path)
 

@@ -64,7 +64,6 @@ cdef void ngram_log_probabilities(
         log_p[v] = log(log_p[v] + share / V)
 
 
-
 cdef void mix_logits(
     const Ngrams* ngrams, Py_ssize_t V, const double* log_p, real* logits,
 ) noexcept nogil:

@@ -170,7 +170,7 @@ class Network(OwnedNetwork):
             return np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
 
     def feed(self, work: Workspace, ids: ArrayLike) -> None:
-        """Lead the state of work through ids (N, B)."""
+        """Run the network on ids (N, B), which moves the state of work on."""
         with checked_workspace(work, self):
             _dispatch.core.feed(work, ids)
 

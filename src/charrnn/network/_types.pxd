@@ -104,7 +104,7 @@ cdef class Parameters:
 
 cdef class NgramTable:
     cdef Ngrams ngrams
-    cdef tuple arrays     # what its pointers point to
+    cdef tuple arrays     # of Memory: what its pointers point to
 
 cdef class OwnedNetwork:
     cdef readonly Description description

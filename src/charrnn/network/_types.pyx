@@ -337,30 +337,37 @@ cdef class NgramTable:
     """
 
     def __cinit__(self, vocab_size, levels, double network_weight, double counts_weight):
-        cdef Ngrams* ngrams = &self.ngrams
-        cdef Py_ssize_t contexts = 1
-        kept = []
-        ngrams.V = check_size("vocab_size", vocab_size, 1, 0x110000)
-        ngrams.order = <int>check_size("order", len(levels), 1, MAX_ORDER)
-        ngrams.network_weight, ngrams.counts_weight = network_weight, counts_weight
+        cdef Py_ssize_t V = check_size("vocab_size", vocab_size, 1, 0x110000), contexts = 1
+        levels, kept = tuple(levels), []
+        check_size("order", len(levels), 1, MAX_ORDER)
         if not (-1e3 <= network_weight <= 1e3 and -1e3 <= counts_weight <= 1e3):
             raise ValueError(f"the weights of a mixture are {network_weight} and {counts_weight}")
         for k, (starts, symbols, weights, backoffs) in enumerate(levels):
-            arrays = (
-                check_ids("starts", starts, 0, LARGEST_TABLE, (contexts + 1,)),
-                check_ids("symbols", symbols, 0, ngrams.V, (None,)),
-                check_array("weights", weights, "float64", (len(symbols),)).astype("f4"),
-                check_array("backoffs", backoffs, "float64", (contexts,)).astype("f4"),
-            )
-            starts, symbols, weights, backoffs = arrays
-            _point(&ngrams.levels[k], starts, symbols, weights, backoffs)
-            kept.append(arrays)
-            contexts = len(symbols)
+            starts = _owned(check_ids("starts", starts, 0, LARGEST_TABLE, (contexts + 1,)), "i4")
+            ids = check_ids("symbols", symbols, 0, V, (None,))
+            symbols = _owned(ids, "i4")
+            weights = _owned(check_array("weights", weights, "float64", ids.shape), "f4")
+            backoffs = _owned(check_array("backoffs", backoffs, "float64", (contexts,)), "f4")
+            _point(&self.ngrams.levels[k], starts, symbols, weights, backoffs)
+            kept.append((starts, symbols, weights, backoffs))
+            contexts = len(ids)
         self.arrays = tuple(kept)
+        self.ngrams.network_weight, self.ngrams.counts_weight = network_weight, counts_weight
+        self.ngrams.order, self.ngrams.V = <int>len(kept), V     # last: before, no network takes it
 
     def __reduce__(self):
+        levels = []
+        for arrays in self.arrays:
+            levels.append([(<Memory>memory).view().copy() for memory in arrays])
         weights = self.ngrams.network_weight, self.ngrams.counts_weight
-        return NgramTable, (self.ngrams.V, self.arrays, *weights)
+        return NgramTable, (self.ngrams.V, levels, *weights)
+
+
+cdef Memory _owned(array, str dtype):
+    """A copy of an array in memory of our own, which nothing outside can write to."""
+    cdef Memory memory = new_memory(array.shape, np.dtype(dtype))
+    memory.view()[...] = array
+    return memory
 
 
 cdef _point(
@@ -372,7 +379,8 @@ cdef _point(
     for i in range(contexts if right else 0):
         right = right and 0 <= starts[i] <= starts[i + 1] <= n and 0 < backoffs[i] <= 1
         for j in range(starts[i], starts[i + 1] if right else starts[i]):
-            right = right and 0 <= weights[j] <= 1 and (j == starts[i] or symbols[j - 1] < symbols[j])
+            right = right and 0 <= weights[j] <= 1
+            right = right and (j == starts[i] or symbols[j - 1] < symbols[j])
     if not right:
         raise ValueError("the n-grams are not in order, or their shares not between 0 and 1")
     level.contexts, level.starts, level.backoffs = contexts, &starts[0], &backoffs[0]
@@ -402,7 +410,8 @@ cdef class OwnedNetwork:
         now on but for those to train in; None: the network alone.
         """
         if ngrams is not None and ngrams.ngrams.V != self.description.vocab_size:
-            raise ValueError(f"these counts have {ngrams.ngrams.V} symbols, the network {self.description.vocab_size}")
+            V = self.description.vocab_size
+            raise ValueError(f"these counts have {ngrams.ngrams.V} symbols, the network {V}")
         self.ngrams = ngrams
 
     def __reduce__(self):
@@ -431,8 +440,9 @@ cdef class Workspace:
         self.network, self.plan, self.T, self.B = network, network.description.plan, T, B
         self.inputs, self.targets = new_memory((T, B), _INT32), new_memory((T, B), _INT32)
         self.nll = new_memory((T, B), _FLOAT64)
-        if network.ngrams is not None and not self.training:
-            self.table, self.ngrams = network.ngrams, &network.ngrams.ngrams
+        self.table = None if self.training else network.ngrams
+        if self.table is not None:
+            self.ngrams = &self.table.ngrams
             self.log_p = new_memory((self.plan.V,), _FLOAT64)
             self.plan.contexts = self.plan.width
             self.plan.width = _padded(self.plan.width + self.ngrams.order - 1)

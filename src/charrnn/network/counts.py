@@ -141,14 +141,14 @@ class Counts:
     @classmethod
     def from_arrays(cls, vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the counts that `arrays` made; or raise ValueError if it did not make these."""
-        symbols, followers, numbers = (arrays[name].astype(np.int64) for name in ARRAYS)
+        symbols, followers, numbers = (arrays[name] for name in ARRAYS)
         bits = vocab_size.bit_length()
         levels: list[tuple[Codes, Codes]] = []
         parents = np.zeros(1, np.int64)
         while len(symbols) and len(levels) < _CODE_BITS // bits:
-            sizes, followers = followers[: len(parents)], followers[len(parents) :]
+            sizes, followers = followers[: len(parents)].astype(np.int64), followers[len(parents) :]
             n = int(sizes.sum())
-            if len(sizes) < len(parents) or not 0 < n <= len(symbols):
+            if len(sizes) < len(parents) or not 0 < n <= min(len(symbols), len(numbers)):
                 break
             codes = (np.repeat(parents, sizes) << bits) + symbols[:n] + 1
             if symbols[:n].max() >= vocab_size or (np.diff(codes) <= 0).any():

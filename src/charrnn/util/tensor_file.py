@@ -3,8 +3,8 @@
 Such a file is the length of its header in 8 bytes, the header (JSON, padded with spaces), and the
 bytes of the tensors in the header's order. The last tensor, sha256, is of all bytes before it.
 
-The safetensors library reads such files, but does not fit here. It maps a file into memory, where
-whoever overwrites the file ends the process that reads it, or needs all bytes at once. And it
+The safetensors library reads such files, but does not fit here. It maps a file into memory, and
+overwriting a mapped file crashes the process that reads it; or it needs all bytes at once. And it
 writes metadata in a random order, but equal models should be equal files.
 """
 
@@ -122,7 +122,7 @@ class TensorFile:
         found = self.file.seek(0, io.SEEK_END) - here
         self.file.seek(here)
         if found != size:
-            raise ValueError(f"{found} bytes follow its header, which tells of {size}")
+            raise ValueError(f"{found} bytes follow its header, which announces {size}")
 
     def read(self, size: int) -> bytes:
         """Return the next size bytes, or raise ValueError if there are fewer."""
