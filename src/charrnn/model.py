@@ -48,7 +48,7 @@ from .util.errors import (
     to_builtin,
 )
 from .util.options import AsBefore, check_names, shows, table
-from .util.seeding import make_random, random_seed
+from .util.seeding import make_random
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -651,13 +651,12 @@ class CharRNN(Hinting, Generic[TextT]):
         self, trained: ModelState, source: dataset.Text | dataset.Records, run: config.RunOptions
     ) -> Self:
         """Train a state, and make it this model's after a step, unless the training diverged."""
-        if run["seed"] is None and run["comm"] is None:
-            run["seed"] = random_seed()
+        options = training.resolve(run, trained.learner)
         try:
             model = CharRNN[Any]._from_state(trained)
-            training.train(trained, source, model, run)
+            training.train(trained, source, model, options)
             self._state = trained
-            self._state = add_counts(trained, source, run)
+            self._state = add_counts(trained, source, options)
         except DivergedError as error:
             error.model = self
             raise
@@ -665,7 +664,7 @@ class CharRNN(Hinting, Generic[TextT]):
             if trained.history.reports:
                 self._state = trained  # whatever comes while its text is counted
                 if isinstance(error, KeyboardInterrupt):
-                    self._state = add_counts(trained, source, run)
+                    self._state = add_counts(trained, source, options)
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(Exception):  # an exception may refuse attributes
                     error.model = self  # type: ignore[attr-defined]

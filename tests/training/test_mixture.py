@@ -139,3 +139,17 @@ def test_no_count_crosses_from_one_record_to_the_next(of_records):
     for k, (codes, _) in enumerate(counts.levels, 1):
         for place in range(1, k - 1):
             assert ((codes >> bits * (k - 1 - place) & ((1 << bits) - 1)) != boundary + 1).all()
+
+
+def test_a_random_seed_holds_out_the_same_records_for_the_counts(monkeypatch):
+    """What the weights of the mixture are fitted on is what the network did not see."""
+    from charrnn.data.dataset import Records
+
+    seeds = []
+    streams = Records.streams
+    monkeypatch.setattr(
+        Records, "streams", lambda self, learner, fraction, seed: seeds.append(seed) or streams(self, learner, fraction, seed)
+    )
+    charrnn.train_records(names()[:200], **OPTIONS, seed=None)
+    assert len(seeds) == 2
+    assert seeds[0] == seeds[1] is not None

@@ -50,15 +50,14 @@ def over_mpi(train: _F) -> _F:
 def train(
     state: ModelState, source: Text | Records, model: Any, options: Mapping[str, Any]
 ) -> None:
-    """Train a state on a text or records; options are checked `RunOptions`.
+    """Train a state on a text or records; options are those that `resolve` returns.
 
     model is the `CharRNN` of this state, for callback and samples. If an exception ends the
     training, the network has the weights of its last step, or after Ctrl-C those that keep says.
     """
     learner = state.learner
-    chosen = _resolved(options, learner)
-    stream, validation = source.streams(learner, chosen["validation_fraction"], chosen["seed"])
-    chosen["keep"] = _weights_to_keep(chosen, validation)
+    stream, validation = source.streams(learner, options["validation_fraction"], options["seed"])
+    chosen = {**options, "keep": _weights_to_keep(options, validation)}
     stepper, position = _stepper(learner, stream, chosen), Position()
     checkpoint = _checkpoint(state, source, chosen)
     if chosen["resume"] is not None:
@@ -88,8 +87,8 @@ def train(
         warn_if_poor(state)
 
 
-def _resolved(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
-    """Return options with values for seed and shards, if they go together."""
+def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
+    """Return checked `RunOptions` with values for seed and shards, if they go together."""
     chosen, comm, streams = dict(options), options["comm"], learner.batch_size
     ranks = 1 if comm is None else comm.size
     if comm is not None and chosen["shards"] is None:
