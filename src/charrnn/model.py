@@ -703,15 +703,15 @@ class CharRNN(Hinting, Generic[TextT]):
         return self._state.mixture
 
     def to_torch(self) -> Any:
-        """Return the network as a PyTorch module in evaluation mode.
+        """Return the network, without counts, as a PyTorch module in evaluation mode.
 
         Returns
         -------
         torch.nn.Module
             Called with integers (T, B), and optionally a state, it returns the logits (T, B, V) of
-            what follows each id, and the state after them. Its ``rnn`` is an nn.RNN, nn.GRU or nn.LSTM
-            that reads one-hot vectors, its ``out`` an nn.Linear. It has the dropout of this model,
-            for ``module.train()``. Its weights are a copy.
+            what follows each id, and the state after them. Its ``rnn`` is an nn.RNN, nn.GRU or
+            nn.LSTM that reads one-hot vectors, its ``out`` an nn.Linear. It has the dropout of this
+            model, for ``module.train()``. Its weights are a copy.
 
         Raises
         ------
@@ -724,12 +724,13 @@ class CharRNN(Hinting, Generic[TextT]):
         return export.to_torch(self._state.learner)
 
     def to_onnx(self, path: StrPath) -> None:
-        """Write the network to an ONNX file; a crash leaves the old file or the new one.
+        """Write the network, without counts, to an ONNX file; a crash leaves the old or the new.
 
         Its weights are float32, rounded if the model is float64: onnxruntime has no recurrent
-        layers in float64. Its inputs are ``ids``, int64 (T, B), and the state of each layer: ``h1`` (1, B, H), for an
-        LSTM also ``c1``, then ``h2`` ..., all zero at the start of a text. Its outputs are
-        ``logits`` (T, B, V) of what follows each id, and the state after them, ``h1_after`` ....
+        layers in float64. Its inputs are ``ids``, int64 (T, B), and the state of each layer:
+        ``h1`` (1, B, H), for an LSTM also ``c1``, then ``h2`` ..., all zero at the start of a text.
+        Its outputs are ``logits`` (T, B, V) of what follows each id, and the state after them,
+        ``h1_after`` ....
         The metadata has the ``vocabulary`` (a JSON string of the characters in the order of their
         ids), ``alphabet`` and ``kind`` ("records": the last id is the boundary between records).
 

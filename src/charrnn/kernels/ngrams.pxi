@@ -99,8 +99,8 @@ cdef void _mix(AnyWorkspace work, Call* call, const Span* span, Py_ssize_t first
 
 
 # How good a mixture is, and how it changes with its weights w = (of the network, of the counts):
-# with x = (logits, log p), z = w x and p = softmax(z), the loss of a target is log sum exp z - z[y],
-# its gradient E[x] - x[y], and its Hessian the covariance of x under p.
+# with x = (logits, log p), z = w x and p = softmax(z), the loss of a target y is
+# log sum exp z - z[y], its gradient E[x] - x[y], and its Hessian the covariance of x under p.
 
 cdef struct Mixture:
     double loss, d0, d1, d00, d01, d11
