@@ -670,3 +670,17 @@ def test_a_signal_while_a_file_is_opened_leaves_none_open(saved, use, turn):
     finally:
         sys.setprofile(None)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("zero", [0.0, False])
+def test_an_offset_that_is_no_integer_is_refused(saved, zero):
+    """Found by make fuzz: 0.0 and False equal 0. All else in the file is right, its SHA-256 too."""
+    _, path = saved
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:start])
+    next(entry for entry in entries.values() if "data_offsets" in entry)["data_offsets"][0] = zero
+    changed = header(json.dumps(entries, separators=(",", ":")).encode()) + data[start:-32]
+    path.write_bytes(changed + hashlib.sha256(changed).digest())
+    with pytest.raises(ModelFormatError, match="is not where it should be"):
+        charrnn.load(path)

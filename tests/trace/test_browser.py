@@ -65,7 +65,7 @@ HOSTILE = (
     "{{meta}}${alert(3)}\u2028\u2029\u202eesrever\u0000\u001b[31m\x7f\r\n\t\\u003c"
 )
 COLOURS = """(many) => [...document.querySelectorAll("#text span")].slice(0, many).map((span) => getComputedStyle(span).backgroundColor)"""
-STYLE = (Path(charrnn.__file__).parent / "page.css").read_text(encoding="utf-8")
+STYLE = (Path(charrnn.__file__).parent / "trace/page.css").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,8 @@ class TensorFile:
             if len(shape) > 2 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
                 raise ValueError(f"the shape of {name} is {shape!r:.60}")
             tensors[name] = tensor = Tensor(_DTYPES[entry["dtype"]], shape)
-            if list(entry["data_offsets"]) != [end, end := end + tensor.nbytes]:
+            offsets = entry["data_offsets"]
+            if {*map(type, offsets)} != {int} or offsets != [end, end := end + tensor.nbytes]:
                 raise ValueError(f"{name} is not where it should be")
         if tensors.pop("sha256", None) != _SHA256 or name != "sha256":
             raise ValueError("its last tensor is not its SHA-256")
