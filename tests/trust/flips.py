@@ -38,7 +38,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=SHM) as name:
         folder, path = Path(name), Path(name, "damaged")
         model_uses.make(folder)
-        for kind in ("text-3", "checkpoint-records-2"):
+        for kind in ("text-3", "checkpoint-records-2", "records-counted-2"):
             for file in damaged((folder / kind).read_bytes(), runs):
                 total += 1
                 path.write_bytes(file)

@@ -90,6 +90,7 @@ def check_claims(data, model, training):
     assert data[-32:] == hashlib.sha256(data[:-32]).digest(), "a wrong SHA-256"
     assert words["vocabulary"] == model.vocabulary.chars
     kinds = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "U32": np.dtype("<u4")}
+    kinds |= {"U16": np.dtype("<u2"), "U8": np.dtype("u1")}
     arrays = {}
     for name, (dtype, shape, content) in tensors.items():
         arrays[name] = np.frombuffer(content, kinds[dtype]).reshape(shape)

@@ -5,7 +5,7 @@ import json
 import struct
 
 BLOCK = "__metadata__"
-DTYPES = {"float32": "F32", "float64": "F64", "uint32": "U32", "int32": "I32", "uint8": "U8"}
+DTYPES = {"float32": "F32", "float64": "F64", "uint32": "U32", "int32": "I32", "uint16": "U16", "uint8": "U8"}
 
 
 class Raw:

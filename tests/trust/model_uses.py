@@ -45,6 +45,9 @@ def make(folder):
                 path = folder / f"checkpoint-records-{number}"
                 model = charrnn.train_records(records, checkpoint=path, **named)
                 model.save(folder / f"records-{number}")
+            counted = {"alphabet": alphabet, "steps": 5, "ngram": 4, **network, **OPTIONS}
+            charrnn.train_text(text, **counted).save(folder / f"text-counted-{number}")
+            charrnn.train_records(records, **counted).save(folder / f"records-counted-{number}")
 
 
 def check_attributes(model):

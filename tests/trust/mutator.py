@@ -46,7 +46,7 @@ NAMES = (
     "remembered",
     *(f"{part}.{name}" for part in ("memory", "momentum", "best") for name in ("Wxh", "by")),
 )
-NUMBERS = {"F32": "<f", "F64": "<d", "U32": "<I"}
+NUMBERS = {"F32": "<f", "F64": "<d", "U32": "<I", "U16": "<H", "U8": "<B"}
 EXTREMES = (0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-300, 1e30, -1e30, 3.4e38, -3.4e38, 1.7e308, float("nan"), float("inf"), -float("inf"))
 
 
@@ -224,9 +224,13 @@ class Mutator:
         numbers = [
             number for (number,) in struct.iter_unpack(kind, content[: len(content) // struct.calcsize(kind) * struct.calcsize(kind)])
         ]
-        if kind == "<I":
-            numbers = chosen.choice((numbers[::-1], numbers * 2, [], [0], [0, 2**32 - 1], [2**32 - 1] * 2))
-            tensors[name] = dtype, chosen.choice((shape, [len(numbers)])), struct.pack(f"<{len(numbers)}I", *numbers)
+        if kind not in ("<f", "<d"):
+            largest = 256 ** struct.calcsize(kind) - 1
+            changed = [chosen.choice((number, number, number, 0, 1, largest)) for number in numbers]
+            others = ([], [0], [0, largest], [largest] * 2)
+            numbers = chosen.choice((numbers[::-1], numbers * 2, numbers[1:], changed, changed, *others))
+            packed = struct.pack(f"<{len(numbers)}{kind[1]}", *numbers)
+            tensors[name] = dtype, chosen.choice((shape, [len(numbers)])), packed
             return
         extreme = chosen.choice(EXTREMES)
         some = range(len(numbers)) if chosen.random() < 0.3 else chosen.sample(range(len(numbers)), min(len(numbers), chosen.randint(1, 3)))
