@@ -86,6 +86,15 @@ def saved(call, path):
     return Path(path).read_bytes()
 
 
+def live(model, word):
+    """Use a model that learns what it reads."""
+    with model.adapting() as reader:
+        before = reader.read(word), reader.next_probs()
+        reader.rollback()
+        reader.begin(word[:1])
+        return [*before, reader.score(word), reader.model]
+
+
 def uses(model, folder):
     """Return the calls that leave a model as it is, by name; of a model of text or records."""
     size, path = len(model.vocabulary), Path(folder, "saved")
@@ -103,6 +112,8 @@ def uses(model, folder):
         "CharRNN.log_probs": lambda: model.log_probs(word),
         "CharRNN.score": lambda: model.score(word, context=word, return_unknown=True),
         "CharRNN.score_many": lambda: model.score_many(some),
+        "CharRNN.score_many, adapt": lambda: model.score_many([word * 9, *some], adapt=True),
+        "CharRNN.adapting": lambda: live(model, word * 9),
         "CharRNN.next_probs": lambda: model.next_probs(word),
         "CharRNN.trace": lambda: model.trace(word).surprise,
         "Trace.units": lambda: trace.units(),
@@ -122,12 +133,16 @@ def trainings(model, folder, steps=2):
     """Return the calls that train a model further, by name; `write_files` has filled the folder."""
     more = {"steps": steps, "progress": False, "validation_fraction": 0}
     if model.vocabulary.records:
-        return {"CharRNN.train_records": lambda: model.train_records(NAMES, **more)}
+        return {
+            "CharRNN.train_records": lambda: model.train_records(NAMES, **more),
+            "CharRNN.adapt": lambda: model.adapt(NAMES),
+        }
     two = {"batch_size": 2, "n_threads": 2, **more}
     return {
         "CharRNN.train_text": lambda: model.train_text(text(300), extend=True, **more),
         "CharRNN.train_text, two threads": lambda: model.train_text(text(300), **two),
         "CharRNN.train_file": lambda: model.train_file(Path(folder, "text"), **more),
+        "CharRNN.adapt": lambda: model.adapt(text(300)),
     }
 
 

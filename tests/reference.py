@@ -280,13 +280,27 @@ def dropout_masks(description, T, B, p, seed, step):
 
 
 def change(
-    optimizer, arrays, memory, momentum, gradient, step, *, learning_rate, clip_value=np.inf, clip_norm=np.inf, weight_decay=0.0, T=1
+    optimizer,
+    arrays,
+    memory,
+    momentum,
+    gradient,
+    step,
+    *,
+    learning_rate,
+    anchor,
+    clip_value=np.inf,
+    clip_norm=np.inf,
+    weight_decay=0.0,
+    pull=0.0,
+    T=1,
 ):
     """One step (the first is 1) of an optimiser, in place; clip_norm is of the gradient by the loss of each of T characters."""
     rate, norm = learning_rate, np.sqrt(sum((g**2).sum() for g in gradient.values())) / T
     for name, w in arrays.items():
         g = np.clip(gradient[name] * min(1.0, clip_norm / norm if norm else 1.0), -clip_value, clip_value)
         v, m = memory[name], momentum[name]
+        w += pull * (anchor[name] - w)
         if name.startswith("W"):
             w *= 1 - rate * weight_decay
         if optimizer == "adagrad":

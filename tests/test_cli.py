@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import charrnn
@@ -348,6 +349,20 @@ def test_score_prints_a_number_or_an_object_per_line(model_file, model, tmp_path
         {"text": "☃", "bits_per_character": None, "unknown": 1, "per_character": []},
     ]
     assert ran.stderr == "charrnn: skipped: 2 unknown characters in 2 of 2 lines\n"
+
+
+def test_score_adapt_learns_each_line_before_it_scores_the_next(model_file, model):
+    lines, options = ["the dog", "the dog", "fox"], {"context": "\n", "on_unknown": "surprise", "adapt": True}
+    ran = run("score", model_file, "--adapt", "--context", r"\n", "--on-unknown", "surprise", stdin="the dog\n\nthe dog\nf☃ox\n")
+    bits = model.score_many(["the dog", "the dog", "f☃ox"], **options)
+    assert ran.stdout.split() == [f"{bits[0]:.4f}", "nan", *(f"{one:.4f}" for one in bits[1:])]
+    ran = run("score", model_file, "--adapt", "--per-char", "--json", stdin="\n".join(lines))
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    np.testing.assert_allclose([one["bits_per_character"] for one in found], model.score_many(lines, adapt=True))
+    np.testing.assert_allclose(found[0]["per_character"], -model.log_probs(lines[0], adapt=True) / np.log(2))
+    ran = run("score", model_file, "--adapt", stdin="dog\nX\n", check=False)
+    assert (ran.stdout, ran.returncode) == (f"{model.score('dog', adapt=True):.4f}\n", 2)
+    assert "line 2: text[0] = 'X'" in ran.stderr
 
 
 def test_score_after_a_context_and_of_unknown_characters(model_file, model):

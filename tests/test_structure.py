@@ -56,6 +56,7 @@ ORDER = [
     "storage.export",
     "inference.sampling",
     "inference.scoring",
+    "inference.adapting",
     "trace.page",
     "trace",
     "model",

@@ -26,6 +26,7 @@ from .data.vocabulary import AnyText, OnUnknown
 from .datasets import python_docs
 from .history import History
 from .inference import scoring
+from .inference.adapting import LiveModel, mean_bits
 from .inference.sampling import BatchControls
 from .model import CharRNN
 from .network.config import NewOptions
@@ -310,6 +311,8 @@ def _add_score(commands: Any) -> Any:
     score.add_argument("--per-char", action="store_true", help=help)
     help = "print a JSON object per line, with its text and number of unknown characters"
     score.add_argument("--json", action="store_true", help=help)
+    help = "learn each line after its score; the model file stays as it is"
+    score.add_argument("--adapt", action="store_true", help=help)
     _add_unknown(score, get_args(scoring.OnUnknown))
     return score
 
@@ -643,9 +646,13 @@ def _read_prime(model: CharRNN) -> str:
 def _score(arguments: Arguments) -> None:
     model = load(arguments.model)
     number, unknown, affected = 0, 0, 0
+    live = model.adapting() if arguments.adapt else None
     with _open(arguments.file) as file:
-        for lines in _arriving_lines(file):
-            counts = _score_lines(model, lines, number, arguments)
+        arriving = _arriving_lines(file)
+        if live is not None:  # which learns each line before it scores the next
+            arriving = ([line] for lines in arriving for line in lines)
+        for lines in arriving:
+            counts = _score_lines(model, live, lines, number, arguments)
             number += len(lines)
             unknown += int(counts.sum())
             affected += int((counts > 0).sum())
@@ -669,17 +676,17 @@ def _arriving_lines(file: io.BufferedReader) -> Iterator[list[bytes]]:
 
 
 def _score_lines(
-    model: CharRNN, lines: list[bytes], first: int, arguments: Arguments
+    model: CharRNN, live: LiveModel | None, lines: list[bytes], first: int, arguments: Arguments
 ) -> NDArray[np.int64]:
     """Print the scores of lines, the first of which has this number; return unknown characters."""
     try:
         texts = [_line_text(model, line, i) for i, line in enumerate(lines, first)]
-        return _print_scores(model, texts, arguments)
+        return _print_scores(model, live, texts, arguments)
     except ValueError:
         # Again one by one, to print the scores before the mistake and the number of its line.
         for i, line in enumerate(lines, first):
             try:
-                _print_scores(model, [_line_text(model, line, i)], arguments)
+                _print_scores(model, live, [_line_text(model, line, i)], arguments)
             except ValueError as error:
                 raise ValueError(f"line {i + 1}: {error}") from error
         raise
@@ -699,7 +706,9 @@ def _line_text(model: CharRNN, line: bytes, i: int) -> AnyText:
     return text.removeprefix("\ufeff") if i == 0 else text
 
 
-def _print_scores(model: CharRNN, texts: list[AnyText], arguments: Arguments) -> NDArray[np.int64]:
+def _print_scores(
+    model: CharRNN, live: LiveModel | None, texts: list[AnyText], arguments: Arguments
+) -> NDArray[np.int64]:
     """Print the scores of texts and return how many characters of each are unknown.
 
     A model of text has no score for an empty one.
@@ -709,17 +718,31 @@ def _print_scores(model: CharRNN, texts: list[AnyText], arguments: Arguments) ->
     scorable = np.array([len(text) > 0 or model.vocabulary.records for text in texts], np.bool_)
     bits, unknown = np.full(len(texts), np.nan), np.zeros(len(texts), np.int64)
     found = list(itertools.compress(texts, scorable))
-    if len(found) == 1:  # an error then calls it text, not texts[0]
+    nats: dict[AnyText, NDArray[np.float64]] = {}
+    if live is not None:
+        nats = {text: _line_nll(live, text, **options) for text in found}
+        bits[scorable] = [mean_bits(nats[text]) for text in found]
+        unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
+    elif len(found) == 1:  # an error then calls it text, not texts[0]
         bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **options)
     else:
         bits[scorable], unknown[scorable] = model.score_many(found, return_unknown=True, **options)
     for text, score, n in zip(texts, bits.tolist(), unknown.tolist(), strict=True):
         line = {"text": text, "bits_per_character": score, "unknown": n}
         if arguments.per_char:
-            line["per_character"] = (-model.log_probs(text, **options) / math.log(2)).tolist()
+            losses = nats[text] if text in nats else -model.log_probs(text, **options)
+            line["per_character"] = (losses / math.log(2)).tolist()
         print(_as_json(line) if arguments.json else _as_numbers(line))
     sys.stdout.flush()
     return unknown
+
+
+def _line_nll(
+    live: LiveModel, text: AnyText, context: AnyText, on_unknown: scoring.OnUnknown
+) -> NDArray[np.float64]:
+    """Return the loss of each character of a text, which is then learned."""
+    live.begin(context, on_unknown=on_unknown)
+    return -live.read(text, on_unknown=on_unknown)
 
 
 def _as_numbers(line: dict[str, Any]) -> str:

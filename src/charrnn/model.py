@@ -25,7 +25,8 @@ from .data import dataset
 from .data.record_index import RecordIndex
 from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
-from .inference import sampling, scoring
+from .inference import adapting, sampling, scoring
+from .inference.adapting import LiveModel
 from .inference.sampling import BatchControls, Controls, PrimedState, SearchControls
 from .network import Network, config
 from .network.counts import Mixture
@@ -45,7 +46,6 @@ from .util.errors import (
     check_flags,
     check_integer,
     check_sequence,
-    to_builtin,
 )
 from .util.options import AsBefore, check_names, shows, table
 from .util.seeding import make_random
@@ -76,6 +76,7 @@ class ScoreOptions(TypedDict, Generic[TextT], total=False):
 
     context: TextT | Literal[""]
     on_unknown: scoring.OnUnknown
+    adapt: bool
 
 
 class CharRNN(Hinting, Generic[TextT]):
@@ -343,12 +344,13 @@ class CharRNN(Hinting, Generic[TextT]):
         *,
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
+        adapt: bool = False,
     ) -> NDArray[np.float64]:
         """Return the log-probability of each character given those before it, in nats.
 
         Parameters
         ----------
-        text, context, on_unknown
+        text, context, on_unknown, adapt
             See `score`; text may be empty.
 
         Returns
@@ -361,10 +363,12 @@ class CharRNN(Hinting, Generic[TextT]):
         ValueError
             If the model does not know a character of text.
         """
-        state = self._state
+        check_flags(adapt=adapt)
+        state, way = self._state, adapting if adapt else scoring
         encoded = scoring.Encoded.from_texts(state.vocabulary, [text], "text", on_unknown)
         start = _after_context(state, context, on_unknown)
-        return -scoring.symbol_nll(start, encoded.ids, on_unknown)
+        losses: NDArray[np.float64] = way.symbol_nll(start, encoded.ids, on_unknown)
+        return -losses
 
     @overload
     def score(
@@ -387,6 +391,7 @@ class CharRNN(Hinting, Generic[TextT]):
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
+        adapt: bool = False,
     ) -> float | tuple[float, int]:
         r"""Return the mean surprise of text in bits per character, low if it is like the training.
 
@@ -403,6 +408,10 @@ class CharRNN(Hinting, Generic[TextT]):
             nothing is left scores NaN.
         return_unknown : bool
             Whether to return also how many characters of text the model does not know.
+        adapt : bool
+            Whether a copy of the model learns the text while it reads it: every 20 characters are
+            scored first, then learned. Texts that differ from the training, or repeat themselves,
+            score lower. The model itself stays as it is.
 
         Returns
         -------
@@ -424,8 +433,8 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> unknown, bits > model.score("to be")
         (1, True)
         """
-        check_flags(return_unknown=return_unknown)
-        bits, unknown = _score(self._state, [text], "text", context, on_unknown)
+        check_flags(return_unknown=return_unknown, adapt=adapt)
+        bits, unknown = _score(self._state, [text], "text", context, on_unknown, adapt)
         return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
 
     @overload
@@ -458,6 +467,7 @@ class CharRNN(Hinting, Generic[TextT]):
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
+        adapt: bool = False,
     ) -> Any:
         """Return the `score` of each text, bit for bit, as one batch.
 
@@ -467,15 +477,18 @@ class CharRNN(Hinting, Generic[TextT]):
             A list, an array, a Series of pandas or Polars ...
         context, on_unknown, return_unknown
             See `score`; the context is the same for all.
+        adapt : bool
+            Whether a copy of the model learns each text after it has scored it, one after the
+            other. So their order matters, and the scores are no longer those of `score`.
 
         Returns
         -------
         ndarray (len(texts),) of float64, or a pair of that and one of int64 with return_unknown
             For a Series of pandas or Polars, Series.
         """
-        check_flags(return_unknown=return_unknown)
+        check_flags(return_unknown=return_unknown, adapt=adapt)
         listed = check_sequence("texts", texts, "score takes one")
-        bits, unknown = _score(self._state, listed, "texts[{}]", context, on_unknown)
+        bits, unknown = _score(self._state, listed, "texts[{}]", context, on_unknown, adapt)
         scores = _like(texts, bits)
         return (scores, _like(texts, unknown)) if return_unknown else scores
 
@@ -625,6 +638,62 @@ class CharRNN(Hinting, Generic[TextT]):
             strings, known=known, extend=extend, remember=remember
         )
         return self._train_further(state, source, options)
+
+    def adapting(self) -> LiveModel[TextT]:
+        r"""Return a copy of the model that learns what it reads, for a ``with`` block.
+
+        Returns
+        -------
+        LiveModel
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, progress=False)
+        >>> with model.adapting() as live:
+        ...     first = live.score("not to be, not to be, " * 10)
+        ...     again = live.score("not to be, not to be, " * 10)
+        ...     live.keep()  # without it, model stays as it was
+        >>> again < first < 8
+        True
+        """
+        return LiveModel(self)
+
+    def adapt(self, text: TextT | Iterable[TextT]) -> Self:
+        """Learn a text in one pass, as `score` with ``adapt=True`` does, and keep what is learned.
+
+        To learn much of a text, train the model further (`train_text`). If the model is mixed with
+        counts, those stay as they are.
+
+        Parameters
+        ----------
+        text : str, or for a model of records an iterable of str
+
+        Returns
+        -------
+        CharRNN
+            This model. An interruption, as by Ctrl-C, leaves what was learned until then.
+
+        Raises
+        ------
+        ValueError
+            If the model does not know a character of text.
+        RuntimeError
+            If another thread trains the model meanwhile.
+        """
+        pieces: Iterable[Any] = [text]
+        if self.vocabulary.records:
+            pieces = check_sequence("text", text, "adapt([record]) learns one")
+        with self.adapting() as live:
+            try:
+                for piece in pieces:
+                    live.read(piece)
+                live.begin()  # learns what is left of a window
+            except KeyboardInterrupt:
+                live.keep()
+                raise
+            live.keep()
+        return self
 
     def _train_further(
         self, state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
@@ -830,14 +899,15 @@ def _score(
     name: str,
     context: AnyText,
     on_unknown: scoring.OnUnknown,
+    adapt: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the score of each text, and the number of its unknown characters."""
     encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
     lengths = encoded.known + encoded.unknown
     if not (state.vocabulary.records or lengths.all()):
         raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
-    start = _after_context(state, context, on_unknown)
-    return scoring.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
+    start, way = _after_context(state, context, on_unknown), adapting if adapt else scoring
+    return way.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
 
 
 def _after_context(
@@ -848,7 +918,5 @@ def _after_context(
 
 
 def _primed(state: ModelState, text: AnyText, name: str, on_unknown: OnUnknown) -> PrimedState:
-    """Return the state after text, where "" (the default) is the empty text of any model."""
-    empty = isinstance(text, str) and to_builtin(text) == ""
-    text = state.vocabulary.empty if empty else text
+    """Return the state after text."""
     return PrimedState.from_text(state.learner.network, state.vocabulary, text, name, on_unknown)

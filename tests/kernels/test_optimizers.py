@@ -7,20 +7,25 @@ import pytest
 
 import charrnn
 import reference
+from charrnn.network import Network
+from charrnn.network._types import Parameters
 from reference import oracle, random_network
 
 OPTIMIZERS = ["adagrad", "sgd", "rmsprop", "adam"]
 RATES = {"adagrad": 0.05, "sgd": 0.02, "rmsprop": 1e-3, "adam": 1e-3}
-SETTINGS = [{}, {"clip_value": 0.01}, {"clip_norm": 0.05}, {"clip_norm": 0.1, "clip_value": 0.02, "weight_decay": 0.3}]
+SETTINGS = [{}, {"clip_value": 0.01}, {"clip_norm": 0.05}, {"clip_norm": 0.1, "clip_value": 0.02, "weight_decay": 0.3}, {"pull": 0.05}]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_five_hundred_steps_equal_the_oracle(optimizer, settings, kernels):
-    cell = ("rnn", "gru", "lstm", "gru")[SETTINGS.index(settings)]
+    cell = ("rnn", "gru", "lstm", "gru", "lstm")[SETTINGS.index(settings)]
     network = random_network([(cell, 6)], 7, optimizer=optimizer)
     for view in network.weights.views().values():
         view *= 0.3  # with large weights the dynamics amplify rounding
+    anchor = Parameters(network.description, network.dtype)
+    anchor.copy_from(network.weights)
+    toward = {name: view.copy() for name, view in anchor.views().items()}
     T, B, steps = 3, 2, 500
     # Some characters come late: their rows of the first matrix move by momentum and decay alone.
     ids = np.random.default_rng(0).integers(0, 7, (steps * T + 1, B)) % np.where(np.arange(steps * T + 1) < 400, 5, 7)[:, None]
@@ -30,12 +35,16 @@ def test_five_hundred_steps_equal_the_oracle(optimizer, settings, kernels):
     work = network.workspace(T, B, training=True)
     for first in range(0, steps, 50):
         rows = slice(first * T, (first + 50) * T)
-        network.train_steps(work, ids[:-1][rows], ids[1:][rows], learning_rate=rates[first : first + 50], first_step=first, **settings)
+        network.train_steps(
+            work, ids[:-1][rows], ids[1:][rows], learning_rate=rates[first : first + 50], first_step=first, anchor=anchor, **settings
+        )
     for step in range(steps):
         window = ids[:-1][step * T : (step + 1) * T], ids[1:][step * T : (step + 1) * T]
         gradient = stack.gradient(*window, state)
         _, state, _ = stack.run(*window, state)
-        reference.change(optimizer, stack.arrays, memory, momentum, gradient, step + 1, learning_rate=rates[step], T=T, **settings)
+        reference.change(
+            optimizer, stack.arrays, memory, momentum, gradient, step + 1, learning_rate=rates[step], T=T, anchor=toward, **settings
+        )
     for name, view in network.weights.views().items():
         np.testing.assert_allclose(view, stack.arrays[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
@@ -46,7 +55,8 @@ def test_threads_clip_the_same_norm(optimizer, threads, kernels):
     def trained(threads):
         network = random_network([("lstm", 40)], 70, dtype="float32", optimizer=optimizer)
         inputs, targets = np.random.default_rng(0).integers(0, 70, (2, 60, 9))
-        options = {"clip_norm": 0.01, "weight_decay": 0.1, "n_threads": threads}
+        anchor = Parameters(network.description, network.dtype)
+        options = {"clip_norm": 0.01, "weight_decay": 0.1, "pull": 0.01, "anchor": anchor, "n_threads": threads}
         network.train_steps(network.workspace(6, 9, training=True), inputs, targets, learning_rate=1e-3, **options)
         return network.weights.block.tobytes()
 
@@ -106,3 +116,23 @@ def test_biases_do_not_decay(kernels):
     network.train_steps(network.workspace(1, 1, training=True), [[0]], [[-1]], learning_rate=0.5, weight_decay=0.5)
     for name, view in network.weights.views().items():
         np.testing.assert_allclose(view, before[name] * (1 if name.startswith("b") else 0.75))
+
+
+def test_a_pull_needs_an_anchor_of_such_a_network():
+    network = random_network([("gru", 5)], 6)
+    work, ids = network.workspace(2, 1, training=True), np.zeros((2, 1), int)
+    before = network.weights.block.copy()
+    for anchor, dtype, pull in (((("gru", 4),), network.dtype, 0.1), ((("gru", 5),), "float32", 0.1), (None, None, 0.1), (None, None, 2.0)):
+        wrong = None if anchor is None else Parameters(Network((anchor, 6), dtype).description, dtype)
+        with pytest.raises(ValueError, match=r"anchor|pull"):
+            network.train_steps(work, ids, ids, learning_rate=0.1, anchor=wrong, pull=pull)
+    np.testing.assert_array_equal(network.weights.block, before)
+
+
+def test_a_pull_moves_all_weights_even_those_of_characters_that_do_not_occur(kernels):
+    network = random_network([("gru", 5)], 6, optimizer="sgd")
+    before = {name: view.copy() for name, view in network.weights.views().items()}
+    zero = Parameters(network.description, network.dtype)
+    network.train_steps(network.workspace(1, 1, training=True), [[0]], [[-1]], learning_rate=0.5, anchor=zero, pull=0.25)
+    for name, view in network.weights.views().items():
+        np.testing.assert_allclose(view, before[name] * 0.75)

@@ -11,7 +11,7 @@ from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
 from ..network.config import DrawControls
-from ..util.errors import check_sequence
+from ..util.errors import check_sequence, to_builtin
 from ..util.options import Flag, Option, check_options, defaults, table
 from ..util.seeding import make_random, random_seed
 
@@ -164,7 +164,11 @@ class PrimedState(NamedTuple):
         name: str = "prime",
         on_unknown: OnUnknown = "error",
     ) -> Self:
-        """Have a network read text from the zero state; an error calls the text name."""
+        """Have a network read text from the zero state; an error calls the text name.
+
+        "" is the empty text of any model.
+        """
+        text = vocabulary.empty if isinstance(text, str) and to_builtin(text) == "" else text
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
         work = network.workspace(1, 1)

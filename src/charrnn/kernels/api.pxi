@@ -200,7 +200,7 @@ def update(Workspace work, Parameters gradient not None, double learning_rate):
         raise ValueError(f"the optimizer of this network is {work.network.optimizer}, not adagrad")
     work.gradients.view()[:work.plan.size] = gradient.block
     work.used[:] = 1
-    cdef Update change = Update(ADAGRAD, learning_rate, INFINITY, 1, 1, 1, 1)
+    cdef Update change = Update(ADAGRAD, learning_rate, INFINITY, 1, 1, 0, 1, 1)
     cdef Call call = _new_call(work, 1)
     call.arguments = &change
     _run(work, &call, <Kernel>_run_update[Workspace32], <Kernel>_run_update[Workspace64])
@@ -210,12 +210,13 @@ def update(Workspace work, Parameters gradient not None, double learning_rate):
 
 def train_steps(
     Workspace work, inputs, targets, length, learning_rate, settings, *,
-    bint reset, n_threads, shards, exchange,
+    bint reset, n_threads, shards, exchange, anchor,
 ):
     """Train on windows of length (at most T) characters over inputs (N, streams).
 
     The state is carried, or zero at the start of each window with reset. learning_rate is one
-    number, or one for each window; settings are the fields of the struct. The streams of the batch
+    number, or one for each window; settings are the fields of the struct, whose pull is toward the
+    `Parameters` anchor, and needs one. The streams of the batch
     are those of work; with shards there may be fewer, so that all shards have as many. exchange, if
     it is not None, says which part of a larger batch they are (`training.mpi.Ranks`).
 
@@ -237,6 +238,7 @@ def train_steps(
     training.learning_rates = &rates[0] if training.steps else NULL
     training.losses = &losses[0]
     training.settings, training.reset = settings, reset
+    _set_anchor(work, anchor, training.settings.pull)
     cdef const int[::1] rows
     if exchange is not None:
         training.exchange = <void*>exchange
@@ -266,6 +268,23 @@ def train_steps(
     work.overflowed = ("", "loss", "gradient", "update of the weights")[training.overflowed]
     _raise_interruption(work)
     return work.losses
+
+
+cdef _set_anchor(Workspace work, Parameters anchor, double pull):
+    """Note where a pull is to; or raise ValueError if that is not the place for these weights."""
+    if not 0 <= pull <= 1 or (pull > 0 and anchor is None):
+        raise ValueError(f"a pull of {pull} needs an anchor, and to be between 0 and 1")
+    if anchor is None:
+        return
+    if anchor.description != work.network.description or anchor.dtype is not work.network.dtype:
+        raise ValueError(
+            f"the anchor is of another network ({anchor.description}, {anchor.dtype}), "
+            f"not of this one ({work.network.description}, {work.network.dtype})"
+        )
+    if work.single:
+        (<Workspace32>work).anchor = anchor.numbers
+    else:
+        (<Workspace64>work).anchor = anchor.numbers
 
 
 cdef _join(Workspace work, Call* call, exchange, Py_ssize_t steps, Py_ssize_t T):

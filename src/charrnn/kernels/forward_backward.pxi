@@ -407,7 +407,7 @@ cdef void _learn(AnyWorkspace work, const Call* call, const Update* update) noex
     cdef Matrix* W
     cdef Py_ssize_t row = 0, j0, j1, n, v
     # If only the gradient moves weights, those of characters that are not in use stay.
-    cdef bint all_rows = update.optimizer >= RMSPROP or update.keep != 1
+    cdef bint all_rows = update.optimizer >= RMSPROP or update.keep != 1 or update.pull > 0
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
@@ -436,6 +436,8 @@ cdef void _update(
     if n <= 0:
         return
     w, memory, g = &work.weights[i], &work.memory[i], &work.gradient[i]
+    if update.pull > 0:
+        pull_update(n, w, &work.anchor[i], update)
     if update.optimizer == ADAGRAD:
         adagrad_update(n, w, memory, g, update, keep)
     elif update.optimizer == SGD:

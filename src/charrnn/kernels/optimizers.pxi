@@ -2,7 +2,8 @@
 #
 # g is the gradient of a step, its norm clipped, then its elements. The weights w of matrices, not
 # biases, decay apart from the gradient (Loshchilov and Hutter, 2019): before each update,
-# w *= keep, with keep = 1 - rate * weight_decay.
+# w *= keep, with keep = 1 - rate * weight_decay. All weights are pulled back to those of an anchor,
+# if there is one.
 
 cdef double BETA_1 = 0.9, BETA_2 = 0.99      # Adam: decay of the mean gradient, of the mean square
 cdef double RHO = 0.95                       # RMSProp: decay of the mean square
@@ -11,11 +12,12 @@ cdef struct Settings:            # of a training: keyword arguments of Network.t
     double clip_value            # of elements of the gradient
     double clip_norm             # of the gradient of the loss per character
     double weight_decay
+    double pull                  # toward the anchor, as a fraction of the distance
     double dropout
     unsigned long long dropout_seed
     unsigned long long first_step    # the number of the first step, from 0
 
-SETTINGS = Settings(INFINITY, INFINITY, 0, 0, 0, 0)      # neutral ones, a dictionary
+SETTINGS = Settings(INFINITY, INFINITY, 0, 0, 0, 0, 0)      # neutral ones, a dictionary
 
 cdef struct Update:              # what a step does to each weight
     int optimizer
@@ -23,6 +25,7 @@ cdef struct Update:              # what a step does to each weight
     double clip                  # of elements of the gradient
     double scale                 # of the gradient, from its norm
     double keep                  # of the weights of matrices
+    double pull                  # of all weights, toward the anchor
     double bias_1, bias_2        # Adam: 1 - beta^step, since its means begin at 0
 
 
@@ -42,13 +45,25 @@ cdef void _set_update(
 ) noexcept nogil:
     """Prepare the update of a step, counted from 1."""
     update.rate, update.clip, update.scale = rate, settings.clip_value, 1
-    update.keep = 1 - rate * settings.weight_decay
+    update.keep, update.pull = 1 - rate * settings.weight_decay, settings.pull
     update.bias_1, update.bias_2 = 1 - _power(BETA_1, step), 1 - _power(BETA_2, step)
 
 
 cdef inline real _clip(real g, real limit) noexcept nogil:
     g = limit if g > limit else g
     return -limit if g < -limit else g
+
+
+# w += pull (anchor - w)
+# (Krause et al., 2018, "Dynamic evaluation of neural sequence models")
+
+cdef void pull_update(
+    Py_ssize_t n, real* w, const real* anchor, const Update* update,
+) noexcept nogil:
+    cdef real pull = update.pull
+    cdef Py_ssize_t i
+    for i in range(_lane_multiple(n)):
+        w[i] = fma(pull, anchor[i] - w[i], w[i])
 
 
 # accumulator += g^2        w -= rate * g / sqrt(accumulator + 1e-8)

@@ -22,7 +22,7 @@ def repeat(Workspace work, part, Py_ssize_t n):
 cdef double _repeat(AnyWorkspace work, Call* call) noexcept nogil:
     cdef Repetition* repetition = <Repetition*>call.arguments
     cdef Span span = Span(0, work.B, work.B, 0, work.T, work.T)
-    cdef Update update = Update(ADAGRAD, 0.1, 5, 1, 1, 1, 1)
+    cdef Update update = Update(ADAGRAD, 0.1, 5, 1, 1, 0, 1, 1)
     cdef Py_ssize_t _i
     for _i in range(repetition.n):
         if _should_stop(call.check, UNCHECKED // 100):

@@ -17,7 +17,8 @@ _IDS_AT_A_TIME = 1 << 20  # of `evaluate`, which copies them
 _PROBABILITIES = 1 << 24  # that a workspace has room for
 
 
-class _Counters(TypedDict, total=False):
+class _StepOptions(TypedDict, total=False):
+    pull: Annotated[float, Option(0.0, minimum=0, maximum=1)]
     dropout_seed: Annotated[int, Option(0, minimum=0, maximum=2**64 - 1)]
     first_step: Annotated[int, Option(0, minimum=0, maximum=2**63 - 1)]
 
@@ -25,7 +26,7 @@ class _Counters(TypedDict, total=False):
 # The options that are fields of the kernels' structs `Settings` and `Controls`.
 _SETTINGS = {
     name: option
-    for name, option in {**table(Settings), **table(_Counters)}.items()
+    for name, option in {**table(Settings), **table(_StepOptions)}.items()
     if name in _dispatch.core.SETTINGS
 }
 _CONTROLS = table(DrawControls)
@@ -80,6 +81,7 @@ class Network(OwnedNetwork):
         n_threads: int = 1,
         shards: int = 1,
         exchange: Any = None,
+        anchor: Parameters | None = None,
         **settings: float,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows; the state is carried in work.
@@ -101,6 +103,10 @@ class Network(OwnedNetwork):
             shards in a fixed binary tree: stream b is in shard b modulo shards.
         exchange : training.mpi.Ranks, optional
             Exchanges the results of each step with other processes, which have other shards.
+        anchor : Parameters, optional
+            Weights that pull those of the network.
+        pull : float
+            In each step, weights first move by this fraction of the distance toward the anchor.
         clip_value, clip_norm : float
             Clip the norm of the gradient of the loss per character to clip_norm, then its elements
             to [-clip_value, clip_value]. By default infinity.
@@ -131,6 +137,7 @@ class Network(OwnedNetwork):
                 n_threads=n_threads,
                 shards=shards,
                 exchange=exchange,
+                anchor=anchor,
             )
 
     def gradient(

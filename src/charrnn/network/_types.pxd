@@ -148,12 +148,14 @@ cdef class Workspace:
 # before a step. Python never gets the kernels' own arrays.
 cdef class Workspace32(Workspace):
     cdef float[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
+    cdef float[::1] anchor             # (size,): where weights are pulled to
     cdef float[:, :, ::1] hs, dz       # (T + 1, B, width), (T, B, width)
     cdef float[:, :, ::1] p            # (T, B, Vp)
     cdef float[:, :, ::1] dropped      # (T, B, outputs)
 
 cdef class Workspace64(Workspace):
     cdef double[::1] weights, memory, momentum, gradient, transposed, panels, packs, zeros, before
+    cdef double[::1] anchor
     cdef double[:, :, ::1] hs, dz, p, dropped
 
 ctypedef fused AnyWorkspace:

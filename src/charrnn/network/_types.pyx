@@ -508,7 +508,7 @@ cdef _fill(AnyWorkspace work, dtype):
     work.weights = work.network.weights.numbers
     work.zeros = new_memory((plan.largest_ld,), dtype)
     work.panels = new_memory((plan.size if work.B >= MANY_STREAMS else 0,), dtype)
-    work.packs = work.before = new_memory((0,), dtype)
+    work.packs = work.before = work.anchor = new_memory((0,), dtype)
     work.dropped = new_memory((0, 0, 0), dtype)
     work.states = new_memory((work.T + 1, work.B, plan.width), dtype)
     work.hs = work.states

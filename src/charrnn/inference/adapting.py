@@ -1,0 +1,309 @@
+"""Dynamic evaluation: a model that learns what it reads, after it has scored it.
+
+Krause et al. (2018), "Dynamic evaluation of neural sequence models": a window is scored with the
+weights before it, then one step of gradient descent learns it, and all weights are pulled back a
+little toward the trained ones.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Generic, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.record_index import RecordIndex
+from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
+from ..network import Network, Real
+from ..network._types import Parameters, Workspace
+from ..network.learner import Learner
+from ..storage.model_file import ModelState
+from ..training.loop import train_alone
+from ..util.atomic_write import StrPath
+from ..util.errors import DivergedError, Hinting
+from . import scoring
+from .sampling import PrimedState
+from .scoring import Encoded
+
+if TYPE_CHECKING:
+    from ..model import CharRNN
+
+# Chosen on an English novel, Turkish verses and Python's source, all of 60,000 characters. Cells
+# without gates bear less: at three times their rate, the novel scores worse than by fixed weights.
+_RATES = {"rnn": 0.01, "gru": 0.03, "lstm": 0.03}
+_WINDOW = 20  # symbols between two steps
+_PULL = 0.001  # toward the trained weights, in each step
+_ACCUMULATOR = 1.0  # of Adagrad, at first
+
+
+class _Moment(NamedTuple):
+    """Where a `Reader` is."""
+
+    weights: Real
+    memory: Real
+    states: tuple[Real, Real]
+    window: list[tuple[int, int]]
+    last: NDArray[np.int32]
+
+
+class Reader:
+    """A copy of a network that reads symbols, scores each, and learns window after window.
+
+    The states of both workspaces are those before the last symbol read, which is the next input.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.anchor: Parameters = network.weights
+        self.network: Network = Network(network.description, network.dtype, "adagrad")
+        self.network.weights.copy_from(network.weights)
+        self.network.memory.block[...] = _ACCUMULATOR
+        self.network.mix(network.ngrams)
+        self.rate: float = min(_RATES[layer.cell] for layer in network.description.layers)
+        self.scoring: Workspace = self.network.workspace(_WINDOW, 1)
+        self.learning: Workspace = self.network.workspace(_WINDOW, 1, training=True)
+        self.window: list[tuple[int, int]] = []  # inputs and targets to learn
+        self.last: NDArray[np.int32] = np.empty(0, np.int32)  # the symbol read last, if any
+
+    def begin(self, ids: NDArray[np.int32]) -> None:
+        """Learn what is left of the text before, and start another one after ids."""
+        self.learn()
+        self.scoring.state[...] = 0
+        self.network.feed(self.scoring, ids[:-1, None])
+        self.learning.set_state(self.scoring.get_state())
+        self.last = ids[-1:]
+
+    def read(self, ids: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return the loss of each id in nats."""
+        losses = [np.empty(0)]
+        if len(self.last) < len(ids[:1]):  # nothing comes before the first: it is not learned
+            losses.append(self.network.next_nll(self.scoring, ids[:1]))
+            self.last, ids = ids[:1], ids[1:]
+        while len(ids):
+            targets = ids[: _WINDOW - len(self.window)]
+            inputs = np.concatenate([self.last, targets[:-1]])
+            nll = self.network.evaluate(self.scoring, inputs[:, None], targets[:, None])
+            losses.append(nll[:, 0])
+            self.window += zip(inputs.tolist(), targets.tolist(), strict=True)
+            self.last, ids = targets[-1:], ids[len(targets) :]
+            if len(self.window) == _WINDOW:
+                self.learn()
+        return np.concatenate(losses)
+
+    def learn(self) -> None:
+        """Learn the window that has been read."""
+        if not self.window:
+            return
+        inputs, targets = np.array(self.window, np.int32).T[:, :, None]
+        self.window = []
+        losses = self.network.train_steps(
+            self.learning, inputs, targets, learning_rate=self.rate, anchor=self.anchor, pull=_PULL
+        )
+        if not len(losses):
+            raise DivergedError(
+                f"the {self.learning.overflowed} of a step that adapts the model is not finite: "
+                "its weights are too large"
+            )
+
+    def next_probs(self) -> NDArray[np.float64]:
+        """Return the probability of each symbol to follow, float64 (V,)."""
+        (p,) = self.network.next_probs(self._ahead())
+        return np.asarray(p)
+
+    def least_likely_nll(self, characters: int) -> float:
+        """Return the loss in nats of the least likely of the first ids."""
+        work = self._ahead()
+        least = self.network.next_probs(work)[0, :characters].argmin()
+        return float(self.network.next_nll(work, [least])[0])
+
+    def _ahead(self) -> Workspace:
+        """Return a workspace in the state after all that has been read."""
+        work = self.network.workspace(1, 1)
+        work.state[...] = self.scoring.state
+        self.network.feed(work, self.last[:, None])
+        return work
+
+    def moment(self) -> _Moment:
+        """Return all that changes, copied."""
+        network = self.network
+        states = self.scoring.state.copy(), self.learning.state.copy()
+        parts = network.weights.block.copy(), network.memory.block.copy()
+        return _Moment(*parts, states, self.window.copy(), self.last)
+
+    def go_back(self, to: _Moment) -> None:
+        """Go back to a moment."""
+        self.network.weights.block[...] = to.weights
+        self.network.memory.block[...] = to.memory
+        self.scoring.state[...], self.learning.state[...] = to.states
+        self.window, self.last = to.window.copy(), to.last
+
+
+def read_text(
+    reader: Reader, vocabulary: Vocabulary, ids: NDArray[np.int32], on_unknown: scoring.OnUnknown
+) -> NDArray[np.float64]:
+    """Return the loss in nats of each symbol of ids, of a record also of its end.
+
+    Unknown characters (-1) are never read. They are skipped, or cost as much as the least likely.
+    """
+    pieces = np.split(ids, np.flatnonzero(np.diff(ids < 0, prepend=False)))
+    losses = [np.empty(0)]
+    for piece in pieces:
+        if not len(piece) or piece[0] >= 0:
+            losses.append(reader.read(piece))
+        elif on_unknown == "surprise":
+            losses.append(np.full(len(piece), reader.least_likely_nll(len(vocabulary))))
+    if vocabulary.records:
+        losses.append(reader.read(np.array([len(vocabulary)], np.int32)))
+    return np.concatenate(losses)
+
+
+def bits_per_symbol(
+    start: PrimedState, texts: Encoded, on_unknown: scoring.OnUnknown
+) -> NDArray[np.float64]:
+    """Return the mean surprise of each text after a start, float64 (n,); each is then learned.
+
+    A text without symbols to score gets NaN.
+    """
+    reader, bits = Reader(start.network), []
+    for ids in _split(texts):
+        reader.begin(_first_inputs(start))
+        bits.append(mean_bits(read_text(reader, start.vocabulary, ids, on_unknown)))
+    return np.array(bits)
+
+
+def symbol_nll(
+    start: PrimedState, ids: NDArray[np.int32], on_unknown: scoring.OnUnknown
+) -> NDArray[np.float64]:
+    """Return the loss of each symbol of a text after a start in nats, a record's end included."""
+    reader = Reader(start.network)
+    reader.begin(_first_inputs(start))
+    return read_text(reader, start.vocabulary, ids, on_unknown)
+
+
+def _split(texts: Encoded) -> Iterator[NDArray[np.int32]]:
+    """Yield the ids of each text."""
+    ends = np.cumsum(texts.known + texts.unknown).tolist()
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield texts.ids[start:end]
+
+
+def _first_inputs(start: PrimedState) -> NDArray[np.int32]:
+    """Return what is read before the first symbol to score."""
+    vocabulary = start.vocabulary
+    boundary = np.full(int(vocabulary.records), len(vocabulary), np.int32)
+    return np.concatenate([boundary, start.ids[:, 0]])
+
+
+def mean_bits(losses: NDArray[np.float64]) -> float:
+    """Return the mean of losses in bits, summed one by one; NaN of none."""
+    return float(np.cumsum(losses)[-1]) / len(losses) / math.log(2) if len(losses) else math.nan
+
+
+class LiveModel(Hinting, Generic[TextT]):
+    """A model that learns what it reads: `CharRNN.adapting` returns one.
+
+    It is a copy, so the model stays as it is until `keep`. Leaving its ``with`` block forgets what
+    was learned and not kept. One thread at a time may use it.
+    """
+
+    __slots__ = ("__weakref__", "_kept", "_model", "_reader", "_records", "_state")
+
+    def __init__(self, model: "CharRNN[TextT]") -> None:
+        self._model, self._state = model, model._state
+        self._reader = Reader(self._state.learner.network)
+        self._records: list[AnyText] = []  # read and not kept, if the model remembers its records
+        self.begin()
+        self._kept = self._reader.moment()
+
+    def begin(
+        self, context: TextT | Literal[""] = "", *, on_unknown: scoring.OnUnknown = "error"
+    ) -> None:
+        """Start another text, or record, after a context that is read, but not scored or learned.
+
+        What is left of the text before is learned first. An unknown character of the context is
+        skipped, or an error.
+        """
+        network, vocabulary = self._reader.network, self._state.vocabulary
+        skip: OnUnknown = "error" if on_unknown == "error" else "skip"
+        start = PrimedState.from_text(network, vocabulary, context, "context", skip)
+        self._reader.begin(_first_inputs(start))
+
+    def read(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
+        """Read on, and return the log-probability of each character; see `CharRNN.log_probs`.
+
+        Each character is scored before it is learned, 20 at a time. It makes no difference into
+        which pieces a text is cut. A model of records reads a record to its end, and begins
+        another one.
+        """
+        state, vocabulary = self._state, self._state.vocabulary
+        encoded = Encoded.from_texts(vocabulary, [text], "text", on_unknown)
+        losses = read_text(self._reader, vocabulary, encoded.ids, on_unknown)
+        if vocabulary.records:
+            self.begin()
+        if state.index is not None:
+            self._records.append(text)
+        return -losses
+
+    def score(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> float:
+        """Read on, and return the mean surprise in bits per character; NaN of an empty text."""
+        return mean_bits(-self.read(text, on_unknown=on_unknown))
+
+    def next_probs(self) -> NDArray[np.float64]:
+        """Return the probability of each symbol to follow, float64 (V,), as `CharRNN.next_probs`.
+
+        It is that of the first symbol of a text if nothing has been read.
+        """
+        return self._reader.next_probs()
+
+    @property
+    def model(self) -> "CharRNN[TextT]":
+        """A model with all that has been learned up to now."""
+        return type(self._model)._from_state(self._adapted())
+
+    def save(self, target: StrPath | IO[bytes]) -> None:
+        """Save the `model`; see `CharRNN.save`."""
+        self.model.save(target)
+
+    def keep(self) -> None:
+        """Have the model that is adapting take over what has been learned up to now.
+
+        Raises
+        ------
+        RuntimeError
+            If it has been trained or has adapted meanwhile: one of the two would be lost.
+        """
+        train_alone(self._model, self._keep)
+
+    def _keep(self) -> None:
+        if self._model._state is not self._state:
+            how = "model.adapting() starts again from what it is now"
+            raise RuntimeError(f"the model has changed since it began to adapt: {how}")
+        kept, adapted = self._reader.moment(), self._adapted()
+        self._kept, self._records = kept, []
+        self._state = self._model._state = adapted
+
+    def rollback(self) -> None:
+        """Forget what was read and learned since the beginning, or the last `keep`."""
+        self._records = []
+        self._reader.go_back(self._kept)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.rollback()
+
+    def _adapted(self) -> ModelState:
+        """Return the model's state with the weights of now."""
+        state = self._state
+        before, options = state.learner.network, state.learner.settings
+        network = Network(before.description, before.dtype, before.optimizer)
+        network.weights.copy_from(self._reader.network.weights)
+        network.mix(before.ngrams)
+        index = state.index
+        if index is not None and self._records:
+            index = RecordIndex.from_records(self._records).union(index)
+        return replace(state, learner=Learner.from_network(network, **options), index=index)
+
+    def __repr__(self) -> str:
+        return f"LiveModel({self._model!r})"
