@@ -21,6 +21,7 @@ LINALG, DENSE, INPUT, SOFTMAX, OPTIMIZER, DROPOUT, CELL, GRU, LSTM, STEPS, TRAIN
         *("forward_backward", "train_step", "sampling", "api", "saliency"),
     )
 )
+RECENT = "kernels/recent.pxi"
 ELEMENTARY, NETWORK = "kernels/scalar.pxd", "network/_types.pyx"
 MUTANTS = {  # name: (file, text, replacement)
     "no derivative of tanh": (CELL, "dz[j] *= fma(-h[j], h[j], <real>1)", "pass"),
@@ -46,6 +47,13 @@ MUTANTS = {  # name: (file, text, replacement)
     "no pull": (OPTIMIZER, "w[i] = fma(pull, anchor[i] - w[i], w[i])", "pass"),
     "a pull away": (OPTIMIZER, "fma(pull, anchor[i] - w[i], w[i])", "fma(pull, w[i] - anchor[i], w[i])"),
     "a pull of the weights of characters in use only": (STEPS, "or update.keep != 1 or update.pull > 0", "or update.keep != 1"),
+    "no discount of recent counts": (RECENT, "(follower.count - DISCOUNT)", "follower.count"),
+    "recent counts leave too little to shorter contexts": (RECENT, "share * DISCOUNT * context.followers", "share * DISCOUNT"),
+    "what is not new counts in shorter contexts, too": (RECENT, "].count += 1\n            return", "].count += 1\n            continue"),
+    "a mixture climbs": (RECENT, "w[i] -= MIXING_RATE", "w[i] += MIXING_RATE"),
+    "one row of weights for all contexts": (RECENT, "            row = 3 * (k + 1)\n", "            row = 0\n"),
+    "recent counts overflow": (RECENT, "if recent.n_contexts > RECENT_SLOTS // 4 * 3 or recent.n_followers > RECENT_SLOTS - 16:", "if False:"),
+    "a look ahead is read": (RECENT, "            recent.history[i] = recent.history[i + 1]\n", "            pass\n"),
     "ascent": (OPTIMIZER, "fma(-rate * g, inverse_root", "fma(rate * g, inverse_root"),
     "no maximum in softmax": (SOFTMAX, "exp_nonpositive((tail[j] - largest) * scale)", "exp_nonpositive(tail[j] * scale)"),
     "maximum of the last lanes only": (SOFTMAX, "    for i in range(n // LANES - 1):\n        for j in range(LANES):\n            peak", "    for i in range(0):\n        for j in range(LANES):\n            peak"),

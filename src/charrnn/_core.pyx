@@ -28,7 +28,8 @@ from charrnn.kernels.scalar cimport (  # no-cython-lint
     splitmix64, tanh, uniform,
 )
 from charrnn.network._types cimport (  # no-cython-lint
-    ADAGRAD, ADAM, GRU, IGNORED, LANES, LOOK_BACK, LSTM, MANY_STREAMS, RMSPROP, RNN, SGD,
+    ADAGRAD, ADAM, GRU, IGNORED, LANES, LONGEST_CONTEXT, LOOK_BACK, LSTM, MANY_STREAMS,
+    RECENT_SLOTS, RMSPROP, RNN, SGD, Follower, Recent, RecentContext,
     AnyWorkspace, LayerPlan, Matrix, Memory, NgramLevel, Ngrams, OwnedNetwork, Parameters, Plan,
     Workspace, Workspace32, Workspace64, _lanes, check_array, check_ids, check_size, new_memory,
 )
@@ -59,6 +60,7 @@ include "charrnn/kernels/softmax.pxi"           # probabilities and loss
 include "charrnn/kernels/optimizers.pxi"        # clipping, Adagrad, SGD, RMSProp, Adam
 include "charrnn/kernels/ngrams.pxi"            # counts of n-grams, mixed with the network
 include "charrnn/kernels/forward_backward.pxi"  # whole windows: they walk the layers
+include "charrnn/kernels/recent.pxi"            # counts of what a model reads while it adapts
 include "charrnn/kernels/train_step.pxi"        # steps of training, which threads and shards share
 include "charrnn/kernels/sampling.pxi"          # drawing, filters, beam search
 include "charrnn/kernels/api.pxi"               # what Python calls: checks, then releases the GIL

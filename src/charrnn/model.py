@@ -410,7 +410,8 @@ class CharRNN(Hinting, Generic[TextT]):
             Whether to return also how many characters of text the model does not know.
         adapt : bool
             Whether a copy of the model learns the text while it reads it: every 20 characters are
-            scored first, then learned. Texts that differ from the training, or repeat themselves,
+            scored first, then learned; if the model is mixed with counts (``ngram``), each
+            character is then counted. Texts that differ from the training, or repeat themselves,
             score lower. The model itself stays as it is.
 
         Returns
@@ -663,7 +664,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """Learn a text in one pass, as `score` with ``adapt=True`` does, and keep what is learned.
 
         To learn much of a text, train the model further (`train_text`). If the model is mixed with
-        counts, those stay as they are.
+        counts, those of the text are added.
 
         Parameters
         ----------

@@ -1,8 +1,10 @@
 """Dynamic evaluation: models that learn what they read, after they have scored it."""
 
 import copy
+import hashlib
 import io
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ import reference
 from charrnn import CharRNN, DivergedError, History, Vocabulary
 from charrnn.datasets import names, python_docs
 from charrnn.inference import adapting
+from charrnn.network import Network
+from charrnn.network._types import NgramTable, RecentCounts
+from charrnn.network.counts import Counts
 from charrnn.network.learner import Learner
 
 PULL, WINDOW, ACCUMULATOR = adapting._PULL, adapting._WINDOW, adapting._ACCUMULATOR
@@ -235,3 +240,156 @@ def test_drifting_text_and_records_score_lower():
     model = charrnn.train_records(names()[::2], progress=False)
     others = ["x" + name for name in names()[1::2] if set(name) <= set(model.vocabulary.chars)]
     assert model.score_many(others, adapt=True).mean() < 0.9 * model.score_many(others).mean()
+
+
+# ---------------------------------------------------------------------------------------------------------------------- counts
+
+
+class RecentOracle:
+    """Counts of what is read, backed off to the model's counts, and the mixture of three, by dictionaries."""
+
+    LONGEST, DISCOUNT, RATE = 8, 0.5, 0.005
+
+    def __init__(self):
+        self.followers, self.weights = {}, {}
+
+    def score(self, history, target, logits, log_p):
+        """The loss of a target after a history, which is then counted."""
+        contexts = [tuple(history[len(history) - k :]) for k in range(min(self.LONGEST, len(history)), -1, -1)]
+        recent, share, row = np.zeros(len(log_p)), 1.0, None
+        for context in contexts:
+            if (known := self.followers.get(context)) is None:
+                continue
+            total = known["total"]
+            if row is None:
+                row = len(context), (0 if len(known) > 2 else 1 if total <= 2 else 2)
+            for symbol, count in known.items():
+                if symbol != "total":
+                    recent[symbol] += share * (count - self.DISCOUNT) / total
+            share *= self.DISCOUNT * (len(known) - 1) / total
+        x = np.array([logits, log_p, np.log(recent + share * np.exp(log_p))])
+        w = self.weights.setdefault(row, np.array([0.45, 0.35, 0.2]))
+        p = np.exp(w @ x - np.logaddexp.reduce(w @ x))
+        loss = -np.log(p[target])
+        w -= self.RATE * (x @ p - x[:, target])
+        np.clip(w, -1, 2, out=w)
+        for context in contexts:
+            known = self.followers.setdefault(context, {"total": 0})
+            known["total"] += 1
+            known[target] = known.get(target, 0) + 1
+            if known[target] > 1:
+                break
+        return loss
+
+
+@pytest.fixture(scope="module")
+def counting():
+    return charrnn.train_text(TEXT * 3, cell="gru", hidden_size=6, dtype="float64", ngram=4, epochs=2, progress=False)
+
+
+def log_p_by_counts(model, text):
+    """The log-probabilities after each character but the last, by the counts alone."""
+    network = Network(([("rnn", 1)], 4), "float64")
+    network.mix(NgramTable(4, model.mixture.counts.estimate(), 0.0, 1.0))
+    rows, work = [], network.workspace(1, 1)
+    for i in model.vocabulary.encode(text)[:-1]:
+        network.feed(work, [[i]])
+        rows.append(np.log(network.next_probs(work)[0]))
+    return np.array(rows)
+
+
+def test_recent_counts_are_mixed_in_as_the_oracle_says(counting, kernels):
+    text = "abcddcba" * 12 + "aabbddcc" * 12
+    ids, log_p = counting.vocabulary.encode(text), log_p_by_counts(counting, text)
+    oracle, network, state, expected = RecentOracle(), Oracle(counting), None, []
+    state = network.zero
+    for start in range(0, len(ids) - 1, WINDOW):
+        x, y = ids[:-1][start : start + WINDOW, None], ids[1:][start : start + WINDOW, None]
+        _, _, trace = network.stack.run(x, y, state)
+        for t, step in enumerate(trace):
+            at = start + t
+            expected.append(oracle.score(ids[max(0, at - 7) : at + 1].tolist(), ids[at + 1], np.log(step[-1][0]), log_p[at]))
+        gradient = network.stack.gradient(x, y, state)
+        _, state, _ = network.stack.run(x, y, state)
+        rule = {"learning_rate": 0.03, "pull": PULL, "anchor": network.anchor}
+        reference.change("adagrad", network.stack.arrays, network.memory, network.memory, gradient, 1, **rule)
+    np.testing.assert_allclose(-counting.log_probs(text, adapt=True)[1:], expected, rtol=1e-5, atol=1e-7)
+    assert counting.score(text, adapt=True) < 0.7 * counting.score(text)
+
+
+def test_adaptive_scores_are_the_same_bits_in_every_variant(kernels, has_fma):
+    if not has_fma:
+        pytest.skip("without FMA the results are right to rounding, not to the bit")
+    options = {"cell": "lstm", "hidden_size": 40, "steps": 60, "ngram": 5, "progress": False}
+    model = charrnn.train_text("to be, or not to be: that is the question. " * 30, **options)
+    text = "what is to be, is not to be questioned: it is " * 10
+    found = model.log_probs(text, on_unknown="skip", adapt=True)
+    assert hashlib.sha256(found.tobytes()).hexdigest() == SHA256
+
+
+SHA256 = "d57aae34689e21ddccecf70db6f8d04ee2c412d83f731024d3a38b7f9ba28960"
+
+
+def test_next_probs_and_rollback_know_the_recent_counts(counting):
+    live = counting.adapting()
+    for place, char in enumerate(TEXT[:90]):
+        p = live.next_probs()
+        assert abs(p.sum() - 1) < 1e-9
+        assert live.read(char)[0] == pytest.approx(np.log(p["abcd".index(char)]), rel=1e-6), place
+    live.rollback()
+    np.testing.assert_array_equal(live.read(TEXT[:60]), counting.log_probs(TEXT[:60], adapt=True))
+
+
+def test_counts_of_what_was_read_are_kept(counting):
+    model = copy.deepcopy(counting)
+    assert model.adapting().model.mixture.counts.arrays().keys() == model.mixture.counts.arrays().keys()
+    model.adapt("dbdb" * 8)
+    ids = model.vocabulary.encode("dbdb" * 8)
+    expected = counting.mixture.counts.merged(Counts.from_ids([ids], 4, 4))
+    for (codes, counts), (wanted, numbers) in zip(model.mixture.counts.levels, expected.levels, strict=True):
+        np.testing.assert_array_equal(codes, wanted)
+        np.testing.assert_array_equal(counts, numbers)
+    file = io.BytesIO()
+    model.save(file)
+    assert charrnn.load(file.getvalue()).score("dbdb") == model.score("dbdb") < counting.score("dbdb")
+
+
+def test_counts_of_records_end_where_the_records_do():
+    options = {"hidden_size": 6, "ngram": 4, "steps": 9, "progress": False, "validation_fraction": 0}
+    model = charrnn.train_records(["ab", "ba"], **options)
+    model.adapt(["ab", "ba"])
+    both = charrnn.train_records(["ab", "ba", "ab", "ba"], **options)
+    for (codes, counts), (wanted, numbers) in zip(model.mixture.counts.levels, both.mixture.counts.levels, strict=True):
+        np.testing.assert_array_equal(codes, wanted)
+        assert (abs(counts - numbers) <= 1).all()  # the boundary before the first record
+
+
+def test_recent_counts_stay_within_their_memory(counting):
+    ids = np.random.default_rng(0).integers(0, 200, 160_000)
+    network = Network(([("rnn", 1)], 200), "float32")
+    network.mix(NgramTable(200, Counts.from_ids([ids[:300]], 200, 2).estimate(), 0.5, 0.5))
+    work = network.workspace(64, 1)
+    work.set_recent(RecentCounts(200))
+    nll, p = network.read_counting(work, ids[:-1, None], ids[1:, None])
+    assert np.isfinite(nll).all()
+    assert abs(p.sum() - 1) < 1e-9
+
+
+def test_recent_counts_need_a_workspace_of_their_kind(counting):
+    plain, training = Network(([("rnn", 2)], 4), "float64").workspace(1, 1), counting.network.workspace(1, 1, training=True)
+    for work in (plain, training, counting.network.workspace(1, 2)):
+        with pytest.raises(ValueError, match="recent counts need"):
+            work.set_recent(RecentCounts(4))
+    work = counting.network.workspace(1, 1)
+    assert work.get_recent() is None
+    for call in (lambda: work.set_history([0]), lambda: counting.network.read_counting(work, [[0]], [[0]])):
+        with pytest.raises(ValueError, match="counts nothing"):
+            call()
+    with pytest.raises(ValueError, match="recent counts need"):
+        work.set_recent(RecentCounts(5))
+    with pytest.raises(TypeError, match="recent counts"):
+        pickle.dumps(RecentCounts(5))
+    work.set_recent(RecentCounts(4))
+    for wrong in ([4], [-1]):
+        with pytest.raises(IndexError, match="ids"):
+            work.set_history(wrong)

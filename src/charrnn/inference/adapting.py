@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.record_index import RecordIndex
-from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
+from ..data.vocabulary import OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
-from ..network._types import Parameters, Workspace
+from ..network._types import IGNORED, Parameters, RecentCounts, Workspace
+from ..network.counts import Counts
 from ..network.learner import Learner
 from ..storage.model_file import ModelState
 from ..training.loop import train_alone
@@ -35,6 +36,7 @@ _RATES = {"rnn": 0.01, "gru": 0.03, "lstm": 0.03}
 _WINDOW = 20  # symbols between two steps
 _PULL = 0.001  # toward the trained weights, in each step
 _ACCUMULATOR = 1.0  # of Adagrad, at first
+_LEAST = 2.0**-126  # of the probabilities that a character can have; 0 has been rounded
 
 
 class _Moment(NamedTuple):
@@ -43,6 +45,7 @@ class _Moment(NamedTuple):
     weights: Real
     memory: Real
     states: tuple[Real, Real]
+    recent: RecentCounts | None
     window: list[tuple[int, int]]
     last: NDArray[np.int32]
 
@@ -50,7 +53,8 @@ class _Moment(NamedTuple):
 class Reader:
     """A copy of a network that reads symbols, scores each, and learns window after window.
 
-    The states of both workspaces are those before the last symbol read, which is the next input.
+    If the network is mixed with counts, it counts what it reads, too. The states of both workspaces
+    are those before the last symbol read, which is the next input.
     """
 
     def __init__(self, network: Network) -> None:
@@ -62,6 +66,9 @@ class Reader:
         self.rate: float = min(_RATES[layer.cell] for layer in network.description.layers)
         self.scoring: Workspace = self.network.workspace(_WINDOW, 1)
         self.learning: Workspace = self.network.workspace(_WINDOW, 1, training=True)
+        self.counts: bool = network.ngrams is not None
+        if self.counts:
+            self.scoring.set_recent(RecentCounts(network.description.vocab_size))
         self.window: list[tuple[int, int]] = []  # inputs and targets to learn
         self.last: NDArray[np.int32] = np.empty(0, np.int32)  # the symbol read last, if any
 
@@ -72,6 +79,8 @@ class Reader:
         self.network.feed(self.scoring, ids[:-1, None])
         self.learning.set_state(self.scoring.get_state())
         self.last = ids[-1:]
+        if self.counts:
+            self.scoring.set_history(ids[:-1])
 
     def read(self, ids: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the loss of each id in nats."""
@@ -82,13 +91,17 @@ class Reader:
         while len(ids):
             targets = ids[: _WINDOW - len(self.window)]
             inputs = np.concatenate([self.last, targets[:-1]])
-            nll = self.network.evaluate(self.scoring, inputs[:, None], targets[:, None])
-            losses.append(nll[:, 0])
+            losses.append(self._score(inputs[:, None], targets[:, None])[:, 0])
             self.window += zip(inputs.tolist(), targets.tolist(), strict=True)
             self.last, ids = targets[-1:], ids[len(targets) :]
             if len(self.window) == _WINDOW:
                 self.learn()
         return np.concatenate(losses)
+
+    def _score(self, inputs: NDArray[np.int32], targets: NDArray[np.int32]) -> NDArray[np.float64]:
+        if self.counts:
+            return self.network.read_counting(self.scoring, inputs, targets)[0]
+        return self.network.evaluate(self.scoring, inputs, targets)
 
     def learn(self) -> None:
         """Learn the window that has been read."""
@@ -107,34 +120,32 @@ class Reader:
 
     def next_probs(self) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow, float64 (V,)."""
-        (p,) = self.network.next_probs(self._ahead())
-        return np.asarray(p)
-
-    def least_likely_nll(self, characters: int) -> float:
-        """Return the loss in nats of the least likely of the first ids."""
-        work = self._ahead()
-        least = self.network.next_probs(work)[0, :characters].argmin()
-        return float(self.network.next_nll(work, [least])[0])
-
-    def _ahead(self) -> Workspace:
-        """Return a workspace in the state after all that has been read."""
-        work = self.network.workspace(1, 1)
-        work.state[...] = self.scoring.state
-        self.network.feed(work, self.last[:, None])
-        return work
+        work = self.scoring
+        if not self.counts or not len(self.last):
+            work = self.network.workspace(1, 1)
+            work.state[...] = self.scoring.state
+            self.network.feed(work, self.last[:, None])
+            (p,) = self.network.next_probs(work)
+            return np.asarray(p)
+        before = work.state.copy()
+        try:
+            return self.network.read_counting(work, self.last[:, None], [[IGNORED]])[1]
+        finally:
+            work.state[...] = before
 
     def moment(self) -> _Moment:
         """Return all that changes, copied."""
         network = self.network
         states = self.scoring.state.copy(), self.learning.state.copy()
         parts = network.weights.block.copy(), network.memory.block.copy()
-        return _Moment(*parts, states, self.window.copy(), self.last)
+        return _Moment(*parts, states, self.scoring.get_recent(), self.window.copy(), self.last)
 
     def go_back(self, to: _Moment) -> None:
         """Go back to a moment."""
         self.network.weights.block[...] = to.weights
         self.network.memory.block[...] = to.memory
         self.scoring.state[...], self.learning.state[...] = to.states
+        self.scoring.set_recent(to.recent)
         self.window, self.last = to.window.copy(), to.last
 
 
@@ -151,7 +162,8 @@ def read_text(
         if not len(piece) or piece[0] >= 0:
             losses.append(reader.read(piece))
         elif on_unknown == "surprise":
-            losses.append(np.full(len(piece), reader.least_likely_nll(len(vocabulary))))
+            least = max(reader.next_probs()[: len(vocabulary)].min(), _LEAST)
+            losses.append(np.full(len(piece), -math.log(least)))
     if vocabulary.records:
         losses.append(reader.read(np.array([len(vocabulary)], np.int32)))
     return np.concatenate(losses)
@@ -202,16 +214,18 @@ def mean_bits(losses: NDArray[np.float64]) -> float:
 class LiveModel(Hinting, Generic[TextT]):
     """A model that learns what it reads: `CharRNN.adapting` returns one.
 
-    It is a copy, so the model stays as it is until `keep`. Leaving its ``with`` block forgets what
-    was learned and not kept. One thread at a time may use it.
+    If the model is mixed with counts, it also counts what it reads, and learns how much weight the
+    network, the model's counts and the new ones get. It is a copy, so the model stays as it is
+    until `keep`. Leaving its ``with`` block forgets what was learned and not kept. One thread at a
+    time may use it. After an interruption, start again from `rollback`.
     """
 
-    __slots__ = ("__weakref__", "_kept", "_model", "_reader", "_records", "_state")
+    __slots__ = ("__weakref__", "_kept", "_model", "_reader", "_state", "_texts")
 
     def __init__(self, model: "CharRNN[TextT]") -> None:
         self._model, self._state = model, model._state
         self._reader = Reader(self._state.learner.network)
-        self._records: list[AnyText] = []  # read and not kept, if the model remembers its records
+        self._texts: list[list[NDArray[np.int32]]] = []  # ids that were read and are not kept
         self.begin()
         self._kept = self._reader.moment()
 
@@ -227,6 +241,7 @@ class LiveModel(Hinting, Generic[TextT]):
         skip: OnUnknown = "error" if on_unknown == "error" else "skip"
         start = PrimedState.from_text(network, vocabulary, context, "context", skip)
         self._reader.begin(_first_inputs(start))
+        self._texts.append([])
 
     def read(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
         """Read on, and return the log-probability of each character; see `CharRNN.log_probs`.
@@ -235,13 +250,12 @@ class LiveModel(Hinting, Generic[TextT]):
         which pieces a text is cut. A model of records reads a record to its end, and begins
         another one.
         """
-        state, vocabulary = self._state, self._state.vocabulary
+        vocabulary = self._state.vocabulary
         encoded = Encoded.from_texts(vocabulary, [text], "text", on_unknown)
         losses = read_text(self._reader, vocabulary, encoded.ids, on_unknown)
+        self._texts[-1].append(encoded.ids[encoded.ids >= 0])
         if vocabulary.records:
             self.begin()
-        if state.index is not None:
-            self._records.append(text)
         return -losses
 
     def score(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> float:
@@ -279,12 +293,12 @@ class LiveModel(Hinting, Generic[TextT]):
             how = "model.adapting() starts again from what it is now"
             raise RuntimeError(f"the model has changed since it began to adapt: {how}")
         kept, adapted = self._reader.moment(), self._adapted()
-        self._kept, self._records = kept, []
+        self._kept, self._texts = kept, [[]]
         self._state = self._model._state = adapted
 
     def rollback(self) -> None:
         """Forget what was read and learned since the beginning, or the last `keep`."""
-        self._records = []
+        self._texts = [[]]
         self._reader.go_back(self._kept)
 
     def __enter__(self) -> Self:
@@ -294,16 +308,31 @@ class LiveModel(Hinting, Generic[TextT]):
         self.rollback()
 
     def _adapted(self) -> ModelState:
-        """Return the model's state with the weights of now."""
+        """Return the model's state with the weights of now, and what was read in its counts."""
         state = self._state
         before, options = state.learner.network, state.learner.settings
         network = Network(before.description, before.dtype, before.optimizer)
         network.weights.copy_from(self._reader.network.weights)
-        network.mix(before.ngrams)
-        index = state.index
-        if index is not None and self._records:
-            index = RecordIndex.from_records(self._records).union(index)
-        return replace(state, learner=Learner.from_network(network, **options), index=index)
+        texts = [np.concatenate(pieces) for pieces in self._texts if pieces]
+        index, mixture = state.index, state.mixture
+        if index is not None and texts:
+            index = RecordIndex.from_records(map(state.vocabulary.decode, texts)).union(index)
+        if mixture is not None:
+            mixture = mixture._replace(counts=_with_counts_of(mixture.counts, texts, state))
+            network.mix(mixture.table())
+        learner = Learner.from_network(network, **options)
+        return replace(state, learner=learner, index=index, mixture=mixture)
 
     def __repr__(self) -> str:
         return f"LiveModel({self._model!r})"
+
+
+def _with_counts_of(counts: Counts, texts: list[NDArray[np.int32]], state: ModelState) -> Counts:
+    """Return counts to which those of texts, or records, are added."""
+    vocabulary, boundary = state.vocabulary, None
+    if vocabulary.records:
+        boundary = len(vocabulary)
+        end = np.array([boundary], np.int32)
+        texts = [np.concatenate([end, *(part for text in texts for part in (text, end))])]
+    found = Counts.from_ids(texts, counts.vocab_size, counts.order, boundary=boundary)
+    return counts.merged(found)

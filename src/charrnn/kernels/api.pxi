@@ -88,6 +88,28 @@ def next_probs(Workspace work, targets):
     return work.probabilities.view()[0, :, :work.plan.V].copy(), np.asarray(nll)[0]
 
 
+def read_counting(Workspace work, inputs, targets):
+    """Run windows over inputs (N, 1), carrying the state, with counts of what has been read.
+
+    Return the loss of each target, float64 (N, 1), which is then counted; and the probabilities of
+    what follows the last input, (V,). An IGNORED target counts nothing, nor does its input.
+    """
+    _check_workspace(work, False)
+    cdef const int[:, ::1] x, y
+    x, y = _check_windows(work, inputs, targets)
+    cdef double[:, ::1] nll = _empty((x.shape[0], work.B))
+    cdef Call call = _window_call(work, x, y, nll)
+    if work.recent is None:
+        raise ValueError("this workspace counts nothing")
+    _run(work, &call, <Kernel>_read_counting[Workspace32], <Kernel>_read_counting[Workspace64])
+    p = _empty(work.plan.V)
+    cdef double[::1] row = p
+    cdef Py_ssize_t v
+    for v in range(work.plan.V):
+        row[v] = work.recent.recent.p[v]
+    return np.asarray(nll), p
+
+
 def mixture(Workspace work, inputs, targets):
     """Run windows over inputs (N, B), carrying the state, in a network that counts are mixed with.
 

@@ -176,6 +176,17 @@ class Network(OwnedNetwork):
             parts = [slice(start, start + rows) for start in range(0, len(x), rows)]
             return np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
 
+    def read_counting(
+        self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the loss of each target in nats, and the probabilities after the last input.
+
+        Unlike `evaluate`, it mixes in counts of what this workspace has read (`set_recent`), and
+        counts each target once it is scored. A target that is -1 only asks for the probabilities.
+        """
+        with checked_workspace(work, self):
+            return _dispatch.core.read_counting(work, inputs, targets)
+
     def feed(self, work: Workspace, ids: ArrayLike) -> None:
         """Run the network on ids (N, B), which moves the state of work on."""
         with checked_workspace(work, self):

@@ -9,6 +9,8 @@ cdef enum:
     MANY_STREAMS = 8      # from so many on, weights are copied into panels
     LOOK_BACK = 4096      # how far back no_repeat looks
     MAX_ORDER = 12        # symbols of the longest n-grams that are counted
+    LONGEST_CONTEXT = 8   # symbols, of those that are counted while a model adapts
+    RECENT_SLOTS = 1 << 19    # for contexts, and for what followed them
 
 # A cell also needs a line of _CELLS in _types.pyx, a file of kernels, and a line in each of
 # _cell_forward and _cell_backward.
@@ -56,6 +58,26 @@ cdef struct Ngrams:
     int order             # levels: contexts of 0 to order - 1 symbols
     double network_weight, counts_weight    # of the logits, of the counts' log-probabilities
     NgramLevel levels[MAX_ORDER]
+
+cdef struct RecentContext:
+    unsigned long long key    # 0: a free slot of a hash table
+    double total          # how often anything was counted after it
+    int followers         # distinct symbols
+    int first             # of their list: the number of a Follower, plus 1; 0: none
+
+cdef struct Follower:
+    int symbol
+    double count
+    int next              # as RecentContext.first
+
+cdef struct Recent:       # kernels/recent.pxi
+    RecentContext* contexts   # (RECENT_SLOTS,)
+    Follower* followers   # (RECENT_SLOTS,)
+    int n_contexts, n_followers, length
+    int history[LONGEST_CONTEXT]    # the latest symbols, of which there are length; latest first
+    double weights[3 * (LONGEST_CONTEXT + 2)][3]
+    double* log_p         # (V,): by the recent counts
+    double* p             # (V,): mixed
 
 cdef struct Plan:
     Py_ssize_t V
@@ -106,6 +128,10 @@ cdef class NgramTable:
     cdef Ngrams ngrams
     cdef tuple arrays     # of Memory: what its pointers point to
 
+cdef class RecentCounts:
+    cdef Recent recent
+    cdef Py_ssize_t V
+
 cdef class OwnedNetwork:
     cdef readonly Description description
     cdef readonly object dtype
@@ -124,6 +150,7 @@ cdef class Workspace:
     cdef readonly bint training
     cdef NgramTable table              # keeps what ngrams points to
     cdef const Ngrams* ngrams          # NULL: the network alone
+    cdef RecentCounts recent           # None, unless what is read is counted
     cdef double[::1] log_p             # (V,): log-probabilities by the counts alone
     cdef bint single                   # whether it is a Workspace32
     cdef bint complete                 # set last

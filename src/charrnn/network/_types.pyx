@@ -25,6 +25,7 @@ from ..util.errors import check_integer
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 cimport cython
 
@@ -388,6 +389,46 @@ cdef _point(
         level.symbols, level.weights = &symbols[0], &weights[0]
 
 
+@cython.final
+cdef class RecentCounts:
+    """Counts of the symbols that one stream has read, and what they weigh in its predictions."""
+
+    def __cinit__(self, V):
+        cdef Recent* recent = &self.recent
+        cdef Py_ssize_t i
+        self.V = check_size("V", V, 1, 0x110000)
+        recent.contexts = <RecentContext*>calloc(RECENT_SLOTS, sizeof(RecentContext))
+        recent.followers = <Follower*>calloc(RECENT_SLOTS, sizeof(Follower))
+        recent.log_p = <double*>calloc(self.V, sizeof(double))
+        recent.p = <double*>calloc(self.V, sizeof(double))
+        if not (recent.contexts and recent.followers and recent.log_p and recent.p):
+            raise MemoryError("no memory to count what is read")
+        for i in range(3 * (LONGEST_CONTEXT + 2)):
+            recent.weights[i][0], recent.weights[i][1], recent.weights[i][2] = 0.45, 0.35, 0.2
+
+    def __dealloc__(self):
+        free(self.recent.contexts)
+        free(self.recent.followers)
+        free(self.recent.log_p)
+        free(self.recent.p)
+
+    def copy(self):
+        """Return a copy."""
+        cdef RecentCounts other = RecentCounts(self.V)
+        cdef Recent* here = &self.recent
+        cdef Recent* there = &other.recent
+        memcpy(there.contexts, here.contexts, RECENT_SLOTS * sizeof(RecentContext))
+        memcpy(there.followers, here.followers, RECENT_SLOTS * sizeof(Follower))
+        memcpy(there.weights, here.weights, sizeof(here.weights))
+        memcpy(there.history, here.history, sizeof(here.history))
+        there.n_contexts, there.n_followers = here.n_contexts, here.n_followers
+        there.length = here.length
+        return other
+
+    def __reduce__(self):
+        raise TypeError("recent counts are part of a reader: read the text again")
+
+
 cdef class OwnedNetwork:
     """A network: its description, weights, and what its optimizer keeps of each; the base class of
     `network.Network`.
@@ -459,6 +500,29 @@ cdef class Workspace:
         columns that count.
         """
         return self.states.view()[0]
+
+    def get_recent(self):
+        """Return a copy of the counts of what has been read, None if it is not counted."""
+        with self:
+            return None if self.recent is None else self.recent.copy()
+
+    def set_recent(self, RecentCounts recent):
+        """Count what is read from now on, beside a copy of these counts; None: count nothing."""
+        if recent is not None and (self.table is None or self.B > 1 or recent.V != self.plan.V):
+            raise ValueError("recent counts need one stream of a network with as many symbols")
+        with self:
+            self.recent = None if recent is None else recent.copy()
+
+    def set_history(self, ids):
+        """Have the counts begin a text after some symbols."""
+        cdef int[::1] latest = check_ids("ids", ids, 0, self.plan.V, (None,))[-LONGEST_CONTEXT:]
+        cdef int n = <int>latest.shape[0], i
+        if self.recent is None:
+            raise ValueError("this workspace counts nothing")
+        with self:
+            for i in range(n):
+                self.recent.recent.history[i] = latest[n - 1 - i]
+            self.recent.recent.length = n
 
     def get_state(self):
         """Return a copy of the state without padding, (B, state_size)."""
