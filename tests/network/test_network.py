@@ -95,7 +95,7 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
         network.train_steps(network.workspace(2, 1), [[0]], [[1]], learning_rate=0.1, clip_value=5.0)
 
 
-STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None}
+STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor": None}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
     "next_probs": (1, {}),
