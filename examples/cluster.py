@@ -18,7 +18,7 @@ GRID = {
 
 def main():
     names, rest = train_test_split(charrnn.datasets.names(), train_size=300, random_state=0)
-    search = GridSearchCV(CharRNNDensity(epochs=30), GRID, cv=2)
+    search = GridSearchCV(CharRNNDensity(preset="tutorial", epochs=30), GRID, cv=2)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),

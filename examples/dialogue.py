@@ -26,7 +26,7 @@ lines = [
 ]
 script = "".join(f"{rng.choice(who)}: {rng.choice(lines)()}\n" for _ in range(3000))
 
-model = charrnn.train_text(script, epochs=12, seed=1)
+model = charrnn.train_text(script, hidden_size=128, epochs=4, seed=1)
 delay = 0.02 if sys.stdout.isatty() else 0
 for seed, name in enumerate(who):
     print(f"{name}:", end="")

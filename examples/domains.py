@@ -27,7 +27,7 @@ def made_up():
     return "".join(letters) + rng.choice(endings)
 
 
-model = charrnn.train_records([chosen() for _ in range(4000)], epochs=25, seed=1)
+model = charrnn.train_records([chosen() for _ in range(4000)], seed=1)
 domains = [chosen() for _ in range(10)] + [made_up() for _ in range(10)]
 for score, domain in sorted(zip(model.score_many(domains), domains, strict=True), reverse=True):
     print(f"{score:5.2f} bits per symbol  {domain}")

@@ -28,7 +28,7 @@ def is_well_formed(smiles):
 
 
 known = {chain(2) for _ in range(6000)}
-model = charrnn.train_records(sorted(known), hidden_size=128, batch_size=4, epochs=25, seed=1)
+model = charrnn.train_records(sorted(known), epochs=8, seed=1)
 samples = model.generate_many(500, 120, temperature=0.8, seed=1)
 new = [smiles for smiles in samples if smiles not in known]
 print("\n".join(sorted(set(new), key=lambda smiles: (len(smiles), smiles))[60:65]))

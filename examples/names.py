@@ -19,7 +19,7 @@ stella stephen susan sylvia theodor theresa thomas tilda tobias ursula valentin 
 victoria viola violet virginia walter wanda wendy wilhelm willa william winifred yvonne zelda
 """.split()
 
-model = charrnn.train_records(NAMES, epochs=100, batch_size=4, seed=1, remember=True)
+model = charrnn.train_records(NAMES, seed=1, remember=True)
 for name in model.generate_many(
     10, 12, temperature=0.7, seed=1, min_length=3, unique=True, novel=True
 ):

@@ -19,7 +19,7 @@ def habit():
 
 
 model = charrnn.train_records(
-    [habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50, epochs=2, seed=1
+    [habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50, seed=1
 )
 PRINTABLE = 95  # characters that a random password may contain
 

@@ -32,12 +32,12 @@ def text(length=3000):
 def text_model(**options):
     """A model of text after a few steps."""
     options = {"hidden_size": 16, "steps": 3, "progress": False, **options}
-    return charrnn.train_text(text(), **options)
+    return charrnn.train_text(text(), **options, preset="tutorial")
 
 
 def record_model(**options):
     """A model of records that remembers them."""
-    return charrnn.train_records(NAMES, remember=True, **{**TINY, **options})
+    return charrnn.train_records(NAMES, remember=True, **{**TINY, **options}, preset="tutorial")
 
 
 def write_files(folder, model):
@@ -46,7 +46,7 @@ def write_files(folder, model):
     (folder / "text").write_text(text(300), encoding="utf-8")
     (folder / "latin-1").write_bytes(b"abc\xff")
     model.save(folder / "model")
-    charrnn.train_text(text(300), checkpoint=folder / "checkpoint", **TINY)
+    charrnn.train_text(text(300), checkpoint=folder / "checkpoint", **TINY, preset="tutorial")
     good = (folder / "model").read_bytes()
     flipped = good[:-1] + bytes([good[-1] ^ 1])
     for name, content in zip(DAMAGED, (good[:-1], good[:40], b"", flipped), strict=False):
@@ -155,7 +155,7 @@ def functions(folder):
         raise RuntimeError
 
     def diverging():
-        charrnn.train_text(some, **TINY | {"steps": 99}, learning_rate=3e38)
+        charrnn.train_text(some, **TINY | {"steps": 99}, learning_rate=3e38, preset="tutorial")
 
     resume = {"resume": folder / "checkpoint", **TINY}
     two = {"batch_size": 2, "n_threads": 2, **TINY}
@@ -164,13 +164,13 @@ def functions(folder):
         "load": lambda: charrnn.load(folder / "model"),
         "load, checkpoint": lambda: charrnn.load(folder / "checkpoint"),
         **{f"load, {name}": damaged(folder / name) for name in DAMAGED},
-        "train_text": lambda: charrnn.train_text(some, **TINY),
-        "train_text, checkpoint": lambda: charrnn.train_text(some, checkpoint=new, **TINY),
-        "train_text, resumed": lambda: charrnn.train_text(some, **resume),
+        "train_text": lambda: charrnn.train_text(some, **TINY, preset="tutorial"),
+        "train_text, checkpoint": lambda: charrnn.train_text(some, checkpoint=new, **TINY, preset="tutorial"),
+        "train_text, resumed": lambda: charrnn.train_text(some, **resume, preset="tutorial"),
         "train_text, diverged": refused(charrnn.DivergedError, diverging),
-        "train_text, stopped": refused(RuntimeError, lambda: charrnn.train_text(some, **stop)),
-        "train_records": lambda: charrnn.train_records(NAMES, remember=True, **TINY),
-        "train_file": lambda: charrnn.train_file(folder / "text", **two),
+        "train_text, stopped": refused(RuntimeError, lambda: charrnn.train_text(some, **stop, preset="tutorial")),
+        "train_records": lambda: charrnn.train_records(NAMES, remember=True, **TINY, preset="tutorial"),
+        "train_file": lambda: charrnn.train_file(folder / "text", **two, preset="tutorial"),
         "from_torch": refused((TypeError, ImportError), lambda: charrnn.from_torch(5, "ab")),
         "datasets": lambda: charrnn.datasets.names(),
         "Vocabulary": lambda: charrnn.Vocabulary.from_text("hello").extended("world").missing("!"),
@@ -244,10 +244,10 @@ def mistakes(model, folder):
         "beam_search": (ValueError, lambda: model.beam_search(3, n_best=5, width=2)),
         "save": (OSError, lambda: model.save(folder / "missing" / "model")),
         "load": (OSError, lambda: charrnn.load(folder / "missing")),
-        "train_text": (TypeError, lambda: charrnn.train_text(5)),
-        "train_text, no option": (TypeError, lambda: charrnn.train_text("ab", steppes=1)),
-        "train_file": (ValueError, lambda: charrnn.train_file(folder / "latin-1", **TINY)),
-        "train_records": (ValueError, lambda: charrnn.train_records([""])),
+        "train_text": (TypeError, lambda: charrnn.train_text(5, preset="tutorial")),
+        "train_text, no option": (TypeError, lambda: charrnn.train_text("ab", steppes=1, preset="tutorial")),
+        "train_file": (ValueError, lambda: charrnn.train_file(folder / "latin-1", **TINY, preset="tutorial")),
+        "train_records": (ValueError, lambda: charrnn.train_records([""], preset="tutorial")),
         "RNN": (ValueError, lambda: charrnn.RNN(0, 5, 3, 0.1)),
         "Vocabulary": (ValueError, lambda: charrnn.Vocabulary("aa")),
         "DataReader": (OSError, lambda: charrnn.DataReader(folder / "missing", 10)),

@@ -51,7 +51,7 @@ def bits(model):
 def model_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     (folder / "fox.txt").write_text(TEXT, encoding="utf-8")
-    options = ["--epochs", 40, "--hidden-size", 20]
+    options = ["--preset", "tutorial", "--epochs", 40, "--hidden-size", 20]
     run("train", folder / "fox.txt", "-o", folder / "fox.safetensors", *options)
     return folder / "fox.safetensors"
 
@@ -65,7 +65,7 @@ def model(model_file):
 
 
 def test_train_prints_a_sample_and_a_summary_unless_quiet(model_file, tmp_path):
-    options = [model_file.with_name("fox.txt"), "--steps", 50, "--hidden-size", 20, "--seed", 3]
+    options = [model_file.with_name("fox.txt"), "--preset", "tutorial", "--steps", 50, "--hidden-size", 20, "--seed", 3]
     ran = run("train", *options)
     assert ran.stderr == ""  # no bar without a terminal
     assert len(ran.stdout) > 300
@@ -86,10 +86,10 @@ def test_the_default_text_is_announced():
 
 def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     data = bytes(range(256)) * 4
-    options = ["-q", "--hidden-size", 8, "--steps", 9]
+    options = ["-q", "--preset", "tutorial", "--hidden-size", 8, "--steps", 9]
     run("train", "-", "--bytes", "-o", tmp_path / "b", *options, stdin=data)
     model = charrnn.load(tmp_path / "b")
-    twin = charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9)
+    twin = charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9, preset="tutorial")
     assert bits(model) == bits(twin)
     ran = run("generate", tmp_path / "b", "-n", 50, "--prime", "é", "--seed", 1, stdin=b"")
     assert ran.stdout == "é".encode() + model.generate(50, prime="é".encode(), seed=1) + b"\n"
@@ -124,7 +124,7 @@ def test_best_weights_and_plot(tmp_path):
     pytest.importorskip("matplotlib")
     text = "".join(random.Random(0).choices("abcdefgh", k=300))
     (tmp_path / "t").write_text(text, encoding="utf-8")
-    options = ["--epochs", 60, "--patience", 9, "--learning-rate", 0.3, "--keep", "best"]
+    options = ["--preset", "tutorial", "--epochs", 60, "--patience", 9, "--learning-rate", 0.3, "--keep", "best"]
     options += ["--learning-rate-decay", 0.99, "--threads", 1, "--hidden-size", 30]
     ran = run("train", tmp_path / "t", "-o", tmp_path / "m", "--plot", tmp_path / "p.svg", *options)
     assert "stop reason: patience" in ran.stdout
@@ -507,7 +507,7 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         ([*TRAIN, "--validation", "1"], "charrnn: error: --validation must be a finite number"),
         ([*TRAIN, "--learning-rate", "nan"], "--learning-rate must be"),
         ([*TRAIN, "--sample-every", "0"], "--sample-every must be from 1"),
-        ([*TRAIN, "--shards", "3"], "shards=3 needs as many streams, not batch_size=1: "),
+        ([*TRAIN, "--batch-size", "1", "--shards", "3"], "shards=3 needs as many streams, not batch_size=1: "),
         ([*TRAIN, "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
         (["generate", MODEL, "-n", "-1"], "--length must be"),
         (["generate", MODEL, "--temperature", "-1"], "--temperature must be"),
@@ -554,7 +554,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(model_file, arguments, message):
     folder = str(model_file.parent)
     shown = wrong(*(argument.format(folder=folder) for argument in arguments), stdin="the\nX\n")
     assert message.format(folder=folder) in shown
-    assert shown.count("\n") == 1
+    lines = [line for line in shown.splitlines() if "counts of up to" not in line]
+    assert len(lines) == 1
 
 
 def test_options_stand_between_names(model_file, tmp_path):

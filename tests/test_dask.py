@@ -22,7 +22,7 @@ from charrnn.sklearn import CharRNNClassifier
 
 NAMES = charrnn.datasets.names()
 X, Y = NAMES[:240], [name[-1] in "aeiouy" for name in NAMES[:240]]
-MODEL = charrnn.train_records(NAMES, hidden_size=16, epochs=2, progress=False)
+MODEL = charrnn.train_records(NAMES, hidden_size=16, epochs=2, progress=False, preset="tutorial")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def test_the_cluster_is_two_other_processes(client):
 
 def test_a_search_of_twelve_settings_gives_the_numbers_of_one_process(client):
     grid = {"hidden_size": [4, 8, 12], "batch_size": [1, 4], "learning_rate": [0.05, 0.2]}
-    search = GridSearchCV(CharRNNClassifier(epochs=3), grid, cv=2, n_jobs=1).fit(X, Y)
+    search = GridSearchCV(CharRNNClassifier(epochs=3, preset="tutorial"), grid, cv=2, n_jobs=1).fit(X, Y)
     with joblib.parallel_config(backend="dask"):
-        spread = GridSearchCV(CharRNNClassifier(epochs=3), grid, cv=2).fit(X, Y)
+        spread = GridSearchCV(CharRNNClassifier(epochs=3, preset="tutorial"), grid, cv=2).fit(X, Y)
     for name, numbers in search.cv_results_.items():
         if "time" not in name:
             assert list(numbers) == list(spread.cv_results_[name]), name
@@ -51,9 +51,9 @@ def test_a_search_of_twelve_settings_gives_the_numbers_of_one_process(client):
 
 
 def test_models_of_classes_are_trained_on_the_cluster(client):
-    here = CharRNNClassifier(hidden_size=8, epochs=3).fit(X, Y)
+    here = CharRNNClassifier(hidden_size=8, epochs=3, preset="tutorial").fit(X, Y)
     with joblib.parallel_config(backend="dask"):
-        there = CharRNNClassifier(hidden_size=8, epochs=3).fit(X, Y)
+        there = CharRNNClassifier(hidden_size=8, epochs=3, preset="tutorial").fit(X, Y)
     assert there.predict_log_proba(X).tobytes() == here.predict_log_proba(X).tobytes()
 
 

@@ -13,7 +13,7 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 
 def trained(**options):
-    return charrnn.train_text(TEXT, hidden_size=8, epochs=3, progress=False, **options).history
+    return charrnn.train_text(TEXT, hidden_size=8, epochs=3, progress=False, **options, preset="tutorial").history
 
 
 def measured(losses):

@@ -11,7 +11,7 @@ jupyter_client = pytest.importorskip("jupyter_client")
 SETUP = """
 import charrnn
 text = "to be, or not to be, that is the question\\n" * 40
-options = {"hidden_size": 8, "keep": "last"}
+options = {"hidden_size": 8, "keep": "last", "preset": "tutorial"}
 model = charrnn.train_text(text, steps=20, progress=False, **options)
 """
 
@@ -149,4 +149,4 @@ def test_options_complete(kernel, code, name):
 def test_help_names_the_options(kernel):
     outputs = kernel.run("help(charrnn.train_file)")
     (page,) = (output for output in outputs if output["kind"] == "stream")
-    assert "hidden_size: int = 100" in page["text"]
+    assert "hidden_size: int = None" in page["text"]

@@ -169,7 +169,7 @@ FOX = "the quick brown fox " * 20
 
 
 def fox(**options):
-    return charrnn.train_text(FOX, **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options})
+    return charrnn.train_text(FOX, **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options}, preset="tutorial")
 
 
 def test_going_on_equals_the_oracle_that_starts_at_these_weights():
@@ -188,7 +188,7 @@ def test_going_on_equals_the_oracle_that_starts_at_these_weights():
 @pytest.mark.parametrize("records", [False, True])
 def test_a_vocabulary_grows_without_moving_what_was_there(records):
     if records:
-        model = charrnn.train_records(["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3)
+        model = charrnn.train_records(["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3, preset="tutorial")
         before = copy.deepcopy(model)
         model.train_records(["zé"] * 9, extend=True, steps=0)
     else:
@@ -238,7 +238,7 @@ def test_a_mistake_leaves_the_model_as_it_was():
     with pytest.raises(ValueError, match="model of text: train_text goes on with it"):
         model.train_records(["fox"])
     with pytest.raises(ValueError, match="model of records: train_records goes on with it"):
-        charrnn.train_records(["fox"], steps=1).train_text("fox")
+        charrnn.train_records(["fox"], steps=1, preset="tutorial").train_text("fox")
     with pytest.raises(TypeError, match="must be a str, not bytes"):
         model.train_text(b"the fox")
     assert pickle.dumps(model) == before
@@ -275,12 +275,12 @@ def test_going_on_that_diverges_leaves_the_model_as_it_was():
 
 
 def test_records_remembered_add_up():
-    model = charrnn.train_records(["fox", "dog"] * 9, steps=1, remember=True)
+    model = charrnn.train_records(["fox", "dog"] * 9, steps=1, remember=True, preset="tutorial")
     model.train_records(["ox", "god"] * 9, steps=1, remember=True)
     model.train_records(["fog"] * 9, steps=1)
     assert all(record in model.index for record in ("fox", "dog", "ox", "god", "fog"))
     with pytest.raises(ValueError, match="does not remember the records that it was trained on before"):
-        charrnn.train_records(["fox"] * 9, steps=1).train_records(["ox"] * 9, remember=True)
+        charrnn.train_records(["fox"] * 9, steps=1, preset="tutorial").train_records(["ox"] * 9, remember=True)
 
 
 @pytest.mark.parametrize("epoch", [30, 21.5])  # long after the best pass, and in the middle of the next one
@@ -292,10 +292,10 @@ def test_an_interrupted_model_has_its_best_weights(epoch):
         if report.epoch >= epoch:
             raise KeyboardInterrupt
 
-    whole = charrnn.train_text(text, epochs=30, **options)
+    whole = charrnn.train_text(text, epochs=30, **options, preset="tutorial")
     assert whole.history.kept.epoch == 21
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
-        charrnn.train_text(text, epochs=99, callback=interrupt, **options)
+        charrnn.train_text(text, epochs=99, callback=interrupt, **options, preset="tutorial")
     history = stopped.value.model.history
     assert history.kept_step == whole.history.kept_step
     assert history.kept.validation_nll == min(history.validation_losses)
@@ -358,7 +358,7 @@ def test_an_exception_has_the_model():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as failed:
-        charrnn.train_text(FOX, callback=fail)
+        charrnn.train_text(FOX, callback=fail, preset="tutorial")
     assert failed.value.model.history.steps > 0
     assert len(failed.value.model.generate(5, seed=1)) == 5
 
@@ -404,7 +404,7 @@ def test_parts_of_a_model_cannot_be_replaced(model, name):
 
 def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
     """Characters and network always fit together, in the middle of a call too."""
-    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False)
+    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial")
     texts = ["ab" * 20 + "".join(map(chr, range(0x100, 0x100 + 20 * i))) for i in range(1, 12)]
     errors, over = [], threading.Event()
 
@@ -432,7 +432,7 @@ def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
 
 
 def test_an_argument_that_trains_the_model_does_not_mix_two_models():
-    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False)
+    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial")
 
     class Temperature:
         def __float__(self):
@@ -447,7 +447,7 @@ def test_an_argument_that_trains_the_model_does_not_mix_two_models():
 @pytest.mark.parametrize("option", ["length", "seed", "temperature", "no_repeat"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
     with pytest.raises(ValueError, match=f"{option} must be .* not an int of 16,610 bits"):
         model.generate(**{"length": 3, option: sign * 10**5000})
 
@@ -455,11 +455,11 @@ def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
 @pytest.mark.parametrize("option", ["cell", "preset", "alphabet", "progress"])
 def test_an_int_too_long_to_be_written_is_no_choice_and_no_flag(option):
     with pytest.raises((ValueError, TypeError), match=f"{option} must be .* not an int of 16,610 bits"):
-        charrnn.train_text("abc" * 9, **{option: 10**5000})
+        charrnn.train_text("abc" * 9, **{"preset": "tutorial", option: 10**5000})
 
 
 def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
     with pytest.raises(TypeError, match="temperature must be a number, not a value of list that cannot be written"):
         model.generate(3, temperature=[10**5000])
 
@@ -470,7 +470,7 @@ def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
     ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
 )
 def test_what_float_takes_and_is_no_number_is_refused(value):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
     with pytest.raises(TypeError, match="temperature must be a number, not "):
         model.generate(3, temperature=value)
     with pytest.raises(TypeError, match="learning_rate must be a number, not "):
@@ -481,11 +481,11 @@ def test_what_float_takes_and_is_no_number_is_refused(value):
     "value", [Fraction(1, 2), Decimal("0.5"), np.float16(0.5), np.longdouble(0.5), np.array(0.5)], ids=lambda value: type(value).__name__
 )
 def test_numbers_of_all_kinds_are_numbers(value):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
     assert model.generate(9, temperature=value, seed=1) == model.generate(9, temperature=0.5, seed=1)
 
 
 def test_a_masked_text_is_called_missing():
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1)
+    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
     with pytest.raises(TypeError, match=r"texts\[1\] must be a str, not MaskedConstant: a missing value"):
         model.score_many(np.ma.array(["ab", "ca"], mask=[False, True]))

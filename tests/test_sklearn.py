@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.network.config import NewOptions
+from charrnn.network.config import BY_PRESET, NewOptions
 from charrnn.util.options import defaults
 
 pytest.importorskip("sklearn")
@@ -44,8 +44,8 @@ def answer(estimator):
 
 
 def test_a_density_is_the_model_of_the_records():
-    density = CharRNNDensity(**SMALL, random_state=3).fit(X)
-    model = charrnn.train_records(X, **SMALL, seed=3, progress=False)
+    density = CharRNNDensity(**SMALL, random_state=3, preset="tutorial").fit(X)
+    model = charrnn.train_records(X, **SMALL, seed=3, progress=False, preset="tutorial")
     assert bits(density.model_) == bits(model)
     nats = [model.log_probs(name).sum() for name in X]
     np.testing.assert_allclose(density.score_samples(X), nats, rtol=1e-12)
@@ -53,7 +53,7 @@ def test_a_density_is_the_model_of_the_records():
 
 
 def test_unknown_characters_cost_or_are_left_out():
-    density = CharRNNDensity(**SMALL).fit(X)
+    density = CharRNNDensity(**SMALL, preset="tutorial").fit(X)
     surprised, skipped = density.score_samples(["an?na"]), density.set_params(on_unknown="skip").score_samples(["an?na"])
     assert surprised < skipped == density.score_samples(["anna"])
     with pytest.raises(ValueError, match=r"texts\[0\]\[2\] = '\?'"):
@@ -61,7 +61,7 @@ def test_unknown_characters_cost_or_are_left_out():
 
 
 def test_a_sample_is_what_the_model_writes():
-    density = CharRNNDensity(**SMALL).fit(X)
+    density = CharRNNDensity(**SMALL, preset="tutorial").fit(X)
     drawn = density.sample(3, random_state=5, top_k=4)
     assert drawn.dtype == object
     assert drawn.tolist() == density.model_.generate_many(3, 16, seed=5, top_k=4)
@@ -75,7 +75,7 @@ def test_a_sample_is_what_the_model_writes():
 
 
 def test_a_classifier_is_bayes_rule_on_models_with_one_alphabet():
-    classifier = CharRNNClassifier(**SMALL).fit(X, Y)
+    classifier = CharRNNClassifier(**SMALL, preset="tutorial").fit(X, Y)
     women, men = classifier.models_
     assert women.vocabulary == men.vocabulary
     assert women.vocabulary.chars == "".join(sorted(set("".join(X))))
@@ -88,30 +88,30 @@ def test_a_classifier_is_bayes_rule_on_models_with_one_alphabet():
 
 
 def test_priors():
-    third = CharRNNClassifier(**SMALL).fit(WOMEN + MEN * 2, [0] * 5 + [1] * 10)
+    third = CharRNNClassifier(**SMALL, preset="tutorial").fit(WOMEN + MEN * 2, [0] * 5 + [1] * 10)
     np.testing.assert_allclose(third.class_prior_, [1 / 3, 2 / 3])
-    sure = CharRNNClassifier(**SMALL, priors=(0, 1)).fit(X, Y)
+    sure = CharRNNClassifier(**SMALL, priors=(0, 1), preset="tutorial").fit(X, Y)
     assert sure.predict(X).tolist() == ["m"] * len(X)
     assert sure.predict_proba(["anna"]).tolist() == [[0, 1]]
     for wrong in ((0.5, 0.6), (1,), (0.2, 0.3, 0.5), 3):
         with pytest.raises(ValueError, match="priors must be 2 numbers that sum to 1, one per class, not"):
-            CharRNNClassifier(**SMALL, priors=wrong).fit(X, Y)
+            CharRNNClassifier(**SMALL, priors=wrong, preset="tutorial").fit(X, Y)
     with pytest.raises(ValueError, match=r"priors\[0\] must be a finite number at least 0"):
-        CharRNNClassifier(**SMALL, priors=(-1, 2)).fit(X, Y)
+        CharRNNClassifier(**SMALL, priors=(-1, 2), preset="tutorial").fit(X, Y)
 
 
 def test_models_side_by_side_are_the_same():
-    one, two = (CharRNNClassifier(**SMALL, n_jobs=jobs).fit(X, Y) for jobs in (None, 2))
+    one, two = (CharRNNClassifier(**SMALL, n_jobs=jobs, preset="tutorial").fit(X, Y) for jobs in (None, 2))
     assert answer(one).tobytes() == answer(two).tobytes()
 
 
 def test_texts_may_be_bytes():
     raw = [name.encode() for name in X]
     options = {**SMALL, "alphabet": "bytes"}
-    assert CharRNNDensity(**options).fit(raw).sample(1, random_state=0)[0]
-    assert CharRNNClassifier(**options).fit(raw, Y).predict([b"anna", b"\xff bob"]).shape == (2,)
+    assert CharRNNDensity(**options, preset="tutorial").fit(raw).sample(1, random_state=0)[0]
+    assert CharRNNClassifier(**options, preset="tutorial").fit(raw, Y).predict([b"anna", b"\xff bob"]).shape == (2,)
     with pytest.raises(TypeError, match=r"X\[0\] must be bytes, not str"):
-        CharRNNDensity(**options).fit(X)
+        CharRNNDensity(**options, preset="tutorial").fit(X)
 
 
 # ------------------------------------------------------------------------------------------------------------------ parameters
@@ -119,7 +119,7 @@ def test_texts_may_be_bytes():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_option_of_training_is_a_parameter(kind):
-    shown, options = inspect.signature(kind.__init__).parameters, defaults(NewOptions)
+    shown, options = inspect.signature(kind.__init__).parameters, {**defaults(NewOptions), **BY_PRESET}
     del options["seed"], options["comm"]  # an estimator has random_state, and trains in one process
     for name in ("checkpoint", "resume") if kind is CharRNNClassifier else ():
         del options[name]
@@ -225,18 +225,18 @@ def test_what_is_no_column_of_texts_is_refused(kind, wrong):
 def test_a_data_frame_is_refused():
     frame = pytest.importorskip("pandas").DataFrame({"name": X})
     with pytest.raises(ValueError, match=r"not DataFrame of 2 dimensions: X\[name\] is one"):
-        CharRNNDensity().fit(frame)
+        CharRNNDensity(preset="tutorial").fit(frame)
 
 
 def test_classes_are_checked():
     with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
-        CharRNNClassifier().fit(X, None)
+        CharRNNClassifier(preset="tutorial").fit(X, None)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        CharRNNClassifier().fit(X, Y[:-1])
+        CharRNNClassifier(preset="tutorial").fit(X, Y[:-1])
     with pytest.raises(ValueError, match="Unknown label type"):
-        CharRNNClassifier().fit(X, np.linspace(0, 1, len(X)))
+        CharRNNClassifier(preset="tutorial").fit(X, np.linspace(0, 1, len(X)))
     with pytest.raises(ValueError, match="no character in them") as empty:
-        CharRNNClassifier().fit(["anna", ""], ["f", "m"])
+        CharRNNClassifier(preset="tutorial").fit(["anna", ""], ["f", "m"])
     assert empty.value.__notes__ == ["This was the training of class m."]
 
 
@@ -245,7 +245,7 @@ def test_classes_are_checked():
 
 def test_a_search_finds_the_same_in_processes():
     grid = {"hidden_size": [2, 8], "learning_rate": [0.01, 0.3]}
-    here, there = (GridSearchCV(CharRNNClassifier(**SMALL), grid, cv=2, n_jobs=jobs).fit(X, Y) for jobs in (1, 2))
+    here, there = (GridSearchCV(CharRNNClassifier(**SMALL, preset="tutorial"), grid, cv=2, n_jobs=jobs).fit(X, Y) for jobs in (1, 2))
     assert here.cv_results_["mean_test_score"].tolist() == there.cv_results_["mean_test_score"].tolist()
     assert here.best_params_ == there.best_params_
     assert answer(here.best_estimator_).tobytes() == answer(there.best_estimator_).tobytes()
@@ -253,12 +253,14 @@ def test_a_search_finds_the_same_in_processes():
 
 
 def test_cross_validation_of_a_density_prefers_what_learns():
-    idle, trained = (cross_val_score(CharRNNDensity(**{**SMALL, "epochs": epochs}), X, cv=3).mean() for epochs in (0, 8))
+    idle, trained = (cross_val_score(CharRNNDensity(**{**SMALL, "epochs": epochs}, preset="tutorial"), X, cv=3).mean() for epochs in (0, 8))
     assert trained > idle + 10
 
 
 def test_a_pipeline():
-    pipeline = make_pipeline(FunctionTransformer(lambda texts: [text.lower() for text in texts]), CharRNNClassifier(**SMALL))
+    pipeline = make_pipeline(
+        FunctionTransformer(lambda texts: [text.lower() for text in texts]), CharRNNClassifier(**SMALL, preset="tutorial")
+    )
     assert pipeline.fit([name.upper() for name in X], Y).predict(["ANNA", "bob"]).tolist() == ["f", "m"]
     assert pipeline.set_params(charrnnclassifier__hidden_size=3)[1].hidden_size == 3
 
@@ -320,6 +322,6 @@ def test_a_text_is_as_long_as_it_is():
         def __len__(self):
             return 10**9
 
-    density = CharRNNDensity(hidden_size=2, epochs=1).fit([Text("anna"), "bob"])
+    density = CharRNNDensity(hidden_size=2, epochs=1, preset="tutorial").fit([Text("anna"), "bob"])
     assert density.longest_ == 4
     assert density.score([Text("anna")]) == density.score(["anna"])

@@ -21,13 +21,13 @@ NAMES = ["anna", "bob", "susanna", "zoë", "nina", "otto"] * 4
 BYTES = [b"ab", b"", b"\xff\0"] * 4
 OPTIONS = {"progress": False, "hidden_size": 12, "epochs": 4}
 KINDS = {
-    "text": lambda: charrnn.train_text(TEXT, **OPTIONS),
-    "float64": lambda: charrnn.train_text(TEXT, dtype="float64", **OPTIONS),
-    "one character": lambda: charrnn.train_text("aaaa", **OPTIONS),
-    "certain": lambda: charrnn.train_text("abc" * 100, **OPTIONS | {"epochs": 40}),
-    "records": lambda: charrnn.train_records(NAMES, remember=True, **OPTIONS | {"epochs": 100}),
-    "bytes": lambda: charrnn.train_text(bytes(range(256)) * 2, alphabet="bytes", **OPTIONS),
-    "records of bytes": lambda: charrnn.train_records(BYTES, alphabet="bytes", **OPTIONS),
+    "text": lambda: charrnn.train_text(TEXT, **OPTIONS, preset="tutorial"),
+    "float64": lambda: charrnn.train_text(TEXT, dtype="float64", **OPTIONS, preset="tutorial"),
+    "one character": lambda: charrnn.train_text("aaaa", **OPTIONS, preset="tutorial"),
+    "certain": lambda: charrnn.train_text("abc" * 100, **OPTIONS | {"epochs": 40}, preset="tutorial"),
+    "records": lambda: charrnn.train_records(NAMES, remember=True, **OPTIONS | {"epochs": 100}, preset="tutorial"),
+    "bytes": lambda: charrnn.train_text(bytes(range(256)) * 2, alphabet="bytes", **OPTIONS, preset="tutorial"),
+    "records of bytes": lambda: charrnn.train_records(BYTES, alphabet="bytes", **OPTIONS, preset="tutorial"),
 }
 
 
@@ -55,7 +55,7 @@ def test_extreme_models_pass():
     certain.network.weights.views()["by"][-1] = 1e4
     testing.check_model(certain)
     with pytest.raises(charrnn.DivergedError) as diverged:
-        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
+        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3, preset="tutorial")
     testing.check_model(diverged.value.model)
 
 

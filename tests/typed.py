@@ -64,9 +64,10 @@ def train(folder: Path) -> CharRNN:
         steps=30,
         seconds=60.0,
         validation_fraction=0.2,
+        validation_pieces=2,
+        refit=False,
         keep="best",
         patience=8,
-        preset=None,
         schedule="constant",
         warmup=0,
         learning_rate_decay=0.99,
@@ -78,33 +79,46 @@ def train(folder: Path) -> CharRNN:
     )
     same: CharRNN[str] = model.train_text("or not", steps=2, extend=True, progress=False, keep="last")
     same.train_file(str(path), steps=2, progress=False)
-    resumed: CharRNN[str] = charrnn.train_text("to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"))
-    charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c")
+    resumed: CharRNN[str] = charrnn.train_text("to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"), preset="tutorial")
+    charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c", preset="tutorial")
+    assert model.recipe["seed"] == 0 or model.history.estimate is None
     return resumed if resumed.history.steps > 10**6 else model
 
 
 def networks() -> list[str]:
     text = "to be, or not to be\n" * 20
     gated = charrnn.train_text(
-        text, cell="gru", n_layers=2, hidden_size=8, dropout=0.1, optimizer="adam", schedule="cosine", warmup=5, steps=20, progress=False
+        text,
+        cell="gru",
+        n_layers=2,
+        hidden_size=8,
+        dropout=0.1,
+        optimizer="adam",
+        schedule="cosine",
+        warmup=5,
+        steps=20,
+        progress=False,
+        preset="tutorial",
     )
     long: CharRNN[str] = charrnn.train_text(text, preset="small", cell="lstm", hidden_size=8, steps=2, batch_size=2, progress=False)
-    plain = charrnn.train_text(text, optimizer="sgd", clip_norm=1.0, schedule="linear", steps=3, batch_size=2, shards=2, progress=False)
+    plain = charrnn.train_text(
+        text, optimizer="sgd", clip_norm=1.0, schedule="linear", steps=3, batch_size=2, shards=2, progress=False, preset="tutorial"
+    )
     plain.train_text(text, optimizer="rmsprop", weight_decay=0.1, steps=3, progress=False)
     gates: list[Unit] = long.trace("to be").units(part="f")
     return [gated.generate(3, seed=1), plain.generate(3), gates[0].part]
 
 
 def records() -> list[str]:
-    names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False)
+    names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False, preset="tutorial")
     names.train_records(iter(["hanna"]), steps=2, progress=False, extend=True, remember=True)
     return names.generate_many(3, 10, unique=True, novel=True, whole=True, prime="a", seed=1, min_length=1)
 
 
 def use_bytes(folder: Path) -> bytes:
-    model = charrnn.train_file(folder / "input.txt", alphabet="bytes", hidden_size=8, steps=3, progress=False)
-    again: CharRNN[bytes] = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False)
-    charrnn.train_records([b"to", b"be"], alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    model = charrnn.train_file(folder / "input.txt", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
+    again: CharRNN[bytes] = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
+    charrnn.train_records([b"to", b"be"], alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
     again.save(folder / "bytes")
     written: bytes = charrnn.load(folder / "bytes", alphabet="bytes").generate(5, prime=b"to", stop=b"\n")
     return written + model.generate(3) + b"".join(model.stream(3))
@@ -187,11 +201,15 @@ def estimators() -> float:
     from charrnn.sklearn import CharRNNClassifier, CharRNNDensity
 
     X, y = ["anna", "hanna", "susanna", "bob", "jacob"], ["f", "f", "f", "m", "m"]
-    density = CharRNNDensity(cell="rnn", hidden_size=8, steps=9, alphabet="characters", on_unknown="surprise", random_state=0).fit(X)
+    density = CharRNNDensity(
+        cell="rnn", hidden_size=8, steps=9, alphabet="characters", on_unknown="surprise", random_state=0, preset="tutorial"
+    ).fit(X)
     drawn: NDArray[np.object_] = density.sample(2, random_state=1, max_length=9, temperature=0.5)
     nats: NDArray[np.float64] = density.score_samples(X)
     model: CharRNN[Any] = density.model_
-    classifier = CharRNNClassifier(hidden_size=8, steps=9, keep="last", on_unknown="skip", priors=[0.5, 0.5], n_jobs=None).fit(X, y)
+    classifier = CharRNNClassifier(
+        hidden_size=8, steps=9, keep="last", on_unknown="skip", priors=[0.5, 0.5], n_jobs=None, preset="tutorial"
+    ).fit(X, y)
     p: NDArray[np.float64] = classifier.predict_proba(X) + classifier.predict_log_proba(X) + classifier.predict_joint_log_proba(X)
     accuracy: float = classifier.score(X, y)
     models: list[CharRNN[Any]] = classifier.models_
@@ -283,7 +301,7 @@ def mistakes(model: CharRNN) -> list[str]:
     except ValueError as error:
         found.append(str(error))
     try:
-        charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False)
+        charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False, preset="tutorial")
     except charrnn.DivergedError as error:
         found.append("" if error.model is None else error.model.generate(1))
     except (charrnn.ModelFormatError, charrnn.RankError, charrnn.TrainingInterrupted, charrnn.CharRNNError, charrnn.TrainingWarning):
@@ -307,12 +325,12 @@ def main(folder: Path) -> None:
     assert use_bytes(folder)
     assert write(model)
     assert score(model) > 0
-    octets = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False)
+    octets = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
     assert inside(model, octets, folder) > 9
     assert repr(keep(model, folder)) == repr(model)
     assert elsewhere(model, folder).score("to be") > 0
     assert estimators() != 0
-    assert engine(charrnn.train_text("to be, or not", hidden_size=8, steps=3, progress=False)) > 0
+    assert engine(charrnn.train_text("to be, or not", hidden_size=8, steps=3, progress=False, preset="tutorial")) > 0
     assert checked(model) == 0
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")

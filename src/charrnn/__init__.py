@@ -3,8 +3,7 @@
 Train it on a text, then generate, score, and rank text:
 
 >>> import charrnn
->>> text = "hello hello hello hello "
->>> model = charrnn.train_text(text, hidden_size=8, epochs=200, progress=False)
+>>> model = charrnn.train_text("hello " * 10, progress=False)
 >>> model.generate(5, prime="hello ", temperature=0)
 'hello'
 """

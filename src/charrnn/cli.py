@@ -576,6 +576,8 @@ def _print_losses(history: History) -> None:
     print(f"training       {_loss(kept.nll)}")
     if kept.validation_nll is not None:
         print(f"validation     {_loss(kept.validation_nll)}")
+    if history.estimate not in (None, kept.validation_nll):
+        print(f"on new text    {_loss(history.estimate)}, about")
 
 
 def _loss(nll: float) -> str:

@@ -11,14 +11,16 @@ from .data.dataset import Alphabet
 from .data.vocabulary import Vocabulary
 from .history import History
 from .model import CharRNN
-from .network.config import FileOptions, NewOptions, RecordOptions, split
+from .network.config import BY_PRESET, FileOptions, NewOptions, RecordOptions, split
 from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource, ModelState
 from .training.fit import over_mpi
+from .training.recipe import Amount, described, with_recipe
 from .util.atomic_write import Paths
 from .util.errors import ModelFormatError, check_choice, check_flags
 from .util.options import check_names, shows
+from .util.progress import check_progress, note
 
 _LONGEST_NAME = 256  # characters of a file's name, roughly
 
@@ -36,7 +38,7 @@ def train_text(
 
 
 @over_mpi
-@shows(NewOptions)
+@shows(NewOptions, BY_PRESET)
 def train_text(
     text: str | bytes, *, alphabet: Alphabet = "characters", **options: Unpack[NewOptions]
 ) -> CharRNN[Any]:
@@ -49,8 +51,11 @@ def train_text(
     alphabet : {"characters", "bytes"}
         What a text consists of: Unicode characters, or bytes, which any file consists of. A model
         of bytes takes and returns bytes.
-    preset : {"tutorial", "small", "medium", "large"}, optional
-        A complete configuration. The options that you give replace those of the preset.
+    preset : {"auto", "tutorial", "small", "medium", "large"}, default "auto"
+        Sets the options that you don't give. "auto" fits them to the amount and kind of text and
+        to ``seconds``, by default half a minute on two cores for a megabyte: an LSTM trained with
+        Adam, and n-gram counts. It shows its choice with the progress, and ``model.recipe``
+        returns it. The others are fixed; the defaults below are those of "tutorial".
     cell : {"rnn", "gru", "lstm"}
         Type of recurrent cell: the tutorial's vanilla cell, gated recurrent units, or long
         short-term memory.
@@ -93,14 +98,21 @@ def train_text(
         Random seed of weights, dropout and the order of records; None takes one from the
         operating system. The same text, options and seed give the same model, bit for bit, on
         every processor with FMA.
-    n_threads : int, default 1
-        Threads that share a step if batch_size is above 1. Any number gives the same bits.
+    n_threads : int, optional
+        Threads that share a step if batch_size is above 1; any number gives the same bits. By
+        default as many as this process has cores, or OMP_NUM_THREADS if that is less.
     epochs, steps, seconds : optional
         Budgets: passes over the text, updates, and time since the call, including the last
         validation. The first one used up ends the training; without any, 10 epochs.
     validation_fraction : float, default 0.1
         Fraction of the text, from its end, held out for validation: its first 262,144 characters
         are scored after each epoch. 0 holds out nothing.
+    validation_pieces : int, default 1
+        Hold out this many pieces, spread over the text, instead of its end, which may be unlike
+        the rest.
+    refit : bool, default False
+        Train twice: first with a held-out part, to measure; then on the whole text. The model is
+        the second one; ``history.estimate`` and the weights of n-gram counts are from the first.
     keep : {"best", "last"}, optional
         Which weights the model gets: those after the epoch with the lowest validation loss, or
         those after the last step. By default the best if anything is held out.
@@ -117,7 +129,7 @@ def train_text(
         with what the network predicts: in everything but training, gradients and exports. The
         counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
         counted afterwards. Fewer characters where the counts would take more than some 4 bytes
-        per character of the text. By default none, or as before if the model trains further.
+        per character of the text. 0 counts nothing. By default none, or as before if the model trains further.
     min_count : int, default 1
         With ngram: drop runs of two characters or more that occur less often. At 2, the counts
         hold nothing that occurs once.
@@ -197,7 +209,7 @@ def train_file(
 
 
 @over_mpi
-@shows(FileOptions)
+@shows(FileOptions, BY_PRESET)
 def train_file(
     path: Paths, *, alphabet: Alphabet = "characters", **options: Unpack[FileOptions]
 ) -> CharRNN[Any]:
@@ -277,7 +289,7 @@ def train_records(
 
 
 @over_mpi
-@shows(RecordOptions)
+@shows(RecordOptions, BY_PRESET)
 def train_records(
     strings: Iterable[str] | Iterable[bytes],
     *,
@@ -321,7 +333,11 @@ def train_records(
 
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
-    layers, settings, run = split(options)
+    symbols = source.vocabulary.symbols
+    chosen = with_recipe(options, Amount(symbols, source.characters, source.records))
+    layers, settings, run = split(chosen)
+    if chosen is not options and check_progress(run["progress"]):
+        note(f"charrnn: {described(chosen)}")
     learner = Learner(layers, source.vocabulary.symbols, **settings)
     new = ModelState(learner, source.vocabulary, History(), source.index)
     return CharRNN[Any]._from_state(new)._train(new, source, run)

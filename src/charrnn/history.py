@@ -90,6 +90,7 @@ class Position:
 
 
 _NUMBERS = tuple(item.name for item in fields(Progress) if item.name != "model")
+_FACTS = "stop_reason", "kept_step", "estimate"  # of a history, besides its reports
 _MOST_REPORTS = 2048  # a history and its file stay small
 _STOP_REASONS = (
     *("epochs", "steps", "seconds", "patience", "threshold", "callback"),
@@ -107,12 +108,14 @@ class History:
     Beyond 2,048 reports each two neighbours become one, again and again; the report with the lowest
     validation loss stays as it is. stop_reason is "epochs", "steps", "seconds", "patience",
     "threshold", "callback", "interrupted" or "diverged"; kept_step is the step whose weights the
-    model has, if that is not the last.
+    model has, if that is not the last. estimate is the loss to expect on new text of the kind, in
+    nats per character, with counts if the model has them: measured on text that was held out.
     """
 
     reports: list[Progress] = field(default_factory=list)
     stop_reason: str | None = None
     kept_step: int | None = None
+    estimate: float | None = None
 
     @property
     def steps(self) -> int:
@@ -215,14 +218,14 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain Python values."""
         reports = [{name: getattr(report, name) for name in _NUMBERS} for report in self.reports]
-        return {"stop_reason": self.stop_reason, "kept_step": self.kept_step, "reports": reports}
+        facts = {name: getattr(self, name) for name in _FACTS}
+        return {**facts, "reports": reports}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":
         """Return the history with these values of `to_dict`; else raise TypeError or ValueError."""
-        names = {"reports", "stop_reason", "kept_step"}
-        if values.keys() != names or type(values["reports"]) is not list:
-            raise ValueError("history must hold reports, stop_reason and kept_step")
+        if values.keys() != {*_FACTS, "reports"} or type(values["reports"]) is not list:
+            raise ValueError(f"history must hold reports, {', '.join(_FACTS)}")
         stop_reason, kept_step = values["stop_reason"], values["kept_step"]
         if stop_reason not in (None, *_STOP_REASONS):
             raise ValueError(f"stop_reason is {stop_reason!r:.60}")
@@ -235,7 +238,9 @@ class History:
                 )
         if kept_step is not None:
             check_integer("kept_step", kept_step, 1, reports[-1].step if reports else 0)
-        return cls(reports, stop_reason, kept_step)
+        if values["estimate"] is not None:
+            check_number("estimate", values["estimate"], minimum=0, finite=False)
+        return cls(reports, stop_reason, kept_step, values["estimate"])
 
 
 def from_values(kind: type[_Numbers], values: Any) -> _Numbers:

@@ -5,6 +5,7 @@ import copy
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import (
     IO,
     TYPE_CHECKING,
@@ -721,12 +722,16 @@ class CharRNN(Hinting, Generic[TextT]):
         self, trained: ModelState, source: dataset.Text | dataset.Records, run: config.RunOptions
     ) -> Self:
         """Train a state, and make it this model's after a step, unless the training diverged."""
-        options = training.resolve(run, trained.learner)
+        options, mixture = training.resolve(run, trained.learner), None
+        trained = replace(trained, run={name: options[name] for name in config.RUN_NAMES})
         try:
+            if options["refit"]:
+                measured = _measured(trained, source, options)
+                mixture, trained.history.estimate = measured.mixture, measured.history.estimate
+                options["validation_fraction"] = 0
             model = CharRNN[Any]._from_state(trained)
             training.train(trained, source, model, options)
-            self._state = trained
-            self._state = add_counts(trained, source, options)
+            self._state = add_counts(trained, source, options, mixture)  # others see it once mixed
         except DivergedError as error:
             error.model = self
             raise
@@ -734,7 +739,7 @@ class CharRNN(Hinting, Generic[TextT]):
             if trained.history.reports:
                 self._state = trained  # whatever comes while its text is counted
                 if isinstance(error, KeyboardInterrupt):
-                    self._state = add_counts(trained, source, options)
+                    self._state = add_counts(trained, source, options, mixture)
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(Exception):  # an exception may refuse attributes
                     error.model = self  # type: ignore[attr-defined]
@@ -760,17 +765,33 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> file = io.BytesIO()
         >>> model.save(file)
         >>> charrnn.load(file.getvalue())
-        CharRNN(hidden_size=16, 5 characters, 20 steps)
+        CharRNN(cell='lstm', hidden_size=16, 5 characters, 20 steps)
         """
         persistence.save(target, self._state)
 
     @property
     def mixture(self) -> Mixture | None:
-        """The n-gram counts mixed with the network, their weights, and the loss of both held out.
+        """The n-gram counts mixed with the network, and their weights.
 
         None without the option ``ngram``.
         """
         return self._state.mixture
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The options of the latest training: what its preset chose and what was given.
+
+        `charrnn.train_text` and the other train functions take them. What changes no bit, such as
+        n_threads, isn't among them.
+        """
+        learner, run = self._state.learner, self._state.run
+        layers = learner.network.description.layers
+        network = {"cell": layers[0][0], "hidden_size": layers[0][1], "n_layers": len(layers)}
+        network["dtype"] = learner.network.dtype.name
+        counts = self._state.mixture
+        if run.get("ngram") is None:  # as before
+            run = {**run, "ngram": 0 if counts is None else counts.counts.order}
+        return {**network, **learner.options(), **run}
 
     def to_torch(self) -> Any:
         """Return the network, without counts, as a PyTorch module in evaluation mode.
@@ -853,6 +874,17 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     if polars is not None and isinstance(texts, polars.Series):
         return polars.Series(texts.name, values)
     return values
+
+
+def _measured(
+    state: ModelState, source: dataset.Text | dataset.Records, options: dict[str, Any]
+) -> ModelState:
+    """Return what a training as of this state measures on what it holds out; state stays."""
+    quiet = {"callback": None, "checkpoint": None, "resume": None, "sample_every": None}
+    measured = replace(state, learner=copy.deepcopy(state.learner), history=History())
+    model = CharRNN[Any]._from_state(measured)
+    training.train(measured, source, model, {**options, **quiet})
+    return add_counts(measured, source, options)
 
 
 def _state_to_train(

@@ -29,7 +29,7 @@ from .data.vocabulary import AnyText, Vocabulary
 from .inference.sampling import BatchControls
 from .inference.scoring import OnUnknown
 from .model import CharRNN
-from .network.config import NewOptions
+from .network.config import BY_PRESET, NewOptions
 from .util.errors import (
     check_integer,
     check_number,
@@ -91,7 +91,7 @@ class ClassifierParameters(NewOptions, total=False):
     random_state: Annotated[RandomState, Option(0)]
 
 
-_QUIET = {"progress": False}  # estimators print nothing unless asked to
+_QUIET = {**BY_PRESET, "progress": False}  # estimators print nothing unless asked to
 
 
 class _Estimator(BaseEstimator):
@@ -109,7 +109,8 @@ class _Estimator(BaseEstimator):
 
     def _options(self) -> NewOptions:
         """Return the options of a training that aren't the default, which a preset may replace."""
-        default, parameters = defaults(NewOptions), self.get_params(deep=False)
+        parameters = self.get_params(deep=False)
+        default = {**defaults(NewOptions), **BY_PRESET}
         given: Any = {
             name: parameters[name]
             for name in default.keys() & parameters.keys()

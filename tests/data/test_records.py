@@ -130,7 +130,7 @@ def test_records_end_where_the_model_ends_them(model):
 
 def test_train_records_learns_names_and_their_ends():
     names = ["anna", "hanna", "susanna", "bob", "rob"] * 40
-    model = charrnn.train_records(names, hidden_size=30, epochs=40, batch_size=4)
+    model = charrnn.train_records(names, hidden_size=30, epochs=40, batch_size=4, preset="tutorial")
     assert set(model.generate_many(50, 20, seed=0, temperature=0.5)) <= set(names)
     assert model.score("anna") < model.score("nana")
     assert model.history.validation_losses[-1] < 1.0
@@ -138,7 +138,7 @@ def test_train_records_learns_names_and_their_ends():
 
 
 def test_validation_is_the_mean_over_held_out_symbols():
-    model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2)
+    model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2, preset="tutorial")
     _, held_out = dataset.Records.from_strings(NAMES).streams(model.rnn, 0.2, 0)
     texts = [model.vocabulary.decode(held_out.ids[s : s + n]) for s, n in zip(held_out.starts, held_out.lengths, strict=True)]
     assert len(texts) == 10
@@ -151,11 +151,11 @@ def test_validation_is_the_mean_over_held_out_symbols():
 def test_resume_gives_the_same_bits(tmp_path, batch_size):
     options = {"hidden_size": 10, "batch_size": batch_size, "checkpoint": tmp_path / "c"}
     for k in [1, 2, 5, 11, 12, 13, 14, 24, 30]:
-        charrnn.train_records(NAMES, steps=k, **options)
-        model = charrnn.train_records(NAMES, steps=40, resume=tmp_path / "c", **options)
-        assert digest(model.rnn) == digest(charrnn.train_records(NAMES, steps=40, **options).rnn), k
+        charrnn.train_records(NAMES, steps=k, **options, preset="tutorial")
+        model = charrnn.train_records(NAMES, steps=40, resume=tmp_path / "c", **options, preset="tutorial")
+        assert digest(model.rnn) == digest(charrnn.train_records(NAMES, steps=40, **options, preset="tutorial").rnn), k
     with pytest.raises(ValueError, match="the text is another"):
-        charrnn.train_records(NAMES[1:], steps=40, resume=tmp_path / "c", **options)
+        charrnn.train_records(NAMES[1:], steps=40, resume=tmp_path / "c", **options, preset="tutorial")
 
 
 def test_save_and_load(model, tmp_path):
@@ -212,12 +212,12 @@ def test_long_records_train_resume_and_are_validated_with_the_state_carried(tmp_
     """0.1.0 led the gradient back through whole documents, and diverged."""
     strings = ["the quick brown fox " * size for size in (1, 40, 3, 90, 7)] * 3
     options = {"hidden_size": 20, "seed": 1, "batch_size": batch_size, "validation_fraction": 0.2, "learning_rate": 0.3}
-    whole = charrnn.train_records(strings, epochs=3, **options)
+    whole = charrnn.train_records(strings, epochs=3, **options, preset="tutorial")
     assert whole.history.validation_losses[-1] < 0.5
     for steps in (37, 151):
-        charrnn.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options)
-        again = charrnn.train_records(strings, epochs=3, resume=tmp_path / "c", keep="last", **options)
-        assert digest(again.rnn) == digest(charrnn.train_records(strings, epochs=3, keep="last", **options).rnn)
+        charrnn.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options, preset="tutorial")
+        again = charrnn.train_records(strings, epochs=3, resume=tmp_path / "c", keep="last", **options, preset="tutorial")
+        assert digest(again.rnn) == digest(charrnn.train_records(strings, epochs=3, keep="last", **options, preset="tutorial").rnn)
     _, held_out = dataset.Records.from_strings(strings).streams(whole.rnn, 0.2, 1)
     texts = [whole.vocabulary.decode(held_out.ids[i : i + n]) for i, n in zip(held_out.starts, held_out.lengths, strict=True)]
     expected = -np.concatenate([whole.log_probs(text) for text in texts]).mean()
@@ -262,7 +262,7 @@ def test_records_take_little_more_memory_than_their_ids(strings):
 )
 def test_wrong_records_are_refused(strings, error, message):
     with pytest.raises(error, match=message):
-        charrnn.train_records(strings)
+        charrnn.train_records(strings, preset="tutorial")
 
 
 def test_command_line(tmp_path):
@@ -277,7 +277,7 @@ def test_command_line(tmp_path):
 
 def test_a_surrogate_is_named_by_its_record():
     with pytest.raises(ValueError, match=r"strings\[2\]\[1\] = '\\ud800' is a lone surrogate"):
-        charrnn.train_records(["anna", "bob", "c\ud800"])
+        charrnn.train_records(["anna", "bob", "c\ud800"], preset="tutorial")
 
 
 @pytest.mark.parametrize("others", ["ay", "ayz"])
@@ -290,7 +290,7 @@ def test_records_that_train_the_model_are_refused(others):
             with pytest.raises(RuntimeError, match="is being trained already"):
                 model.train_records([record], extend=True, steps=1)
 
-    expected, model = (charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5) for _ in range(2))
+    expected, model = (charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5, preset="tutorial") for _ in range(2))
     expected.train_records(strings(expected), extend=True, steps=3)
     model.train_records(strings(model, [others]), extend=True, steps=3)
     assert model.vocabulary.chars == "abx"
@@ -304,7 +304,7 @@ def test_a_record_of_a_class_of_its_own_is_remembered_as_it_is():
         def encode(self, *arguments):
             return 5
 
-    model = charrnn.train_records([Odd("anna"), "bob"], remember=True, steps=1)
+    model = charrnn.train_records([Odd("anna"), "bob"], remember=True, steps=1, preset="tutorial")
     assert "anna" in model.index
     assert Odd("bob") in model.index
 
@@ -317,4 +317,4 @@ def test_an_error_of_a_generator_comes_out_as_it_is():
 def test_a_lazy_table_is_refused_without_a_warning():
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match="strings must be a sequence of texts, not LazyFrame: give one of its columns"):
-        charrnn.train_records(polars.LazyFrame({"name": ["anna"]}))
+        charrnn.train_records(polars.LazyFrame({"name": ["anna"]}), preset="tutorial")

@@ -379,7 +379,7 @@ QUESTION = "to be, or not to be, that is the question\n" * 9
 
 @pytest.mark.clock
 def test_a_stream_costs_at_most_three_times_as_much_a_character():
-    model = charrnn.train_text(QUESTION, steps=1, progress=False)
+    model = charrnn.train_text(QUESTION, steps=1, progress=False, preset="tutorial")
     calls = [lambda: model.generate(20_000, seed=1), lambda: "".join(model.stream(20_000, seed=1))]
     times, texts = ([], []), set()
     for _ in range(5):
@@ -396,7 +396,7 @@ def test_a_stream_costs_at_most_three_times_as_much_a_character():
 )
 @pytest.mark.parametrize("length", [0, 1, 999, 3000])
 def test_a_stream_has_the_characters_of_generate(controls, length):
-    model = charrnn.train_text(QUESTION, hidden_size=4, epochs=3, progress=False)
+    model = charrnn.train_text(QUESTION, hidden_size=4, epochs=3, progress=False, preset="tutorial")
     if controls.get("min_length", 0) <= length:
         characters = list(model.stream(length, seed=3, **controls))
         assert set(map(len, characters)) <= {1}
@@ -405,7 +405,7 @@ def test_a_stream_has_the_characters_of_generate(controls, length):
 
 @pytest.mark.clock
 def test_an_endless_stream_draws_little_ahead():
-    model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False)
+    model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False, preset="tutorial")
     characters = model.stream(seed=1)
     began = time.perf_counter()
     first = next(characters)

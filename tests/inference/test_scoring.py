@@ -168,7 +168,7 @@ def test_unknown_characters_cost_as_the_least_likely_and_context_is_read_and_not
 
 
 def test_a_line_of_a_text_is_scored_as_a_line():
-    model = train_text("The fox.\nThe dog.\n" * 60, hidden_size=20, epochs=20, progress=False)
+    model = train_text("The fox.\nThe dog.\n" * 60, hidden_size=20, epochs=20, progress=False, preset="tutorial")
     line = "The dog."
     np.testing.assert_array_equal(model.log_probs(line, context="The fox.\n"), model.log_probs("The fox.\n" + line)[9:])
     assert model.log_probs(line, context="\n")[0] > model.log_probs(line)[0]
@@ -224,7 +224,7 @@ def test_the_scores_of_a_column_of_polars_are_one():
 def test_arrays_of_texts_are_texts(make):
     texts = ["abc", "b", "abca"]
     assert TEXT.score_many(make(texts)).tobytes() == TEXT.score_many(texts).tobytes()
-    records = train_records(make(texts), steps=3, progress=False)
+    records = train_records(make(texts), steps=3, progress=False, preset="tutorial")
     assert records.vocabulary.chars == "abc"
 
 

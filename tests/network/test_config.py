@@ -59,7 +59,7 @@ def test_every_preset_trains(preset):
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        charrnn.train_text(TEXT, progress=False, steps=1, **options)
+        charrnn.train_text(TEXT, progress=False, steps=1, **{"preset": "tutorial", **options})
 
 
 class Alike(str):
@@ -77,14 +77,14 @@ class Alike(str):
 @pytest.mark.parametrize("value", [np.array(["a", "b"]), Alike("tree"), 3, b"gru", ["gru"]])
 def test_a_choice_is_named_whatever_comes(name, value):
     with pytest.raises(ValueError, match=f"{name} must be '.* or '.*', not "):
-        charrnn.train_text(TEXT, progress=False, steps=1, **{name: value})
+        charrnn.train_text(TEXT, progress=False, steps=1, **{"preset": "tutorial", name: value})
 
 
 def test_a_choice_may_be_a_str_of_numpy():
     options = {
         name: np.array([value])[0] for name, value in {"cell": "gru", "optimizer": "adam", "schedule": "cosine", "keep": "last"}.items()
     }
-    model = charrnn.train_text(TEXT, progress=False, steps=1, **options)
+    model = charrnn.train_text(TEXT, progress=False, steps=1, **options, preset="tutorial")
     assert (model.network.description.layers[0].cell, model.network.optimizer) == ("gru", "adam")
     model.train_text(TEXT, progress=False, steps=1, optimizer=np.array(["sgd"])[0])
     assert model.network.optimizer == "sgd"
@@ -94,4 +94,4 @@ def test_a_choice_may_be_a_str_of_numpy():
 
 def test_too_large_a_network_says_what_it_asks_for():
     with pytest.raises(MemoryError, match=r"no memory for an array of shape .* GiB"):
-        charrnn.train_text(TEXT, progress=False, steps=1, cell="lstm", hidden_size=65536, n_layers=16)
+        charrnn.train_text(TEXT, progress=False, steps=1, cell="lstm", hidden_size=65536, n_layers=16, preset="tutorial")

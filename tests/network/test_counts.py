@@ -42,7 +42,8 @@ def oracle(ids, V, order, boundary=None):
     for gram in ngrams:
         if len(gram) > 1:
             before[gram[1:]].add(gram[0])
-    c = {g: rounded(n) if len(g) == order else max(1, len(before[g])) for g, n in ngrams.items()}
+    # Nothing stands before what begins a record, or the text.
+    c = {g: rounded(n) if len(g) == order or not before[g] else len(before[g]) for g, n in ngrams.items()}
     discounts = {}
     for k in range(1, order + 1):
         n = [sum(1 for g, x in c.items() if len(g) == k and x == j) for j in range(5)]

@@ -37,7 +37,7 @@ def options(request):
 
 @pytest.fixture
 def model(options):
-    return charrnn.train_text(TEXT, steps=60, **options)
+    return charrnn.train_text(TEXT, steps=60, **options, preset="tutorial")
 
 
 def bits(model):
@@ -45,7 +45,7 @@ def bits(model):
 
 
 def test_it_learns(options):
-    model = charrnn.train_text(TEXT, steps=400, **options)
+    model = charrnn.train_text(TEXT, steps=400, **options, preset="tutorial")
     assert model.history.losses[-1] < 0.75 * model.history.losses[0]
     assert model.score("to be, or not") < model.score("tone, bor toe")
 
@@ -77,12 +77,12 @@ def model_bytes(model, folder):
 
 
 def test_records_bytes_and_more_training(options):
-    names = charrnn.train_records(NAMES, steps=40, remember=True, **options)
+    names = charrnn.train_records(NAMES, steps=40, remember=True, **options, preset="tutorial")
     assert not set(names.generate_many(5, 12, seed=1, novel=True)) & set(NAMES)
     names.train_records(["éva"], extend=True, remember=True, steps=2, progress=False)
     assert "é" in names.vocabulary.chars
     assert names.network.optimizer == options.get("optimizer", "adagrad")
-    binary = charrnn.train_text(TEXT.encode(), alphabet="bytes", steps=3, **options)
+    binary = charrnn.train_text(TEXT.encode(), alphabet="bytes", steps=3, **options, preset="tutorial")
     assert isinstance(binary.generate(5), bytes)
 
 
@@ -94,23 +94,23 @@ def test_a_model_that_grows_reads_what_it_knew_as_before(model):
 
 
 def test_threads_and_checkpoints_change_no_bit(options, tmp_path):
-    whole = charrnn.train_text(TEXT, steps=100, **options)
-    assert bits(charrnn.train_text(TEXT, steps=100, **options, n_threads=3)) == bits(whole)
-    assert bits(charrnn.train_text(TEXT, steps=100, **options, checkpoint=tmp_path / "c")) == bits(whole)
+    whole = charrnn.train_text(TEXT, steps=100, **options, preset="tutorial")
+    assert bits(charrnn.train_text(TEXT, steps=100, **options, n_threads=3, preset="tutorial")) == bits(whole)
+    assert bits(charrnn.train_text(TEXT, steps=100, **options, checkpoint=tmp_path / "c", preset="tutorial")) == bits(whole)
 
 
 @pytest.mark.parametrize("network", ["deep", "deep lstm"])
 def test_a_training_resumed_at_any_of_its_steps_gives_the_same_bits(network, tmp_path):
     options = {**NETWORKS[network], **SMALL}
-    expected = bits(charrnn.train_text(TEXT, steps=100, **options))
+    expected = bits(charrnn.train_text(TEXT, steps=100, **options, preset="tutorial"))
     for step in range(100):
         stopping = Stop(step)
         with pytest.MonkeyPatch.context() as patch:
             stopping.install(patch)
             with pytest.raises(charrnn.TrainingInterrupted):
-                charrnn.train_text(TEXT, steps=100, checkpoint=tmp_path / "c", **options)
+                charrnn.train_text(TEXT, steps=100, checkpoint=tmp_path / "c", **options, preset="tutorial")
         assert charrnn.load(tmp_path / "c").history.steps == step
-        assert bits(charrnn.train_text(TEXT, steps=100, resume=tmp_path / "c", **options)) == expected, step
+        assert bits(charrnn.train_text(TEXT, steps=100, resume=tmp_path / "c", **options, preset="tutorial")) == expected, step
 
 
 class Stop:
@@ -132,7 +132,7 @@ class Stop:
 
 def test_another_network_is_not_resumed_and_named(tmp_path):
     options = {**NETWORKS["deep lstm"], **SMALL}
-    charrnn.train_text(TEXT, steps=3, checkpoint=tmp_path / "c", **options)
+    charrnn.train_text(TEXT, steps=3, checkpoint=tmp_path / "c", **options, preset="tutorial")
     for change, message in (
         ({"cell": "gru"}, "network was 'lstm of 20 units, lstm of 20 units, 15 symbols', is 'gru of 20 units"),
         ({"n_layers": 1}, "network was .* is 'lstm of 20 units, 15 symbols'"),
@@ -142,7 +142,7 @@ def test_another_network_is_not_resumed_and_named(tmp_path):
         ({"clip_norm": 2}, "clip_norm was 1.0, is 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            charrnn.train_text(TEXT, steps=5, resume=tmp_path / "c", **{**options, **change})
+            charrnn.train_text(TEXT, steps=5, resume=tmp_path / "c", **{**options, **change}, preset="tutorial")
 
 
 def test_the_lesson_is_of_the_tutorials_network_only(model):
@@ -156,7 +156,7 @@ def test_the_lesson_is_of_the_tutorials_network_only(model):
 
 
 def test_weights_are_named_by_their_gates():
-    model = charrnn.train_text(TEXT, cell="gru", n_layers=2, steps=1, **{**SMALL, "hidden_size": 5})
+    model = charrnn.train_text(TEXT, cell="gru", n_layers=2, steps=1, **{**SMALL, "hidden_size": 5}, preset="tutorial")
     views = model.network.weights.views()
     assert views["Wxr"].shape == (len(model.vocabulary), 5)
     assert {views[name].shape for name in ("Whn", "Whr2", "Wxu2")} == {(5, 5)}

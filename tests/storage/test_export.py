@@ -18,9 +18,9 @@ from reference import distance, random_network
 TEXT = "to be, or not to be, that is the question. " * 10
 NETWORKS = [(cell, n_layers) for cell in ("rnn", "gru", "lstm") for n_layers in (1, 2, 3)]
 KINDS = {
-    "text": lambda **options: charrnn.train_text(TEXT, **options),
-    "records": lambda **options: charrnn.train_records(["anna", "hanna", "susanna"] * 9, **options),
-    "bytes": lambda **options: charrnn.train_text(TEXT.encode(), alphabet="bytes", **options),
+    "text": lambda **options: charrnn.train_text(TEXT, **options, preset="tutorial"),
+    "records": lambda **options: charrnn.train_records(["anna", "hanna", "susanna"] * 9, **options, preset="tutorial"),
+    "bytes": lambda **options: charrnn.train_text(TEXT.encode(), alphabet="bytes", **options, preset="tutorial"),
 }
 
 

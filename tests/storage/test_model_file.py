@@ -118,7 +118,7 @@ def history(*reports, **changes):
     first |= {"smooth_loss": 2.5, "validation_nll": None}
     rows = [{**first, **report} for report in reports]
     columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return {"history": {"reports": columns, "stop_reason": None, "kept_step": None, **changes}}
+    return {"history": {"reports": columns, "stop_reason": None, "kept_step": None, "estimate": None, **changes}}
 
 
 ZEROS = {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}
@@ -171,7 +171,7 @@ WRONG_WORDS = [
     (settings_with(batch_size="1"), "batch_size must be"),
     ({"history": {}}, "damaged"),
     ({"history": None}, "history"),
-    ({"history": {"reports": {"step": [3]}, "stop_reason": None, "kept_step": None}}, "a Progress"),
+    ({"history": {"reports": {"step": [3]}, "stop_reason": None, "kept_step": None, "estimate": None}}, "a Progress"),
     (history({"step": "3"}), "step must be"),
     (history({"step": True}), "step must be"),
     (history({"step": 0}), "step must be"),
@@ -227,7 +227,7 @@ def test_wrong_metadata_are_refused(saved, metadata, message):
     ],
 )
 def test_wrong_remembered_records_are_refused(tmp_path, fingerprints, message):
-    model = charrnn.train_records(["anna", "bob"], steps=1, remember=True)
+    model = charrnn.train_records(["anna", "bob"], steps=1, remember=True, preset="tutorial")
     model.save(path := tmp_path / "model")
     change(path, {"remembered": fingerprints})
     with pytest.raises(ModelFormatError, match=message):
@@ -307,7 +307,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused(saved):
 @pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
 def test_a_file_that_is_overwritten_while_it_is_read_ends_no_process(tmp_path, python):
     path = tmp_path / "model.safetensors"
-    charrnn.train_text("abc" * 99, hidden_size=512, steps=1, progress=False).save(path)
+    charrnn.train_text("abc" * 99, hidden_size=512, steps=1, progress=False, preset="tutorial").save(path)
     program = """
         import sys, charrnn
         for _ in range(1500):
@@ -395,7 +395,7 @@ def test_what_is_not_a_file_is_not_replaced_by_one(saved):
     model, path = saved
     pipe = path.with_name("pipe")
     os.mkfifo(pipe)
-    for call in (model.save, lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1)):
+    for call in (model.save, lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1, preset="tutorial")):
         with pytest.raises(ValueError, match="pipe is not a regular file, and would be replaced by one"):
             call(pipe)
         with pytest.raises(ValueError, match="the name of the file to write is empty"):
@@ -614,7 +614,7 @@ def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, mo
 @pytest.mark.parametrize("way", ["path", "pickle"])
 def test_what_is_saved_while_another_thread_writes_into_weights_loads(tmp_path, dtype, way):
     """What was hashed was not what was written."""
-    index = charrnn.train_records(["anna", "bob"], steps=1, remember=True).index
+    index = charrnn.train_records(["anna", "bob"], steps=1, remember=True, preset="tutorial").index
     model = CharRNN(RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index)
     block, over = model.network.weights.block, threading.Event()
 
@@ -648,7 +648,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
     with pytest.raises(charrnn.ModelFormatError, match="not a regular file"):
         charrnn.load(tmp_path / "pipe")
     with pytest.raises(ValueError, match="not a regular file"):
-        charrnn.train_file(tmp_path / "pipe")
+        charrnn.train_file(tmp_path / "pipe", preset="tutorial")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")

@@ -78,14 +78,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def trace():
-    model = charrnn.train_text(SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False)
+    model = charrnn.train_text(SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False, preset="tutorial")
     return model.trace(SHAKESPEARE)
 
 
 @pytest.fixture(scope="module")
 def layered():
     """Of a network with gates and two layers."""
-    model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False)
+    model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False, preset="tutorial")
     return model.trace(SHAKESPEARE)
 
 
@@ -362,7 +362,7 @@ def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
 
 
 def test_a_hostile_text_does_nothing(visit):
-    model = charrnn.train_text(HOSTILE * 20, hidden_size=16, steps=300, progress=False)
+    model = charrnn.train_text(HOSTILE * 20, hidden_size=16, steps=300, progress=False, preset="tutorial")
     page = visit(model.trace(HOSTILE * 3).html(title=HOSTILE))
     assert page.title().startswith("</script><script>alert('script')</script><img src='https://example.org/x.png' onerror=")
     for i in (0, 40, len(HOSTILE) - 1):
@@ -412,7 +412,7 @@ def test_what_a_text_could_bring_in_would_not_run(browser, tmp_path, trace, list
 
 @pytest.mark.parametrize("text", ["", "T", "\n", "\n" * 500, "To " * 3000])
 def test_texts_of_any_shape(visit, trace, text):
-    model = charrnn.train_text(SHAKESPEARE, hidden_size=8, steps=20, progress=False)
+    model = charrnn.train_text(SHAKESPEARE, hidden_size=8, steps=20, progress=False, preset="tutorial")
     page = visit(model.trace(text).html())
     if not text:
         assert page.locator("#text span").count() == 0
@@ -439,11 +439,11 @@ def test_a_page_without_units_and_saliency_has_the_surprise(visit, layered):
 
 
 def test_records_bytes_and_layers_have_pages(visit):
-    records = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20, progress=False)
+    records = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20, progress=False, preset="tutorial")
     page = visit(records.trace("susanna").html())
     page.locator("#text span").nth(7).click()
     assert page.locator("#text .cursor").inner_text() == "∎"
-    octets = charrnn.train_text(bytes(range(256)) * 20, alphabet="bytes", hidden_size=8, steps=50, progress=False)
+    octets = charrnn.train_text(bytes(range(256)) * 20, alphabet="bytes", hidden_size=8, steps=50, progress=False, preset="tutorial")
     page = visit(octets.trace(bytes(range(256)) * 2).html())
     assert "[FF]" in page.locator("#text").inner_text()
 
@@ -505,7 +505,7 @@ def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_un
     rng = np.random.default_rng(0)
     lines = SHAKESPEARE.splitlines(keepends=True)
     text = "".join(lines[i] for i in rng.integers(0, len(lines), 4000))[:100_000]
-    model = charrnn.train_text(SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False)
+    model = charrnn.train_text(SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False, preset="tutorial")
     written = model.trace(text).html()
     assert written.count('id="unit-') == written_units
     assert len(written) < 30e6

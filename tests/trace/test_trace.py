@@ -24,12 +24,12 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(TEXT * 4, hidden_size=24, epochs=12, dtype="float64", progress=False)
+    return charrnn.train_text(TEXT * 4, hidden_size=24, epochs=12, dtype="float64", progress=False, preset="tutorial")
 
 
 @pytest.fixture(scope="module")
 def records():
-    return charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False)
+    return charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False, preset="tutorial")
 
 
 def stack(layers, dtype="float64", V=7, scale=0.6):
@@ -225,7 +225,7 @@ def test_of_a_property_and_its_opposite_the_first_counts_whatever_rounding_adds(
 
 def test_a_recipe_of_the_documentation_has_a_unit_that_follows_something():
     names = "\n".join(charrnn.datasets.names())
-    model = charrnn.train_text(names, epochs=40, progress=False)
+    model = charrnn.train_text(names, epochs=40, progress=False, preset="tutorial")
     best = model.trace(names).units()[0]
     assert best.follows == "position in the word"
     assert abs(best.correlation) > 0.7
@@ -238,7 +238,7 @@ def test_texts_of_any_kind(model, records):
     assert len(records.trace("").surprise) == 1
     assert len(model.trace("t").units()) == 24
     assert model.trace("to bé!", on_unknown="skip").text == "to b"
-    octets = charrnn.train_text(b"\x00\xff<>" * 50, alphabet="bytes", hidden_size=8, steps=20, progress=False)
+    octets = charrnn.train_text(b"\x00\xff<>" * 50, alphabet="bytes", hidden_size=8, steps=20, progress=False, preset="tutorial")
     trace = octets.trace(b"\xff\x00<")
     assert trace.text == b"\xff\x00<"
     assert isinstance(trace.likeliest(0)[0][0], bytes)
@@ -334,7 +334,7 @@ def test_plot_draws_itself(model):
 def test_a_model_in_training_is_traced_as_it_was(model):
     trace = model.trace(TEXT[:50])
     before = trace.saliency(40)
-    again = charrnn.train_text(TEXT, hidden_size=8, steps=5, progress=False)
+    again = charrnn.train_text(TEXT, hidden_size=8, steps=5, progress=False, preset="tutorial")
     old = again.trace(TEXT[:50])
     kept = old.saliency(40)
     again.train_text(TEXT, steps=50, progress=False)
@@ -379,3 +379,10 @@ def test_gates_and_cells_are_there_by_layer_and_name():
     np.testing.assert_allclose(gru["h"][1:], (1 - gru["u"][1:]) * gru["n"][1:] + gru["u"][1:] * gru["h"][:-1], rtol=1e-12)
     assert all(states is part["h"] or (states == part["h"]).all() for states, part in zip(trace.states, trace.parts, strict=True))
     assert rnn["h"].shape == (20, 3)
+
+
+def test_saliency_of_a_network_with_counts_is_that_of_the_network_alone():
+    options = {"cell": "lstm", "hidden_size": 4, "steps": 5, "progress": False, "preset": "tutorial"}
+    mixed, alone = (charrnn.train_text("to be, or not " * 20, ngram=ngram, **options) for ngram in (9, 0))
+    found, expected = (model.trace("to be").saliencies(0, 5, 3) for model in (mixed, alone))
+    np.testing.assert_array_equal(found, expected)

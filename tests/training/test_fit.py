@@ -20,7 +20,7 @@ from reference import digest
 
 
 def test_train_file_learns_real_text(text_file, english):
-    model = charrnn.train_file(text_file(english), epochs=6, progress=False)
+    model = charrnn.train_file(text_file(english), epochs=6, progress=False, preset="tutorial")
     assert model.history.stop_reason == "epochs"
     assert model.history.losses[-1] < 2.4
     assert model.history.validation_losses[-1] < 3.0  # log(80) = 4.4: nothing learned
@@ -32,7 +32,15 @@ def test_train_file_learns_real_text(text_file, english):
 
 def test_options_reach_the_network():
     model = charrnn.train_text(
-        "hello world " * 20, hidden_size=7, seq_length=9, batch_size=2, learning_rate=0.2, clip_value=1.0, dtype="float64", steps=3
+        "hello world " * 20,
+        hidden_size=7,
+        seq_length=9,
+        batch_size=2,
+        learning_rate=0.2,
+        clip_value=1.0,
+        dtype="float64",
+        steps=3,
+        preset="tutorial",
     )
     rnn = model.rnn
     assert (rnn.hidden_size, rnn.seq_length, rnn.batch_size, rnn.learning_rate, rnn.clip_value) == (7, 9, 2, 0.2, 1.0)
@@ -42,7 +50,9 @@ def test_options_reach_the_network():
 
 def test_same_seed_same_bits_other_seed_other_bits():
     def digest(seed):
-        return charrnn.train_text("hello world " * 20, hidden_size=7, epochs=2, seed=seed).rnn.network.weights.block.tobytes()
+        return charrnn.train_text(
+            "hello world " * 20, hidden_size=7, epochs=2, seed=seed, preset="tutorial"
+        ).rnn.network.weights.block.tobytes()
 
     assert digest(1) == digest(1) != digest(2)
 
@@ -50,7 +60,7 @@ def test_same_seed_same_bits_other_seed_other_bits():
 def test_same_bits_in_every_process(python):
     """Whatever PYTHONHASHSEED, and on every variant with FMA."""
     program = (
-        "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3);"
+        "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3, preset='tutorial');"
         "print(hashlib.sha256(m.rnn.network.weights.block.tobytes()).hexdigest(), m.generate(40, seed=1))"
     )
     from charrnn.network import dispatch as _dispatch
@@ -71,7 +81,7 @@ def test_same_bits_in_every_process(python):
 
 @pytest.mark.parametrize("text", ["ab", "aa", "aaaaaaaaaaaa", "abc" * 3])
 def test_tiny_texts_train(text):
-    model = charrnn.train_text(text, hidden_size=3, epochs=2)
+    model = charrnn.train_text(text, hidden_size=3, epochs=2, preset="tutorial")
     assert len(model.generate(5, seed=0)) == 5
     assert math.isfinite(model.score(text))
 
@@ -87,8 +97,8 @@ def test_a_large_network_reads_a_long_held_out_part_in_four_streams():
 def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypatch):
     monkeypatch.setattr(dataset, "_MEASURED", 30)
     text = "ab" * 500 + "ba" * 500
-    model = charrnn.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last")
-    expected = charrnn.train_text(text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last")
+    model = charrnn.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last", preset="tutorial")
+    expected = charrnn.train_text(text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last", preset="tutorial")
     assert model.history.validation_losses == expected.history.validation_losses
     source = dataset.Records.from_strings(["ab", "c", "abcabc", "", "ca"] * 20)
     held_out = source.streams(model.rnn, 0.5, 0)[1]
@@ -98,9 +108,9 @@ def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypa
 
 
 def test_no_validation_where_there_is_too_little_text():
-    assert charrnn.train_text("ab" * 9, epochs=1).history.validation_losses == []
-    assert charrnn.train_text("ab" * 50, epochs=1, validation_fraction=0).history.validation_losses == []
-    assert len(charrnn.train_text("ab" * 50, epochs=1).history.validation_losses) == 1
+    assert charrnn.train_text("ab" * 9, epochs=1, preset="tutorial").history.validation_losses == []
+    assert charrnn.train_text("ab" * 50, epochs=1, validation_fraction=0, preset="tutorial").history.validation_losses == []
+    assert len(charrnn.train_text("ab" * 50, epochs=1, preset="tutorial").history.validation_losses) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,15 +154,15 @@ def test_no_validation_where_there_is_too_little_text():
 )
 def test_wrong_input_is_refused(text, options, error, message):
     with pytest.raises(error, match=message):
-        charrnn.train_text(text, **options)
+        charrnn.train_text(text, **{"preset": "tutorial", **options})
 
 
 def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
     (tmp_path / "input.txt").write_text("to be or not to be")
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="'input.txt' is the name of a file: train_file trains on what is in it"):
-        charrnn.train_text("input.txt", steps=1)
-    charrnn.train_text("output.txt", steps=1)  # or a warning, which here is an error
+        charrnn.train_text("input.txt", steps=1, preset="tutorial")
+    charrnn.train_text("output.txt", steps=1, preset="tutorial")  # or a warning, which here is an error
 
 
 @pytest.mark.clock
@@ -160,7 +170,7 @@ def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
 def test_the_model_is_not_lost_at_ctrl_c():
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
-        charrnn.train_text("hello world " * 500, seconds=30)
+        charrnn.train_text("hello world " * 500, seconds=30, preset="tutorial")
     assert isinstance(stopped.value, KeyboardInterrupt)
     model = stopped.value.model
     assert model.history.stop_reason == "interrupted"
@@ -176,7 +186,7 @@ def test_an_exception_that_takes_no_model_comes_out_as_it_is():
         raise ShutError
 
     with pytest.raises(ShutError):
-        charrnn.train_text("hello world " * 50, callback=fail)
+        charrnn.train_text("hello world " * 50, callback=fail, preset="tutorial")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
@@ -184,7 +194,7 @@ def test_what_ends_a_training_before_its_first_step_leaves_the_model_as_before(m
     def end(*arguments, **options):
         raise error
 
-    model = charrnn.train_text("hello world " * 50, steps=9)
+    model = charrnn.train_text("hello world " * 50, steps=9, preset="tutorial")
     before = copy.copy(model)
     monkeypatch.setattr(Network, "train_steps", end)
     with pytest.raises(error):
@@ -195,7 +205,7 @@ def test_what_ends_a_training_before_its_first_step_leaves_the_model_as_before(m
 
 def test_the_model_is_not_lost_when_training_diverges():
     with pytest.raises(charrnn.DivergedError) as diverged:
-        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
+        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3, preset="tutorial")
     model = diverged.value.model
     assert model.history.stop_reason == "diverged"
     assert np.isfinite(model.rnn.W).all()
@@ -205,7 +215,7 @@ def test_golden_hash_from_text_to_weights():
     """The golden hashes of test_core pin the kernels; this pins the whole path from text to weights on machines with FMA."""
     if charrnn.isa == "baseline" and platform.machine().lower() in ("x86_64", "amd64"):
         pytest.skip("without FMA the results are right to rounding, not to the bit")
-    model = charrnn.train_text("to be, or not to be, that is the question\n" * 30, epochs=2)
+    model = charrnn.train_text("to be, or not to be, that is the question\n" * 30, epochs=2, preset="tutorial")
     assert digest(model.rnn) == GOLDEN
 
 
@@ -216,7 +226,7 @@ def overfitted(**options):
     """Random text: what is learned of it does not help on the held-out end."""
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
     options = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, **options}
-    return charrnn.train_text(text, **options), text
+    return charrnn.train_text(text, **options, preset="tutorial"), text
 
 
 def test_the_best_weights_are_kept():
@@ -238,7 +248,7 @@ def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
     """Beyond 2,048 reports some are merged: not the one of the kept weights."""
     text = "To be, or not to be, that is the question"
     options = {"hidden_size": 6, "batch_size": 30, "optimizer": "adam", "learning_rate": 0.05, "validation_fraction": 0.25}
-    model = charrnn.train_text(text, epochs=3500, **options)
+    model = charrnn.train_text(text, epochs=3500, **options, preset="tutorial")
     history = model.history
     assert history.reports[-1].epoch == 3500
     assert 1024 <= len(history.reports) <= 2048
@@ -246,7 +256,7 @@ def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
     assert min(history.validation_losses) == history.kept.validation_nll == held_out
     assert history.kept.step == history.kept_step == history.kept.epoch
     assert f"validation {held_out:.3f}" in repr(history)
-    twin = charrnn.train_text(text, epochs=history.kept_step, **options)
+    twin = charrnn.train_text(text, epochs=history.kept_step, **options, preset="tutorial")
     assert digest(twin.rnn) == digest(model.rnn)
 
 
@@ -267,14 +277,14 @@ def test_patience():
 def test_a_model_of_bytes_takes_any_file(tmp_path):
     data = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8).tobytes()
     (tmp_path / "any.bin").write_bytes(data)
-    model = charrnn.train_file(tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1)
+    model = charrnn.train_file(tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial")
     assert model.rnn.vocab_size == 256
     assert 7 < model.score(data) < 9
     assert isinstance(model.generate(5, prime=b"\xff\x00", seed=1), bytes)
-    assert digest(model.rnn) == digest(charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1).rnn)
+    assert digest(model.rnn) == digest(charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial").rnn)
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ValueError, match="empty has no byte; training needs at least 2"):
-        charrnn.train_file(tmp_path / "empty", alphabet="bytes")
+        charrnn.train_file(tmp_path / "empty", alphabet="bytes", preset="tutorial")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +301,7 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
 )
 def test_a_training_that_teaches_nothing_says_so(text, options, words):
     with pytest.warns(charrnn.TrainingWarning, match=words):
-        charrnn.train_text(text, validation_fraction=0, **options)
+        charrnn.train_text(text, validation_fraction=0, **options, preset="tutorial")
 
 
 RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epochs": 6}
@@ -301,7 +311,7 @@ RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epo
 def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep, had):
     """The advice was more text and more epochs."""
     with pytest.warns(charrnn.TrainingWarning) as caught:
-        model = charrnn.train_text(english, keep=keep, **RISING)
+        model = charrnn.train_text(english, keep=keep, **RISING, preset="tutorial")
     losses = model.history.validation_losses
     best = losses.index(min(losses)) + 1
     assert best <= 3
@@ -326,21 +336,21 @@ def test_a_training_that_learns_by_heart_says_nothing():
 def test_a_training_that_teaches_says_nothing(english):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        charrnn.train_text(english, epochs=2)
+        charrnn.train_text(english, epochs=2, preset="tutorial")
 
 
 @pytest.mark.clock
 def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(english):
     text = english * 1000  # 20 million characters
     began = time.perf_counter()
-    model = charrnn.train_text(text, seconds=1.5, hidden_size=256)
+    model = charrnn.train_text(text, seconds=1.5, hidden_size=256, preset="tutorial")
     assert time.perf_counter() - began < 2.7
     assert model.history.validation_losses
 
 
 def test_adagrads_memory_starts_where_it_did_after_another_optimiser():
     options = {"hidden_size": 5, "steps": 2, "progress": False}
-    model = charrnn.train_text("to be " * 50, initial_accumulator_value=3.0, **options)
+    model = charrnn.train_text("to be " * 50, initial_accumulator_value=3.0, **options, preset="tutorial")
     del options["hidden_size"]
     model.train_text("to be " * 50, optimizer="adam", **options)
     with pytest.raises(ValueError, match="optimizer='adam' has no use for it"):

@@ -46,7 +46,11 @@ NETWORKS = {
 
 def train(source, **options):
     options = {**OPTIONS, **options}
-    return charrnn.train_text(source, **options) if isinstance(source, str) else charrnn.train_records(source, **options)
+    return (
+        charrnn.train_text(source, **options, preset="tutorial")
+        if isinstance(source, str)
+        else charrnn.train_records(source, **options, preset="tutorial")
+    )
 
 
 def bits(model):
@@ -398,7 +402,7 @@ ENDS = [  # a program, what it raises on three ranks, and what one of them says
     ("train(TEXT + 'x' * (rank == 1), comm=comm)", "ValueError RankError RankError", "rank 1 has a text of SHA-256"),
     ("without_fma(rank, TEXT, comm=comm)", "ValueError RankError RankError", "rank 1 has kernels with FMA False, rank 0 True"),
     ("train(TEXT, comm=comm, steps=-(rank == 1))", "RankError ValueError RankError", "rank 1: ValueError: steps must be"),
-    ("train(TEXT, comm=comm, batch_size=2)", "ValueError RankError RankError", "shards=8 needs as many streams, not batch_size=2"),
+    ("train(TEXT, comm=comm, batch_size=2)", "ValueError RankError RankError", "3 ranks need as many shards, not shards=2"),
     ("train(TEXT, comm=comm, shards=2)", "ValueError RankError RankError", "3 ranks need as many shards, not shards=2"),
     ("charrnn.train_file('missing', comm=comm)", "FileNotFoundError RankError RankError", "No such file"),
     ("train(TEXT, comm=comm, callback=lambda progress: 1 / 0)", "ZeroDivisionError RankError RankError", "rank 0: ZeroDivisionError"),
@@ -551,7 +555,21 @@ def test_ctrl_c_of_one_rank_ends_all_after_a_whole_step(mpi, tmp_path, rank):
 @needs_mpi
 def test_the_command(tmp_path, text_file):
     path = text_file(TEXT * 3)
-    command = [sys.executable, "-m", "charrnn", "train", str(path), "--batch-size", "8", "--steps", "30", "--hidden-size", "9"]
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "train",
+        str(path),
+        "--preset",
+        "tutorial",
+        "--batch-size",
+        "8",
+        "--steps",
+        "30",
+        "--hidden-size",
+        "9",
+    ]
 
     def run(*words):
         return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=60)
@@ -572,7 +590,7 @@ def test_the_command(tmp_path, text_file):
 def test_files_with_a_cache_and_models_that_go_on(mpi, text_file):
     text_file(TEXT, "input")
     run = """
-model = charrnn.train_file("input", steps=20, comm=comm, cache="cache", **OPTIONS)
+model = charrnn.train_file("input", steps=20, comm=comm, cache="cache", preset="tutorial", **OPTIONS)
 model.train_text(TEXT[::-1], steps=20, comm=comm, progress=False)
 tell(bits=bits(model)[0])
 """

@@ -43,7 +43,7 @@ def rates_of(monkeypatch, **options):
         return losses
 
     monkeypatch.setattr(charrnn.network.Network, "train_steps", watched)
-    charrnn.train_text(TEXT, hidden_size=4, learning_rate=0.1, progress=False, validation_fraction=0, **options)
+    charrnn.train_text(TEXT, hidden_size=4, learning_rate=0.1, progress=False, validation_fraction=0, **options, preset="tutorial")
     return np.array(found)
 
 

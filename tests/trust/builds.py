@@ -28,10 +28,10 @@ def models(steps):
         for threads, batch_size in ((1, 1), (2, 5)):
             options = {"dtype": dtype, "n_threads": threads, "batch_size": batch_size}
             options |= {"hidden_size": 37, "progress": False}
-            yield charrnn.train_text(TEXT, steps=steps // 3, **options, **DEEP)
-            yield charrnn.train_text(TEXT, steps=steps // 3, **options, **GRU)
-            yield charrnn.train_text(TEXT, steps=steps, **options)
-            yield charrnn.train_records(RECORDS, steps=steps, remember=True, **options)
+            yield charrnn.train_text(TEXT, steps=steps // 3, **options, **DEEP, preset="tutorial")
+            yield charrnn.train_text(TEXT, steps=steps // 3, **options, **GRU, preset="tutorial")
+            yield charrnn.train_text(TEXT, steps=steps, **options, preset="tutorial")
+            yield charrnn.train_records(RECORDS, steps=steps, remember=True, **options, preset="tutorial")
 
 
 def results(model):

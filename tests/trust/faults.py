@@ -105,7 +105,7 @@ class Train(Operation):
     paths, without = ("text",), ("kill", "end")  # a text ends where a read says so
 
     def run(self):
-        return charrnn.train_file("text", **TRAINING)
+        return charrnn.train_file("text", **TRAINING, preset="tutorial")
 
     def done(self, result):
         return result.score("to be") == self.score
@@ -116,7 +116,7 @@ class Resume(Train):
 
     def run(self):
         files = {"resume": "checkpoint", "checkpoint": "checkpoint"}
-        return charrnn.train_file("text", **files, **TRAINING)
+        return charrnn.train_file("text", **files, **TRAINING, preset="tutorial")
 
     def sound(self):
         return 2 <= charrnn.load("checkpoint").history.steps <= 3

@@ -83,7 +83,7 @@ class Training:
         self.n_threads, self.path = n_threads, Path(folder, "checkpoint")
 
     def train(self, steps, **more):
-        return charrnn.train_text(self.text, steps=steps, **more, **self.options)
+        return charrnn.train_text(self.text, steps=steps, **more, **self.options, preset="tutorial")
 
     def call(self):
         self.train(10**9, n_threads=self.n_threads, checkpoint=self.path)
@@ -122,13 +122,13 @@ def large_uses(folder):
     words, large = TEXT.split(), TEXT * (40_000_000 // len(TEXT))
     names, records = words * (2_000_000 // len(words)), TEXT.splitlines()
     some = {"batch_size": 32, "epochs": 9, "progress": False}
-    model = charrnn.train_text(TEXT, steps=5, progress=False)
+    model = charrnn.train_text(TEXT, steps=5, progress=False, preset="tutorial")
     wide, big = untrained(64, 20_000, "float64"), untrained(4000, 100)
     path = Path(folder, "big")
     big.save(path)
     found = {
-        "records, H=256": lambda: charrnn.train_records(records, hidden_size=256, **some),
-        "two million records": lambda: charrnn.train_records(names, **some),
+        "records, H=256": lambda: charrnn.train_records(records, hidden_size=256, **some, preset="tutorial"),
+        "two million records": lambda: charrnn.train_records(names, **some, preset="tutorial"),
         "generate_many": lambda: model.generate_many(64, 10**6, seed=1),
         "generate_many, V=20,000": lambda: wide.generate_many(64, 100, seed=1, top_k=5),
         "score of 40 MB": lambda: model.score(large),

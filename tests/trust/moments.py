@@ -327,7 +327,7 @@ def trainings(folder):
     by_text = functools.partial(charrnn.train_text, page)
     by_records = functools.partial(charrnn.train_records, records, remember=True)
     by_file = functools.partial(charrnn.train_file, folder / "book.txt", cache=folder / "cache", steps=9)
-    small = charrnn.train_text(page, hidden_size=5, steps=4, progress=False)
+    small = charrnn.train_text(page, hidden_size=5, steps=4, progress=False, preset="tutorial")
     first = Training("train_text", by_text, folder)
     yield first
     yield Training("checkpoints all the time", by_text, folder, often=True, steps=9)

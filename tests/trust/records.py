@@ -76,11 +76,11 @@ def measure(shape):
     options = {"steps": 20, "progress": False}
     if isinstance(records, Path):
         try:
-            charrnn.train_file(records, records=True, **options)
+            charrnn.train_file(records, records=True, **options, preset="tutorial")
         finally:
             records.unlink()
     else:
-        charrnn.train_records(records, **options)
+        charrnn.train_records(records, **options, preset="tutorial")
     print(before, in_memory("VmHWM"))
 
 
@@ -102,13 +102,13 @@ def check_memory(shape, findings):
 def compare(seed):
     """Return the validation losses of a model of records, and of the same documents as a text."""
     strings = list(topics.values())
-    model = charrnn.train_records(strings, seed=seed, progress=False)
+    model = charrnn.train_records(strings, seed=seed, progress=False, preset="tutorial")
     streams = dataset.Records.from_strings(strings).streams(model.rnn, 0.1, seed)
     learned, held_out = (documents(model, stream) for stream in streams)
     text = learned + held_out
     share = (len(held_out) + 0.5) / len(text)  # in the middle, whichever way it is rounded
     options = {"seed": seed, "progress": False, "validation_fraction": share}
-    one = charrnn.train_text(text, steps=model.history.reports[-1].step, **options)
+    one = charrnn.train_text(text, steps=model.history.reports[-1].step, **options, preset="tutorial")
     return min(model.history.validation_losses), min(one.history.validation_losses)
 
 

@@ -13,8 +13,8 @@ import charrnn
 from charrnn import RNN, DataReader, Vocabulary
 
 TEXT = "hello hello hello\n" * 4
-MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False)
-DEEP = charrnn.train_text(TEXT, cell="lstm", hidden_size=4, steps=3, progress=False)
+MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False, preset="tutorial")
+DEEP = charrnn.train_text(TEXT, cell="lstm", hidden_size=4, steps=3, progress=False, preset="tutorial")
 LESSON = RNN(4, 5, 5, 0.1)
 STATE = np.zeros((4, 1))
 
@@ -47,30 +47,70 @@ def files(tmp_path, monkeypatch):
         (lambda: MODEL.generate_many(2, 5, unique="no"), TypeError, "unique must be True or False, not 'no'"),
         (lambda: MODEL.score("hello", return_unknown=None), TypeError, "return_unknown must be True or False, not None"),
         (lambda: MODEL.train_text(TEXT, extend="x"), TypeError, "extend must be True or False, not 'x'"),
-        (lambda: charrnn.train_file("names.txt", records="lines"), TypeError, "records must be True or False, not 'lines'"),
-        (lambda: charrnn.train_records(["anna"], remember=2), TypeError, "remember must be True or False, not 2"),
+        (
+            lambda: charrnn.train_file("names.txt", records="lines", preset="tutorial"),
+            TypeError,
+            "records must be True or False, not 'lines'",
+        ),
+        (lambda: charrnn.train_records(["anna"], remember=2, preset="tutorial"), TypeError, "remember must be True or False, not 2"),
         (lambda: charrnn.load(MODEL), TypeError, "a model is loaded from a path, its content as bytes, or a file, not CharRNN"),
         (lambda: charrnn.load(io.BytesIO()), ValueError, r"it is empty, or was read to its end: seek\(0\) goes back"),
         (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "or a file, not StringIO: it must be open for reading bytes"),
         (lambda: MODEL.score_many("hello"), TypeError, "texts must be a sequence of str, not one: score takes one"),
         (lambda: MODEL.generate("hello"), TypeError, "length must be an integer, not 'hello': the text to continue is prime"),
-        (lambda: charrnn.train_text(Path("input.txt")), TypeError, "text must be a str, not .*Path: train_file trains on a file"),
-        (lambda: charrnn.train_text(["anna"]), TypeError, "text must be a str, not list: train_records trains on records"),
-        (lambda: charrnn.train_text(b"hello"), TypeError, "text must be a str, not bytes: alphabet='bytes' trains on bytes"),
-        (lambda: charrnn.train_text(io.StringIO(TEXT)), TypeError, "text must be a str, not StringIO: give what is read of it"),
-        (lambda: charrnn.train_file(io.StringIO(TEXT)), TypeError, "path must be a str or path-like, not StringIO: train_text trains on"),
-        (lambda: charrnn.train_file(b"hello"), TypeError, "path must be a str or path-like, not bytes: train_text trains on what it holds"),
-        (lambda: charrnn.train_file(None), TypeError, "path must be a str or path-like, not NoneType"),
-        (lambda: charrnn.train_records("names.txt"), TypeError, r"not the name of a file: pathlib.Path\(name\).read_text"),
-        (lambda: charrnn.train_records(Path("names.txt")), TypeError, r"not the name of a file: pathlib.Path\(name\).read_text"),
         (
-            lambda: charrnn.train_records("anna\nbob"),
+            lambda: charrnn.train_text(Path("input.txt"), preset="tutorial"),
+            TypeError,
+            "text must be a str, not .*Path: train_file trains on a file",
+        ),
+        (
+            lambda: charrnn.train_text(["anna"], preset="tutorial"),
+            TypeError,
+            "text must be a str, not list: train_records trains on records",
+        ),
+        (
+            lambda: charrnn.train_text(b"hello", preset="tutorial"),
+            TypeError,
+            "text must be a str, not bytes: alphabet='bytes' trains on bytes",
+        ),
+        (
+            lambda: charrnn.train_text(io.StringIO(TEXT), preset="tutorial"),
+            TypeError,
+            "text must be a str, not StringIO: give what is read of it",
+        ),
+        (
+            lambda: charrnn.train_file(io.StringIO(TEXT), preset="tutorial"),
+            TypeError,
+            "path must be a str or path-like, not StringIO: train_text trains on",
+        ),
+        (
+            lambda: charrnn.train_file(b"hello", preset="tutorial"),
+            TypeError,
+            "path must be a str or path-like, not bytes: train_text trains on what it holds",
+        ),
+        (lambda: charrnn.train_file(None, preset="tutorial"), TypeError, "path must be a str or path-like, not NoneType"),
+        (
+            lambda: charrnn.train_records("names.txt", preset="tutorial"),
+            TypeError,
+            r"not the name of a file: pathlib.Path\(name\).read_text",
+        ),
+        (
+            lambda: charrnn.train_records(Path("names.txt"), preset="tutorial"),
+            TypeError,
+            r"not the name of a file: pathlib.Path\(name\).read_text",
+        ),
+        (
+            lambda: charrnn.train_records("anna\nbob", preset="tutorial"),
             TypeError,
             r"strings must be a sequence of str, not one: text.splitlines\(\) has the lines",
         ),
         (lambda: MODEL.save(None), TypeError, "a model is saved to a path, or to a file open for writing bytes, not NoneType"),
         (lambda: MODEL.save(io.StringIO()), TypeError, "a model is saved to a path, or to a file open for writing bytes, not StringIO"),
-        (lambda: charrnn.train_text(TEXT, checkpoint=True), TypeError, "checkpoint must be a str or path-like, not bool"),
+        (
+            lambda: charrnn.train_text(TEXT, checkpoint=True, preset="tutorial"),
+            TypeError,
+            "checkpoint must be a str or path-like, not bool",
+        ),
         (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
         (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
         (lambda: Vocabulary(3), TypeError, "chars must be a str, or characters, not int"),
@@ -84,7 +124,11 @@ def files(tmp_path, monkeypatch):
             TypeError,
             r"texts\[1\] must be a str, not NoneType: a missing value; leave it out \(pandas",
         ),
-        (lambda: charrnn.train_text(np.array(["anna"])), TypeError, "text must be a str, not ndarray: train_records trains on records"),
+        (
+            lambda: charrnn.train_text(np.array(["anna"]), preset="tutorial"),
+            TypeError,
+            "text must be a str, not ndarray: train_records trains on records",
+        ),
         (lambda: charrnn.train("names.txt"), AttributeError, "has no attribute 'train'; did you mean train_text"),
         (lambda: charrnn.CharRNN.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
         (lambda: MODEL.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
@@ -96,7 +140,7 @@ def files(tmp_path, monkeypatch):
         (lambda: MODEL.zzz, AttributeError, "CharRNN has no attribute 'zzz'$"),
         (lambda: DEEP.rnn, AttributeError, "this model is lstm"),
         (lambda: MODEL.generate(5, max_gen_length=3), TypeError, "no option 'max_gen_length'; did you mean length"),
-        (lambda: charrnn.train_text(TEXT, train_size=3), TypeError, "no option 'train_size'; the options are"),
+        (lambda: charrnn.train_text(TEXT, train_size=3, preset="tutorial"), TypeError, "no option 'train_size'; the options are"),
         (lambda: setattr(LESSON, "lr", 0.1), AttributeError, "'lr' cannot be set: .*; did you mean learning_rate"),
     ],
 )
@@ -107,10 +151,10 @@ def test_the_message_says_what_was_meant(call, error, message, files):
 
 def test_a_text_for_a_name(files):
     with pytest.raises(FileNotFoundError) as caught:
-        charrnn.train_file("hello\nhello")
+        charrnn.train_file("hello\nhello", preset="tutorial")
     assert caught.value.__notes__ == ["This looks like a text, not the name of a file: train_text trains on a text."]
     with pytest.raises(FileNotFoundError) as caught:
-        charrnn.train_file("no.txt")
+        charrnn.train_file("no.txt", preset="tutorial")
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -149,8 +193,8 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
     assert charrnn.load(zipfile.Path(tmp_path / "z", "m").read_bytes()).score("hello") == MODEL.score("hello")
 
 
-RECORDS = charrnn.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False)
-BYTES = charrnn.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False)
+RECORDS = charrnn.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False, preset="tutorial")
+BYTES = charrnn.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False, preset="tutorial")
 SIZES = [-1, 1.5, "5", None, True, 2**70]
 SEARCH = {
     "prime": [None, 5, ["a"], object()],

@@ -20,7 +20,7 @@ OPTIONS = {"hidden_size": 8, "keep": "last"}
 
 def test_the_last_line_is_of_the_end(monkeypatch, capfd):
     monkeypatch.setattr(display, "_EVERY", 0)
-    charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS)
+    charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS, preset="tutorial")
     *_, last = capfd.readouterr().err.splitlines()
     assert last.startswith("charrnn: 100 %")
     assert "epoch 2.00 of 2" in last
@@ -28,10 +28,10 @@ def test_the_last_line_is_of_the_end(monkeypatch, capfd):
 
 @pytest.mark.clock
 def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
-    charrnn.train_text(TEXT, epochs=2, **OPTIONS)
+    charrnn.train_text(TEXT, epochs=2, **OPTIONS, preset="tutorial")
     assert capfd.readouterr().err == ""
     monkeypatch.setattr(display, "_EVERY", 0.1)
-    charrnn.train_text(TEXT, seconds=1.5, progress=True, **OPTIONS)
+    charrnn.train_text(TEXT, seconds=1.5, progress=True, **OPTIONS, preset="tutorial")
     out, err = capfd.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -43,18 +43,18 @@ def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
     shares = [int(line.split()[1]) for line in lines]
     assert shares == sorted(shares)
     assert shares[0] < 50 < shares[-1]
-    charrnn.train_text(TEXT, seconds=0.2, progress=False, **OPTIONS)
+    charrnn.train_text(TEXT, seconds=0.2, progress=False, **OPTIONS, preset="tutorial")
     assert capfd.readouterr() == ("", "")
 
 
 def test_progress_is_true_or_false():
     with pytest.raises(TypeError, match="progress must be True or False, not 'notebook'"):
-        charrnn.train_text(TEXT, steps=1, progress="notebook")
+        charrnn.train_text(TEXT, steps=1, progress="notebook", preset="tutorial")
 
 
 def test_no_stderr_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    assert charrnn.train_text(TEXT, steps=3, progress=True, **OPTIONS).history.steps == 3
+    assert charrnn.train_text(TEXT, steps=3, progress=True, **OPTIONS, preset="tutorial").history.steps == 3
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -66,7 +66,7 @@ def test_what_is_shown_starts_no_thread_and_no_process(python, terminal):
         import charrnn
         if {terminal}:
             sys.stderr.isatty = lambda: True
-        charrnn.train_text({TEXT!r}, steps=20, progress=True)
+        charrnn.train_text({TEXT!r}, steps=20, progress=True, preset="tutorial")
         from multiprocessing import resource_tracker
         print(threading.active_count(), resource_tracker._resource_tracker._pid)"""
     done = subprocess.run([python, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
@@ -86,7 +86,7 @@ def test_what_cannot_be_shown_ends_no_training(monkeypatch, error):
     closed.close()
     for stderr in (Full(), closed):
         monkeypatch.setattr(sys, "stderr", stderr)
-        assert charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS).history.stop_reason == "epochs"
+        assert charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS, preset="tutorial").history.stop_reason == "epochs"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -94,7 +94,7 @@ def test_what_stdout_cannot_encode_is_escaped(monkeypatch, text_file, encoding):
     """A sample that cannot be printed came after hours, and ended the training."""
     text, written = "\u2603\U0001f600" * 99, io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    charrnn.train_text(text, steps=2, sample_every=2, progress=False)
+    charrnn.train_text(text, steps=2, sample_every=2, progress=False, preset="tutorial")
     reader = charrnn.DataReader(text_file(text), 25)
     charrnn.RNN(8, reader.vocab_size, 25, 0.1).train(reader, epochs=1)
     sys.stdout.flush()
@@ -122,7 +122,7 @@ def test_a_terminal_gets_what_fits_it(columns, budget, shown):
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    program = f"import charrnn; charrnn.train_text({TEXT!r}, **{OPTIONS | budget})"
+    program = f"import charrnn; charrnn.train_text({TEXT!r}, **{OPTIONS | budget | {'preset': 'tutorial'}})"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs)
     os.close(theirs)
     seen = b""
@@ -149,31 +149,31 @@ def test_what_is_left_is_by_the_nearest_budget():
 
 def test_samples_come_after_so_many_steps_and_change_nothing(capsys):
     options = OPTIONS | {"steps": 250, "progress": False}
-    model = charrnn.train_text(TEXT, sample_every=100, **options)
+    model = charrnn.train_text(TEXT, sample_every=100, **options, preset="tutorial")
     first, *_ = out = re.split("^--- ", capsys.readouterr().out, flags=re.MULTILINE)
     assert first == ""
     heads, texts = zip(*(part.split("\n", 1) for part in out[1:]), strict=True)
     assert heads == ("after 100 steps, epoch 1.64:", "after 200 steps, epoch 3.28:")
     assert [len(text) for text in texts] == [201, 201]
-    same = charrnn.train_text(TEXT, **options)
+    same = charrnn.train_text(TEXT, **options, preset="tutorial")
     assert model.network.weights.block.tobytes() == same.network.weights.block.tobytes()
-    as_then = charrnn.train_text(TEXT, **options | {"steps": 200})
+    as_then = charrnn.train_text(TEXT, **options | {"steps": 200}, preset="tutorial")
     assert texts[1] == as_then.generate(200, seed=200) + "\n"
 
 
 def test_samples_of_records_and_of_bytes(capsys):
-    charrnn.train_records(["anna", "bob"] * 30, sample_every=50, steps=50, progress=False)
+    charrnn.train_records(["anna", "bob"] * 30, sample_every=50, steps=50, progress=False, preset="tutorial")
     assert len(capsys.readouterr().out.splitlines()) == 6
-    charrnn.train_text(bytes(range(256)) * 3, alphabet="bytes", sample_every=5, steps=5, progress=False)
+    charrnn.train_text(bytes(range(256)) * 3, alphabet="bytes", sample_every=5, steps=5, progress=False, preset="tutorial")
     assert capsys.readouterr().out.startswith("--- after 5 steps")
     for wrong in (0, 1.5, "5", True):
         with pytest.raises((TypeError, ValueError), match="sample_every must be"):
-            charrnn.train_text(TEXT, sample_every=wrong, progress=False)
+            charrnn.train_text(TEXT, sample_every=wrong, progress=False, preset="tutorial")
 
 
 def test_a_sample_does_not_tear_a_bar(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    charrnn.train_text(TEXT, sample_every=20, steps=40, **OPTIONS)
+    charrnn.train_text(TEXT, sample_every=20, steps=40, **OPTIONS, preset="tutorial")
     out, err = capfd.readouterr()
     assert out.startswith("--- after 20 steps")
     assert "%|" in err
@@ -188,7 +188,7 @@ def test_the_display_is_closed_also_if_the_last_checkpoint_cannot_be_written(tmp
     monkeypatch.setattr(Display, "close", lambda display: closed.append(close(display)))
     monkeypatch.setattr(persistence, "save", fail)
     with pytest.raises(RuntimeError, match="handler's"):
-        charrnn.train_text(TEXT, checkpoint=tmp_path / "checkpoint", **OPTIONS)
+        charrnn.train_text(TEXT, checkpoint=tmp_path / "checkpoint", **OPTIONS, preset="tutorial")
     assert len(closed) == 1
 
 
@@ -203,7 +203,7 @@ def test_a_callback_reaches_the_model(tmp_path):
         assert model.score("to be") == seen[-1][2]
         return len(seen) == 2
 
-    model = charrnn.train_text(TEXT, callback=look, epochs=9, progress=False, **OPTIONS)
+    model = charrnn.train_text(TEXT, callback=look, epochs=9, progress=False, **OPTIONS, preset="tutorial")
     steps, texts, scores = zip(*seen, strict=True)
     assert model.history.steps == steps[1]
     assert (model.generate(20, seed=1), model.score("to be")) == (texts[1], scores[1])
@@ -212,7 +212,7 @@ def test_a_callback_reaches_the_model(tmp_path):
 
 
 def test_a_model_that_goes_on_is_the_callbacks_as_well():
-    model = charrnn.train_text(TEXT, steps=10, progress=False, **OPTIONS)
+    model = charrnn.train_text(TEXT, steps=10, progress=False, **OPTIONS, preset="tutorial")
     before, during = model.score("to be"), []
     model.train_text(TEXT, steps=40, callback=lambda progress: during.append(progress.model.score("to be")), progress=False)
     assert during[-1] == model.score("to be") != before

@@ -14,7 +14,8 @@ from ..util.atomic_write import named
 from ..util.seeding import permutation
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
-Ids: TypeAlias = "NDArray[Any] | StoredIds"
+Ids: TypeAlias = "NDArray[Any] | StoredIds"  # of a text or of records
+AnyIds: TypeAlias = "Ids | GappedIds"
 
 _PIECE = 1 << 22  # ids of a file at a time
 _SORTED = 1 << 18  # records at a time: Ctrl-C waits for no more
@@ -65,6 +66,29 @@ class StoredIds:
             yield self.read(start, min(start + _PIECE, self.count))
 
 
+class GappedIds:
+    """The ids of a text without pieces that lie spread over it: gap ids after each of keep."""
+
+    def __init__(self, ids: Ids, keep: int, gap: int, pieces: int) -> None:
+        self.ids: Ids = ids
+        self.keep: int = keep
+        self.gap: int = gap
+        self.count: int = len(ids) - gap * pieces
+        self.dtype: np.dtype[Any] = ids.dtype
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, where: Any) -> Any:
+        """Return the ids at places (..., time, streams)."""
+        return self.ids[where + self.gap * (where // self.keep)]
+
+    def pieces(self) -> Iterator[NDArray[Any]]:
+        """Yield all ids, some at a time."""
+        for start in range(0, self.count, _PIECE):
+            yield self[np.arange(start, min(start + _PIECE, self.count))[:, None]][:, 0]
+
+
 class OpenFile:
     """A file open for reading in binary, unbuffered, that must not change. Errors call it name."""
 
@@ -104,8 +128,8 @@ class TextStream:
     last window of a pass may be shorter than seq_length.
     """
 
-    def __init__(self, ids: Ids, seq_length: int, batch_size: int = 1) -> None:
-        self.ids: Ids = ids
+    def __init__(self, ids: AnyIds, seq_length: int, batch_size: int = 1) -> None:
+        self.ids: AnyIds = ids
         self.targets: int = len(ids) - 1
         first = self.ids[np.zeros((1, 1), np.intp)].astype(np.int32)
         self.filler: np.int32 = first[0, 0]  # the input where there is none
@@ -116,7 +140,7 @@ class TextStream:
 
     def sequences(self) -> Iterator[NDArray[Any]]:
         """Yield all ids, some at a time."""
-        yield from self.ids.pieces() if isinstance(self.ids, StoredIds) else [self.ids]
+        yield from [self.ids] if isinstance(self.ids, np.ndarray) else self.ids.pieces()
 
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""

@@ -16,7 +16,7 @@ from ..network.learner import Learner
 from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
 from ..util.hashing import sha256_of
 from ..util.seeding import permutation
-from .batches import Ids, RecordStream, StoredIds, Stream, TextStream, begins, smallest
+from .batches import GappedIds, Ids, RecordStream, StoredIds, Stream, TextStream, begins, smallest
 from .record_index import RecordIndex
 from .text import check_length
 from .vocabulary import AnyText, Vocabulary, described, distinct
@@ -63,6 +63,12 @@ class Text:
     ids: Ids
     called: float
     index: ClassVar[None] = None  # a text has no records to remember
+    records: ClassVar[int] = 0
+
+    @property
+    def characters(self) -> int:
+        """How many characters the text has."""
+        return len(self.ids)
 
     @classmethod
     def from_text(
@@ -83,20 +89,33 @@ class Text:
         """Return the SHA-256 of the ids."""
         return sha256_of(_pieces(self.ids))
 
-    def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
-        """Return what to train on and what is held out: the end of the text, or None.
+    def streams(
+        self, learner: Learner, fraction: float, seed: int, pieces: int = 1
+    ) -> tuple[Stream, Stream | None]:
+        """Return what to train on and what is held out, or None.
 
-        Nothing is held out where one of the two would have fewer than two characters.
+        That is the end of the text, or pieces, each at the end of as many equal parts. Nothing is
+        held out where one of the two would have fewer than two characters for each piece.
         """
-        held_out = int(len(self.ids) * fraction)
-        cut = len(self.ids) - held_out
-        if held_out < 2 or cut < 2:
+        held_out = int(len(self.ids) * fraction) // pieces
+        keep = len(self.ids) // pieces - held_out
+        if held_out < 2 or keep < 2:
             return TextStream(self.ids, learner.seq_length, learner.batch_size), None
-        measured = self.ids[cut : cut + _MEASURED]
+        kept = GappedIds(self.ids, keep, held_out, pieces) if pieces > 1 else self.ids[:-held_out]
+        train = TextStream(kept, learner.seq_length, learner.batch_size)
+        return train, self._held_out(learner, keep, held_out, pieces)
+
+    def _held_out(self, learner: Learner, keep: int, length: int, pieces: int) -> TextStream:
+        """Return the first characters of what is held out: each piece is a stream."""
+        measured = min(length, _MEASURED // pieces)
+        if pieces > 1:
+            starts = (keep + length) * np.arange(pieces)[:, None] + keep
+            held_out = self.ids[(starts + np.arange(measured)).reshape(-1, 1)][:, 0]
+            return TextStream(held_out, 256, pieces)
         large = learner.network.description.operations >= _LARGE
-        streams = _AT_ONCE if large and len(measured) > _AT_ONCE * _LONG else 1
-        train = TextStream(self.ids[:cut], learner.seq_length, learner.batch_size)
-        return train, TextStream(measured, 256, streams)
+        streams = _AT_ONCE if large and measured > _AT_ONCE * _LONG else 1
+        start = len(self.ids) - length
+        return TextStream(self.ids[start : start + measured], 256, streams)
 
 
 @dataclass
@@ -108,6 +127,16 @@ class Records:
     lengths: NDArray[np.signedinteger[Any]]
     index: RecordIndex | None
     called: float
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return len(self.lengths)
+
+    @property
+    def characters(self) -> int:
+        """How many characters the records have, with the end of each."""
+        return len(self.ids) + len(self.lengths)
 
     @classmethod
     def from_strings(
@@ -140,8 +169,13 @@ class Records:
         lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in starts)
         return sha256_of(itertools.chain(lengths, _pieces(self.ids)))
 
-    def streams(self, learner: Learner, fraction: float, seed: int) -> tuple[Stream, Stream | None]:
-        """Return what to train on and what is held out: the last of a shuffled order, or None."""
+    def streams(
+        self, learner: Learner, fraction: float, seed: int, pieces: int = 1
+    ) -> tuple[Stream, Stream | None]:
+        """Return what to train on and what is held out: the last of a shuffled order, or None.
+
+        pieces are of a text, and make no difference here.
+        """
         n, starts = len(self.lengths), begins(self.lengths)
         order, V, T = permutation(n, seed), len(self.vocabulary), learner.seq_length
 

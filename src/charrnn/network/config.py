@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict, get_args
 
 from ..history import Callback
 from ..util.atomic_write import StrPath
+from ..util.cores import available_cores
 from ..util.errors import check_choice
 from ..util.options import Flag, Option, check_options, defaults, table
 from ._types import LOOK_BACK, MAX_LAYERS
@@ -18,7 +19,7 @@ from .counts import MAX_ORDER
 
 Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
 Optimizer: TypeAlias = Literal["adagrad", "sgd", "rmsprop", "adam"]
-Preset: TypeAlias = Literal["tutorial", "small", "medium", "large"]
+Preset: TypeAlias = Literal["auto", "tutorial", "small", "medium", "large"]
 ScheduleName: TypeAlias = Literal["constant", "cosine", "linear"]
 Keep: TypeAlias = Literal["best", "last"]
 
@@ -43,13 +44,15 @@ _GATED: dict[str, Any] = {
     "clip_norm": 0.1,
     "weight_decay": 0.1,
 }
-PRESETS: dict[str, dict[str, Any]] = {  # docs/howto/networks.md has the loss of each
+# docs/howto/networks.md has the loss of each. What "auto" chooses is in training/recipe.py.
+PRESETS: dict[str, dict[str, Any]] = {
+    "auto": {},
     "tutorial": {},
     "small": {**_GATED, "hidden_size": 256, "learning_rate": 0.03, "dropout": 0.1, "steps": 800},
     "medium": {**_GATED, "hidden_size": 384, "learning_rate": 0.03, "dropout": 0.2, "steps": 1500},
     "large": {**_GATED, "hidden_size": 512, "learning_rate": 0.027, "dropout": 0.4, "steps": 2400},
 }
-_SIZES = ", ".join(f"{name} {PRESETS[name]['hidden_size']}" for name in get_args(Preset)[1:])
+_SIZES = ", ".join(f"{name} {PRESETS[name]['hidden_size']}" for name in get_args(Preset)[2:])
 
 
 class LayerOptions(TypedDict, total=False):
@@ -113,9 +116,9 @@ class Settings(TypedDict, total=False):
         float, Option(100.0, minimum=0, saved="model", optimizer="adagrad")
     ]
     n_threads: Annotated[
-        int,
-        Option(1, minimum=1, maximum=1024),
-        Flag("threads that share a step if --batch-size is above 1", "training", "N", "--threads"),
+        int | None,
+        Option(None, minimum=1, maximum=1024),
+        Flag("threads that share a step (default: all cores)", "training", "N", "--threads"),
     ]
 
 
@@ -200,6 +203,16 @@ class RunOptions(TypedDict, total=False):
             "--validation",
         ),
     ]
+    validation_pieces: Annotated[
+        int,
+        Option(1, minimum=1, saved="checkpoint"),
+        Flag("hold out N pieces spread over the text, not its end", "budget", "N"),
+    ]
+    refit: Annotated[
+        bool,
+        Option(False, saved="checkpoint"),
+        Flag("train twice: to measure, then on the whole text", "budget"),
+    ]
     keep: Annotated[
         Keep | None,
         Option(None, saved="checkpoint"),
@@ -246,17 +259,16 @@ class RunOptions(TypedDict, total=False):
     ]
 
 
+_PRESET = Flag(
+    "configuration that other options adjust: what suits the text (auto, the default), "
+    f"the tutorial's, or LSTMs ({_SIZES} units)",
+    "network",
+)
+
+
 class Options(Settings, RunOptions, total=False):
     """The options of training any model."""
 
-    preset: Annotated[
-        Preset | None,
-        Option(None),
-        Flag(
-            f"configuration that other options adjust: the defaults, or LSTMs ({_SIZES} units)",
-            "network",
-        ),
-    ]
     optimizer: Annotated[
         Optimizer, Option("adagrad", saved="model"), Flag("how weights are updated", "training")
     ]
@@ -265,6 +277,7 @@ class Options(Settings, RunOptions, total=False):
 class NewOptions(LayerOptions, Options, total=False):
     """The options of training a new model, but alphabet."""
 
+    preset: Annotated[Preset, Option("auto"), _PRESET]
     dtype: Annotated[Literal["float32", "float64"], Option("float32")]
 
 
@@ -298,6 +311,7 @@ class FileOptions(RecordOptions, total=False):
 class FurtherOptions(Options, total=False):
     """The options of training a model further on a text."""
 
+    preset: Annotated[Preset | None, Option(None), _PRESET]
     extend: Annotated[
         bool,
         Option(False),
@@ -317,16 +331,28 @@ class FurtherFileOptions(FurtherRecordOptions, total=False):
     cache: _Cache
 
 
+# The options that a preset chooses where they are not given: signatures show None.
+BY_PRESET = dict.fromkeys(
+    (
+        *("cell", "hidden_size", "dropout", "seq_length", "batch_size", "optimizer"),
+        *("learning_rate", "weight_decay", "clip_norm", "schedule", "warmup", "keep", "ngram"),
+        *("validation_fraction", "validation_pieces", "refit"),
+    )
+)
 # The settings that a model file keeps, with the optimizer.
 SAVED_SETTINGS = tuple(name for name, one in table(Settings).items() if one.saved == "model")
 # The options that a checkpoint keeps besides those, and that resume compares.
 SAVED_RUN_OPTIONS = tuple(name for name, one in table(RunOptions).items() if one.saved)
-_BUDGETS = ("epochs", "steps", "seconds")
+BUDGETS = ("epochs", "steps", "seconds")
+
+
+# The options of a training that a model file keeps, for `CharRNN.recipe`.
+RUN_NAMES = (*SAVED_RUN_OPTIONS, *BUDGETS, "patience")
 
 
 def default_settings(optimizer: str) -> dict[str, Any]:
     """Return the default settings of a `Learner`."""
-    return {**defaults(Settings), **BY_OPTIMIZER[optimizer]}
+    return {**defaults(Settings), **BY_OPTIMIZER[optimizer], "n_threads": available_cores()}
 
 
 def split(
@@ -353,6 +379,8 @@ def _chosen(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
         inherited = name not in given and optimizer != before.get("optimizer")
         if inherited or chosen[name] is None:
             chosen[name] = value
+    if chosen["n_threads"] is None:
+        chosen["n_threads"] = available_cores()
     return {**chosen, "optimizer": optimizer}
 
 
@@ -361,9 +389,11 @@ def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if options.get("preset") is None:
         return options
     preset = PRESETS[check_choice("preset", options["preset"], get_args(Preset))]
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.keys() & {*_BUDGETS}:
-        preset = {name: value for name, value in preset.items() if name not in _BUDGETS}
+    given = {
+        name: value for name, value in options.items() if value is not None or name not in BY_PRESET
+    }
+    if any(given.get(name) is not None for name in BUDGETS):
+        preset = {name: value for name, value in preset.items() if name not in BUDGETS}
     return {**preset, **given}
 
 

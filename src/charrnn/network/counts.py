@@ -6,7 +6,7 @@ a context lie side by side. Level k holds the n-grams of k symbols.
 
 Chen and Goodman (1999), "An empirical study of smoothing techniques for language modeling",
 has the estimate: with c(g) the count of an n-gram (the number of distinct symbols before it,
-unless it is of the longest kind), N_j how many n-grams of a level have c = j,
+unless it is of the longest kind or begins a record), N_j how many n-grams of a level have c = j,
 Y = N_1 / (N_1 + 2 N_2) and the discounts D_j = j - (j + 1) Y N_(j+1) / N_j for j = 1, 2, 3+,
 
     p(s | context) = (c(context s) - D) / c(context .) + backoff(context) p(s | shorter context)
@@ -63,7 +63,6 @@ class Mixture(NamedTuple):
     counts: "Counts"
     network_weight: float = 0.5
     counts_weight: float = 0.5
-    nll: float | None = None  # on held-out text, nats per character; counted afterwards
 
     def table(self) -> NgramTable:
         """Return the mixture as the kernels read it."""
@@ -212,7 +211,9 @@ class Counts:
         contexts = np.zeros(1, np.int64)
         for k, (codes, counts) in enumerate(self.levels, 1):
             longer = self.levels[k][0] if k < self.order else None
-            c = counts if longer is None else _continuations(codes, longer & ((1 << bits * k) - 1))
+            c = counts
+            if longer is not None:
+                c = _continuations(codes, counts, longer & ((1 << bits * k) - 1))
             parents = np.searchsorted(contexts, codes >> bits)
             discounts = _discounts(c)[np.minimum(c, 3) - 1]
             total = np.bincount(parents, c, len(contexts))
@@ -269,11 +270,14 @@ def _runs(codes: Codes, counts: Codes) -> tuple[Codes, Codes]:
     return codes[first], np.add.reduceat(counts, first)
 
 
-def _continuations(codes: Codes, suffixes: Codes) -> Codes:
-    """Return how many distinct symbols stand before each n-gram: at least 1, the text's start."""
+def _continuations(codes: Codes, counts: Codes, suffixes: Codes) -> Codes:
+    """Return how many distinct symbols stand before each n-gram.
+
+    Nothing stands before one that begins a record, or the text: those keep their counts.
+    """
     suffixes, numbers = _runs(np.sort(suffixes), np.ones_like(suffixes))
     places = np.searchsorted(codes, suffixes)
-    found = np.ones_like(codes)
+    found = counts.copy()
     known = codes[np.minimum(places, len(codes) - 1)] == suffixes  # min_count may have dropped it
     found[places[known]] = numbers[known]
     return found

@@ -22,7 +22,8 @@ The last tensor, sha256, is of all bytes before it. The metadata has format, "ch
     layers      pairs of cell and units, from the input on
     settings    what the network is trained with, such as optimizer and learning_rate
     history     what training did: stop_reason, kept_step, and of all reports the steps, losses ...
-    mixture     of a model with counts: the weights of network and counts, and the loss of both
+    mixture     of a model with counts: the weights of network and counts
+    run         of a model that was trained: the options of that training
     training    of a checkpoint only: position, options, and the SHA-256 of the text's ids
 
 No code is stored and none is run. Metadata and sizes are checked when a file is read, before its
@@ -33,8 +34,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -45,12 +46,13 @@ from ..data.vocabulary import Vocabulary
 from ..history import History, Position, from_values
 from ..network import Network, Real
 from ..network._types import OPTIMIZERS, Description, Parameters
-from ..network.config import SAVED_SETTINGS
+from ..network.config import RUN_NAMES, SAVED_SETTINGS, RunOptions
 from ..network.counts import ARRAYS, Counts, Mixture, array_dtypes
 from ..network.learner import Learner
 from ..util.atomic_write import Bytes, StrPath, named, open_regular, write_all, write_atomically
 from ..util.errors import ModelFormatError, check_choice, check_integer, check_number, check_text
 from ..util.hashing import blocks
+from ..util.options import table
 from ..util.tensor_file import MALFORMED, Tensor, TensorFile, encode
 
 ModelSource: TypeAlias = StrPath | bytes | IO[bytes]
@@ -88,6 +90,7 @@ class ModelState:
     index: RecordIndex | None = None
     training: Training | None = None
     mixture: Mixture | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)  # of config.RUN_NAMES
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -170,6 +173,8 @@ def _describe(state: ModelState, size: int) -> dict[str, Any]:
         }
     if state.mixture is not None:
         words["mixture"] = state.mixture[1:]
+    if state.run:
+        words["run"] = dict(state.run)
     size += len(json.dumps(words, ensure_ascii=False).encode())
     words["history"] = _describe_history(state.history, max(_HISTORY, size // 3))
     return words
@@ -258,7 +263,8 @@ def _read(content: TensorFile) -> ModelState:
         counts = Counts.from_arrays(about.vocabulary.symbols, arrays)
         mixture = Mixture(counts, *about.mixture)
         network.mix(mixture.table())
-    return ModelState(learner, about.vocabulary, about.history, index, training, mixture)
+    words = about.vocabulary, about.history
+    return ModelState(learner, *words, index, training, mixture, about.run)
 
 
 # ------------------------------------------------------------------------------------------- checks
@@ -273,13 +279,14 @@ class Metadata(NamedTuple):
     settings: dict[str, Any]
     history: History
     training: Training | None  # without its arrays
-    mixture: tuple[float, float, float | None] | None
+    mixture: tuple[float, float] | None
+    run: dict[str, Any]
 
     @classmethod
     def parse(cls, words: str, tensors: dict[str, Tensor]) -> "Metadata":
         """Check metadata and tensors against each other; or raise one of `MALFORMED`."""
         values = json.loads(words)
-        _check_names("the metadata", values, _NAMES, optional=("training", "mixture"))
+        _check_names("the metadata", values, _NAMES, optional=("training", "mixture", "run"))
         kind = check_choice("kind", values["kind"], ("text", "records"))
         alphabet = check_choice("alphabet", values["alphabet"], ("characters", "bytes"))
         chars = check_text("vocabulary", values["vocabulary"])
@@ -292,7 +299,8 @@ class Metadata(NamedTuple):
         if "training" in values:
             training = _parse_training(values["training"], history, "best.Why" in tensors)
         mixture = _parse_mixture(values["mixture"]) if "mixture" in values else None
-        about = cls(vocabulary, description, optimizer, settings, history, training, mixture)
+        run = _parse_run(values["run"]) if "run" in values else {}
+        about = cls(vocabulary, description, optimizer, settings, history, training, mixture, run)
         about.check_tensors(tensors)
         return about
 
@@ -326,13 +334,18 @@ class Metadata(NamedTuple):
                 raise ValueError(f"{what}, {self.description} need {tensor.dtype} {tensor.shape}")
 
 
-def _parse_mixture(values: Any) -> tuple[float, float, float | None]:
-    network_weight, counts_weight, nll = values
+def _parse_mixture(values: Any) -> tuple[float, float]:
+    network_weight, counts_weight = values
     for weight in (network_weight, counts_weight):
         check_number("a weight of the mixture", weight, minimum=0, maximum=2)
-    if nll is not None:
-        check_number("the loss of the mixture", nll, minimum=0)
-    return float(network_weight), float(counts_weight), nll
+    return float(network_weight), float(counts_weight)
+
+
+def _parse_run(values: Any) -> dict[str, Any]:
+    """Return how a model was trained, checked as when the options were given."""
+    _check_names("run", values, RUN_NAMES)
+    options = table(RunOptions)
+    return {name: options[name].check(values[name]) for name in RUN_NAMES}
 
 
 def _parse_history(values: Any) -> History:

@@ -56,7 +56,7 @@ def train(
     training, the network has the weights of its last step, or after Ctrl-C those that keep says.
     """
     learner = state.learner
-    stream, validation = source.streams(learner, options["validation_fraction"], options["seed"])
+    stream, validation = source.streams(learner, *held_out_options(options))
     chosen = {**options, "keep": _weights_to_keep(options, validation)}
     stepper, position = _stepper(learner, stream, chosen), Position()
     checkpoint = _checkpoint(state, source, chosen)
@@ -85,6 +85,8 @@ def train(
         train_alone(model, functools.partial(_train_over_mpi, comm, trainer, checkpoint))
     if comm is None or comm.rank == 0:
         warn_if_poor(state)
+    if validation is not None and (kept := state.history.kept) is not None:
+        state.history.estimate = kept.validation_nll
 
 
 def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
     chosen, comm, streams = dict(options), options["comm"], learner.batch_size
     ranks = 1 if comm is None else comm.size
     if comm is not None and chosen["shards"] is None:
-        chosen["shards"] = _SHARDS
+        chosen["shards"] = min(_SHARDS, streams)
     shards = chosen["shards"]
     if shards is not None and shards > streams:
         how = "raise batch_size, or lower shards"
@@ -104,9 +106,17 @@ def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
         raise ValueError("seed=None gives each rank another seed: give all of them the same number")
     if chosen["seed"] is None:
         chosen["seed"] = random_seed()
+    if chosen["refit"] and (chosen["keep"] == "best" or chosen["patience"] is not None):
+        wanted = "patience" if chosen["keep"] != "best" else "keep='best'"
+        raise ValueError(f"refit=True trains on all of the text at last: leave out {wanted}")
     if chosen["checkpoint"] is not None and (comm is None or comm.rank == 0):
         check_target(chosen["checkpoint"], "checkpoint")
     return chosen
+
+
+def held_out_options(options: Mapping[str, Any]) -> tuple[float, int, int]:
+    """Return the options that say what is held out."""
+    return options["validation_fraction"], options["seed"], options["validation_pieces"]
 
 
 def _weights_to_keep(options: Mapping[str, Any], validation: Stream | None) -> Keep:

@@ -12,17 +12,24 @@ from ..network import Network, dispatch
 from ..network._types import NgramTable
 from ..network.counts import Counts, Mixture
 from ..storage.model_file import ModelState
+from .fit import held_out_options
 
-_FEWEST, _MOST = 1 << 12, 1 << 22  # n-grams, whatever the text's length
+_FEWEST, _MOST = 1 << 19, 1 << 22  # n-grams, whatever the text's length
 _PRIOR_WEIGHTS = (0.5, 0.5)  # of network and counts, where there is nothing to fit them on
 _PRIOR, _NEWTON_STEPS, _CLOSE = 30.0, 12, 1e-3
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
 
 
-def add_counts(state: ModelState, source: Text | Records, options: Mapping[str, Any]) -> ModelState:
+def add_counts(
+    state: ModelState,
+    source: Text | Records,
+    options: Mapping[str, Any],
+    measured: Mixture | None = None,
+) -> ModelState:
     """Return a trained state whose network is mixed with counts of its text, if options say so.
 
-    A mixture that the state has already is of text before this: counts are added up.
+    A mixture that the state has already is of text before this: counts are added up. measured has
+    the weights to use, if nothing is held out to fit them on.
     """
     before, order, vocabulary = state.mixture, options["ngram"], state.vocabulary
     if order is None:
@@ -30,7 +37,7 @@ def add_counts(state: ModelState, source: Text | Records, options: Mapping[str, 
     if order == 0:
         return replace(state, mixture=None)
     learner = state.learner
-    stream, held_out = source.streams(learner, options["validation_fraction"], options["seed"])
+    stream, held_out = source.streams(learner, *held_out_options(options))
     boundary = len(vocabulary) if vocabulary.records else None
 
     def count(stream: Stream, order: int, most: int) -> Counts:
@@ -40,12 +47,12 @@ def add_counts(state: ModelState, source: Text | Records, options: Mapping[str, 
         )
 
     counts = count(stream, order, _most(stream.targets, vocabulary.symbols))
-    new_order = counts.order
+    new_order, weights = counts.order, measured or before
     if before is not None:
         counts = before.counts.merged(counts)
-    mixture = before._replace(counts=counts) if before is not None else Mixture(counts)
+    mixture = Mixture(counts, *(weights[1:] if weights is not None else ()))
     if held_out is not None:
-        mixture = fit_mixture(learner.network, counts, held_out)
+        mixture, state.history.estimate = fit_mixture(learner.network, counts, held_out)
         mixture = mixture._replace(counts=counts.merged(count(held_out, new_order, _MOST)))
     learner.network.mix(mixture.table())
     return replace(state, mixture=mixture)
@@ -57,8 +64,8 @@ def _most(targets: int, symbols: int) -> int:
     return min(max(_FEWEST, wanted), _MOST)
 
 
-def fit_mixture(network: Network, counts: Counts, stream: Stream) -> Mixture:
-    """Return the mixture with the lowest loss on text that neither network nor counts have seen.
+def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixture, float]:
+    """Return the best mixture for text that neither network nor counts have seen, and its loss.
 
     The loss is convex in the two weights: Newton's method, with a prior that counts as much as
     _PRIOR targets of unit curvature, finds its minimum. Sums run in a fixed order. The network is
@@ -79,7 +86,7 @@ def fit_mixture(network: Network, counts: Counts, stream: Stream) -> Mixture:
     finally:
         network.mix(None)
     network_weight, counts_weight = weights.tolist()
-    return Mixture(counts, network_weight, counts_weight, nll)
+    return Mixture(counts, network_weight, counts_weight), nll
 
 
 def _windows(stream: Stream) -> Iterator[tuple[Any, Any, bool]]:

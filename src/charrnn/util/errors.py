@@ -137,7 +137,7 @@ _ELSEWHERE = {
     "clip_norm": ("grad_clip", "gradient_clip", "max_norm", "max_grad_norm"),
     "steps": ("iterations", "max_iters", "max_iter", "n_iter"),
     "seconds": ("max_time", "time_limit", "timeout"),
-    "validation_fraction": ("val_split", "validation_split", "test_size"),
+    "validation_fraction": ("validation", "val_split", "validation_split", "test_size"),
     "patience": ("early_stopping", "n_iter_no_change"),
     "progress": ("verbose", "quiet", "disable"),
     "seed": ("random_state",),

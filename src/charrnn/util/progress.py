@@ -38,13 +38,18 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
+def note(line: str) -> None:
+    """Print a line on stderr, if there is one that takes it."""
+    with contextlib.suppress(OSError, ValueError):  # full or closed: train on
+        print(line, file=sys.stderr, flush=True)
+
+
 class _Lines:
     """A file for tqdm that prints each state of a bar as a line on stderr."""
 
     def write(self, text: str) -> None:
         if line := text.strip("\r\n "):
-            with contextlib.suppress(OSError, ValueError):  # full or closed: train on
-                print(line, file=sys.stderr, flush=True)
+            note(line)
 
     def flush(self) -> None:
         pass

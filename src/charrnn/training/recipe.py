@@ -1,0 +1,135 @@
+"""What preset="auto" chooses: an LSTM, counts beside it, and how long to train, for each text.
+
+The constants come from a study, benchmarks/recipes.py; docs/howto/recipes.md has its table. A short
+text is read many times by a small network that drops much, and is trained on twice: first to
+measure, then on all of it. The longer the text and the time, the larger the network.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
+
+from ..network._types import Description
+from ..network.config import BUDGETS, LayerOptions, NewOptions, Preset
+from ..util.errors import check_choice
+from ..util.options import defaults, table
+
+_SECONDS = 25.0  # the default budget, on two cores
+_SPEED = 1.5e11  # floating-point operations a second of two cores, in training
+_SIZES = 640, 512, 384, 256, 192, 128  # units
+_WINDOW = 64  # time steps
+_MOST_PASSES = 30.0  # over the text
+_SHORT = 30_000  # characters
+_HELD_OUT, _PIECES = 20_000, 8  # characters at most
+_MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
+
+
+class Amount(NamedTuple):
+    """How much text there is: symbols, characters with the end of each record, and records."""
+
+    symbols: int
+    characters: int
+    records: int = 0
+
+    @property
+    def length(self) -> float:
+        """Characters of a record, or of a window if that is less."""
+        return min(self.characters / self.records, _WINDOW) if self.records else _WINDOW
+
+
+def with_recipe(options: Mapping[str, Any], amount: Amount) -> Mapping[str, Any]:
+    """Return options with what preset="auto", the default, chooses beside them."""
+    preset = options.get("preset")
+    if check_choice("preset", "auto" if preset is None else preset, get_args(Preset)) != "auto":
+        return options
+    known, given = table(NewOptions), {}
+    for name, value in options.items():
+        if value is not None and name != "preset":
+            given[name] = known[name].check(value) if name in known else value
+    chosen = recipe(amount, given)
+    return {**options, **chosen, **given}
+
+
+def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that suit a text beside those that are given."""
+    n, wanted = amount.characters, _passes(amount)
+    hidden_size, affordable = _size(amount, wanted, given)
+    chosen: dict[str, Any] = {
+        "cell": "lstm",
+        "hidden_size": hidden_size,
+        "seq_length": _WINDOW,
+        "ngram": 9,
+    }
+    chosen |= {"batch_size": _streams(amount), "schedule": "cosine"}
+    steps_per_pass = n / (given.get("batch_size", chosen["batch_size"]) * amount.length)
+    passes = given.get("epochs", min(affordable, wanted))
+    if "steps" in given:
+        passes = given["steps"] / steps_per_pass
+    steps = max(1, round(passes * steps_per_pass))
+    ends_early = "seconds" not in given or affordable > wanted
+    if not given.keys() & {"epochs", "steps"} and ends_early:
+        chosen["steps"] = steps
+    chosen |= {"dropout": _dropout(amount, passes, hidden_size), "warmup": min(100, -(-steps // 8))}
+    if given.get("optimizer", "adam") == "adam":
+        chosen |= {"optimizer": "adam", "weight_decay": 0.1, "clip_norm": 0.1}
+        chosen["learning_rate"] = 0.02 if hidden_size < 192 else 0.03
+    if given.keys() & _MEASURES:
+        return chosen
+    refit = n < 3 * _SHORT and ends_early
+    held_out = 0.1 if refit else min(0.05, _HELD_OUT / n)
+    chosen |= {"keep": "last", "refit": refit}
+    return {**chosen, "validation_fraction": held_out, "validation_pieces": _PIECES}
+
+
+def described(options: Mapping[str, Any]) -> str:
+    """Say in a line what was chosen."""
+    cell, counts = options["cell"], ""
+    if options["ngram"]:
+        counts = f", counts of up to {options['ngram']} characters"
+    budget = ", ".join(f"{options[name]:,} {name}" for name in BUDGETS if name in options)
+    return (
+        f"{cell if cell == 'rnn' else cell.upper()} of {options['hidden_size']} units, "
+        f"dropout {options['dropout']:g}, {options['batch_size']} streams, {budget}{counts}"
+    )
+
+
+def _passes(amount: Amount) -> float:
+    """Return how often a network should read a text, if there is time."""
+    shrinks = min(1.0, _SHORT / amount.characters)
+    if not amount.records:
+        return float(_MOST_PASSES * shrinks**0.45)
+    # The shorter a string is, the sooner a network knows it by heart.
+    return float(min(max(amount.characters / amount.records, 15.0), _MOST_PASSES) * shrinks**0.3)
+
+
+def _size(amount: Amount, wanted: float, given: Mapping[str, Any]) -> tuple[int, float]:
+    """Return units and passes that the time allows: of the largest that has nearly enough."""
+    seconds, least = given.get("seconds", _SECONDS), 600 if amount.records else 150
+    sizes = [given["hidden_size"]] if "hidden_size" in given else list(_SIZES)
+    while True:
+        layers = {**defaults(LayerOptions), "cell": "lstm", **given, "hidden_size": sizes[0]}
+        layer = layers["cell"], layers["hidden_size"]
+        operations = Description([layer] * layers["n_layers"], amount.symbols).operations
+        affordable = seconds * _SPEED / (3 * operations * amount.characters)
+        fits = affordable >= wanted / 1.6 and amount.characters >= least * sizes[0]
+        if fits or len(sizes) == 1:
+            return sizes[0], affordable
+        del sizes[0]
+
+
+def _streams(amount: Amount) -> int:
+    """Return the streams of a batch: a short text needs many steps, a long one large products."""
+    n = amount.characters
+    per_step = min(max(n / 20, 64), 2048)
+    if amount.records:
+        per_step = min(max(n / 30, 64), max(256, n / 1000), 2048)
+    return max(1, round(per_step / amount.length))
+
+
+def _dropout(amount: Amount, passes: float, hidden_size: int) -> float:
+    """Return what to drop in so many passes over the text."""
+    limits = [(4.5, 0.1), (6.0, 0.2), (9.0, 0.3), (16.0, 0.4), (25.0, 0.5)]
+    if amount.records:
+        limits[:3] = [(5.0, 0.1), (12.0, 0.2)]
+    dropout = next((dropout for limit, dropout in limits if passes <= limit), 0.6)
+    dropout = min(0.6, dropout + 0.1 * (hidden_size >= 384))
+    return round(dropout * min(1.0, hidden_size / 128), 3)  # a small network has none to spare

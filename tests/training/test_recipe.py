@@ -1,0 +1,135 @@
+"""What preset="auto" chooses, what it holds out, and the second training on everything."""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import charrnn
+from charrnn.data.batches import GappedIds
+from charrnn.data.dataset import Text
+from charrnn.network.config import BY_PRESET
+from charrnn.network.learner import Learner
+from charrnn.training.recipe import Amount, recipe, with_recipe
+
+TEXT = "to be, or not to be, that is the question. " * 20
+NAMES = charrnn.datasets.names()[::9]
+
+
+def bits(model):
+    return model.network.weights.block.tobytes()
+
+
+@given(
+    st.integers(1, 10**10),
+    st.integers(2, 70_000),
+    st.integers(0, 10**6),
+    st.sampled_from([{}, {"seconds": 0.5}, {"seconds": 3600.0}, {"epochs": 3}, {"steps": 70}]),
+)
+def test_every_amount_has_a_recipe(characters, symbols, records, given):
+    amount = Amount(symbols, characters, min(records, characters))
+    chosen = recipe(amount, given)
+    assert chosen.keys() <= {*BY_PRESET, "steps"}
+    assert not chosen.keys() & given.keys()
+    assert 128 <= chosen["hidden_size"] <= 640
+    assert 0 <= chosen["dropout"] <= 0.6
+    assert chosen["batch_size"] >= 1
+    assert chosen.get("steps", 1) >= 1
+    assert 0 < chosen["validation_fraction"] <= 0.1
+
+
+def test_more_text_and_more_time_make_larger_networks():
+    sizes = [recipe(Amount(65, n), {})["hidden_size"] for n in (3_000, 100_000)]
+    assert sizes == sorted(sizes)
+    megabyte = Amount(65, 1_000_000)
+    sizes = [recipe(megabyte, {"seconds": s})["hidden_size"] for s in (5.0, 30.0, 180.0, 1800.0)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_what_is_given_wins_and_the_rest_fits_it():
+    amount = Amount(65, 1_000_000)
+    small = recipe(amount, {"hidden_size": 64})
+    assert small["dropout"] < 0.2  # it has no units to spare
+    assert recipe(amount, {"optimizer": "sgd"}).keys() & {"learning_rate", "weight_decay"} == set()
+    assert recipe(amount, {"validation_fraction": 0.3}).keys() & {"refit", "keep"} == set()
+    model = charrnn.train_records(NAMES, hidden_size=9, epochs=2, seed=None, progress=False)
+    assert model.recipe["hidden_size"] == 9
+    assert model.recipe["epochs"] == 2
+    assert model.recipe["seed"] != 0  # None is not what a preset replaces
+
+
+@pytest.mark.parametrize("preset", ["tutorial", "small", None])
+def test_only_auto_looks_at_the_text(preset):
+    options = {"preset": preset, "hidden_size": 4}
+    same = with_recipe(options, Amount(9, 99))
+    assert (same is options) == (preset is not None)
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "tutorial", "epochs": 3}, {"epochs": 2, "ngram": 0}])
+@pytest.mark.parametrize("records", [False, True])
+def test_a_recipe_trains_the_same_model_again(options, records, tmp_path):
+    train, source = (charrnn.train_records, NAMES) if records else (charrnn.train_text, TEXT)
+    model = train(source, hidden_size=8, progress=False, **options)
+    model.save(tmp_path / "m")
+    loaded = charrnn.load(tmp_path / "m")
+    assert loaded.recipe == model.recipe == copy.deepcopy(model).recipe
+    assert loaded.history.estimate == model.history.estimate
+    again = train(source, progress=False, **loaded.recipe)
+    assert bits(again) == bits(model)
+    assert again.score("to be" if not records else "ada") == model.score("to be" if not records else "ada")
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_refit_has_all_of_the_text_and_the_figures_of_the_first(records):
+    train, source = (charrnn.train_records, NAMES) if records else (charrnn.train_text, TEXT)
+    options = {"preset": "tutorial", "hidden_size": 8, "steps": 60, "ngram": 3, "keep": "last", "progress": False}
+    refit = train(source, refit=True, **options)
+    first = train(source, **options)
+    whole = train(source, validation_fraction=0, **options)
+    assert bits(refit) == bits(whole) != bits(first)
+    assert refit.history.estimate == first.history.estimate
+    assert refit.mixture[1:] == first.mixture[1:] != whole.mixture[1:]
+    assert refit.history.validation_losses == []
+    for mine, theirs in zip(refit.mixture.counts.levels, whole.mixture.counts.levels, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("options", [{"keep": "best"}, {"patience": 3}])
+def test_a_refit_has_nothing_to_choose_the_best_by(options):
+    with pytest.raises(ValueError, match="refit=True trains on all of the text at last: leave out"):
+        charrnn.train_text(TEXT, preset="tutorial", refit=True, steps=3, **options)
+
+
+def test_the_estimate_is_of_the_weights_that_are_kept():
+    model = charrnn.train_text(TEXT, preset="tutorial", epochs=3, progress=False)
+    assert model.history.estimate == model.history.kept.validation_nll
+    assert charrnn.train_text(TEXT, preset="tutorial", steps=3, validation_fraction=0).history.estimate is None
+
+
+@given(st.integers(9, 400), st.floats(0.01, 0.5), st.integers(1, 9), st.integers(1, 5))
+def test_each_character_is_trained_on_or_held_out(n, fraction, pieces, batch_size):
+    text = Text.from_text("".join(chr(200 + i) for i in range(n)))
+    learner = Learner([("rnn", 2)], n, seq_length=7, batch_size=batch_size)
+    train, held_out = text.streams(learner, fraction, 0, pieces)
+    seen = np.concatenate(list(train.sequences()))
+    expected = np.arange(n)
+    if held_out is not None:
+        kept_back = np.concatenate(list(held_out.sequences())).reshape(pieces, -1)
+        assert (np.diff(kept_back, axis=1) == 1).all()
+        assert kept_back.size == int(n * fraction) // pieces * pieces
+        expected = np.setdiff1d(expected, kept_back)
+    np.testing.assert_array_equal(text.ids[np.sort(seen)], expected)
+    inputs, targets = train.read(0, train.windows)
+    found = np.sort(targets[targets >= 0])
+    np.testing.assert_array_equal(found, seen[1:])
+
+
+def test_ids_without_pieces_are_read_some_at_a_time():
+    ids = np.arange(54)
+    gapped = GappedIds(ids, keep=8, gap=2, pieces=5)
+    expected = np.array([i for i in range(54) if i % 10 < 8 or i >= 50])
+    assert len(gapped) == len(expected)
+    np.testing.assert_array_equal(np.concatenate(list(gapped.pieces())), expected)
