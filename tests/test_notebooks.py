@@ -47,7 +47,7 @@ def test_the_tutorial_shows_a_bar_and_a_figure(maker):
         types = [set(output.get("data", {})) for output in cell.get("outputs", [])]
         shown[cell.source.split("\n")[0]] = types
     assert {"text/plain", "image/png"} in shown["history.plot()"]
-    bar = shown['model = charrnn.train_file("names.txt", epochs=10)'][0]
+    bar = shown['model = charrnn.train_file("names.txt", preset="tutorial", epochs=10)'][0]
     if importlib.util.find_spec("ipywidgets"):
         assert "application/vnd.jupyter.widget-view+json" in bar
 

@@ -215,14 +215,14 @@ def test_mistakes_change_nothing(call, message):
 
 
 def test_records_that_were_learned_are_remembered():
-    model = charrnn.train_records(["anna", "hanna"], remember=True, hidden_size=4, steps=2, progress=False)
+    model = charrnn.train_records(["anna", "hanna"], remember=True, hidden_size=4, steps=2, progress=False, preset="tutorial")
     model.adapt(["nan", "han"])
     assert len(model.index) == 4
     assert "nan" in model.index
 
 
 def test_a_mixture_with_counts_adapts_its_network():
-    model = charrnn.train_text(python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5, progress=False)
+    model = charrnn.train_text(python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5, progress=False, preset="tutorial")
     new = "".join(char for char in python_docs()[30_000:36_000] if char in model.vocabulary.chars)
     assert model.score(new, adapt=True) < model.score(new)
     assert model.adapt(new).mixture is not None
@@ -237,7 +237,7 @@ def test_weights_that_are_too_large_are_an_error():
 
 
 def test_drifting_text_and_records_score_lower():
-    model = charrnn.train_records(names()[::2], progress=False)
+    model = charrnn.train_records(names()[::2], progress=False, preset="tutorial")
     others = ["x" + name for name in names()[1::2] if set(name) <= set(model.vocabulary.chars)]
     assert model.score_many(others, adapt=True).mean() < 0.9 * model.score_many(others).mean()
 
