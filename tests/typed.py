@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import charrnn
 import charrnn.testing
 from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
+from charrnn.inference.adapting import LiveModel
 from charrnn.network import Network
 from charrnn.trace import Trace, Unit
 from charrnn.trace.properties import properties
@@ -81,6 +82,9 @@ def train(folder: Path) -> CharRNN:
     same.train_file(str(path), steps=2, progress=False)
     resumed: CharRNN[str] = charrnn.train_text("to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"), preset="tutorial")
     charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c", preset="tutorial")
+    with model.adapt("or not").adapting() as live:
+        adapting: LiveModel[str] = live
+        assert adapting.score("to be") > 0
     assert model.recipe["seed"] == 0 or model.history.estimate is None
     return resumed if resumed.history.steps > 10**6 else model
 

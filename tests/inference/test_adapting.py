@@ -284,7 +284,7 @@ class RecentOracle:
 
 @pytest.fixture(scope="module")
 def counting():
-    return charrnn.train_text(TEXT * 3, cell="gru", hidden_size=6, dtype="float64", ngram=4, epochs=2, progress=False)
+    return charrnn.train_text(TEXT * 3, cell="gru", hidden_size=6, dtype="float64", ngram=4, epochs=2, progress=False, preset="tutorial")
 
 
 def log_p_by_counts(model, text):
@@ -321,7 +321,7 @@ def test_adaptive_scores_are_the_same_bits_in_every_variant(kernels, has_fma):
     if not has_fma:
         pytest.skip("without FMA the results are right to rounding, not to the bit")
     options = {"cell": "lstm", "hidden_size": 40, "steps": 60, "ngram": 5, "progress": False}
-    model = charrnn.train_text("to be, or not to be: that is the question. " * 30, **options)
+    model = charrnn.train_text("to be, or not to be: that is the question. " * 30, **options, preset="tutorial")
     text = "what is to be, is not to be questioned: it is " * 10
     found = model.log_probs(text, on_unknown="skip", adapt=True)
     assert hashlib.sha256(found.tobytes()).hexdigest() == SHA256
@@ -356,9 +356,9 @@ def test_counts_of_what_was_read_are_kept(counting):
 
 def test_counts_of_records_end_where_the_records_do():
     options = {"hidden_size": 6, "ngram": 4, "steps": 9, "progress": False, "validation_fraction": 0}
-    model = charrnn.train_records(["ab", "ba"], **options)
+    model = charrnn.train_records(["ab", "ba"], **options, preset="tutorial")
     model.adapt(["ab", "ba"])
-    both = charrnn.train_records(["ab", "ba", "ab", "ba"], **options)
+    both = charrnn.train_records(["ab", "ba", "ab", "ba"], **options, preset="tutorial")
     for (codes, counts), (wanted, numbers) in zip(model.mixture.counts.levels, both.mixture.counts.levels, strict=True):
         np.testing.assert_array_equal(codes, wanted)
         assert (abs(counts - numbers) <= 1).all()  # the boundary before the first record
