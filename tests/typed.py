@@ -84,7 +84,9 @@ def train(folder: Path) -> CharRNN:
     charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c", preset="tutorial")
     with model.adapt("or not").adapting() as live:
         adapting: LiveModel[str] = live
+        adapting.begin()
         assert adapting.score("to be") > 0
+        adapting.rollback()
     assert model.recipe["seed"] == 0 or model.history.estimate is None
     return resumed if resumed.history.steps > 10**6 else model
 
