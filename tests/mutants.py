@@ -21,7 +21,7 @@ LINALG, DENSE, INPUT, SOFTMAX, OPTIMIZER, DROPOUT, CELL, GRU, LSTM, STEPS, TRAIN
         *("forward_backward", "train_step", "sampling", "api", "saliency"),
     )
 )
-RECENT = "kernels/recent.pxi"
+RECENT, ROUNDED = "kernels/recent.pxi", "kernels/bfloat16.pxi"
 ELEMENTARY, NETWORK = "kernels/scalar.pxd", "network/_types.pyx"
 MUTANTS = {  # name: (file, text, replacement)
     "no derivative of tanh": (CELL, "dz[j] *= fma(-h[j], h[j], <real>1)", "pass"),
@@ -213,6 +213,12 @@ MUTANTS = {  # name: (file, text, replacement)
     "title not escaped": ("trace/page.py", '"title": html.escape(', '"title": str('),
     "the best weights are not in the checkpoint": ("training/checkpoint.py", "best = None if position.best_nll is None else self.best", "best = None"),
     "another budget of a schedule is resumed": ("training/fit.py", "    if schedule.follows_budget:\n", "    if False:\n"),
+    "bfloat16 cuts off": (ROUNDED, "f.bits + 0x7FFF + ((f.bits >> 16) & 1)", "f.bits"),
+    "states are not rounded": (ROUNDED, "        y[i] = _pair(x[i], 0)", "        y[i] = x[i]"),
+    "every second row is not rounded": (ROUNDED, "        y[ld + j] = _pair(below[j], 0)", "        y[ld + j] = below[j]"),
+    "the transposed copy is not rounded": (ROUNDED, "                    _round_rows(8, row, below, to", "                    _round_rows(8, row, NULL, to"),
+    "a rounded bias learns half": (ROUNDED, "if sums != NULL and below != NULL:", "if False:"),
+    "rounded rows beyond the first are left out": (ROUNDED, "        i += block.M\n\n\ncdef void _start_sums", "        i += size.M\n\n\ncdef void _start_sums"),
     "the best report is merged": ("history.py", "(waiting is best or report.validation_nll is None)", "report.validation_nll is None"),
     "two train one model": ("training/loop.py", "        if first is not own:", "        if False:"),
 }  # fmt: skip
@@ -223,6 +229,7 @@ TESTS = [
     "tests/network/test_network.py",
     "tests/kernels/test_cells.py",
     "tests/kernels/test_optimizers.py",
+    "tests/kernels/test_bfloat16.py",
     "tests/network/test_config.py",
     "tests/training/test_schedule.py",
     "tests/test_tutorial.py",

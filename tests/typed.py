@@ -54,6 +54,7 @@ def train(folder: Path) -> CharRNN:
         clip_value=5,
         clip_norm=None,
         initial_accumulator_value=10.0,
+        precision="bfloat16",
         dtype="float32",
         seed=None,
         n_threads=2,

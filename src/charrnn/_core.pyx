@@ -24,8 +24,8 @@ cimport cython  # no-cython-lint
 
 # What the kernels use.
 from charrnn.kernels.scalar cimport (  # no-cython-lint
-    bit_midpoint, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, root, sigmoid,
-    splitmix64, tanh, uniform,
+    FloatBits, bit_midpoint, exp_nonpositive, fma, inverse_root, log, magnitude, normal, real, root,
+    sigmoid, splitmix64, tanh, uniform,
 )
 from charrnn.network._types cimport (  # no-cython-lint
     ADAGRAD, ADAM, GRU, IGNORED, LANES, LONGEST_CONTEXT, LOOK_BACK, LSTM, MANY_STREAMS,
@@ -45,11 +45,13 @@ from charrnn.util.errors import DivergedError, short_repr  # no-cython-lint
 cdef object _empty = np.empty      # not a name of the module, which could be assigned
 
 cdef extern from "_cpu.h":
+    int charrnn_cpu_dots()
     int charrnn_cpu_level()
     int charrnn_first_cache()
 
 include "charrnn/kernels/interrupt.pxi"         # Ctrl-C while C is at work
 include "charrnn/kernels/matmul.pxi"            # products of matrices in register tiles
+include "charrnn/kernels/bfloat16.pxi"          # products of rounded operands
 include "charrnn/kernels/input.pxi"             # characters into the first layer
 include "charrnn/kernels/linear.pxi"            # layers without recurrence
 include "charrnn/kernels/rnn.pxi"               # the vanilla cell

@@ -7,13 +7,13 @@
 #if defined(_MSC_VER)
 #include <intrin.h>
 #include <immintrin.h>
-static void charrnn_cpuid(unsigned leaf, unsigned r[4]) { __cpuidex((int *)r, (int)leaf, 0); }
+static void charrnn_cpuid(unsigned leaf, unsigned subleaf, unsigned r[4]) { __cpuidex((int *)r, (int)leaf, (int)subleaf); }
 static unsigned charrnn_xcr0(void) { return (unsigned)_xgetbv(0); }
 #else
 #include <cpuid.h>
-static void charrnn_cpuid(unsigned leaf, unsigned r[4]) {
+static void charrnn_cpuid(unsigned leaf, unsigned subleaf, unsigned r[4]) {
     r[0] = r[1] = r[2] = r[3] = 0;
-    __get_cpuid_count(leaf, 0, &r[0], &r[1], &r[2], &r[3]);
+    __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]);
 }
 static unsigned charrnn_xcr0(void) {
     unsigned low, high;
@@ -28,9 +28,9 @@ static int charrnn_cpu_level(void) {
     const unsigned avx512_f_dq_cd_bw_vl = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
     const unsigned lzcnt = 1u << 5;                                                    /* leaf 0x80000001, ecx */
     unsigned one[4], seven[4], extended[4], xcr0;
-    charrnn_cpuid(1, one);
-    charrnn_cpuid(7, seven);
-    charrnn_cpuid(0x80000001u, extended);
+    charrnn_cpuid(1, 0, one);
+    charrnn_cpuid(7, 0, seven);
+    charrnn_cpuid(0x80000001u, 0, extended);
     if ((one[2] & fma_movbe_osxsave_f16c) != fma_movbe_osxsave_f16c || (seven[1] & bmi1_avx2_bmi2) != bmi1_avx2_bmi2 ||
         !(extended[2] & lzcnt))
         return 0;
@@ -40,15 +40,23 @@ static int charrnn_cpu_level(void) {
     return (seven[1] & avx512_f_dq_cd_bw_vl) == avx512_f_dq_cd_bw_vl && (xcr0 & 0xe6) == 0xe6 ? 2 : 1;
 }
 
+/* Whether a processor of level 2 has AVX512_BF16, whose vdpbf16ps adds two products of bfloat16 numbers: leaf 7, subleaf 1, eax. */
+static int charrnn_cpu_dots(void) {
+    unsigned seven[4];
+    charrnn_cpuid(7, 1, seven);
+    return charrnn_cpu_level() == 2 && (seven[0] >> 5 & 1);
+}
+
 /* Bytes of the first-level data cache, 0 where the processor does not tell: leaf 4 of Intel's, 0x8000001D of AMD's. */
 static int charrnn_first_cache(void) {
     unsigned zero[4], r[4];
-    charrnn_cpuid(0, zero);
-    charrnn_cpuid(zero[2] == 0x444d4163u /* "cAMD" */ ? 0x8000001Du : 4, r);
+    charrnn_cpuid(0, 0, zero);
+    charrnn_cpuid(zero[2] == 0x444d4163u /* "cAMD" */ ? 0x8000001Du : 4, 0, r);
     return zero[0] < 4 || (r[0] & 0x1f) != 1 ? 0 : (int)(((r[1] >> 22) + 1) * (((r[1] >> 12) & 0x3ff) + 1) * ((r[1] & 0xfff) + 1) * (r[2] + 1));
 }
 #else
 static int charrnn_cpu_level(void) { return 0; }
+static int charrnn_cpu_dots(void) { return 0; }
 static int charrnn_first_cache(void) { return 0; }
 #endif
 #endif

@@ -94,6 +94,10 @@ def train_text(
         Multiply the learning rate by this after each epoch; above 0, at most 1.
     dtype : {"float32", "float64"}
         Type of the weights and of all computation.
+    precision : {"float32", "bfloat16"}
+        What the products of a training step round their operands to. Sums, weights and the
+        optimizer stay float32, and so do predictions. With bfloat16 large networks train faster
+        on processors with AVX512_BF16, and to the same bits on others.
     seed : int, default 0
         Random seed of weights, dropout and the order of records; None takes one from the
         operating system. The same text, options and seed give the same model, bit for bit, on

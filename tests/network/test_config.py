@@ -53,6 +53,7 @@ def test_every_preset_trains(preset):
         ({"dropout": 1.0}, "dropout must be"),
         ({"dropout": -0.1}, "dropout must be"),
         ({"weight_decay": -1}, "weight_decay must be"),
+        ({"precision": "bf16"}, "precision must be 'float32' or 'bfloat16', not 'bf16'"),
         ({"clip_norm": 0}, "clip_norm must be"),
         ({"warmup": -1}, "warmup must be"),
     ],

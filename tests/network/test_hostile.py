@@ -147,8 +147,8 @@ DOORS = {
 NETWORK = {
     "workspace": "T B ?training",
     "train_steps": "work inputs targets =rate:learning_rate ?clip_value ?clip_norm ?weight_decay ?dropout ?dropout_seed ?first_step "
-    "?length ?reset ?few:n_threads ?few:shards ?exchange",
-    "gradient": "work inputs targets ?dropout ?dropout_seed ?step",
+    "?precision ?length ?reset ?few:n_threads ?few:shards ?exchange",
+    "gradient": "work inputs targets ?dropout ?dropout_seed ?step ?precision",
     "copy_from": "network",
     "evaluate": "work inputs targets",
     "feed": "work inputs",
@@ -371,7 +371,10 @@ class Hostile(RuleBasedStateMachine):
             "texts": lambda: ["a", "aaa", ""],
             "dtype": lambda: chosen.choice(["float32", "float64", "i4"]),
             "optimizer": lambda: chosen.choice([*_network.OPTIMIZERS, "newton"]),
-            "settings": lambda: CORES[0].SETTINGS | {"clip_norm": 0.5, "weight_decay": 0.5, "dropout": 0.5},
+            "settings": lambda: (
+                CORES[0].SETTINGS | {"clip_norm": 0.5, "weight_decay": 0.5, "dropout": 0.5, "precision": chosen.choice([0, 1, 2])}
+            ),
+            "precision": lambda: chosen.choice(["float32", "bfloat16"]),
             "controls": lambda: {"temperature": 1.0, "top_p": 0.9, "min_p": 0.1, "top_k": chosen.randint(1, 20), "no_repeat": 2},
             "exchange": lambda: chosen.choice([None, Exchange(chosen, -(-N // T), T, B, self.disturb)]),
             "part": lambda: chosen.choice(CORES[0].PARTS),

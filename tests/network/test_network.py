@@ -444,6 +444,8 @@ def test_wrong_controls_are_named(network, controls, name):
         ({"weight_decay": np.inf}, ValueError),
         ({"dropout": 1}, ValueError),
         ({"dropout": "x"}, TypeError),
+        ({"precision": "half"}, ValueError),
+        ({"precision": 1}, ValueError),
         ({"dropout_seed": -1}, ValueError),
         ({"dropout_seed": 2**64}, ValueError),
         ({"first_step": -1}, ValueError),

@@ -109,7 +109,7 @@ def change(path, arrays=None, words=None, **metadata):
 def settings_with(**changes):
     values = {"optimizer": "adagrad", "seq_length": 4, "batch_size": 1, "learning_rate": 0.1}
     values |= {"clip_value": 5.0, "dropout": 0.0, "weight_decay": 0.0, "clip_norm": 1.0}
-    values |= {"initial_accumulator_value": 0.0, **changes}
+    values |= {"initial_accumulator_value": 0.0, "precision": "float32", **changes}
     return {"settings": {name: value for name, value in values.items() if value is not None}}
 
 

@@ -41,6 +41,7 @@ NETWORKS = {
     "GRU": {"cell": "gru", "n_layers": 2, "dropout": 0.3, "optimizer": "adam", "schedule": "cosine", "warmup": 5},
     "LSTM": {"cell": "lstm", "dtype": "float64", "optimizer": "sgd", "weight_decay": 0.1, "learning_rate_decay": 0.9},
     "RMSProp": {"optimizer": "rmsprop", "clip_norm": 0.01},
+    "bfloat16": {"cell": "lstm", "precision": "bfloat16"},
 }
 
 

@@ -232,6 +232,7 @@ TRAINING = {
     "schedule": ["step"],
     "warmup": [-1, 1.5],
     "weight_decay": [-1, np.inf],
+    "precision": ["half", None],
     "preset": ["huge"],
     "seed": [-1, 2**64],
     "callback": [5],

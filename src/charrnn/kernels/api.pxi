@@ -170,7 +170,8 @@ def gradient(Workspace work, inputs, targets, settings):
     x, y = _check_windows(work, inputs, targets, 1)
     cdef Call call = _window_call(work, x, y, None)
     _set_dropout(&call, settings)
-    _make_room(work, 1, 1, call.dropout, False)
+    _set_precision(work, &call, settings)
+    _make_room(work, &call, 1, 1, False)
     _run(work, &call, <Kernel>_run_gradient[Workspace32], <Kernel>_run_gradient[Workspace64])
     return np.array(work.nll[:call.n]), _copy_gradient(work)
 
@@ -198,7 +199,7 @@ def backward(Workspace work, inputs, targets, states, probabilities):
     p[...] = 0
     p[:, :, :work.plan.V] = given
     cdef Call call = _window_call(work, x, y, None)
-    _make_room(work, 1, 1, 0, False)
+    _make_room(work, &call, 1, 1, False)
     _run(work, &call, <Kernel>_run_backward[Workspace32], <Kernel>_run_backward[Workspace64])
     return _copy_gradient(work)
 
@@ -278,9 +279,10 @@ def train_steps(
     training.pool.update.optimizer = work.network.rule
     call.arguments = &training
     _set_dropout(&call, training.settings)
+    _set_precision(work, &call, training.settings)
     cdef int threads = <int>min(check_size("n_threads", n_threads, 1, INT_MAX), MAX_THREADS, work.B)
     _sum_shards(&training, 0, n_shards, 0)
-    _make_room(work, threads, training.n_slots, call.dropout, training.cautious)
+    _make_room(work, &call, threads, training.n_slots, training.cautious)
     _start_threads(&training.pool, threads)
     call.check = NULL if training.exchange != NULL else &training.pool.workers[0].check
     _compute(work, &call, <Kernel>_train[Workspace32], <Kernel>_train[Workspace64])
@@ -398,28 +400,33 @@ def search(Workspace work, n, scores, ended, allowed, boundary):
 # ------------------------------------------------------------------------------- room
 
 cdef bint _make_room(
-    Workspace work, int n_threads, int n_slots, double dropout, bint cautious,
+    Workspace work, const Call* call, int n_threads, int n_slots, bint cautious,
 ) except False:
     """Give a workspace room for what threads pack, for sums of gradients, for outputs of which some
-    are dropped, and to undo a step.
+    are dropped, for rounded weights, and to undo a step.
     """
-    cdef Py_ssize_t packs = n_threads * PACK_NUMBERS if work.T * work.B >= PACK_FROM else 0
+    cdef bint packs_some = call.bfloat16 or work.T * work.B >= PACK_FROM
+    cdef Py_ssize_t packs = n_threads * call.pack if packs_some else 0
     cdef Py_ssize_t kept = 2 if work.network.momentum is None else 3
     cdef Py_ssize_t before = work.plan.size * kept if cautious else 0
     if work.single:
-        _enlarge(<Workspace32>work, dropout > 0, packs, before, n_slots)
+        _enlarge(<Workspace32>work, call, packs, before, n_slots)
     else:
-        _enlarge(<Workspace64>work, dropout > 0, packs, before, n_slots)
+        _enlarge(<Workspace64>work, call, packs, before, n_slots)
     return True
 
 
-cdef _enlarge(AnyWorkspace work, bint dropped, Py_ssize_t packs, Py_ssize_t before, int n_slots):
+cdef _enlarge(
+    AnyWorkspace work, const Call* call, Py_ssize_t packs, Py_ssize_t before, int n_slots,
+):
     cdef Memory larger
     dtype = work.network.dtype
-    if dropped and work.dropped.shape[0] == 0:
+    if call.in_panels and work.panels.shape[0] == 0:
+        work.panels = new_memory((work.plan.size,), dtype)
+    if call.dropout > 0 and work.dropped.shape[0] == 0:
         work.dropped = _empty((work.T, work.B, work.plan.outputs), dtype)
     if work.packs.shape[0] < packs:
-        work.packs = _empty(packs, dtype)
+        work.packs = new_memory((packs,), dtype)
     if work.before.shape[0] < before:
         work.before = _empty(before, dtype)
     if work.gradient.shape[0] < n_slots * work.plan.size:
@@ -461,6 +468,20 @@ cdef bint _set_dropout(Call* call, Settings settings) except False:
         raise ValueError(f"dropout must be at least 0 and below 1, not {settings.dropout}")
     call.dropout, call.dropout_seed = settings.dropout, settings.dropout_seed
     call.step = settings.first_step
+    return True
+
+
+cdef bint _set_precision(Workspace work, Call* call, Settings settings) except False:
+    """Have the products of a call round their operands, if the settings say so."""
+    if settings.precision == FLOAT32:
+        return True
+    if settings.precision != BFLOAT16 or not work.single:
+        raise ValueError(
+            "precision must be 'float32', or 'bfloat16' with a network of float32, "
+            f"which this one of {work.network.dtype} is not"
+        )
+    call.bfloat16 = call.in_panels = True
+    call.pack = rounded_numbers(&work.plan)
     return True
 
 

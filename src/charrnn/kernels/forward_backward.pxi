@@ -11,6 +11,8 @@ cdef struct Call:                # what one thread does in a call, and how
     Py_ssize_t b0, b1            # streams of this thread
     Part part                    # its part of the weights
     bint in_panels               # whether products read panels
+    bint bfloat16                # whether their operands are rounded
+    Py_ssize_t pack              # numbers that a thread may pack
     double dropout               # fraction of the outputs to drop; which ones depends on
     unsigned long long dropout_seed, step
     Py_ssize_t batch_size        # streams of the batch: the gradient is their mean
@@ -27,11 +29,16 @@ cdef Call _new_call(Workspace work, Py_ssize_t n) noexcept nogil:
     cdef Call call
     memset(&call, 0, sizeof(Call))
     call.n, call.streams, call.rows, call.b1 = n, work.B, n, work.B
-    call.part = Part(0, 1)
+    call.part, call.pack = Part(0, 1), PACK_NUMBERS
     call.in_panels = work.B >= MANY_STREAMS and n >= PANEL_STEPS
     call.batch_size, call.n_shards, call.stop_shard = work.B, 1, 1
     call.row1 = work.plan.n_rows
     return call
+
+
+cdef inline void* _rounded_room(AnyWorkspace work, const Call* call) noexcept nogil:
+    """The thread's room for rounded operands; NULL: they are not rounded."""
+    return &work.packs[call.part.number * call.pack] if call.bfloat16 else NULL
 
 
 # Dispatch on the cell. h is the first column of a row of states, and sums the first of its sums.
@@ -77,7 +84,7 @@ cdef void _layer_input(AnyWorkspace work, Call* call, int i, const Span* span) n
     x, ldx = &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column], width
     if call.dropout:
         x, ldx = &work.dropped[span.t0, 0, plan.layers[i - 1].output], plan.outputs
-    size = forward_product(Wxh, 0, ldx, width, call.in_panels)
+    size = forward_product(Wxh, 0, ldx, width, call.in_panels, _rounded_room(work, call))
     span_matmul(span, &size, x, W, bias, sums, call.check)
 
 
@@ -88,7 +95,9 @@ cdef void _layer_forward(
     cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
     cdef Matrix* bh = &work.plan.matrices[layer.bh]
     cdef Py_ssize_t width = work.plan.width, t, b
-    cdef Product size = forward_product(Whh, span.b1 - span.b0, width, width, call.in_panels)
+    cdef Py_ssize_t streams = span.b1 - span.b0
+    cdef void* room = _rounded_room(work, call)
+    cdef Product size = forward_product(Whh, streams, width, width, call.in_panels, room)
     # Sums that only the state before adds to have had no bias yet.
     cdef Py_ssize_t inputs = work.plan.matrices[layer.Wxh].columns, others = bh.columns - inputs
     W = &work.panels[Whh.start] if call.in_panels else &work.weights[Whh.start]
@@ -112,7 +121,9 @@ cdef void _layer_backward(
     """Lead the gradient by the states of a layer back through a span, and make that by its sums."""
     cdef Matrix* Whh = &work.plan.matrices[layer.Whh]
     cdef Py_ssize_t width = work.plan.width, column = layer.column, t, b
-    cdef Product size = backward_product(Whh, span.b1 - span.b0, width, width, call.in_panels)
+    cdef Py_ssize_t streams = span.b1 - span.b0
+    cdef void* room = _rounded_room(work, call)
+    cdef Product size = backward_product(Whh, streams, width, width, call.in_panels, room)
     W_T = &work.transposed[Whh.transposed]
     for t in range(span.t1 - 1, span.t0 - 1, -1):
         if t < span.T - 1:
@@ -210,7 +221,8 @@ cdef void _network_logits(
     x, ldx = &work.hs[first, 0, last.column], plan.width
     if call.dropout:
         x, ldx = &work.dropped[first - 1, 0, last.output], plan.outputs
-    size = forward_product(Why, 0, ldx, work.p.shape[2], call.in_panels)
+    ldy, room = work.p.shape[2], _rounded_room(work, call)
+    size = forward_product(Why, 0, ldx, ldy, call.in_panels, room)
     span_matmul(span, &size, x, W, bias, y, call.check)
 
 
@@ -251,7 +263,8 @@ cdef void _from_above(
     dy = &work.p[some.t0, 0, 0] if last else &work.dz[some.t0, 0, plan.layers[i + 1].sums]
     dx, W_T = &work.dz[some.t0, 0, plan.layers[i].column], &work.transposed[W.transposed]
     ldy = work.p.shape[2] if last else plan.width
-    size = backward_product(W, 0, ldy, plan.width, call.in_panels)
+    room = _rounded_room(work, call)
+    size = backward_product(W, 0, ldy, plan.width, call.in_panels, room)
     span_matmul(&some, &size, dy, W_T, &work.zeros[0], dx, call.check)
 
 
@@ -347,7 +360,9 @@ cdef void _gradient(AnyWorkspace work, Call* call) noexcept nogil:
     cdef Py_ssize_t ldx = every * plan.outputs if call.dropout else ldz
     cdef int i
     gradient, zeros = &work.gradient[call.slot * plan.size], &work.zeros[0]
-    pack = &work.packs[part.number * PACK_NUMBERS] if work.packs.shape[0] else NULL
+    pack, room = NULL, _rounded_room(work, call)
+    if work.packs.shape[0] > part.number * call.pack:
+        pack = &work.packs[part.number * call.pack]
     for i in range(plan.n_layers):
         layer, W = &plan.layers[i], &matrices[plan.layers[i].Wxh]
         dz, dW = &work.dz[0, b, layer.sums], gradient + W.start
@@ -359,19 +374,19 @@ cdef void _gradient(AnyWorkspace work, Call* call) noexcept nogil:
             x = &work.hs[1, b, plan.layers[i - 1].column]
             if call.dropout:
                 x = &work.dropped[0, b, plan.layers[i - 1].output]
-            size = gradient_product(W, rows, ldx, ldz)
+            size = gradient_product(W, rows, ldx, ldz, room)
             linear_gradient(part, &size, x, dz, zeros, dW, NULL, pack, call.check)
         W = &matrices[layer.Whh]
         others = layer.recurrent - layer.sums     # sums that the state before does not add to
         if others and part.number == 0:
             column_sums(others, rows, dz, ldz, db)
-        size = gradient_product(W, rows, ldz, ldz)
+        size = gradient_product(W, rows, ldz, ldz, room)
         h_before, dz, dW = &work.hs[0, b, layer.column], dz + others, gradient + W.start
         linear_gradient(part, &size, h_before, dz, zeros, dW, db + others, pack, call.check)
     W, db = &matrices[plan.Why], gradient + matrices[plan.by].start
     x = &work.dropped[0, b, last.output] if call.dropout else &work.hs[1, b, last.column]
     dy, dW = &work.p[0, b, 0], gradient + W.start
-    size = gradient_product(W, rows, ldx, every * work.p.shape[2])
+    size = gradient_product(W, rows, ldx, every * work.p.shape[2], room)
     linear_gradient(part, &size, x, dy, zeros, dW, db, pack, call.check)
 
 
@@ -464,10 +479,12 @@ cdef void _lay_out(AnyWorkspace work, const Call* call) noexcept nogil:
             rows, w = min(FEW_ROWS, j1 - j0), &work.weights[W.start]
             if work.training:
                 W_T = &work.transposed[W.transposed]
-                transpose(W.rows, W.columns, j0, rows, w, W.ld, W_T, ldt)
+                transpose(W.rows, W.columns, j0, rows, w, W.ld, W_T, ldt, call.bfloat16)
             if call.in_panels:
                 panels = &work.panels[W.start]
-                copy_to_panels(_lanes(W.columns), W.rows, j0, rows, w, W.ld, panels)
+                copy_to_panels(
+                    _lanes(W.columns), W.rows, j0, rows, w, W.ld, panels, call.bfloat16,
+                )
             j0 += rows
 
 

@@ -4,19 +4,19 @@
 # y_t = b + x_t W
 
 cdef inline Product forward_product(
-    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy, bint panels,
+    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy, bint panels, void* rounded,
 ) noexcept nogil:
     """The size of x W, with W in rows or in panels."""
-    return Product(rows, _lanes(W.columns), W.rows, ldx, 1, 0 if panels else W.ld, ldy)
+    return Product(rows, _lanes(W.columns), W.rows, ldx, 1, 0 if panels else W.ld, ldy, rounded)
 
 
 # dx_t = dy_t W^T
 
 cdef inline Product backward_product(
-    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldy, Py_ssize_t ldx, bint panels,
+    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldy, Py_ssize_t ldx, bint panels, void* rounded,
 ) noexcept nogil:
     """The size of dy W^T, with the transposed copy of W."""
-    return Product(rows, _lanes(W.rows), W.columns, ldy, 1, 0 if panels else W.ldt, ldx)
+    return Product(rows, _lanes(W.rows), W.columns, ldy, 1, 0 if panels else W.ldt, ldx, rounded)
 
 
 cdef void span_matmul(
@@ -43,10 +43,10 @@ cdef void span_matmul(
 # dW = sum x_t^T dy_t;  db = sum dy_t
 
 cdef inline Product gradient_product(
-    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy,
+    const Matrix* W, Py_ssize_t rows, Py_ssize_t ldx, Py_ssize_t ldy, void* rounded,
 ) noexcept nogil:
     """The size of x^T dy; rows: of x and dy."""
-    return Product(W.rows, _lanes(W.columns), rows, 1, ldx, ldy, W.ld)
+    return Product(W.rows, _lanes(W.columns), rows, 1, ldx, ldy, W.ld, rounded)
 
 
 cdef void linear_gradient(

@@ -90,6 +90,7 @@ cdef struct Product:         # C (M, N) = A (M, K) B (K, N); N is a multiple of 
     Py_ssize_t a_row, a_col  # strides of A: from one row, one column to the next
     Py_ssize_t ldb           # from one row of B to the next; 0 where B lies in panels
     Py_ssize_t ldc           # from one row of C to the next
+    void* rounded            # room for operands rounded to bfloat16; NULL: they are not rounded
 
 
 cdef inline void _tile(
@@ -177,6 +178,10 @@ cdef void matmul(
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), j = 0, width
     cdef Py_ssize_t spare = max(1, SPARE_ROWS * 4 // sizeof(real))
+    if real is float:
+        if size.rounded != NULL:
+            rounded_matmul(size, A, B, bias, C)
+            return
     if size.N < 32 or (size.M < 4 and size.ldb):
         _single_rows(size, A, B, bias, C, backwards)
         return
@@ -247,6 +252,10 @@ cdef void outer_product(
     """
     cdef Py_ssize_t rows = TILE_ROWS * 4 // sizeof(real), whole = size.M // rows * rows, i = 0, p
     cdef Product block = size[0]
+    if real is float:
+        if size.rounded != NULL:
+            rounded_outer_product(size, A, B, zeros, C, sums, check)
+            return
     if size.K < PACK_FROM or size.N < 32:
         whole = 0
     if sums != NULL and whole == 0:
@@ -355,14 +364,19 @@ cdef inline real* _column(
 
 cdef void transpose(
     Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows,
-    const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb,
+    const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb, bint bfloat16,
 ) noexcept nogil:
     """B (K, N) = A^T, in rows, or in panels (ldb is 0), for some rows of A (N, K).
 
-    first is a multiple of LANES. The padding of B, up to a multiple of LANES, becomes 0.
+    With bfloat16, it is in panels, and rounded. first is a multiple of LANES. The padding of B, up
+    to a multiple of LANES, becomes 0.
     """
     cdef real block[256]
     cdef Py_ssize_t i, j, k, left_ld = 0, right_ld = 0
+    if real is float:
+        if bfloat16:
+            round_transposed(N, K, first, rows, A, lda, B)
+            return
     for i in range(first, first + rows, 16):
         left = _column(_lanes(N), K, B, ldb, i, &left_ld)
         right = _column(_lanes(N), K, B, ldb, i + 8, &right_ld)    # perhaps of the next strip
@@ -379,10 +393,14 @@ cdef void transpose(
 
 cdef void copy_to_panels(
     Py_ssize_t N, Py_ssize_t K, Py_ssize_t first, Py_ssize_t rows,
-    const real* A, Py_ssize_t lda, real* B,
+    const real* A, Py_ssize_t lda, real* B, bint bfloat16,
 ) noexcept nogil:
-    """B = A (K, N) in panels, for some rows; N is a multiple of LANES."""
+    """B = A (K, N) in panels, rounded with bfloat16, for some rows; N is a multiple of LANES."""
     cdef Py_ssize_t j = 0, width, k
+    if real is float:
+        if bfloat16:
+            round_to_panels(N, K, first, rows, A, lda, B)
+            return
     while j < N:
         width = _strip_width(N - j)
         for k in range(first, first + rows):

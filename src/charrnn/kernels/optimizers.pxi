@@ -8,16 +8,21 @@
 cdef double BETA_1 = 0.9, BETA_2 = 0.99      # Adam: decay of the mean gradient, of the mean square
 cdef double RHO = 0.95                       # RMSProp: decay of the mean square
 
+cdef enum:                       # of products, in the order of network.config.Precision
+    FLOAT32 = 0
+    BFLOAT16
+
 cdef struct Settings:            # of a training: keyword arguments of Network.train_steps
     double clip_value            # of elements of the gradient
     double clip_norm             # of the gradient of the loss per character
     double weight_decay
     double pull                  # toward the anchor, as a fraction of the distance
     double dropout
+    int precision                # FLOAT32 or BFLOAT16
     unsigned long long dropout_seed
     unsigned long long first_step    # the number of the first step, from 0
 
-SETTINGS = Settings(INFINITY, INFINITY, 0, 0, 0, 0, 0)      # neutral ones, a dictionary
+SETTINGS = Settings(INFINITY, INFINITY, 0, 0, 0, FLOAT32, 0, 0)     # neutral ones, a dictionary
 
 cdef struct Update:              # what a step does to each weight
     int optimizer

@@ -15,7 +15,7 @@ def repeat(Workspace work, part, Py_ssize_t n):
     cdef Repetition repetition = Repetition(PARTS.index(part), n)
     cdef Call call = _new_call(work, work.T)
     call.arguments = &repetition
-    _make_room(work, 1, 1, 0, False)
+    _make_room(work, &call, 1, 1, False)
     _run(work, &call, <Kernel>_repeat[Workspace32], <Kernel>_repeat[Workspace64])
 
 

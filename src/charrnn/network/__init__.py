@@ -82,7 +82,7 @@ class Network(OwnedNetwork):
         shards: int = 1,
         exchange: Any = None,
         anchor: Parameters | None = None,
-        **settings: float,
+        **settings: Any,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows; the state is carried in work.
 
@@ -114,6 +114,8 @@ class Network(OwnedNetwork):
             In each step, matrices shrink by learning_rate * weight_decay.
         dropout : float
             The fraction of the outputs of each layer to drop, below 1.
+        precision : {"float32", "bfloat16"}
+            Whether products round their operands to bfloat16 first; sums are float32.
         dropout_seed, first_step : int
             Which outputs are dropped depends on dropout_seed and the number of the step, which
             counts from first_step; so does Adam.
@@ -147,6 +149,7 @@ class Network(OwnedNetwork):
         targets: ArrayLike,
         *,
         dropout: float = 0.0,
+        precision: str = "float32",
         dropout_seed: int = 0,
         step: int = 0,
     ) -> tuple[NDArray[np.float64], Parameters]:
@@ -156,7 +159,12 @@ class Network(OwnedNetwork):
         of work, which stays. step is the number of the step, other arguments are as in
         `train_steps`.
         """
-        settings = {"dropout": dropout, "dropout_seed": dropout_seed, "first_step": step}
+        settings = {
+            "dropout": dropout,
+            "precision": precision,
+            "dropout_seed": dropout_seed,
+            "first_step": step,
+        }
         checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
         with checked_workspace(work, self):
             return _dispatch.core.gradient(work, inputs, targets, checked)
@@ -291,9 +299,15 @@ class Network(OwnedNetwork):
 def _checked(
     options: Mapping[str, Option], given: Mapping[str, Any], neutral: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return all fields of a struct: neutral where a value is not given, or None."""
+    """Return all fields of a struct: neutral where a value is not given, or None.
+
+    A word becomes its place among the choices.
+    """
     for name in given:
         if name not in options:
             raise TypeError(f"there is no option {name!r}{hint(name, options)}")
     checked = {name: options[name].check(value) for name, value in given.items()}
+    for name, value in checked.items():
+        if options[name].choices:
+            checked[name] = options[name].choices.index(value)
     return {**neutral, **{name: value for name, value in checked.items() if value is not None}}

@@ -20,6 +20,7 @@ from .counts import MAX_ORDER
 Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
 Optimizer: TypeAlias = Literal["adagrad", "sgd", "rmsprop", "adam"]
 Preset: TypeAlias = Literal["auto", "tutorial", "small", "medium", "large"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 ScheduleName: TypeAlias = Literal["constant", "cosine", "linear"]
 Keep: TypeAlias = Literal["best", "last"]
 
@@ -114,6 +115,11 @@ class Settings(TypedDict, total=False):
     ]
     initial_accumulator_value: Annotated[
         float, Option(100.0, minimum=0, saved="model", optimizer="adagrad")
+    ]
+    precision: Annotated[
+        Precision,
+        Option("float32", saved="model"),
+        Flag("what the products of a training step are rounded to first", "training"),
     ]
     n_threads: Annotated[
         int | None,

@@ -83,7 +83,13 @@ class Learner:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETTINGS:
             largest = float(np.finfo(self.network.dtype).max)
-            self.settings[name] = _SETTINGS[name].check(value, largest)
+            checked = _SETTINGS[name].check(value, largest)
+            if checked == "bfloat16" and self.network.dtype != np.float32:
+                raise ValueError(
+                    f"precision='bfloat16' needs a network of float32, not {self.network.dtype}: "
+                    "leave dtype out, or take precision='float32'"
+                )
+            self.settings[name] = checked
             return
         if name in Learner.__slots__ and hasattr(self, name):
             raise AttributeError(f"{name} is fixed; its arrays can be written in place")
