@@ -135,12 +135,14 @@ def trainings(model, folder, steps=2):
     if model.vocabulary.records:
         return {
             "CharRNN.train_records": lambda: model.train_records(NAMES, **more),
+            "CharRNN.train_records, rehearse": lambda: model.train_records(NAMES, rehearse=NAMES, **more),
             "CharRNN.adapt": lambda: model.adapt(NAMES),
         }
     two = {"batch_size": 2, "n_threads": 2, **more}
     return {
         "CharRNN.train_text": lambda: model.train_text(text(300), extend=True, **more),
         "CharRNN.train_text, two threads": lambda: model.train_text(text(300), **two),
+        "CharRNN.train_text, rehearse": lambda: model.train_text(text(300), rehearse=True, **more),
         "CharRNN.train_file": lambda: model.train_file(Path(folder, "text"), **more),
         "CharRNN.adapt": lambda: model.adapt(text(300)),
     }

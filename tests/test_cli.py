@@ -1,5 +1,6 @@
 """The command, mostly as a process: what it prints, where, and its exit codes."""
 
+import copy
 import importlib.util
 import json
 import math
@@ -100,6 +101,20 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     options = ["-q", "--steps", 5, "--start", tmp_path / "b", "-o", tmp_path / "b2"]
     run("train", "-", *options, stdin=b"more")
     assert bits(charrnn.load(tmp_path / "b2")) == bits(model.train_text(b"more", steps=5))
+
+
+def test_old_text_is_rehearsed(tmp_path):
+    (tmp_path / "old").write_text("anna\nbob\n" * 9)
+    (tmp_path / "new").write_text("nobb\n" * 9)
+    model, options = charrnn.train_records(["anna", "bob"] * 9, hidden_size=9, steps=9, progress=False), {"steps": 9, "progress": False}
+    model.save(tmp_path / "m")
+    command = ["train", "-q", "--records", "--steps", 9, "--start", tmp_path / "m", "-o", tmp_path / "further"]
+    for flags, old in ((["--rehearse", tmp_path / "old"], ["anna", "bob"] * 9), (["--rehearse-own"], True)):
+        expected = bits(copy.deepcopy(model).train_records(["nobb"] * 9, rehearse=old, **options))
+        run(*command, *flags, tmp_path / "new")
+        assert bits(charrnn.load(tmp_path / "further")) == expected
+        run(*command, *flags, "-", stdin="nobb\n" * 9)
+        assert bits(charrnn.load(tmp_path / "further")) == expected
 
 
 def test_records_remembered_and_extended(tmp_path):
@@ -517,6 +532,8 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         (["look", MODEL, "--skip-unknown", "--back", "-1"], "--back must be from 0 to"),
         # Options that do not go together.
         ([*TRAIN, "--extend"], "--extend needs --start"),
+        ([*TRAIN, "--rehearse", MODEL], "--rehearse and --rehearse-own need --start"),
+        ([*TRAIN, "--start", MODEL, "--rehearse", MODEL, "--rehearse-own"], "goes without --rehearse"),
         ([*TRAIN, "--remember"], "--remember needs --records"),
         ([*TRAIN, "--start", MODEL, "--bytes"], "fox.safetensors is a model of characters"),
         ([*TRAIN, "--start", MODEL, "--records"], "is a model of text: leave out --records"),

@@ -231,6 +231,10 @@ def _add_train(commands: Any) -> Any:
     add("--start", metavar="MODEL", help="fine-tune this model instead of training a new one")
     help = "with --start: add the characters that the model lacks"
     add("--extend", action="store_true", help=help)
+    help = "with --start: train on this old text, too, so that the model does not forget it"
+    add("--rehearse", metavar="FILE", action="append", help=help)
+    help = "with --start: the same with what the model writes itself"
+    add("--rehearse-own", action="store_true", help=help)
     add = groups["output"].add_argument
     help = "draw the losses to this file (.png, .svg, .pdf); needs matplotlib"
     add("--plot", metavar="PICTURE", help=help)
@@ -450,6 +454,10 @@ def _train_in_process(arguments: Arguments, team: Any) -> None:
     first = team is None or team.rank == 0
     if arguments.extend and arguments.start is None:
         raise ValueError("--extend needs --start")
+    if (arguments.rehearse or arguments.rehearse_own) and arguments.start is None:
+        raise ValueError("--rehearse and --rehearse-own need --start")
+    if arguments.rehearse and arguments.rehearse_own:
+        raise ValueError("--rehearse-own goes without --rehearse")
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
     _check_targets(arguments)
@@ -508,6 +516,8 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         _check_kind(trainer, arguments)
         of_bytes = trainer.vocabulary.of_bytes
         options["extend"] = arguments.extend
+        if arguments.rehearse or arguments.rehearse_own:
+            options["rehearse"] = arguments.rehearse or True
     if arguments.records:
         options["remember"] = arguments.remember
     if arguments.file and "-" not in arguments.file:
@@ -520,9 +530,13 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     else:
         shown = options["progress"]
         source = _read("-", of_bytes) if arguments.file else _default_text(of_bytes, shown)
-        train = trainer.train_text
+        train, old = trainer.train_text, arguments.rehearse
         if arguments.records:
             train, source = trainer.train_records, _lines(source)
+        if old:  # the names of files are for train_file
+            texts = [_read(path, of_bytes) for path in old]
+            joined = texts[0][:0].join(texts)
+            options["rehearse"] = _lines(joined) if arguments.records else joined
     model: CharRNN = train(source, **options)
     return model
 

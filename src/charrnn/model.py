@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 _LONGEST = 2**31 - 1  # characters of a text
+_MOST_WRITTEN, _MOST_WRITTEN_RECORDS = 1 << 18, 1 << 14  # to rehearse
+_LONGEST_WRITTEN = 1 << 12  # characters: pieces of a text are written side by side
 _AS_BEFORE = dict.fromkeys(("optimizer", *config.SAVED_SETTINGS), AsBefore())
 _FIXED = {"alphabet", *table(config.FileOptions)} - {
     *table(config.FurtherFileOptions)
@@ -552,13 +554,23 @@ class CharRNN(Hinting, Generic[TextT]):
     @over_mpi
     @trains_alone
     @shows(config.FurtherOptions, _AS_BEFORE)
-    def train_text(self, text: TextT, **options: Unpack[config.FurtherOptions]) -> Self:
+    def train_text(
+        self,
+        text: TextT,
+        *,
+        rehearse: TextT | bool = False,
+        **options: Unpack[config.FurtherOptions],
+    ) -> Self:
         """Train the model further on another text, in place.
 
         Parameters
         ----------
         text : str
             At least two characters.
+        rehearse : str or bool
+            Old text to train on beside the new one, so that the model does not forget what it
+            knew. True has the model write it: as much as the new text has, up to 262,144
+            characters. Only new text is held out for validation, and counted if there are counts.
         extend : bool
             Whether to add its characters to the vocabulary. Ids of known characters stay.
         **options
@@ -592,18 +604,29 @@ class CharRNN(Hinting, Generic[TextT]):
         state = _state_to_train(self._state, options, config.FurtherOptions, records=False)
         extend = options.get("extend", False)
         source = dataset.Text.from_text(text, known=state.vocabulary, extend=extend)
+        if rehearse is not False:
+            old = _written(state, source, options) if rehearse is True else rehearse
+            source.old = dataset.Text.from_text(old, known=source.vocabulary)
         return self._train_further(state, source, options)
 
     @over_mpi
     @trains_alone
     @shows(config.FurtherFileOptions, _AS_BEFORE)
-    def train_file(self, path: Paths, **options: Unpack[config.FurtherFileOptions]) -> Self:
+    def train_file(
+        self,
+        path: Paths,
+        *,
+        rehearse: Paths | bool = False,
+        **options: Unpack[config.FurtherFileOptions],
+    ) -> Self:
         """Train the model further on files.
 
         Parameters
         ----------
         path, cache
             See `charrnn.train_file`.
+        rehearse : path or paths, or bool
+            Files of old text, or records, to train on beside the new ones; see `train_text`.
         **options
             See `train_text`, or `train_records` for a model of records, which reads lines.
         """
@@ -613,13 +636,26 @@ class CharRNN(Hinting, Generic[TextT]):
         how: dict[str, Any] = {name: options.get(name) for name in ("cache", "progress")}
         how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
         how |= {"records": state.vocabulary.records, "remember": state.index is not None}
-        return self._train_further(state, read_files(path, ReadOptions(**how)), options)
+        source = read_files(path, ReadOptions(**how))
+        if rehearse is True:
+            old = _written(state, source, options)
+            kind: Any = dataset.Records if state.vocabulary.records else dataset.Text
+            make = kind.from_strings if state.vocabulary.records else kind.from_text
+            source.old = make(old, known=source.vocabulary)
+        elif rehearse is not False:
+            how |= {"known": source.vocabulary, "extend": False, "remember": False}
+            source.old = read_files(rehearse, ReadOptions(**how))
+        return self._train_further(state, source, options)
 
     @over_mpi
     @trains_alone
     @shows(config.FurtherRecordOptions, _AS_BEFORE)
     def train_records(
-        self, strings: Iterable[TextT], **options: Unpack[config.FurtherRecordOptions]
+        self,
+        strings: Iterable[TextT],
+        *,
+        rehearse: Iterable[TextT] | bool = False,
+        **options: Unpack[config.FurtherRecordOptions],
     ) -> Self:
         """Train the model further on other records.
 
@@ -627,6 +663,9 @@ class CharRNN(Hinting, Generic[TextT]):
         ----------
         strings : iterable of str
             See `charrnn.train_records`.
+        rehearse : iterable of str, or bool
+            Old records to train on beside the new ones, in any order; see `train_text`. True has
+            the model write twice as many as the new ones, up to 16,384.
         extend, **options
             See `train_text`.
         remember : bool
@@ -639,6 +678,9 @@ class CharRNN(Hinting, Generic[TextT]):
         source = dataset.Records.from_strings(
             strings, known=known, extend=extend, remember=remember
         )
+        if rehearse is not False:
+            old = _written(state, source, options) if rehearse is True else rehearse
+            source.old = dataset.Records.from_strings(old, known=source.vocabulary)
         return self._train_further(state, source, options)
 
     def adapting(self) -> LiveModel[TextT]:
@@ -885,6 +927,20 @@ def _measured(
     model = CharRNN[Any]._from_state(measured)
     training.train(measured, source, model, {**options, **quiet})
     return add_counts(measured, source, options)
+
+
+def _written(
+    state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
+) -> Any:
+    """Return what a model writes to rehearse: a text, or records."""
+    model, seed = CharRNN[Any]._from_state(state), options.get("seed", 0)
+    if state.vocabulary.records:
+        count = min(2 * source.records, _MOST_WRITTEN_RECORDS)
+        return model.generate_many(count, _LONGEST_WRITTEN, seed=seed, whole=True)
+    length = min(source.characters, _MOST_WRITTEN)
+    pieces = -(-length // _LONGEST_WRITTEN)
+    texts = model.generate_many(pieces, -(-length // pieces), seed=seed)
+    return state.vocabulary.empty.join(texts)
 
 
 def _state_to_train(

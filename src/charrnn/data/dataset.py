@@ -62,6 +62,7 @@ class Text:
     vocabulary: Vocabulary
     ids: Ids
     called: float
+    old: "Text | None" = None  # to rehearse: trained on, too, but not held out or counted
     index: ClassVar[None] = None  # a text has no records to remember
     records: ClassVar[int] = 0
 
@@ -87,7 +88,15 @@ class Text:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids."""
-        return sha256_of(_pieces(self.ids))
+        old = [] if self.old is None else _pieces(self.old.ids)
+        return sha256_of(itertools.chain(_pieces(self.ids), old))
+
+    def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
+        """Return a stream of this text, with what is to be rehearsed before it."""
+        if self.old is None:
+            return stream
+        ids = np.concatenate([*_pieces(self.old.ids), *stream.sequences()])
+        return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(
         self, learner: Learner, fraction: float, seed: int, pieces: int = 1
@@ -127,6 +136,7 @@ class Records:
     lengths: NDArray[np.signedinteger[Any]]
     index: RecordIndex | None
     called: float
+    old: "Records | None" = None  # to rehearse: trained on, too, but not held out or counted
 
     @property
     def records(self) -> int:
@@ -167,7 +177,19 @@ class Records:
         """Return the SHA-256 of lengths and ids."""
         starts = range(0, len(self.lengths), _PIECE)
         lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in starts)
-        return sha256_of(itertools.chain(lengths, _pieces(self.ids)))
+        own = itertools.chain(lengths, _pieces(self.ids))
+        return sha256_of(own if self.old is None else itertools.chain(own, _pieces(self.old.ids)))
+
+    def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
+        """Return a stream of these records and those to be rehearsed."""
+        if self.old is None:
+            return stream
+        assert isinstance(stream, RecordStream)
+        ids = np.concatenate([*_pieces(self.ids), *_pieces(self.old.ids)])
+        lengths = np.concatenate([stream.lengths, self.old.lengths])
+        starts = np.concatenate([stream.starts, begins(self.old.lengths) + len(self.ids)])
+        V, B, T = len(self.vocabulary), learner.batch_size, learner.seq_length
+        return RecordStream(ids, lengths, V, B, seed, T, starts=starts)
 
     def streams(
         self, learner: Learner, fraction: float, seed: int, pieces: int = 1

@@ -57,6 +57,7 @@ def train(
     """
     learner = state.learner
     stream, validation = source.streams(learner, *held_out_options(options))
+    stream = source.with_old(stream, learner, options["seed"])
     chosen = {**options, "keep": _weights_to_keep(options, validation)}
     stepper, position = _stepper(learner, stream, chosen), Position()
     checkpoint = _checkpoint(state, source, chosen)
