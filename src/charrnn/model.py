@@ -569,8 +569,9 @@ class CharRNN(Hinting, Generic[TextT]):
             At least two characters.
         rehearse : str or bool
             Old text to train on beside the new one, so that the model does not forget what it
-            knew. True has the model write it: as much as the new text has, up to 262,144
-            characters. Only new text is held out for validation, and counted if there are counts.
+            knew. If it is longer, a pass reads the new one several times, up to 8. True has the
+            model write it: as much as the new text has, up to 262,144 characters. Only new text is
+            held out for validation, and counted if there are counts.
         extend : bool
             Whether to add its characters to the vocabulary. Ids of known characters stay.
         **options
@@ -665,7 +666,7 @@ class CharRNN(Hinting, Generic[TextT]):
             See `charrnn.train_records`.
         rehearse : iterable of str, or bool
             Old records to train on beside the new ones, in any order; see `train_text`. True has
-            the model write twice as many as the new ones, up to 16,384.
+            the model write four times as many as the new ones, up to 16,384.
         extend, **options
             See `train_text`.
         remember : bool
@@ -935,7 +936,7 @@ def _written(
     """Return what a model writes to rehearse: a text, or records."""
     model, seed = CharRNN[Any]._from_state(state), options.get("seed", 0)
     if state.vocabulary.records:
-        count = min(2 * source.records, _MOST_WRITTEN_RECORDS)
+        count = min(4 * source.records, _MOST_WRITTEN_RECORDS)
         return model.generate_many(count, _LONGEST_WRITTEN, seed=seed, whole=True)
     length = min(source.characters, _MOST_WRITTEN)
     pieces = -(-length // _LONGEST_WRITTEN)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import charrnn
+from charrnn.data.dataset import Records
 from charrnn.datasets import names, python_docs
+from charrnn.network.learner import Learner
 
 OPTIONS = {"progress": False, "preset": "tutorial", "cell": "lstm", "hidden_size": 24, "batch_size": 4, "epochs": 3}
 OLD, NEW = python_docs()[:20_000].lower(), "0123456789 " * 500
@@ -43,14 +45,33 @@ def test_the_old_text_is_not_forgotten(of_records, own):
         assert mindful < 1.05 * before < 1.1 * before < forgetful
 
 
-def test_old_text_is_before_the_new_one_and_neither_held_out_nor_counted(of_text):
+def test_old_text_is_before_the_new_one_and_not_held_out(of_text):
     options = {"batch_size": 1, "epochs": 1, "validation_fraction": 0.2, "keep": "last", "seed": 5}
     options |= {"progress": False, "extend": True}
-    with_old = copy.deepcopy(of_text).train_text(NEW, rehearse=OLD[:3000], **options)
     cut = len(NEW) - int(len(NEW) * 0.2)
-    joined = copy.deepcopy(of_text).train_text(OLD[:3000] + NEW[:cut], **options | {"validation_fraction": 0})
-    assert weights(with_old) == weights(joined)
-    without = copy.deepcopy(of_text).train_text(NEW, **options)
+    for length, times in ((3000, 1), (12_000, 2)):
+        with_old = copy.deepcopy(of_text).train_text(NEW, rehearse=OLD[:length], **options)
+        both = OLD[:length] + NEW[:cut] * times
+        joined = copy.deepcopy(of_text).train_text(both, **options | {"validation_fraction": 0})
+        assert weights(with_old) == weights(joined)
+
+
+def test_few_records_are_read_several_times_beside_many(of_records):
+    source = Records.from_strings(["xan", "ox"], known=of_records.vocabulary, extend=True)
+    source.old = Records.from_strings(["anna", "hanna", "bob"] * 2, known=source.vocabulary)
+    learner = Learner([("rnn", 4)], source.vocabulary.symbols)
+    stream = source.with_old(source.streams(learner, 0.0, 0)[0], learner, 0)
+    read = []
+    for window in range(stream.windows):
+        targets = stream.read(window, 1)[1][:, 0]
+        read.append(source.vocabulary.decode(targets[targets >= 0][:-1]))
+    assert sorted(read) == sorted(["xan", "ox"] * 4 + ["anna", "hanna", "bob"] * 2)
+
+
+def test_old_text_is_not_counted_again(of_text):
+    options = {"rehearse": OLD[:3000], "epochs": 1, "progress": False, "extend": True}
+    with_old = copy.deepcopy(of_text).train_text(NEW, **options)
+    without = copy.deepcopy(of_text).train_text(NEW, **options | {"rehearse": False})
     for (codes, counts), (wanted, numbers) in zip(with_old.mixture.counts.levels, without.mixture.counts.levels, strict=True):
         np.testing.assert_array_equal(codes, wanted)
         np.testing.assert_array_equal(counts, numbers)

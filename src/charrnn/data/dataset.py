@@ -29,6 +29,7 @@ _MEASURED = 1 << 18
 # cache each time: four streams share that. The first characters of a stream are surprising, so
 # each should have this many.
 _LARGE, _AT_ONCE, _LONG = 1 << 18, 4, 1 << 12
+_MOST_TIMES = 8  # of a few strings beside many old ones: more would be learned by heart
 _PIECE = 1 << 20  # characters of records that are encoded at a time
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -92,10 +93,11 @@ class Text:
         return sha256_of(itertools.chain(_pieces(self.ids), old))
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
-        """Return a stream of this text, with what is to be rehearsed before it."""
+        """Return a stream of what is to be rehearsed, and after it this text, perhaps repeated."""
         if self.old is None:
             return stream
-        ids = np.concatenate([*_pieces(self.old.ids), *stream.sequences()])
+        new = [*stream.sequences()] * _times(self, self.old)
+        ids = np.concatenate([*_pieces(self.old.ids), *new])
         return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(
@@ -181,13 +183,15 @@ class Records:
         return sha256_of(own if self.old is None else itertools.chain(own, _pieces(self.old.ids)))
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
-        """Return a stream of these records and those to be rehearsed."""
+        """Return a stream of these records, perhaps repeated, and those to be rehearsed."""
         if self.old is None:
             return stream
         assert isinstance(stream, RecordStream)
         ids = np.concatenate([*_pieces(self.ids), *_pieces(self.old.ids)])
-        lengths = np.concatenate([stream.lengths, self.old.lengths])
-        starts = np.concatenate([stream.starts, begins(self.old.lengths) + len(self.ids)])
+        times = _times(self, self.old)
+        lengths = np.concatenate([*[stream.lengths] * times, self.old.lengths])
+        old_starts = begins(self.old.lengths).astype(np.int64) + len(self.ids)
+        starts = np.concatenate([*[stream.starts] * times, old_starts])
         V, B, T = len(self.vocabulary), learner.batch_size, learner.seq_length
         return RecordStream(ids, lengths, V, B, seed, T, starts=starts)
 
@@ -214,6 +218,11 @@ class Records:
         rest = rest[: max(1, np.searchsorted(sizes, _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return train, stream(rest, 64)
+
+
+def _times(new: Text | Records, old: Text | Records) -> int:
+    """Return how often to read what is new in a pass, so that it is about as long as the old."""
+    return min(max(1, old.characters // new.characters), _MOST_TIMES)
 
 
 def _check_records(strings: Any, of_bytes: bool) -> list[AnyText]:
