@@ -63,7 +63,9 @@ def contenders():
     """Classifiers by name."""
     ngrams = {"analyzer": "char", "ngram_range": (1, 4)}
     return {
-        "charrnn": CharRNNClassifier(hidden_size=64, batch_size=4, epochs=30, patience=6),
+        "charrnn": CharRNNClassifier(
+            hidden_size=64, batch_size=4, epochs=30, patience=6, preset="tutorial"
+        ),
         "n-grams 1-4, C=1 (default)": make_pipeline(
             TfidfVectorizer(**ngrams, lowercase=False), LogisticRegression(max_iter=2000)
         ),

@@ -56,6 +56,7 @@ def train(path, cache, **options):
         progress=False,
         cache=cache,
         **options,
+        preset="tutorial",
     )
     took = time.perf_counter() - began
     report = model.history.reports[-1]
@@ -125,6 +126,7 @@ def main():
                 batch_size=16,
                 steps=2000,
                 validation_fraction=0.01,
+                preset="tutorial",
             )
         )
         for where in ("", cache):

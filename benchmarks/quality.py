@@ -41,7 +41,7 @@ NANOGPT = (180, 1.4697)  # seconds on an A100 and nats, from its README
 def over_seeds(path, seeds):
     losses = []
     for seed in range(seeds):
-        model = charrnn.train_file(path, seed=seed)
+        model = charrnn.train_file(path, seed=seed, preset="tutorial")
         text = read_text(path)
         last = text[len(text) - len(text) // 10 :]
         stretches = [last[i : i + STRETCH] for i in range(0, len(last) - STRETCH + 1, STRETCH)]

@@ -192,7 +192,7 @@ def threads_table(path, name, cores):
 
 
 def text_table(text):
-    model = charrnn.train_text(text, steps=20_000, progress=False)
+    model = charrnn.train_text(text, steps=20_000, progress=False, preset="tutorial")
     network = model.network
     names = text.split()[:10_000]
     letters = sum(map(len, names))
@@ -255,9 +255,9 @@ import charrnn
 from pathlib import Path
 def peak():  # in kB; not ru_maxrss, which begins with what the parent process had
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-charrnn.train_text("ab" * 50, steps=1)
+charrnn.train_text("ab" * 50, preset="tutorial", steps=1)
 base = peak()
-charrnn.train_file(sys.argv[1], steps=50)
+charrnn.train_file(sys.argv[1], preset="tutorial", steps=50)
 used = peak() - base
 text = Path(sys.argv[1]).read_text(encoding="utf-8")
 started = time.perf_counter()

@@ -160,9 +160,11 @@ def draw_pages() -> None:
 
     source, names = modules(), shuffled_names()
     traces = {
-        "source": charrnn.train_text(source, seq_length=100, epochs=5).trace(source[-100_000:]),
-        "names": charrnn.train_text(names, epochs=40).trace(names),
-        "gates": charrnn.train_text(names, cell="lstm", epochs=40).trace(names),
+        "source": charrnn.train_text(source, seq_length=100, epochs=5, preset="tutorial").trace(
+            source[-100_000:]
+        ),
+        "names": charrnn.train_text(names, epochs=40, preset="tutorial").trace(names),
+        "gates": charrnn.train_text(names, cell="lstm", epochs=40, preset="tutorial").trace(names),
     }
     with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
         chromium = driver.chromium.launch(

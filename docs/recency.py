@@ -18,6 +18,7 @@ for batch_size in (1, 16):
             steps=round(windows * tenths / 10),
             keep="last",
             progress=False,
+            preset="tutorial",
         )
         print(
             f"{tenths / 10:.1f} passes: {model.history.validation_losses[-1]:.3f} nats", flush=True

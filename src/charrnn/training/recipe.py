@@ -14,11 +14,11 @@ from ..util.errors import check_choice
 from ..util.options import defaults, table
 
 _SECONDS = 25.0  # the default budget, on two cores
-_SPEED = 1.5e11  # floating-point operations a second of two cores, in training
-_SIZES = 640, 512, 384, 256, 192, 128  # units
+_SPEED = 2.2e11  # floating-point operations a second of two cores, in training
+_SIZES = 1024, 768, 512, 384, 256, 192, 128  # units
 _WINDOW = 64  # time steps
 _MOST_PASSES = 30.0  # over the text
-_SHORT = 30_000  # characters
+_SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
 
@@ -59,7 +59,7 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
         "seq_length": _WINDOW,
         "ngram": 9,
     }
-    chosen |= {"batch_size": _streams(amount), "schedule": "cosine"}
+    chosen |= {"batch_size": _streams(amount), "schedule": "cosine", "precision": "bfloat16"}
     steps_per_pass = n / (given.get("batch_size", chosen["batch_size"]) * amount.length)
     passes = given.get("epochs", min(affordable, wanted))
     if "steps" in given:
@@ -103,14 +103,17 @@ def _passes(amount: Amount) -> float:
 
 def _size(amount: Amount, wanted: float, given: Mapping[str, Any]) -> tuple[int, float]:
     """Return units and passes that the time allows: of the largest that has nearly enough."""
-    seconds, least = given.get("seconds", _SECONDS), 600 if amount.records else 150
-    sizes = [given["hidden_size"]] if "hidden_size" in given else list(_SIZES)
+    seconds = given.get("seconds", _SECONDS)
+    sizes = [size for size in _SIZES if size > _SIZES[-1] or amount.characters <= _LONG]
+    if "hidden_size" in given:
+        sizes = [given["hidden_size"]]
     while True:
         layers = {**defaults(LayerOptions), "cell": "lstm", **given, "hidden_size": sizes[0]}
         layer = layers["cell"], layers["hidden_size"]
         operations = Description([layer] * layers["n_layers"], amount.symbols).operations
         affordable = seconds * _SPEED / (3 * operations * amount.characters)
-        fits = affordable >= wanted / 1.6 and amount.characters >= least * sizes[0]
+        least = max(sizes[0], 600 if amount.records else 0)  # characters for each unit
+        fits = affordable >= wanted / 1.8 and amount.characters >= least * sizes[0]
         if fits or len(sizes) == 1:
             return sizes[0], affordable
         del sizes[0]
@@ -131,5 +134,5 @@ def _dropout(amount: Amount, passes: float, hidden_size: int) -> float:
     if amount.records:
         limits[:3] = [(5.0, 0.1), (12.0, 0.2)]
     dropout = next((dropout for limit, dropout in limits if passes <= limit), 0.6)
-    dropout = min(0.6, dropout + 0.1 * (hidden_size >= 384))
+    dropout = min(0.6, dropout + 0.1 * ((hidden_size >= 384) + (hidden_size >= 512)))
     return round(dropout * min(1.0, hidden_size / 128), 3)  # a small network has none to spare
