@@ -73,6 +73,7 @@ class GappedIds:
         self.ids: Ids = ids
         self.keep: int = keep
         self.gap: int = gap
+        self.gaps: int = pieces
         self.count: int = len(ids) - gap * pieces
         self.dtype: np.dtype[Any] = ids.dtype
 
@@ -81,7 +82,7 @@ class GappedIds:
 
     def __getitem__(self, where: Any) -> Any:
         """Return the ids at places (..., time, streams)."""
-        return self.ids[where + self.gap * (where // self.keep)]
+        return self.ids[where + self.gap * np.minimum(where // self.keep, self.gaps)]
 
     def pieces(self) -> Iterator[NDArray[Any]]:
         """Yield all ids, some at a time."""

@@ -59,7 +59,9 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
         "seq_length": _WINDOW,
         "ngram": 9,
     }
-    chosen |= {"batch_size": _streams(amount), "schedule": "cosine", "precision": "bfloat16"}
+    chosen |= {"batch_size": _streams(amount), "schedule": "cosine"}
+    if given.get("dtype") != "float64":
+        chosen["precision"] = "bfloat16"
     steps_per_pass = n / (given.get("batch_size", chosen["batch_size"]) * amount.length)
     passes = given.get("epochs", min(affordable, wanted))
     if "steps" in given:
@@ -112,8 +114,8 @@ def _size(amount: Amount, wanted: float, given: Mapping[str, Any]) -> tuple[int,
         layer = layers["cell"], layers["hidden_size"]
         operations = Description([layer] * layers["n_layers"], amount.symbols).operations
         affordable = seconds * _SPEED / (3 * operations * amount.characters)
-        least = max(sizes[0], 600 if amount.records else 0)  # characters for each unit
-        fits = affordable >= wanted / 1.8 and amount.characters >= least * sizes[0]
+        least = max(1.5 * sizes[0], 600 if amount.records else 0)  # characters for each unit
+        fits = affordable >= wanted / 2 and amount.characters >= least * sizes[0]
         if fits or len(sizes) == 1:
             return sizes[0], affordable
         del sizes[0]
