@@ -40,6 +40,7 @@ numpydoc_show_class_members = False
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+man_pages = [("cli", "charrnn", PROJECT["description"], "", 1)]  # make man
 html_theme = "furo"
 html_title = f"charrnn {version}"
 html_favicon = "favicon.svg"

@@ -422,6 +422,47 @@ def test_score_answers_each_line_at_once(model_file):
         process.stdin.close()
 
 
+# ------------------------------------------------------------------------------------- completion
+
+_COMPLETE = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+_shtab_charrnn
+echo "${COMPREPLY[*]}"
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_command_is_completed(tmp_path, shell):
+    script = tmp_path / "script"
+    script.write_text(run("--completion", shell).stdout, encoding="utf-8")
+    assert "--hidden-size" in script.read_text(encoding="utf-8")
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n", script], check=True)
+    if shell == "bash" and program:
+        (tmp_path / "names.txt").touch()
+        for words, completed in (
+            ("tr", "train"),
+            ("train --hid", "--hidden-size"),
+            ("train --cell l", "lstm"),
+            ("look names", "names.txt"),
+            ("train -o nam", "names.txt"),
+            ("generate nam", "names.txt"),
+        ):
+            command = [program, "--norc", "-c", _COMPLETE, "bash", script, "charrnn", *words.split()]
+            shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+            assert shown.stdout.split() == [completed], words
+
+
+def test_completion_needs_a_package(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--completion", "fish"])
+    assert ended.value.code == 2
+    message = '--completion needs shtab: pip install "charrnn-cython[completion]"'
+    assert message in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------- look, info
 
 
@@ -452,12 +493,13 @@ def test_look_shows_the_parts_that_are_asked_for(tmp_path):
     assert "each of parts must be 'h', 'c', " in shown
 
 
-def test_look_shows_one_record(tmp_path):
+def test_look_shows_records_line_by_line(tmp_path):
     options = ["--records", "-q", "--hidden-size", 4, "--steps", 9]
     run("train", "-", "-o", tmp_path / "n", *options, stdin="anna\nbob\n")
-    assert "</html>" in run("look", tmp_path / "n", stdin="anna\n").stdout
-    shown = wrong("look", tmp_path / "n", stdin="anna\nbob\n")
-    assert "is a model of records, one to a page: give one of these 2 lines" in shown
+    model = charrnn.load(tmp_path / "n")
+    for stdin, records in (("anna\n", "anna"), ("anna\r\n\nbob", ["anna", "bob"]), ("", "")):
+        page = run("look", tmp_path / "n", "--context", "b", stdin=stdin).stdout
+        assert page == model.trace(records, context="b").html(title="n")
 
 
 def test_info(model_file):

@@ -43,6 +43,7 @@ _SAMPLE_LENGTH = 300
 _FLUSH = 0.02  # seconds of output that a reader waits for at most
 _ESCAPES = r"""Escapes in TEXT and CHARS: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a
 character, with hexadecimal digits. Write a TEXT that begins with - after =, as in --prime=-x."""
+_FILES = ("file", "model", "MODEL", "FILE", "PAGE", "PICTURE")  # arguments that name a file
 _EXAMPLES = """\
 charrnn train input.txt -o model.safetensors
 charrnn generate model.safetensors --prime "The " -n 200
@@ -106,6 +107,8 @@ def _count(n: int, noun: str) -> str:
 class _Parser(argparse.ArgumentParser):
     """Answers a wrong command line with one line."""
 
+    commands: Any = None
+
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_INPUT, f"{self.prog}: error: {message} ({self.prog} --help)\n")
 
@@ -145,6 +148,22 @@ class _Command(_Parser):
         }
 
 
+class _PrintCompletion(argparse.Action):
+    """Prints a script that completes the command in a shell."""
+
+    def __call__(self, parser: Any, namespace: Any, shell: Any, flag: Any = None) -> None:
+        try:
+            import shtab
+        except ModuleNotFoundError:
+            parser.error(f'{flag} needs shtab: pip install "charrnn-cython[completion]"')
+        for command in parser.commands.choices.values():
+            for action in command._actions:
+                if (action.metavar or action.dest) in _FILES:
+                    action.complete = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 def _name(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
@@ -158,7 +177,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     version = f"charrnn {__version__} ({isa} kernels)"
     parser.add_argument("--version", action="version", version=version)
+    help = "print a script that completes commands, options and files in this shell; needs shtab"
+    shells = ("bash", "zsh", "fish")
+    parser.add_argument("--completion", choices=shells, action=_PrintCompletion, help=help)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Command)
+    parser.commands = commands
     for run, add in {
         _train: _add_train,
         _generate: _add_generate,
@@ -332,7 +355,7 @@ def _add_look(commands: Any) -> Any:
         epilog=_ESCAPES,
     )
     _add_model(look)
-    help = "the text, or one record (default: -, standard input)"
+    help = "the text, or records, one a line (default: -, standard input)"
     look.add_argument("file", nargs="?", default="-", help=help)
     add = look.add_argument
     add("-o", "--output", metavar="PAGE", help="where to write it (default: standard output)")
@@ -786,10 +809,7 @@ def _look(arguments: Arguments) -> None:
     model = load(arguments.model)
     text = _read(arguments.file, model.vocabulary.of_bytes)
     if model.vocabulary.records:
-        text = text.removesuffix(_model_text(model, "\n"))  # which ends the line, not the record
-        if (lines := len(_lines(text))) > 1:
-            advice = f"give one of these {lines:,} lines, as head -n 1 does"
-            raise ValueError(f"{arguments.model} is a model of records, one to a page: {advice}")
+        text = _lines(text) or model.vocabulary.empty
     context = _model_text(model, arguments.context)
     trace = model.trace(text, context=context, on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title

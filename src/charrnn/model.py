@@ -509,7 +509,7 @@ class CharRNN(Hinting, Generic[TextT]):
 
     def trace(
         self,
-        text: TextT,
+        text: TextT | Iterable[TextT],
         *,
         top: int = 5,
         context: TextT | Literal[""] = "",
@@ -519,8 +519,9 @@ class CharRNN(Hinting, Generic[TextT]):
 
         Parameters
         ----------
-        text : str
-            May be empty.
+        text : str, or iterable of str for a model of records
+            May be empty. Each of several records is read from the zero state; in the trace, the
+            end of a record counts as a line feed.
         top : int, default 5
             How many of the likeliest next characters to keep.
         context : str

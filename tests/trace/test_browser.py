@@ -94,10 +94,15 @@ def visit(browser, tmp_path):
     """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the test at its end."""
     contexts, wrong = [], []
 
-    def open_(content, *, dark=False, size=(1280, 800), allowed=()):
+    def open_(content, *, dark=False, size=(1280, 800), allowed=(), phone=False):
         path = tmp_path / f"page-{len(contexts)}.html"
         path.write_bytes(content.encode())
-        context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": size[0], "height": size[1]})
+        context = browser.new_context(
+            color_scheme="dark" if dark else "light",
+            viewport={"width": size[0], "height": size[1]},
+            has_touch=phone,
+            is_mobile=phone,
+        )
         contexts.append(context)
         context.set_default_timeout(120_000)  # where much else runs, Chromium may take half a minute to open even an empty page
         page = context.new_page()
@@ -167,7 +172,7 @@ def values_of(trace, unit, many):
 
 def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
     page = visit(layered.html(title="Shakespeare"))
-    layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colours the text")
+    layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colors the text")
     assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0, lstm", "layer 1, lstm"]
     assert part.locator("option").all_inner_texts() == [
         "state h", "cell state c", "input gate i", "forget gate f", "candidate g", "output gate o"
@@ -196,7 +201,7 @@ def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
     keep_picture(page, "gates")
     assert page.locator("#meaning").inner_text() == "How much of the cell before stays: 0 forgets."
     assert page.get_by_role("img", name="From 0, closed to 1, open").count() == 1
-    assert page.get_by_role("radiogroup", name="Unit that colours the text, by its forget gate f").count() == 1
+    assert page.get_by_role("radiogroup", name="Unit that colors the text, by its forget gate f").count() == 1
 
 
 def test_another_part_is_of_the_same_unit(visit, layered):
@@ -258,7 +263,8 @@ def test_a_click_shows_what_the_prediction_rests_on(visit, trace):
         assert page.evaluate(COLOURS, 300) == wanted
         assert page.locator("#text .cursor").count() == 1
     keep_picture(page, "saliency")
-    assert re.search(rf"up to ±{abs(values).max():.2g}", page.locator("#about").inner_text())
+    bits = abs(values).max() / math.log(2)
+    assert re.search(rf"up to ±{bits:.2g} bits", page.locator("#about").inner_text())
 
 
 def test_hover_shows_what_is_expected_next(visit, trace):
@@ -293,7 +299,7 @@ def test_the_keyboard_alone_reaches_everything(visit, trace):
     unit = trace.units()[1]
     assert page.evaluate(COLOURS, 5) == [both_ways(q) for q in np.floor(127 * trace.states[0][:5, unit.number].astype(float) + 0.5)]
     page.locator("#text").focus()
-    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+    for key in ("Control+Home", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     assert page.locator("#text .cursor").inner_text() == trace.text[2]
     heard = page.locator("#live").inner_text()
@@ -442,10 +448,117 @@ def test_records_bytes_and_layers_have_pages(visit):
     records = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20, progress=False, preset="tutorial")
     page = visit(records.trace("susanna").html())
     page.locator("#text span").nth(7).click()
-    assert page.locator("#text .cursor").inner_text() == "∎"
+    assert page.locator("#text .cursor").inner_text().strip() == "∎"
     octets = charrnn.train_text(bytes(range(256)) * 20, alphabet="bytes", hidden_size=8, steps=50, progress=False, preset="tutorial")
     page = visit(octets.trace(bytes(range(256)) * 2).html())
     assert "[FF]" in page.locator("#text").inner_text()
+
+
+@pytest.fixture(scope="module")
+def names():
+    """Of several records."""
+    names = charrnn.datasets.names()[:60]
+    options = {"hidden_size": 24, "epochs": 5, "progress": False, "preset": "tutorial"}
+    return charrnn.train_records(names * 3, **options).trace(names)
+
+
+def test_each_record_is_on_a_line_of_its_own(visit, names):
+    page = visit(names.html(title="Names"))
+    keep_picture(page, "records")
+    assert "60 records, 360 characters" in page.locator("header").inner_text()
+    assert page.locator("#text").inner_text().split("\n")[:3] == ["aaron∎", "abel∎", "abigail∎"]
+    page.locator("#text span").nth(len("aaron|abe")).hover()
+    assert "line 2, column 4" in page.locator("#details").inner_text()
+    page.locator("#text").focus()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("End")
+    assert page.locator("#text .cursor").inner_text().strip() == "∎"
+    page.locator("#text span").nth(len("aaron|")).click()  # rests on nothing in its record
+    assert set(page.evaluate(COLOURS, 30)) == {both_ways(0)}
+    page.locator("#text span").nth(len("aaron|ab")).click()
+    colored = [i for i, color in enumerate(page.evaluate(COLOURS, 30)) if color != both_ways(0)]
+    assert set(colored) <= {len("aaron|"), len("aaron|a")}
+    assert colored
+
+
+def test_a_character_is_chosen_at_first(visit, trace):
+    page = visit(trace.html())
+    chosen = 1 + int(trace.surprise[1:80].argmax())
+    assert page.locator("#text span").nth(chosen).get_attribute("class") == "cursor"
+    assert f"{trace.surprise[chosen]:.2f} bits" in page.locator("#details").inner_text()
+    choose(page, "saliency")
+    assert len(set(page.evaluate(COLOURS, chosen + 1))) > 1
+    peak = np.abs(trace.saliency(chosen, 32)).max() / math.log(2)
+    up_to = re.search(r"up to ±([\d.]+) bits", page.locator("#about").inner_text())[1]
+    assert float(up_to) == pytest.approx(peak, rel=0.06)
+    assert "nats" not in page.content().lower()
+
+
+def test_the_text_has_a_language_and_a_direction_of_its_own(visit):
+    text = "shalom\nשלום עולם\nshalom\n" * 4
+    options = {"hidden_size": 8, "steps": 50, "progress": False, "preset": "tutorial"}
+    page = visit(charrnn.train_text(text * 4, **options).trace(text).html(title="שלום"))
+    for place in ("h1", "#text"):
+        assert page.locator(place).get_attribute("lang") == ""
+        assert page.locator(place).get_attribute("dir") == "auto"
+    left = """(i) => {
+        const box = document.querySelectorAll("#text span")[i].getBoundingClientRect();
+        return box.left - document.getElementById("text").getBoundingClientRect().left;
+    }"""
+    assert page.evaluate(left, 0) < 50
+    assert page.evaluate(left, len("shalom|")) > 200  # the first letter of a line that begins right
+    assert page.evaluate(left, len("shalom|שלום עולם|")) < 50
+
+
+VISIBLE = """([name, within]) => {
+    const box = document.querySelector(name).getBoundingClientRect();
+    const frame = document.querySelector(within).getBoundingClientRect();
+    const seen = Math.min(box.bottom, frame.bottom, innerHeight) - Math.max(box.top, frame.top, 0);
+    return seen / box.height;
+}"""
+UNCOVERED = """(name) => {
+    const one = document.querySelector(name), box = one.getBoundingClientRect();
+    return one.contains(document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2));
+}"""
+
+
+@pytest.mark.parametrize("size", [(390, 844), (360, 640)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_is_tapped(visit, layered, size, dark):
+    page = visit(layered.html(title="Shakespeare"), dark=dark, size=size, phone=True)
+    assert page.locator("#list").get_attribute("open") is None
+    assert page.locator("#details").is_visible()
+    page.locator("#text span").nth(50).tap()
+    assert page.locator('#modes [value="saliency"]').is_checked()
+    held = page.locator("#details span").all_inner_texts()
+    assert [one.split()[0] for one in held] == list("hcifgo")
+    keep_picture(page, f"tapped-{size[0]}-{dark}")
+    page.locator("summary").tap()
+    assert page.locator("#details").is_hidden()
+    page.locator("#part").select_option("f")
+    for shown in ("#layer", "#part", "#filter", "#units label"):
+        assert page.evaluate(VISIBLE, [shown, "aside"]) > 0.99
+        assert page.evaluate(UNCOVERED, shown)
+    page.locator("#units label").nth(1).tap()
+    assert "forget gate f" in page.locator("#about").inner_text()
+    keep_picture(page, f"list-{size[0]}-{dark}")
+    assert page.evaluate("document.getElementById('text').clientHeight") > 120
+    page.locator("#text span").nth(20).tap()  # says what there is to say about it
+    assert page.locator("#details").is_visible()
+    assert page.locator("#list").get_attribute("open") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_list_has_rows_in_a_low_window(visit, layered, dark):
+    page = visit(layered.html(title="Shakespeare"), dark=dark, size=(1280, 560))
+    keep_picture(page, f"low-{dark}")
+    for i in (1, 2, 3):
+        assert page.evaluate(VISIBLE, [f"#units label:nth-child({i})", "aside"]) > 0.99
+        assert page.evaluate(UNCOVERED, f"#units label:nth-child({i})")
+    last = page.locator("#units label").last
+    last.click()
+    assert page.locator("#units label:has(:checked)").inner_text() == last.inner_text()
 
 
 def test_narrow_and_dark(visit, trace, layered):

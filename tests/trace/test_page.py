@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 import re
 
 import numpy as np
@@ -45,7 +46,8 @@ def test_arrays_are_those_of_the_trace(model):
     assert np.frombuffer(arrays["probs"], "<u2").reshape(n, 5) / 65535 == pytest.approx(trace.next_probs, abs=1e-5)
     shares = np.frombuffer(arrays["saliency"], np.int8).reshape(n, 7) / 127
     peaks = np.frombuffer(arrays["peaks"], "<f4")
-    assert shares * peaks[:, None] == pytest.approx(trace.saliencies(0, n, 7), abs=float(0.51 * peaks.max() / 127))
+    bits = trace.saliencies(0, n, 7) / math.log(2)
+    assert shares * peaks[:, None] == pytest.approx(bits, abs=float(0.51 * peaks.max() / 127))
 
 
 def test_gates_and_cells_of_each_layer_are_there_in_words_and_bytes():
@@ -160,7 +162,7 @@ def test_the_end_of_a_record_is_shown():
     meta, arrays = parts(trace.html())
     ids = np.frombuffer(arrays["ids"], np.uint8)
     assert (meta["n"], len(ids), len(arrays["saliency"])) == (4, 5, 5 * meta["back"])
-    assert meta["symbols"][ids[4]] == ["∎", "the end of the record", "special"]
+    assert meta["symbols"][ids[4]] == ["∎", "the end of the record", "feed"]
     assert "1 bits" not in trace.html() or meta["n"] == 4
 
 

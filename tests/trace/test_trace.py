@@ -164,6 +164,32 @@ def test_saliency_of_the_end_of_a_record(records):
         trace.saliency(8)
 
 
+@pytest.mark.parametrize("context", ["", "n"])
+def test_each_of_several_records_is_read_from_the_start(records, context):
+    names = ["susanna", "", "anna", "hanna"]
+    alone = [records.trace(name, context=context) for name in names]
+    trace = records.trace(iter(names), context=context)
+    assert trace.text == "susanna\n\nanna\nhanna"
+    assert len(trace) == len(trace.text)
+    assert (trace.surprise == np.concatenate([one.surprise for one in alone])).all()
+    assert repr(trace).startswith("<trace of 4 records, 16 characters, 16 units: ")
+    for start, one in zip((0, 8, 9, 14), alone, strict=True):
+        stretch = slice(start, start + len(one))
+        assert (trace.states[0][stretch] == one.states[0]).all()
+        assert (trace.next_ids[stretch] == one.next_ids).all()
+        assert (trace.next_probs[stretch] == one.next_probs).all()
+        assert (trace.saliency(start + len(one)) == one.saliency(len(one))).all()
+        assert trace[stretch].text == one.text
+    for boundary in (7, 8, 13):  # what follows is what a record begins with
+        p = records.next_probs(context)
+        assert trace.likeliest(boundary)[0] == (records.vocabulary.decode([p.argmax()]), p.max())
+        assert (trace.states[0][boundary] == trace.states[0][7]).all()
+    for back in (0, 3, 40):
+        several = [one.saliencies(0, len(one.surprise), back) for one in alone]
+        assert (trace.saliencies(0, 20, back) == np.concatenate(several)).all()
+        assert (trace[3:12].saliencies(6, 9, back) == alone[2].saliencies(0, 3, back)).all()
+
+
 def test_states_of_layers_are_apart(kernels):
     network, vocabulary = stack((17, 6))
     trace = traced(network, vocabulary, letters(70))
@@ -258,6 +284,7 @@ def test_a_vocabulary_of_all_characters_there_are():
     ("call", "message"),
     [
         (lambda model: model.trace(b"to"), "text must be a str, not bytes"),
+        (lambda model: model.trace(["to"]), "text must be a str, not list"),
         (lambda model: model.trace("to", top=0), "top must be from 1 to"),
         (lambda model: model.trace("to", top="5"), "top must be an integer, not '5'"),
         (lambda model: model.trace("tö"), r"text\[1\] = 'ö' \(U\+00F6\) is not among"),
@@ -289,6 +316,21 @@ def test_a_vocabulary_of_all_characters_there_are():
 def test_a_wrong_argument_is_named(model, call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ([], "text must have at least one record"),
+        (["anna", b"hanna"], r"text\[1\] must be a str, not bytes"),
+        (["anna", "bob"], r"text\[1\]\[0\] = 'b' \(U\+0062\) is not among"),
+        (None, "text must be a sequence of texts, not NoneType"),
+        ({"anna"}, "text must be a sequence of texts, not set: sorted"),
+    ],
+)
+def test_wrong_records_are_named(records, text, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        records.trace(text)
 
 
 def test_weights_that_give_no_probabilities_are_an_error(kernels):

@@ -1,4 +1,4 @@
-"""A text as a network reads it: what its units hold, what it expects, what a prediction rests on. Made by `CharRNN.trace`."""
+"""What a network does as it reads a text: states, expectations, saliency. See `CharRNN.trace`."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network import dispatch as _dispatch
-from ..network._types import IGNORED, checked_workspace
+from ..network._types import IGNORED, Workspace, checked_workspace
 from ..util.atomic_write import StrPath, check_target, write_atomically
-from ..util.errors import check_choice, check_integer
+from ..util.errors import check_choice, check_integer, check_sequence
 from . import properties as nameable
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ _IN_NOTEBOOK = 2000  # characters that a notebook shows
 
 
 class Unit(NamedTuple):
-    """A unit, and the property that it follows best; follows is "" and correlation 0 if there is none.
+    """A unit, and the property that it follows best.
 
+    If it follows none, follows is "" and correlation 0.
     layer and number count from 0: the unit's values are ``trace.parts[layer][part][:, number]``.
     """
 
@@ -44,24 +45,28 @@ class Trace(Generic[TextT]):
     Attributes
     ----------
     text : str, or bytes
-        What was read: n characters, without those that were skipped.
+        What was read: n characters, without those that were skipped. Between records there is a
+        line feed.
     vocabulary : Vocabulary
     states : tuple of ndarray (n, H)
         For each layer the states of its units after each character: views, in the network's dtype.
     parts : tuple of dict
-        For each layer the states and what made them, (n, H), by name: h; c and the gates i, f, g, o of an LSTM; n, r, u and q of a GRU.
+        For each layer the states and what made them, (n, H), by name: h; c and the gates i, f, g, o
+        of an LSTM; n, r, u and q of a GRU.
     surprise : ndarray (n,) of float64
-        How much each character surprises, given the ones before it, in bits. A model of records has one more at the end: that the
-        record ends there.
+        How much each character surprises, given the ones before it, in bits. A model of records has
+        one more at the end: that the record ends there.
     next_ids, next_probs : ndarray (n, top)
-        The likeliest symbols after each character, the likeliest first, and their probabilities. `likeliest` gives them as text.
+        The likeliest symbols after each character, the likeliest first, and their probabilities.
+        `likeliest` gives them as text.
     network : network.Network
         Whose states these are. `saliency` works with the weights that it has then.
 
     Examples
     --------
     >>> import charrnn
-    >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+    >>> text = "to be, or not to be\n" * 50
+    >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
     >>> trace = model.trace("to be, or not to be")
     >>> len(trace), trace.states[0].shape
     (19, (19, 16))
@@ -73,7 +78,7 @@ class Trace(Generic[TextT]):
         self,
         network: Network,
         vocabulary: Vocabulary,
-        text: TextT,
+        text: TextT | Iterable[TextT],
         state: Real,
         *,
         top: int = 5,
@@ -81,24 +86,43 @@ class Trace(Generic[TextT]):
     ) -> None:
         self.network: Network = network
         self.vocabulary: Vocabulary = vocabulary
-        self._ids: NDArray[np.int32] = vocabulary.encode(text, on_unknown=on_unknown)
-        self.text: TextT = vocabulary.decode(self._ids)
+        self._start: Real = state
         top = min(check_integer("top", top, 1), vocabulary.symbols)
-        n, records = len(self._ids), int(vocabulary.records)
-        targets = np.append(self._ids, len(vocabulary) if records else IGNORED).astype(np.int32)
+        texts = _encoded(vocabulary, text, on_unknown)
         work = network.workspace(max(1, min(64, _NUMBERS // vocabulary.symbols)), 1)
-        work.state[...] = self._start = state
-        first = network.next_nll(work, targets[:1])
-        with checked_workspace(work, network):
-            rows, nll, ids, probs = _dispatch.core.trace(
-                work, self._ids[:, None], targets[1:, None], top
+        self.surprise: NDArray[np.float64]
+        (symbols, self.surprise), *others = [self._read(work, ids, top) for ids in texts]
+        if others:
+            boundary = self._boundary(work, top)
+            parts = [symbols, *(part for one, _ in others for part in (boundary, one))]
+            symbols = _Symbols(*map(np.concatenate, zip(*parts, strict=True)))
+            self.surprise = np.concatenate([self.surprise, *(bits for _, bits in others)])
+        self._ids, self._rows, self.next_ids, self.next_probs = symbols
+        line_feed: Any = b"\n" if vocabulary.of_bytes else "\n"
+        self.text: TextT = line_feed.join(map(vocabulary.decode, texts))
+
+    def _read(
+        self, work: Workspace, ids: NDArray[np.int32], top: int
+    ) -> "tuple[_Symbols, NDArray[np.float64]]":
+        """Read a text from the start; return its symbols and their surprise, its end included."""
+        n, records = len(ids), self.vocabulary.records
+        targets = np.append(ids, len(self.vocabulary) if records else IGNORED).astype(np.int32)
+        work.state[...] = self._start
+        first = self.network.next_nll(work, targets[:1])
+        with checked_workspace(work, self.network):
+            rows, nll, next_ids, p = _dispatch.core.trace(
+                work, ids[:, None], targets[1:, None], top
             )
-        self._rows: Real = rows[:, 0]  # (n, width)
-        self.surprise: NDArray[np.float64] = np.concatenate([first, nll[:, 0]])[
-            : n + records
-        ] / math.log(2)
-        self.next_ids: NDArray[np.int32] = ids[:, 0]
-        self.next_probs: NDArray[np.float64] = probs[:, 0]
+        bits = np.concatenate([first, nll[:, 0]])[: n + records] / math.log(2)
+        return _Symbols(ids, rows[:, 0], next_ids[:, 0], p[:, 0]), bits
+
+    def _boundary(self, work: Workspace, top: int) -> "_Symbols":
+        """Return what there is between two records: the start of the second one."""
+        work.state[...] = self._start
+        p = self.network.next_probs(work)
+        likeliest = np.argsort(-p, axis=1, kind="stable")[:, :top].astype(np.int32)
+        ids = np.array([len(self.vocabulary)], np.int32)
+        return _Symbols(ids, work.state.copy(), likeliest, np.take_along_axis(p, likeliest, 1))
 
     @property
     def states(self) -> tuple[Real, ...]:
@@ -120,7 +144,9 @@ class Trace(Generic[TextT]):
         return tuple(dict.fromkeys(name for layer in self.parts for name in layer))
 
     def likeliest(self, position: int) -> list[tuple[TextT, float]]:
-        """Return the likeliest characters after the one at a position, and their probabilities; an empty text is the end of a record.
+        """Return the likeliest characters after the one at a position, and their probabilities.
+
+        An empty text is the end of a record.
 
         Parameters
         ----------
@@ -141,20 +167,22 @@ class Trace(Generic[TextT]):
         ]
 
     def saliency(self, position: int, back: int | None = None) -> NDArray[np.float64]:
-        r"""Return how much each earlier character moves the prediction of the character at a position, by gradient through time.
+        r"""Return how much each earlier character moves the prediction of the one at a position.
 
         Parameters
         ----------
         position : int
-            Of the predicted character, 0 to n - 1; for a model of records n is the end of the record.
+            Of the predicted character, 0 to n - 1. In a model of records, n is the end of the
+            (last) record.
         back : int, optional
-            How far to look back: at the so many characters before the position. None looks at all of them.
+            How many characters before the position to look at. By default, all of them: to the
+            beginning of the text, or of the record.
 
         Returns
         -------
-        ndarray (min(position, back),) of float64
-            In nats, for the characters text[position - len(result) : position]. Above 0: it has made the character at the position
-            likelier. The context, and the boundary before a record, are not among them.
+        ndarray (at most back,) of float64
+            In nats, for the characters text[position - len(result) : position]. Above 0, it made
+            the character at the position likelier. The context is not among them.
 
         Notes
         -----
@@ -163,59 +191,66 @@ class Trace(Generic[TextT]):
         .. math:: \frac{\partial \log p(x_t \mid x_1 \ldots x_{t-1})}{\partial x_s} \cdot x_s
                   = \frac{\partial \log p}{\partial z_s} \cdot W_{xh}[x_s],
 
-        where :math:`z_s` is what the first layer sums before its nonlinearity: by how much the log-probability changes if the
-        character enters a little stronger, per unit of strength. What it would change if the character were another one is a
-        different question. It is exact however small back is: that leaves out characters, not paths by which they act.
+        where :math:`z_s` is what the first layer sums before its nonlinearity. It says by how much
+        the log-probability changes if the character enters a little stronger, per unit of strength.
+        What another character would change is a different question. A small back leaves out
+        characters, not paths through which they act: what it returns is exact.
 
         Examples
         --------
         >>> import charrnn
-        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> text = "to be, or not to be\n" * 50
+        >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
         >>> model.trace("to be, or not").saliency(9, back=4).shape  # of the space, by ", or"
         (4,)
         """
         position = check_integer("position", position, 0, len(self.surprise) - 1)
-        back = position if back is None else min(position, check_integer("back", back, 0))
+        before = int(self._before(np.array([position]))[0])
+        back = before if back is None else min(before, check_integer("back", back, 0))
         values: NDArray[np.float64] = self.saliencies(position, position + 1, back)[0]
         return values
 
     def saliencies(self, start: int, stop: int, back: int) -> NDArray[np.float64]:
-        """Return the `saliency` of the positions from start up to stop, float64 (stop - start, back); 0 before the text.
+        """Return the `saliency` of positions start to stop - 1, float64 (stop - start, back).
 
-        The last column is of the character before each position.
+        The last column is of the character before each position. There are zeros where the
+        position has fewer characters before it.
         """
         stop = check_integer("stop", stop, 0, len(self.surprise))
         start = check_integer("start", start, 0, stop)
         back = check_integer("back", back, 0)
         found = np.zeros((stop - start, back))
-        for positions, length in self._batches(start, min(stop, len(self.surprise)), back):
+        for positions, length in self._batches(np.arange(start, stop), back):
             found[positions - start, back - length :] = self._back(positions, length).T
         return found
 
-    def _batches(self, start: int, stop: int, back: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Yield positions and how far to look back from them, the same for all of a batch, whose number is a power of two.
+    def _before(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many characters of the text, or of its record, are before each position."""
+        boundaries = np.flatnonzero(self._ids == len(self.vocabulary))
+        starts: NDArray[np.int64] = np.append(0, boundaries + 1)
+        return np.subtract(positions, starts[np.searchsorted(boundaries, positions)])
 
-        Then the mean that the gradient is of is exact, and so the numbers are the same in every batch.
+    def _batches(
+        self, positions: NDArray[np.int64], back: int
+    ) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield positions and how far to look back from them, the same for all of a batch.
+
+        The size of a batch is a power of two. Then the mean that the gradient is of is exact, and
+        the numbers are the same in every batch.
         """
         description = self.network.description
-        most = max(
-            1,
-            min(
-                _STREAMS,
-                _UNITS // len(description.units),
-                _NUMBERS // (max(1, back) * description.vocab_size),
-            ),
-        )
-        position = max(start, 1)
-        while position < stop and back:
-            length = min(position, back)
-            left = stop - position if length == back else 1
-            streams = 1 << (min(left, most).bit_length() - 1)
-            yield np.arange(position, position + streams), length
-            position += streams
+        units = _UNITS // len(description.units)
+        most = min(_STREAMS, units, _NUMBERS // (max(1, back) * description.vocab_size))
+        lengths = np.minimum(self._before(positions), back)
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            left = positions[lengths == length]
+            while len(left):
+                streams = 1 << (max(1, min(len(left), most)).bit_length() - 1)
+                yield left[:streams], length
+                left = left[streams:]
 
     def _back(self, positions: NDArray[np.int64], length: int) -> NDArray[np.float64]:
-        """Return the saliency of positions, (length, positions), of as many characters before each."""
+        """Return the saliency, (length, positions), of length characters before each position."""
         work = self.network.workspace(length, len(positions), training=True)
         first = positions - length  # of each window; the state before it
         before = np.where(first[:, None] > 0, self._rows[first - 1], self._start)
@@ -229,30 +264,36 @@ class Trace(Generic[TextT]):
 
     @cached_property
     def properties(self) -> dict[str, NDArray[np.float64]]:
-        """Nameable properties of the text by name, each with its value at every character, float64 (n,)."""
+        """Properties of the text by name, each with its value at every character, float64 (n,)."""
         text: AnyText = self.text
         return nameable.properties(text.decode("latin-1") if isinstance(text, bytes) else text)
 
     def units(
         self, properties: Mapping[str, ArrayLike] | None = None, *, part: str = "h"
     ) -> list[Unit]:
-        r"""Return all units, those first that follow a property best, by the absolute value of Pearson's correlation.
+        r"""Return all units, those that follow a property best first.
+
+        They are ordered by the absolute value of Pearson's correlation.
 
         Parameters
         ----------
         properties : mapping, optional
-            What to look for instead of `properties`: for each name its value at every character, (n,) numbers.
+            What to look for instead of `properties`: for each name its value at every character,
+            (n,) numbers.
         part : str, default "h"
-            What of the units: their states, or another name in `parts`. Layers that have nothing of this name are left out.
+            What of the units: their states, or another name in `parts`. Layers that have nothing of
+            this name are left out.
 
         Notes
         -----
-        Of so many units and properties some agree by chance where a text is short: look at some thousand characters.
+        Among many units and properties, some match a short text by chance. Look at a few thousand
+        characters.
 
         Examples
         --------
         >>> import charrnn
-        >>> model = charrnn.train_text("to be, or not to be\n" * 50, hidden_size=16, epochs=40, progress=False)
+        >>> text = "to be, or not to be\n" * 50
+        >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
         >>> trace = model.trace("to be, or not to be\n" * 20)
         >>> best = trace.units({"in the first half": np.arange(400) % 20 < 10})[0]
         >>> best.layer, best.follows
@@ -260,7 +301,8 @@ class Trace(Generic[TextT]):
         """
         if properties is not None and not isinstance(properties, Mapping):
             raise TypeError(
-                f"properties must be a mapping, {{name: a number for each character}}, not {type(properties).__name__}"
+                "properties must be a mapping, {name: a number for each character}, "
+                f"not {type(properties).__name__}"
             )
         values = (
             self.properties
@@ -280,7 +322,8 @@ class Trace(Generic[TextT]):
         array = np.asarray(value)
         if array.dtype.kind not in "fiub" or array.shape != (len(self._ids),):
             raise ValueError(
-                f"properties[{name!r}] must be numbers of shape ({len(self._ids)},), not {array.dtype} of shape {array.shape}"
+                f"properties[{name!r}] must be numbers of shape ({len(self._ids)},), "
+                f"not {array.dtype} of shape {array.shape}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"properties[{name!r}] must be finite")
@@ -289,7 +332,7 @@ class Trace(Generic[TextT]):
     def plot(
         self, start: int = 0, stop: int | None = None, *, units: int = 12, part: str = "h"
     ) -> "TraceFigure":
-        """Draw a stretch of the text: how it surprises, character by character, and below the units that follow something, as a heat map.
+        """Draw the surprise of each character of a stretch, and below a heat map of units.
 
         Parameters
         ----------
@@ -303,7 +346,7 @@ class Trace(Generic[TextT]):
         Returns
         -------
         matplotlib Figure
-            As the last value of a notebook's cell it shows itself; ``show`` opens a window with it, ``savefig(path)`` writes it.
+            A notebook shows it. ``show`` opens a window with it, ``savefig(path)`` writes it.
 
         Raises
         ------
@@ -313,7 +356,8 @@ class Trace(Generic[TextT]):
         n = len(self._ids)
         if isinstance(start, (str, PathLike)):
             raise TypeError(
-                f"start must be an integer, not {start!r:.80}: trace.plot().savefig(path) writes a picture"
+                f"start must be an integer, not {start!r:.80}: "
+                "trace.plot().savefig(path) writes a picture"
             )
         start = check_integer("start", start, 0, n)
         stop = min(n, start + 100) if stop is None else check_integer("stop", stop, start, n)
@@ -335,7 +379,7 @@ class Trace(Generic[TextT]):
         back: int | None = None,
         parts: Iterable[str] | None = None,
     ) -> str:
-        """Return the trace as one page that needs nothing else: no network, no library; see `save_html`."""
+        """Return the trace as one page of HTML that works offline: see `save_html`."""
         from .page import make
 
         return make(self, title=title, units=units, back=back, parts=parts)
@@ -349,10 +393,11 @@ class Trace(Generic[TextT]):
         back: int | None = None,
         parts: Iterable[str] | None = None,
     ) -> None:
-        """Write the trace as one page that every browser opens, without network access.
+        """Write the trace as one page of HTML that works offline.
 
-        The text is coloured by a unit, by surprise, or by the saliency of a clicked character; the likely next characters show as the
-        pointer, or the arrow keys, move over it; the units are listed by how well they follow something that has a name.
+        The page colors the text by a unit, by surprise, or by the saliency of a clicked character.
+        Point at a character, or move to it with the arrow keys, to see the likely next ones. Each
+        record is on a line of its own. A list has the units that follow something best first.
 
         Parameters
         ----------
@@ -361,14 +406,14 @@ class Trace(Generic[TextT]):
         title : str, optional
             Of the page.
         units : int, optional
-            How many units of each layer to write, the ones that come first in `units` of any part: a byte a character for each part. By
-            default all, if the text is not so long that they would take more than 12 MB, and those that fit, if it is.
+            How many units of each layer to write, those that come first in `units` of any part: a
+            byte per character for each part. By default, as many as fit into 12 MB.
         back : int, optional
-            How many characters before each to write the saliency of: a byte a character each. By default 32, fewer for texts of more
-            than 150,000 characters; 0 leaves it out.
+            How many characters before each one to write the saliency of: a byte per character
+            each. By default 32, fewer for texts of more than 150,000 characters; 0 leaves it out.
         parts : iterable of str, optional
-            What of the units to write, by names of the attribute `parts`, for example ``["h", "c"]``. By default all there is: fewer
-            parts leave room for more units of a long text.
+            What of the units to write, by names in `parts`, for example ``["h", "c"]``. By default
+            everything. Fewer parts leave room for more units of a long text.
 
         Examples
         --------
@@ -382,7 +427,8 @@ class Trace(Generic[TextT]):
         """
         if not isinstance(path, (str, PathLike)):
             raise TypeError(
-                f"path must be a str or path-like, not {type(path).__name__}: trace.html() returns the page"
+                f"path must be a str or path-like, not {type(path).__name__}: "
+                "trace.html() returns the page"
             )
         check_target(path)
         write_atomically(
@@ -406,7 +452,7 @@ class Trace(Generic[TextT]):
         stop = max(start, stop)
         cut: Trace[TextT] = object.__new__(type(self))
         cut.network, cut.vocabulary = self.network, self.vocabulary
-        cut._ids, cut.text = self._ids[start:stop], self.vocabulary.decode(self._ids[start:stop])
+        cut._ids, cut.text = self._ids[start:stop], cast(Any, self.text)[start:stop]
         cut._rows, cut._start = (
             self._rows[start:stop],
             self._rows[start - 1] if start else self._start,
@@ -421,11 +467,43 @@ class Trace(Generic[TextT]):
     def __repr__(self) -> str:
         units = sum(layer.units for layer in self.network.description.layers)
         mean: Any = f"{self.surprise.mean():.3f}" if len(self.surprise) else "no"
-        return f"<trace of {len(self):,} characters, {units} units: {mean} bits per character>"
+        return f"<trace of {self.size}, {units} units: {mean} bits per character>"
+
+    @property
+    def size(self) -> str:
+        """How much the network read, in words."""
+        boundaries = int((self._ids == len(self.vocabulary)).sum())
+        characters = f"{len(self._ids) - boundaries:,} characters"
+        return f"{boundaries + 1:,} records, {characters}" if boundaries else characters
+
+
+class _Symbols(NamedTuple):
+    """Symbols that a network read, and what it has after each of them."""
+
+    ids: NDArray[np.int32]  # (n,)
+    rows: Real  # (n, width): all parts of all layers
+    next_ids: NDArray[np.int32]  # (n, top), the likeliest first
+    next_probs: NDArray[np.float64]  # (n, top)
+
+
+def _encoded(vocabulary: Vocabulary, text: Any, on_unknown: OnUnknown) -> list[NDArray[np.int32]]:
+    """Return the ids of a text, or of each of several records."""
+    if isinstance(text, (str, bytes)) or not vocabulary.records:
+        return [vocabulary.encode(text, on_unknown=on_unknown)]
+    texts = check_sequence("text", text)
+    if not texts:
+        raise ValueError("text must have at least one record")
+    return [
+        vocabulary.encode(one, name=f"text[{i}]", on_unknown=on_unknown)
+        for i, one in enumerate(texts)
+    ]
 
 
 def _strength(correlation: Any) -> Any:
-    """Return how strong a correlation is, without what rounding adds: of equal ones (of a property and its opposite) the first counts."""
+    """Return how strong a correlation is, to nine decimals.
+
+    Rounding errors then don't decide between a property and its opposite: the first one counts.
+    """
     return np.abs(correlation).round(9)
 
 

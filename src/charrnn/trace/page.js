@@ -4,6 +4,7 @@
   const LARGEST_BLOCK = 2048, BLOCK = 320, MOST_LINES = 16; // characters, and lines, of a block
   const MOST_BITS = 8; // of surprise: what is above has the same colour
   const $ = (id) => document.getElementById(id);
+  const narrow = () => getComputedStyle($("help")).display === "none"; // as the style has it
   const meta = JSON.parse($("meta").textContent);
   const text = $("text");
 
@@ -24,7 +25,7 @@
   const size = ids.length;
   const shown = meta.symbols.map(([label, , kind]) => (kind === "feed" ? label + "\n" : label));
   const special = meta.symbols.map(([, , kind]) => kind !== "");
-  const feed = meta.symbols.findIndex(([, , kind]) => kind === "feed");
+  const feed = meta.symbols.map(([, , kind]) => kind === "feed"); // ends a line
 
   let mode = meta.units.length && Math.abs(meta.units[0].correlation) > 0.3 ? "unit" : "surprise";
   let unit = 0, states = null, whole = null, cursor = -1, pointed = -1, tipped = -1, diverging = [], sequential = [];
@@ -59,7 +60,7 @@
     let start = 0, feeds = 0, space = -1;
     const close = (end) => { blocks.push({ start, end, element: null }); start = end; feeds = 0; space = -1; };
     for (let i = 0; i < size; i++) {
-      if (ids[i] === feed) {
+      if (feed[ids[i]]) {
         lines.push(i + 1);
         if (++feeds >= MOST_LINES || i + 1 - start >= BLOCK) close(i + 1);
       } else if (shown[ids[i]] === " ") space = i;
@@ -169,7 +170,7 @@
     } else if (mode === "saliency") {
       [least, most] = ["less likely", "likelier"];
       about = "Click a character: what made the network expect it?";
-      if (cursor >= 0) about = `What made ${named(ids[cursor])} likelier or less likely, up to ±${peaks()[cursor].toPrecision(2)} nats`;
+      if (cursor >= 0) about = `What made ${named(ids[cursor])} likelier or less likely, up to ±${peaks()[cursor].toPrecision(2)} bits`;
     }
     $("least").textContent = least;
     $("most").textContent = most;
@@ -344,6 +345,7 @@
   text.addEventListener("click", (event) => {
     const i = indexOf(event.target);
     if (i < 0) return;
+    if (narrow()) $("list").open = false; // it covers what there is to say about the character
     setCursor(i);
     setMode("saliency");
   });
@@ -402,7 +404,7 @@
     $("units").replaceChildren(...there.map(labelOf));
     const all = layersChosen().reduce((sum, { units, parts }) => sum + (parts.includes($("part").value) ? units : 0), 0);
     document.querySelector("summary").textContent = there.length < all ? `${there.length} of ${all} units` : `${all} units`;
-    $("units").setAttribute("aria-label", `Unit that colours the text${meta.parts.length > 1 ? `, by its ${partNames.get($("part").value)}` : ""}`);
+    $("units").setAttribute("aria-label", `Unit that colors the text${meta.parts.length > 1 ? `, by its ${partNames.get($("part").value)}` : ""}`);
     $("meaning").textContent = $("choice").hidden || $("part").hidden ? "" : meta.parts.find(([name]) => name === $("part").value)[2];
     filterUnits();
   }
@@ -419,7 +421,8 @@
     listUnits();
     setUnit(same ?? there[0]);
     setMode("unit");
-    $(`pick-${unit}`).parentNode.scrollIntoView({ block: "nearest" });
+    const list = $("units"); // only this is scrolled, not what is around it
+    list.scrollTop = $(`pick-${unit}`).parentNode.offsetTop - list.clientHeight / 2;
   }
 
   $("filter").addEventListener("input", filterUnits);
@@ -433,7 +436,7 @@
   $("theme").addEventListener("click", (event) => {
     const theme = THEMES[(THEMES.indexOf(event.target.textContent) + 1) % 3];
     event.target.textContent = theme;
-    event.target.setAttribute("aria-label", theme === "auto" ? "Colours: as the system has them" : `Colours: ${theme}`);
+    event.target.setAttribute("aria-label", theme === "auto" ? "Colors: as the system has them" : `Colors: ${theme}`);
     if (theme === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
     makePalettes();
     paint();
@@ -442,7 +445,14 @@
 
   // ---------------------------------------------------------------------------------------------------------------- begin
 
-  if (matchMedia("(max-width: 52rem)").matches) $("list").open = false;
+  // The character that is chosen at first: near the beginning, the one that surprises most.
+  function first() {
+    let best = 0;
+    for (let i = 1; i < Math.min(size, 80); i++) if (surprise[i] > surprise[best] || !best) best = i;
+    return best;
+  }
+
+  if (narrow()) $("list").open = false;
   makePalettes();
   offerLayers();
   listUnits();
@@ -450,6 +460,7 @@
   else document.querySelector('#modes [value="unit"]').disabled = true;
   if (!meta.back) document.querySelector('#modes [value="saliency"]').disabled = true;
   build();
+  if (size) setCursor(first());
   setMode(mode);
   requestAnimationFrame(() => setTimeout(() => performance.mark("painted")));
 })();

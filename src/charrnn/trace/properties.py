@@ -1,6 +1,6 @@
-"""What a character of a text is, in words: inside quotes, a capital, the end of a word. Units are compared with it.
+"""Properties of a character that have a name: a capital, inside quotes, the end of a word.
 
-And what the parts of a unit are called.
+And the names of the parts of a unit.
 """
 
 import sys
@@ -27,10 +27,11 @@ _TOGGLES = {"quotes": '"', "backticks": "`"}
 
 
 def properties(text: str) -> dict[str, Numbers]:
-    """Return for each property its value at every character of a text, float64 (n,): 0 or 1, or a count.
+    """Return for each property its value at every character of a text, float64 (n,).
 
-    What is inside begins with the opening mark, after which a reader knows, and ends before the closing one. Properties that are the
-    same at all characters are left out: nothing follows them.
+    A value is 0 or 1, or a count. What is inside begins with the opening mark, after which a reader
+    knows, and ends before the closing one. Properties that are the same at all characters are left
+    out: nothing follows them.
 
     Examples
     --------
@@ -50,14 +51,17 @@ def properties(text: str) -> dict[str, Numbers]:
 
 
 def shown(char: str, of_bytes: bool = False) -> tuple[str, str, str]:
-    r"""Return how a character is shown where each must be seen, what it is called, and its kind: "", "feed" or "special".
+    r"""Return the look of a character, its name, and its kind: "", "feed" or "special".
 
-    What has no look of its own, or would change how others look (controls, directions, combining marks), is shown by a sign.
+    A sign stands for what has no look of its own, or would change the look of others: controls,
+    directions, combining marks.
 
     Examples
     --------
-    >>> shown("a"), shown("\x00"), shown("\u202e")
-    (('a', 'a', ''), ('[00]', 'U+0000', 'special'), ('[202E]', 'right-to-left override (U+202E)', 'special'))
+    >>> shown("a"), shown("\x00")
+    (('a', 'a', ''), ('[00]', 'U+0000', 'special'))
+    >>> shown("\u202e")
+    ('[202E]', 'right-to-left override (U+202E)', 'special')
     """
     code = ord(char)
     called = unicodedata.name(char, "").lower()
@@ -97,18 +101,25 @@ _GATES = ("i", "f", "o", "r", "u")
 
 
 def finite(values: NDArray[_Real]) -> NDArray[_Real]:
-    """Return values within bounds that sums of squares can bear: the GRU's q has none, and may be infinite where weights are huge."""
+    """Return values clipped so that their squares can be summed.
+
+    Only the GRU's q has no bounds: it may be infinite where weights are huge.
+    """
     bounded: NDArray[_Real] = np.clip(values, -1e30, 1e30)
     return bounded
 
 
 def scale(part: str, values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return the least and the largest value of a scale for a part of units: 0 and 1 of gates, else -1 and 1, or as far as values go.
+    """Return the least and the largest value of a scale for a part of units.
+
+    They are 0 and 1 for gates, otherwise -1 and 1, or as far as values go.
 
     Examples
     --------
-    >>> scale("f", np.array([0.2, 0.3])), scale("h", np.array([0.2, 0.3])), scale("c", np.array([-2.5, 0.3]))
-    ((0.0, 1.0), (-1.0, 1.0), (-2.5, 2.5))
+    >>> scale("f", np.array([0.2, 0.3])), scale("h", np.array([0.2, 0.3]))
+    ((0.0, 1.0), (-1.0, 1.0))
+    >>> scale("c", np.array([-2.5, 0.3]))
+    (-2.5, 2.5)
     """
     if part in _GATES:
         return 0.0, 1.0
@@ -176,7 +187,7 @@ def _lines(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
 
 
 def _enclosures(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
-    # At an empty line all are closed: one that the author forgot turns no more than a paragraph inside out.
+    # An empty line closes all. So a forgotten mark turns at most a paragraph inside out.
     feeds = codes == ord("\n")
     fresh = feeds & _before(feeds)
     fresh[:1] = True
@@ -213,21 +224,21 @@ def _following(flags: Flags) -> Flags:
 
 
 def _carried(starts: Flags, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return at each character the value at the latest start, that character included; 0 before the first."""
+    """Return at each character the value at the latest start so far; 0 before the first."""
     places = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), -1))
     return np.where(places >= 0, values[places], 0)
 
 
 def _since(starts: Flags) -> NDArray[np.int64]:
-    """Return how many characters there have been since the latest start, that one and this one included."""
+    """Return the number of characters from the latest start to each one, both included."""
     counted = np.arange(1, len(starts) + 1)
     return counted - _carried(starts, counted - 1)
 
 
 def correlations(states: NDArray[np.floating], values: Mapping[str, Numbers]) -> Numbers:
-    """Return Pearson's correlation of each unit, states (n, units), with each property: float64 (units, properties).
+    """Return Pearson's correlation of each unit with each property, float64 (units, properties).
 
-    It is 0 where a unit or a property does not change.
+    states is (n, units). It is 0 where a unit or a property does not change.
     """
     names, n = list(values), len(states)
     sums, squares = np.zeros((states.shape[1], len(names))), np.zeros(states.shape[1])
