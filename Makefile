@@ -1,11 +1,12 @@
 # make demo           trains on the documentation that comes with Python and prints a sample
 # make test           runs the tests
 # make lint           runs the linters and type checkers
-# make docs           builds the site into build/docs
+# make docs           builds the site into build/docs; make man, a manual page into build/man
 # make wheel-check    builds the wheel and tests it on every Python of this machine
 # make release-check  what takes too long for each change: other Pythons, processors, architectures
 # make sanitize       runs the memory tests under AddressSanitizer and UBSan
-# make trust          kills, failing disks and memory, hostile files, Ctrl-C, races: each briefly;
+# make trust          kills, failing disks and memory, hostile files, Ctrl-C, races, random
+#                     configurations in all ways: each briefly;
 #                     make fuzz RUNS=3000000 runs one of them at length
 # make interop        compares with PyTorch and ONNX, which it installs first
 # make page-check     opens trace pages in headless Chromium (as root on Debian, apt installs it)
@@ -21,9 +22,10 @@ BUILDS = $$($(BIN)/python -c '$(REQUIRES)')
 
 # The harnesses in tests/trust/. RUNS= says how long they run; faults, flips, memcheck and builds
 # always run in full.
-TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records
+TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records \
+    differential
 
-.PHONY: demo test lint docs page-check site-check interop wheel-check release-check coverage \
+.PHONY: demo test lint docs man page-check site-check interop wheel-check release-check coverage \
     mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
@@ -64,6 +66,9 @@ site-check: docs
 
 docs: .venv/documented
 	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
+
+man: .venv/documented
+	$(BIN)/sphinx-build -q -W --keep-going -b man docs build/man
 
 release-check: .venv/shipped
 	$(INSTALL) cibuildwheel ziglang
