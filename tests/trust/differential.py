@@ -108,7 +108,8 @@ class Case:
 
     def __init__(self, folder, options, budget, records, length, stop):
         self.folder, self.budget, self.stop = folder, budget, stop
-        self.records, self.options = records, {**options, **budget, "progress": False}
+        self.records = records
+        self.options = {**options, **budget, "progress": False, "preset": "tutorial"}
         self.text = calls.text(length)
         if options.get("alphabet") == "bytes":
             self.text = self.text.encode()
@@ -209,7 +210,7 @@ def compare(way, found, expected):
 def further(model):
     """Train a model further, on characters that it does not know."""
     more = "Not ye‽ " * 9
-    options = {"steps": 5, "seq_length": 5, "progress": False}
+    options = {"steps": 5, "seq_length": 5, "progress": False, "preset": None}
     of_bytes, records = model.vocabulary.of_bytes, model.vocabulary.records
     data = more.encode() if of_bytes else more
     if records:
