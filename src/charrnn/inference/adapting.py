@@ -212,7 +212,7 @@ def mean_bits(losses: NDArray[np.float64]) -> float:
 
 
 class LiveModel(Hinting, Generic[TextT]):
-    """A model that learns what it reads: `CharRNN.adapting` returns one.
+    """A model that learns what it reads: `charrnn.CharRNN.adapting` returns one.
 
     If the model is mixed with counts, it also counts what it reads, and learns how much weight the
     network, the model's counts and the new ones get. It is a copy, so the model stays as it is
@@ -244,7 +244,7 @@ class LiveModel(Hinting, Generic[TextT]):
         self._texts.append([])
 
     def read(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
-        """Read on, and return the log-probability of each character; see `CharRNN.log_probs`.
+        """Read on, and return the log-probability of each character; see `charrnn.CharRNN.log_probs`.
 
         Each character is scored before it is learned, 20 at a time. It makes no difference into
         which pieces a text is cut. A model of records reads a record to its end, and begins
@@ -263,7 +263,7 @@ class LiveModel(Hinting, Generic[TextT]):
         return mean_bits(-self.read(text, on_unknown=on_unknown))
 
     def next_probs(self) -> NDArray[np.float64]:
-        """Return the probability of each symbol to follow, float64 (V,), as `CharRNN.next_probs`.
+        """Return the probability of each symbol to follow, float64 (V,), as `charrnn.CharRNN.next_probs`.
 
         It is that of the first symbol of a text if nothing has been read.
         """
@@ -275,7 +275,7 @@ class LiveModel(Hinting, Generic[TextT]):
         return type(self._model)._from_state(self._adapted())
 
     def save(self, target: StrPath | IO[bytes]) -> None:
-        """Save the `model`; see `CharRNN.save`."""
+        """Save the `model`; see `charrnn.CharRNN.save`."""
         self.model.save(target)
 
     def keep(self) -> None:
