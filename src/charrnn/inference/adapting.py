@@ -244,7 +244,9 @@ class LiveModel(Hinting, Generic[TextT]):
         self._texts.append([])
 
     def read(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> NDArray[np.float64]:
-        """Read on, and return the log-probability of each character; see `charrnn.CharRNN.log_probs`.
+        """Read on, and return the log-probability of each character.
+
+        See `charrnn.CharRNN.log_probs`.
 
         Each character is scored before it is learned, 20 at a time. It makes no difference into
         which pieces a text is cut. A model of records reads a record to its end, and begins
@@ -263,7 +265,9 @@ class LiveModel(Hinting, Generic[TextT]):
         return mean_bits(-self.read(text, on_unknown=on_unknown))
 
     def next_probs(self) -> NDArray[np.float64]:
-        """Return the probability of each symbol to follow, float64 (V,), as `charrnn.CharRNN.next_probs`.
+        """Return the probability of each symbol to follow, float64 (V,).
+
+        See `charrnn.CharRNN.next_probs`.
 
         It is that of the first symbol of a text if nothing has been read.
         """
