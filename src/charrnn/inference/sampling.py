@@ -12,7 +12,7 @@ from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
 from ..network.config import DrawControls
 from ..util.errors import check_sequence, to_builtin
-from ..util.options import Flag, Option, check_options, defaults, table
+from ..util.options import Flag, Option, defaults, table
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
@@ -92,7 +92,10 @@ class Sampling(NamedTuple):
     @classmethod
     def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls[AnyText]]) -> Self:
         """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
-        values = check_options(Controls, {**defaults(Controls), **controls})
+        values, options = defaults(Controls), table(Controls)
+        for name, value in controls.items():
+            if name in options:
+                values[name] = options[name].check(value)
         allowed = _check_allowed(vocabulary, values["allowed"], values["forbidden"])
         endless = allowed.copy()
         endless[len(vocabulary) :] = 0
@@ -172,7 +175,8 @@ class PrimedState(NamedTuple):
         ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
         read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
         work = network.workspace(1, 1)
-        network.feed(work, read[:, None])
+        if len(read):
+            network.feed(work, read[:, None])
         return cls(network, vocabulary, ids[:, None], work.state[0])
 
     def workspace(self, T: int, B: int) -> Workspace:
