@@ -80,6 +80,13 @@ def refused(error, call):
     return attempt
 
 
+def rank(model, strings):
+    """Return a call that ranks strings, if they are records."""
+    if model.vocabulary.records:
+        return lambda: model.rank(strings)
+    return refused(ValueError, lambda: model.rank(strings))
+
+
 def saved(call, path):
     """Return what a call writes to a path."""
     call(path)
@@ -109,9 +116,12 @@ def uses(model, folder):
         "CharRNN.stream": lambda: list(model.stream(9, forbidden=word[:1], **controls)),
         "CharRNN.stream, left": lambda: next(model.stream(prime=word), word) and None,
         "CharRNN.beam_search": lambda: model.beam_search(5, n_best=2, width=3, allowed=word),
+        "CharRNN.likeliest": lambda: list(model.likeliest(9, max_length=3, threshold=-50)),
+        "CharRNN.rank": rank(model, some),
         "CharRNN.log_probs": lambda: model.log_probs(word),
         "CharRNN.score": lambda: model.score(word, context=word, return_unknown=True),
-        "CharRNN.score_many": lambda: model.score_many(some),
+        "CharRNN.score_many": lambda: model.score_many(some, total=True, end=False),
+        "CharRNN.score_words": lambda: model.score_words(word),
         "CharRNN.score_many, adapt": lambda: model.score_many([word * 9, *some], adapt=True),
         "CharRNN.adapting": lambda: live(model, word * 9),
         "CharRNN.next_probs": lambda: model.next_probs(word),
@@ -229,6 +239,7 @@ def engine():
         "Network.draw": lambda: network.draw(work, 3, random),
         "Network.search": lambda: network.search(pair, *beams),
         "Network.next_nll": lambda: (network.next_nll(work, [1]), network.next_probs(work)),
+        "Network.next_log_probs": lambda: network.next_log_probs(work),
         "Network, wrong": refused(IndexError, lambda: network.evaluate(work, column + 9, column)),
         "Description": lambda: Description(*shape).tensors,
         "Parameters": lambda: Parameters(network.description, "float32").block,
@@ -244,6 +255,7 @@ def mistakes(model, folder):
         "generate, unknown": (ValueError, lambda: model.generate(5, prime="\u20ac")),
         "score": (ValueError, lambda: model.score("")),
         "beam_search": (ValueError, lambda: model.beam_search(3, n_best=5, width=2)),
+        "likeliest": (ValueError, lambda: model.likeliest(threshold=1)),
         "save": (OSError, lambda: model.save(folder / "missing" / "model")),
         "load": (OSError, lambda: charrnn.load(folder / "missing")),
         "train_text": (TypeError, lambda: charrnn.train_text(5, preset="tutorial")),

@@ -272,9 +272,54 @@ def test_generate_from_standard_input_and_the_most_probable(model_file, model):
     options = ["-n", 10, "--temperature", 0, "--skip-unknown"]
     ran = run("generate", model_file, "--prime", "-", *options, stdin="the QUICK\n")
     assert ran.stdout == "the QUICK" + model.generate(10, prime="the ", temperature=0) + "\n"
-    ran = run("generate", model_file, "--prime", "the ", "-n", 10, "--n-best", 3)
-    found = model.beam_search(10, prime="the ", n_best=3)
-    assert ran.stdout.splitlines() == ["the " + text for text, _ in found]
+    best = ["generate", model_file, "--prime", "the ", "-n", 10, "--n-best", 3]
+    for options, found in (
+        ([], model.likeliest(3, max_length=10, prime="the ")),
+        (["--width", 4], model.beam_search(10, prime="the ", n_best=3, width=4)),
+    ):
+        ran = run(*best, *options)
+        assert ran.stdout.splitlines() == ["the " + text for text, _ in found]
+    assert "--width needs --n-best" in wrong("generate", model_file, "--width", 4)
+    assert "--width must be from 3" in wrong(*best, "--width", 2)
+    ran = run("generate", model_file, "-n", 1, "--allowed", "ab", "--n-best", 3)
+    assert ran.stdout.split() == [text for text, _ in model.likeliest(max_length=1, allowed="ab")]
+    assert ran.stderr == "charrnn: 2 of 3 texts: no others were found\n"
+
+
+def test_score_prints_totals_and_words(model_file, model):
+    line = "the quick fox"
+    for options, bits in (
+        (["--total"], [model.score(line, total=True)]),
+        (["--no-end"], [model.score(line)]),
+        (["--by-word"], [model.score(line), *(bits for _, bits in model.score_words(line))]),
+    ):
+        printed = run("score", model_file, *options, stdin=f"{line}\n").stdout
+        assert [float(number) for number in printed.split()] == pytest.approx(bits, abs=1e-4)
+    (found,) = run("score", model_file, "--json", "--total", "--by-word", stdin=f"{line}\n").stdout.splitlines()
+    assert json.loads(found) == {
+        "text": line,
+        "bits": model.score(line, total=True),
+        "unknown": 0,
+        "by_word": [[*pair] for pair in model.score_words(line)],
+    }
+    assert "--by-word does not go with --adapt" in wrong("score", model_file, "--adapt", "--by-word")
+
+
+def test_rank_prints_guesses_and_the_bounds_of_an_interval(tmp_path):
+    names = "anna\nanna\nhanna\nsusanna\n" * 20
+    run("train", "-", "-q", "--records", "--preset", "tutorial", "--epochs", 20, "-o", tmp_path / "m", stdin=names)
+    ran = run("rank", tmp_path / "m", stdin="anna\nnannanannan\nzoe\n")
+    first, second, third = ran.stdout.splitlines()
+    assert first == "1 1 1"
+    ranks = charrnn.load(tmp_path / "m").rank(["nannanannan"])
+    assert second == " ".join(f"{one[0]:.6g}" for one in ranks)
+    assert third == "inf inf inf"
+    (tmp_path / "lines").write_text("anna\nzoe", encoding="utf-8")
+    ran = run("rank", tmp_path / "m", tmp_path / "lines", "--json")
+    assert [json.loads(line) for line in ran.stdout.splitlines()] == [
+        {"text": "anna", "guesses": 1, "low": 1, "high": 1},
+        {"text": "zoe", "guesses": None, "low": None, "high": None},
+    ]
 
 
 def test_escapes_in_texts(model_file, model):

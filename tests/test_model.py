@@ -137,6 +137,7 @@ def test_many_threads_may_use_one_model(model):
         controls = {"seed": 5, "top_k": 3, "no_repeat": 9}
         texts = model.generate(300, seed=5), "".join(model.stream(90, **controls)), *model.generate_many(3, 90, **controls)
         best = tuple(model.beam_search(9, n_best=2, prime="ab"))
+        best += tuple(model.likeliest(5, max_length=3))
         return texts, best, model.score(text), model.score_many([text, "a"]).tobytes(), model.next_probs("abc").tobytes()
 
     expected = use()

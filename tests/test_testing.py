@@ -226,6 +226,8 @@ SABOTAGE = {
         ("beam_search", after(lambda found: [(text, score * 1.01) for text, score in found])),
         ("beam_search", after(lambda found: found[::-1])),
         ("beam_search", after(lambda found: found[1:])),
+        ("likeliest", after(lambda found: [(text, score * (1 + 1e-15)) for text, score in found])),
+        ("likeliest", after(lambda found: itertools.islice(found, 1, None))),
     ],
     "a_saved_model_is_the_same": [
         ("save", forget_history),

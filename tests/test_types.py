@@ -181,7 +181,8 @@ def test_signature_and_help_show_every_option(functions, options):
 
 
 @pytest.mark.parametrize(
-    "function", [CharRNN.beam_search, CharRNN.score, CharRNN.score_many, CharRNN.log_probs, charrnn.load, charrnn.RNN.train]
+    "function",
+    [CharRNN.beam_search, CharRNN.likeliest, CharRNN.score, CharRNN.score_many, CharRNN.log_probs, charrnn.load, charrnn.RNN.train],
 )
 def test_other_functions_have_no_hidden_options_either(function):
     assert not [one for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_KEYWORD]

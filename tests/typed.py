@@ -148,6 +148,8 @@ def write(model: CharRNN) -> str:
         on_unknown="skip",
     )
     characters: Iterator[str] = model.stream(prime="to", seed=1)
+    first: tuple[str, float] = next(model.likeliest(5, max_length=9, threshold=-40.0, prime="t", allowed="tobe ", min_length=1))
+    guesses: NDArray[np.float64] = model.rank(["to"], seed=1).guesses
     best: list[tuple[str, float]] = model.beam_search(5, n_best=2, width=4, prime="t", allowed="tobe ", min_length=1, on_unknown="error")
     return text + next(characters) + best[0][0]
 
@@ -237,6 +239,7 @@ def engine(model: CharRNN) -> float:
     allowed, wide = np.ones(network.description.vocab_size, np.int8), network.workspace(2, 2)
     found, _, scores, _ = network.search(wide, 2, np.array([0.0, -np.inf]), np.zeros(2, np.int8), allowed, -1)
     after: NDArray[np.float64] = network.next_probs(work)[0] - network.next_nll(work, [0])
+    after += network.next_log_probs(work)[0]
     layers: list[tuple[str, int]] = [(layer.cell, layer.units) for layer in network.description.layers]
     count: int = network.description.n_parameters + len(layers) + len(name)
     return float(sum(x.sum() for x in (losses, nll, ids, found, scores, after, network.evaluate(work, inputs, targets)))) + count

@@ -1,8 +1,7 @@
-"""The `charrnn` command: train, generate, score, look, info."""
+"""The `charrnn` command: train, generate, score, rank, look, info."""
 
 import argparse
 import contextlib
-import inspect
 import io
 import itertools
 import json
@@ -27,11 +26,19 @@ from .datasets import python_docs
 from .history import History
 from .inference import scoring
 from .inference.adapting import LiveModel, mean_bits
-from .inference.sampling import BatchControls
+from .inference.ranking import Ranks
+from .inference.sampling import BatchControls, SearchControls
 from .model import CharRNN
 from .network.config import NewOptions
 from .util.atomic_write import check_target
-from .util.errors import CharRNNError, RankError, TrainingInterrupted, TrainingWarning, likely
+from .util.errors import (
+    CharRNNError,
+    RankError,
+    TrainingInterrupted,
+    TrainingWarning,
+    check_integer,
+    likely,
+)
 from .util.options import Option, table
 
 Arguments: TypeAlias = argparse.Namespace
@@ -40,6 +47,7 @@ Arguments: TypeAlias = argparse.Namespace
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
 _SAMPLE_LENGTH = 300
+_SOON = 20  # characters of a text up to which the most probable ones are found soon
 _FLUSH = 0.02  # seconds of output that a reader waits for at most
 _ESCAPES = r"""Escapes in TEXT and CHARS: \n, \t, \r, \\, \xHH for a byte and \uHHHH for a
 character, with hexadecimal digits. Write a TEXT that begins with - after =, as in --prime=-x."""
@@ -186,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         _train: _add_train,
         _generate: _add_generate,
         _score: _add_score,
+        _rank: _add_rank,
         _look: _add_look,
         _info: _add_info,
     }.items():
@@ -313,8 +322,10 @@ def _add_generate(commands: Any) -> Any:
     help = "characters to write (default: %(default)s)"
     add("-n", "--length", type=int, default=400, metavar="N", help=help)
     add("--count", type=int, metavar="N", help="texts to write, one per line (default: 1)")
-    help = "search for the N most probable texts instead of drawing"
+    help = "write the N most probable texts instead of drawing, of at most --length characters"
     add("--n-best", type=int, metavar="N", help=help)
+    help = "with --n-best: search with a beam of so many, fast; may miss some"
+    add("--width", type=int, metavar="N", help=help)
     _add_options(generate, BatchControls)
     _add_unknown(generate)
     return generate
@@ -336,12 +347,34 @@ def _add_score(commands: Any) -> Any:
     _add_context(score, help)
     help = "print the bits of each character, too, and of the end of a record"
     score.add_argument("--per-char", action="store_true", help=help)
+    help = "print the bits of each word, too, with the whitespace after it"
+    score.add_argument("--by-word", action="store_true", help=help)
+    help = "print the bits of the whole line instead of the mean"
+    score.add_argument("--total", action="store_true", help=help)
+    help = "leave out the end of a record"
+    score.add_argument("--no-end", dest="end", action="store_false", help=help)
     help = "print a JSON object per line, with its text and number of unknown characters"
     score.add_argument("--json", action="store_true", help=help)
     help = "learn each line after its score; the model file stays as it is"
     score.add_argument("--adapt", action="store_true", help=help)
     _add_unknown(score, get_args(scoring.OnUnknown))
     return score
+
+
+def _add_rank(commands: Any) -> Any:
+    rank = commands.add_parser(
+        "rank",
+        usage="%(prog)s [options] model [file]",
+        help="print how many guesses it takes to reach lines",
+        description="Print how many guesses it takes to reach each line, for whoever guesses the "
+        "most probable records first; then the bounds of a 95 %% interval.",
+    )
+    _add_model(rank)
+    help = "the lines (default: -, standard input)"
+    rank.add_argument("file", nargs="?", default="-", help=help)
+    help = "print a JSON object per line, with its text; null is more than any number"
+    rank.add_argument("--json", action="store_true", help=help)
+    return rank
 
 
 def _add_look(commands: Any) -> Any:
@@ -630,13 +663,10 @@ def _generate(arguments: Arguments) -> None:
     options = _generate_options(model, arguments)
     prime = options["prime"]
     if "n_best" in arguments:
-        for name in options.keys() - inspect.signature(model.beam_search).parameters:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} does not apply to a search for the best texts (--n-best)")
-        found = model.beam_search(arguments.length, n_best=arguments.n_best, **options)
-        for text, _ in found:
-            _print(prime + text)
+        _print_best(model, options, arguments)
         return
+    if "width" in arguments:
+        raise ValueError("--width needs --n-best")
     end, count = _model_text(model, "\n"), options.pop("count", 1)
     if count == 1 and options.keys().isdisjoint(("unique", "novel", "whole")):
         characters = model.stream(arguments.length, **options)
@@ -646,6 +676,24 @@ def _generate(arguments: Arguments) -> None:
     written = _print_at_once(prime + text + end for text in texts)
     if written < count:
         _note(f"{written:,} of {_count(count, 'text')}: no others were found")
+
+
+def _print_best(model: CharRNN, options: dict[str, Any], arguments: Arguments) -> None:
+    """Print the most probable texts, or those that a beam search finds."""
+    for name in options.keys() - table(SearchControls).keys():
+        flag = name.replace("_", "-")
+        raise ValueError(f"--{flag} does not apply to a search for the best texts (--n-best)")
+    n, length = check_integer("n_best", arguments.n_best, 1), arguments.length
+    if "width" in arguments:
+        found = iter(model.beam_search(length, n_best=n, width=arguments.width, **options))
+    else:
+        if length > _SOON and not model.vocabulary.records:
+            _note(f"texts of {length} characters are many; --width N follows N of them")
+        found = model.likeliest(n, max_length=length, **options)
+    end = _model_text(model, "\n")
+    written = _print_at_once(options["prime"] + text + end for text, _ in found)
+    if written < n:
+        _note(f"{written:,} of {_count(n, 'text')}: no others were found")
 
 
 def _generate_options(model: CharRNN, arguments: Arguments) -> dict[str, Any]:
@@ -685,6 +733,8 @@ def _read_prime(model: CharRNN) -> str:
 def _score(arguments: Arguments) -> None:
     model = load(arguments.model)
     number, unknown, affected = 0, 0, 0
+    if arguments.adapt and arguments.by_word:
+        raise ValueError("--by-word does not go with --adapt")
     live = model.adapting() if arguments.adapt else None
     with _open(arguments.file) as file:
         arriving = _arriving_lines(file)
@@ -758,19 +808,26 @@ def _print_scores(
     bits, unknown = np.full(len(texts), np.nan), np.zeros(len(texts), np.int64)
     found = list(itertools.compress(texts, scorable))
     nats: dict[AnyText, NDArray[np.float64]] = {}
+    how = options | {"total": arguments.total, "end": arguments.end}
     if live is not None:
         nats = {text: _line_nll(live, text, **options) for text in found}
-        bits[scorable] = [mean_bits(nats[text]) for text in found]
+        left_out = model.vocabulary.records and not arguments.end
+        counted = [nats[text][: len(nats[text]) - left_out] for text in found]
+        symbols = [len(losses) if arguments.total else 1 for losses in counted]
+        bits[scorable] = np.multiply(list(map(mean_bits, counted)), symbols)
         unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
     elif len(found) == 1:  # an error then calls it text, not texts[0]
-        bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **options)
+        bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **how)
     else:
-        bits[scorable], unknown[scorable] = model.score_many(found, return_unknown=True, **options)
+        bits[scorable], unknown[scorable] = model.score_many(found, return_unknown=True, **how)
+    name = "bits" if arguments.total else "bits_per_character"
     for text, score, n in zip(texts, bits.tolist(), unknown.tolist(), strict=True):
-        line = {"text": text, "bits_per_character": score, "unknown": n}
+        line: dict[str, Any] = {"text": text, name: score, "unknown": n}
         if arguments.per_char:
             losses = nats[text] if text in nats else -model.log_probs(text, **options)
             line["per_character"] = (losses / math.log(2)).tolist()
+        if arguments.by_word:
+            line["by_word"] = model.score_words(text, **options)
         print(_as_json(line) if arguments.json else _as_numbers(line))
     sys.stdout.flush()
     return unknown
@@ -785,15 +842,37 @@ def _line_nll(
 
 
 def _as_numbers(line: dict[str, Any]) -> str:
-    numbers = [line["bits_per_character"], *line.get("per_character", [])]
-    return " ".join(f"{number:.4f}" for number in numbers)
+    first = line["bits"] if "bits" in line else line["bits_per_character"]
+    words = [bits for _, bits in line.get("by_word", [])]
+    return " ".join(f"{number:.4f}" for number in [first, *line.get("per_character", []), *words])
 
 
 def _as_json(line: dict[str, Any]) -> str:
-    text, score = line["text"], line["bits_per_character"]
-    text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-    shown = {"text": text, "bits_per_character": None if math.isnan(score) else score}
-    return json.dumps({**line, **shown}, ensure_ascii=False)
+    def shown(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [shown(one) for one in value]
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "backslashreplace")
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps({name: shown(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+# ------------------------------------------------------------------------------------------------
+# charrnn rank
+
+
+def _rank(arguments: Arguments) -> None:
+    model, number = load(arguments.model), 0
+    with _open(arguments.file) as file:
+        for lines in _arriving_lines(file):
+            texts = [_line_text(model, line, i) for i, line in enumerate(lines, number)]
+            number += len(lines)
+            for text, *numbers in zip(texts, *model.rank(texts), strict=True):
+                ranks = dict(zip(Ranks._fields, map(float, numbers), strict=True))
+                line = " ".join(f"{number:.6g}" for number in ranks.values())
+                print(_as_json({"text": text, **ranks}) if arguments.json else line)
+            sys.stdout.flush()
 
 
 # ------------------------------------------------------------------------------------------------

@@ -343,7 +343,8 @@ def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> Ch
     if chosen is not options and check_progress(run["progress"]):
         note(f"charrnn: {described(chosen)}")
     learner = Learner(layers, source.vocabulary.symbols, **settings)
-    new = ModelState(learner, source.vocabulary, History(), source.index)
+    empty = source.empty_records
+    new = ModelState(learner, source.vocabulary, History(), source.index, empty_records=empty)
     return CharRNN[Any]._from_state(new)._train(new, source, run)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import (
@@ -26,8 +27,9 @@ from .data import dataset
 from .data.record_index import RecordIndex
 from .data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from .history import History
-from .inference import adapting, sampling, scoring
+from .inference import adapting, sampling, scoring, search
 from .inference.adapting import LiveModel
+from .inference.ranking import Ranks, RankTable
 from .inference.sampling import BatchControls, Controls, PrimedState, SearchControls
 from .network import Network, config
 from .network.counts import Mixture
@@ -46,6 +48,7 @@ from .util.errors import (
     TrainingInterrupted,
     check_flags,
     check_integer,
+    check_number,
     check_sequence,
 )
 from .util.options import AsBefore, check_names, shows, table
@@ -80,6 +83,8 @@ class ScoreOptions(TypedDict, Generic[TextT], total=False):
     context: TextT | Literal[""]
     on_unknown: scoring.OnUnknown
     adapt: bool
+    total: bool
+    end: bool
 
 
 class CharRNN(Hinting, Generic[TextT]):
@@ -107,8 +112,10 @@ class CharRNN(Hinting, Generic[TextT]):
     symbol first and predicts it last: p(record) = p(x_1 | boundary) ... p(boundary | x_1 ... x_n).
     """
 
-    __slots__ = ("__weakref__", "_state")
+    __slots__ = ("__weakref__", "_ranks", "_state")
     _state: ModelState  # a call reads it once: another thread may train the model meanwhile
+    # For a state, its steps, and a seed: building a table takes a second.
+    _ranks: tuple[ModelState, tuple[int, int], RankTable] | None
 
     def __init__(
         self,
@@ -122,12 +129,13 @@ class CharRNN(Hinting, Generic[TextT]):
             raise ValueError(
                 f"the network has vocab_size={symbols}, the vocabulary {vocabulary.symbols} symbols"
             )
-        self._state = ModelState(learner, vocabulary, history, index)
+        self._state = ModelState(learner, vocabulary, history, index, empty_records=True)
+        self._ranks = None
 
     @classmethod
     def _from_state(cls, state: ModelState) -> Self:
         model = cls.__new__(cls)
-        model._state = state
+        model._state, model._ranks = state, None
         return model
 
     @property
@@ -188,8 +196,9 @@ class CharRNN(Hinting, Generic[TextT]):
             unless no other character is left. About 20 keeps a low temperature from looping.
         allowed, forbidden : str, optional
             Draw only these characters, or never these. Unknown characters are ignored.
-        min_length : int, default 0
-            Ignore stop texts, and do not end a record, before this many characters.
+        min_length : int, optional
+            Ignore stop texts, and do not end a record, before this many characters. By default 0,
+            but 1 for a record without a prime if no record of the training was empty.
         stop : str or sequence of str, optional
             End before the first of these texts to be complete. Without one the text has the full
             length.
@@ -241,16 +250,16 @@ class CharRNN(Hinting, Generic[TextT]):
             that are not whole. The model must remember its records (``train_records(...,
             remember=True)``).
         whole : bool
-            Whether to skip texts that length cuts off. The others end at the end of a record or
-            before a stop text, and are shorter.
+            Whether to skip texts that length cuts off. The others end, after at most length
+            characters, at the end of a record or before a stop text.
         seed : int, optional
             Text number i depends on the seed and i only, not on count; `generate` returns number 0.
 
         Returns
         -------
         list of str
-            Fewer than count if unique, novel or whole skip too many: it gives up after
-            100 count + 1000 texts.
+            Fewer than count, with a warning, if unique, novel or whole skip too many: it gives up
+            after 100 count + 1000 texts.
 
         Examples
         --------
@@ -259,7 +268,11 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.generate_many(2, 4, prime="c", temperature=0)
         ['abca', 'abca']
         """
-        return list(self._each(count, length, **controls))
+        found = list(self._each(count, length, **controls))
+        if len(found) < count:
+            what = f"{len(found):,} of {count:,} texts: no others were found"
+            warnings.warn(what, stacklevel=2)
+        return found
 
     def _each(
         self, count: int, length: int, **controls: Unpack[BatchControls[TextT]]
@@ -308,7 +321,7 @@ class CharRNN(Hinting, Generic[TextT]):
         width: int | None = None,
         **controls: Unpack[SearchControls[TextT]],
     ) -> list[tuple[TextT, float]]:
-        """Search for the most probable texts.
+        """Search for probable texts, fast: `likeliest` finds the most probable ones for certain.
 
         Parameters
         ----------
@@ -317,16 +330,18 @@ class CharRNN(Hinting, Generic[TextT]):
         n_best : int
             Texts to return, at least 1.
         width : int, optional
-            Texts to follow in parallel, at least n_best, by default that or 16. A wider search
-            finds more probable texts.
+            Beginnings of texts to follow in parallel, at least n_best, by default that or 16. Of
+            those of each length it keeps the most probable ones, so it misses texts that begin
+            improbably. A wider search finds more probable texts.
         prime, allowed, forbidden, min_length, on_unknown
             See `generate`.
 
         Returns
         -------
         list of (str, float)
-            Texts and their log-probabilities in nats, the most probable first; fewer than n_best
-            if no more exist. The end of a record counts, unless length cuts it off.
+            The most probable of the texts that the search came across, and their log-probabilities
+            in nats, the most probable first. A record comes with its end, after at most length
+            characters. Fewer than n_best if it came across no more.
 
         Examples
         --------
@@ -339,7 +354,118 @@ class CharRNN(Hinting, Generic[TextT]):
         n_best = check_integer("n_best", n_best, 1)
         width = max(n_best, 16) if width is None else check_integer("width", width, n_best)
         start, checked, length = _prepare_generation(self._state, length, controls, SearchControls)
-        return sampling.beam_search(start, checked, length, width)[:n_best]
+        return search.beam_search(start, checked, length, width, n_best)
+
+    @shows(SearchControls)
+    def likeliest(
+        self,
+        n: int | None = None,
+        *,
+        max_length: int | None = None,
+        threshold: float | None = None,
+        **controls: Unpack[SearchControls[TextT]],
+    ) -> Iterator[tuple[TextT, float]]:
+        """Return an iterator over the most probable texts, in exactly this order.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many, at least 0. By default it goes on as long as you ask.
+        max_length : int, optional
+            Most characters of a record; of a model of text, the exact number, which it needs.
+        threshold : float, optional
+            Log-probability in nats, at most 0, below which to end.
+        prime, allowed, forbidden, min_length, on_unknown
+            See `generate`.
+
+        Returns
+        -------
+        iterator of (str, float)
+            Texts and their log-probabilities in nats, the most probable first: the sum of
+            `log_probs`, the end of a record included. Equally probable texts come in the order of
+            their characters' ids.
+
+        Raises
+        ------
+        ValueError
+            While you iterate: if texts of more than 4,096 characters are among the most probable,
+            and max_length doesn't exclude them.
+
+        Notes
+        -----
+        A search takes as long as it takes to read all beginnings of texts that are more probable
+        than the last text. Of records these are few; of long texts, more than any computer reads:
+        `beam_search` finds some of those. Memory doesn't grow with the search.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> names = ["anna", "anna", "hanna", "susanna"] * 20
+        >>> model = charrnn.train_records(names, hidden_size=16, epochs=60, progress=False)
+        >>> texts = model.likeliest()
+        >>> next(texts)[0]
+        'anna'
+        >>> sorted(text for text, log_p in model.likeliest(3))
+        ['anna', 'hanna', 'susanna']
+        """
+        n = None if n is None else check_integer("n", n, 0)
+        floor = -math.inf
+        if threshold is not None:
+            floor = check_number("threshold", threshold, maximum=0, finite=False)
+        state = self._state
+        if max_length is None and not state.vocabulary.records:
+            raise ValueError("a model of text needs max_length, the number of characters of a text")
+        most = _LONGEST if max_length is None else max_length
+        start, checked, most = _prepare_generation(
+            state, most, controls, SearchControls, "max_length"
+        )
+        found = search.Search(start, checked, None if max_length is None else most)
+        return found.texts(math.inf if n is None else n, floor)
+
+    def rank(self, strings: Iterable[TextT], *, seed: int = 0) -> Ranks:
+        """Return how many guesses it takes to reach each string, from the most probable one down.
+
+        It is the number of the string in `likeliest`. A string among the first thousands gets the
+        exact number, others an estimate from 20,000 strings that the model draws.
+
+        Parameters
+        ----------
+        strings : iterable of str
+            Whole records.
+        seed : int
+            Random seed of the strings that are drawn. They are drawn once, in about a second, and
+            kept as long as the model stays the same.
+
+        Returns
+        -------
+        Ranks
+            Arrays ``guesses``, ``low`` and ``high`` (n,) of float64: the number, and the bounds of
+            a 95 % interval. They are infinite for a string that the model never writes: one with a
+            character that it does not know, or an empty one if it writes none.
+
+        Raises
+        ------
+        ValueError
+            If this is a model of text, whose texts have no end.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> names = ["anna", "anna", "hanna", "susanna"] * 20
+        >>> model = charrnn.train_records(names, hidden_size=16, epochs=60, progress=False)
+        >>> guesses = model.rank(["anna", "nanna", "zoe"]).guesses.tolist()
+        >>> guesses[0], guesses[1] > 3, guesses[2]
+        (1.0, True, inf)
+        """
+        listed, state = check_sequence("strings", strings, "rank takes a list"), self._state
+        seed = check_integer("seed", seed, 0, 2**64 - 1)
+        if not state.vocabulary.records:
+            raise ValueError("this is a model of text: only whole records have a rank")
+        kept, of = self._ranks, (state.history.steps, seed)
+        if kept is None or kept[0] is not state or kept[1] != of:
+            start, checked, _ = _prepare_generation(state, 0, {}, SearchControls)
+            kept = self._ranks = state, of, RankTable.build(start, checked, seed)
+        return kept[2].ranks(listed)
 
     def log_probs(
         self,
@@ -395,6 +521,8 @@ class CharRNN(Hinting, Generic[TextT]):
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
         adapt: bool = False,
+        total: bool = False,
+        end: bool = True,
     ) -> float | tuple[float, int]:
         r"""Return the mean surprise of text in bits per character, low if it is like the training.
 
@@ -416,6 +544,10 @@ class CharRNN(Hinting, Generic[TextT]):
             scored first, then learned; if the model is mixed with counts (``ngram``), each
             character is then counted. Texts that differ from the training, or repeat themselves,
             score lower. The model itself stays as it is.
+        total : bool
+            Whether to return the bits of the whole text rather than the mean.
+        end : bool
+            Whether the end of a record counts.
 
         Returns
         -------
@@ -437,8 +569,9 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> unknown, bits > model.score("to be")
         (1, True)
         """
-        check_flags(return_unknown=return_unknown, adapt=adapt)
-        bits, unknown = _score(self._state, [text], "text", context, on_unknown, adapt)
+        check_flags(return_unknown=return_unknown)
+        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
+        bits, unknown = _score(self._state, [text], "text", context, **how)
         return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
 
     @overload
@@ -472,6 +605,8 @@ class CharRNN(Hinting, Generic[TextT]):
         on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
         adapt: bool = False,
+        total: bool = False,
+        end: bool = True,
     ) -> Any:
         """Return the `score` of each text, bit for bit, as one batch.
 
@@ -479,7 +614,7 @@ class CharRNN(Hinting, Generic[TextT]):
         ----------
         texts : iterable of str
             A list, an array, a Series of pandas or Polars ...
-        context, on_unknown, return_unknown
+        context, on_unknown, return_unknown, total, end
             See `score`; the context is the same for all.
         adapt : bool
             Whether a copy of the model learns each text after it has scored it, one after the
@@ -490,11 +625,51 @@ class CharRNN(Hinting, Generic[TextT]):
         ndarray (len(texts),) of float64, or a pair of that and one of int64 with return_unknown
             For a Series of pandas or Polars, Series.
         """
-        check_flags(return_unknown=return_unknown, adapt=adapt)
+        check_flags(return_unknown=return_unknown)
         listed = check_sequence("texts", texts, "score takes one")
-        bits, unknown = _score(self._state, listed, "texts[{}]", context, on_unknown, adapt)
+        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
+        bits, unknown = _score(self._state, listed, "texts[{}]", context, **how)
         scores = _like(texts, bits)
         return (scores, _like(texts, unknown)) if return_unknown else scores
+
+    def score_words(
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
+    ) -> list[tuple[TextT, float]]:
+        r"""Return the words of a text, which whitespace separates, and the bits of each.
+
+        Parameters
+        ----------
+        text, context, on_unknown
+            See `score`; text may be empty.
+
+        Returns
+        -------
+        list of (str, float)
+            A word has the bits of its characters and of the whitespace after it, by which it ends:
+            together, the words have the bits of the whole text. The last word has those of the end
+            of a record, too, and the first those of whitespace before it.
+
+        Examples
+        --------
+        >>> import charrnn
+        >>> text = "to be, or not to be\n" * 50
+        >>> model = charrnn.train_text(text, hidden_size=16, epochs=40, progress=False)
+        >>> words = model.score_words("to be, or rotten to be")
+        >>> max(words, key=lambda pair: pair[1])[0]
+        'rotten'
+        """
+        state = self._state
+        encoded = scoring.Encoded.from_texts(state.vocabulary, [text], "text", on_unknown)
+        start = _after_context(state, context, on_unknown)
+        losses = scoring.symbol_nll(start, encoded.ids, on_unknown)
+        if on_unknown == "skip":  # what is skipped costs nothing
+            losses = np.insert(losses, _places_before(encoded.ids), 0.0)
+        text = state.vocabulary.check("text", text)
+        return scoring.word_bits(text, losses) if len(losses) else []
 
     def next_probs(
         self, prefix: TextT | Literal[""], *, on_unknown: OnUnknown = "error"
@@ -759,7 +934,14 @@ class CharRNN(Hinting, Generic[TextT]):
         if mixture is not None:
             counts = mixture.counts.renumbered(np.array(places), source.vocabulary.symbols)
             mixture = mixture._replace(counts=counts)
-        trained = ModelState(learner, source.vocabulary, History(), index, mixture=mixture)
+        trained = ModelState(
+            learner,
+            source.vocabulary,
+            History(),
+            index,
+            mixture=mixture,
+            empty_records=state.empty_records or source.empty_records,
+        )
         return self._train(trained, source, run)
 
     def _train(
@@ -968,20 +1150,26 @@ def _state_to_train(
 
 
 def _prepare_generation(
-    state: ModelState, length: Any, controls: Any, known: type
+    state: ModelState, length: Any, controls: Any, known: type, name: str = "length"
 ) -> tuple[PrimedState, sampling.Sampling, int]:
-    """Return the state after the prime, and the checked controls and length of texts."""
+    """Return the state after the prime, and the checked controls and length of texts.
+
+    name is what errors call the length.
+    """
     if isinstance(length, (str, bytes)):
         raise TypeError(
-            f"length must be an integer, not {length!r:.80}: the text to continue is prime"
+            f"{name} must be an integer, not {length!r:.80}: the text to continue is prime"
         )
-    length = check_integer("length", length, 0, _LONGEST)
-    check_names(controls, known, ("length",))
+    length = check_integer(name, length, 0, _LONGEST)
+    check_names(controls, known, (name,))
     checked = sampling.Sampling.from_options(state.vocabulary, **controls)
     if checked.min_length > length:
-        raise ValueError(f"min_length must be at most length={length}, not {checked.min_length}")
+        raise ValueError(f"min_length must be at most {name}={length}, not {checked.min_length}")
     prime, on_unknown = controls.get("prime", ""), controls.get("on_unknown", "error")
-    return _primed(state, prime, "prime", on_unknown), checked, length
+    start = _primed(state, prime, "prime", on_unknown)
+    if controls.get("min_length") is None and not (state.empty_records or len(start.ids)):
+        checked = checked._replace(min_length=int(state.vocabulary.records))
+    return start, checked, length
 
 
 def _score(
@@ -989,16 +1177,27 @@ def _score(
     texts: list[AnyText],
     name: str,
     context: AnyText,
+    *,
     on_unknown: scoring.OnUnknown,
     adapt: bool,
+    total: bool,
+    end: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the score of each text, and the number of its unknown characters."""
+    check_flags(adapt=adapt, total=total, end=end)
     encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
     lengths = encoded.known + encoded.unknown
     if not (state.vocabulary.records or lengths.all()):
         raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
     start, way = _after_context(state, context, on_unknown), adapting if adapt else scoring
-    return way.bits_per_symbol(start, encoded, on_unknown), encoded.unknown
+    sums, symbols = way.total_nll(start, encoded, on_unknown, end)
+    return scoring.bits(sums, symbols, total), encoded.unknown
+
+
+def _places_before(ids: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return how many known characters are before each unknown one."""
+    before: NDArray[np.intp] = np.cumsum(ids >= 0, dtype=np.intp)
+    return before[ids < 0]
 
 
 def _after_context(

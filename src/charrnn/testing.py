@@ -370,7 +370,7 @@ def _controls_keep_the_most_probable(model: CharRNN) -> None:
         ({"min_p": 0.5}, lambda p: np.max(p) / 2),
     ]
     for (control, least), seed in itertools.product(controls, range(3)):
-        text = model.generate(12, seed=seed, **control)
+        text = model.generate(12, seed=seed, min_length=0, **control)
         for place, ix in enumerate(model.vocabulary.encode(text)):
             p = model.next_probs(text[:place])
             allowed = p[ix] >= least(p) * (1 - _rounding(model))
@@ -396,10 +396,12 @@ def _beam_search_finds_the_most_probable(model: CharRNN) -> None:
     _require(0 < len({text for text, _ in found}) == len(found) <= 5, f"{found}")
     _same(scores, sorted(scores, reverse=True), "the order")
     for text, score in found:
-        _close(model, score, model.log_probs(text)[:6].sum(), f"the log-probability of {text!r}")
+        _close(model, score, model.log_probs(text).sum(), f"the log-probability of {text!r}")
+    best = list(model.likeliest(5, max_length=1))
+    for text, score in best:
+        _same(score, np.cumsum(model.log_probs(text))[-1], f"the log-probability of {text!r}")
     found = model.beam_search(1, n_best=5)
-    best = np.sort(model.next_probs(model.vocabulary.empty))[::-1][:5]
-    _close(model, np.exp([score for _, score in found]), best, "the best of one character")
+    _same([text for text, _ in found], [text for text, _ in best], "the best of one character")
 
 
 # ---- files and copies

@@ -1,6 +1,7 @@
 import copy
 import itertools
 import math
+import pickle
 import time
 
 import numpy as np
@@ -287,7 +288,8 @@ def test_novel_texts_are_not_among_the_records(records):
     new = [text for text in plain if text not in ("a", "b", "ab", "i") and len(text) < 40]
     assert len(new) < 400
     assert records.generate_many(100, 40, seed=1, novel=True) == new[:100]
-    primed = [text for text in records.generate_many(900, 2, prime="a", seed=1) if text not in ("", "b") and len(text) < 2]  # not a, ab
+    plain = records.generate_many(900, 20, prime="a", seed=1)
+    primed = [text for text in plain if text not in ("", "b") and len(text) <= 2]  # not a, ab
     assert "i" in primed  # known, but ai is not
     assert records.generate_many(9, 2, prime="a", seed=1, novel=True) == primed[:9]
     assert records.generate_many(9, 2, prime="aé", seed=1, novel=True, on_unknown="skip") == primed[:9]
@@ -295,16 +297,47 @@ def test_novel_texts_are_not_among_the_records(records):
 
 
 def test_whole_texts_have_ended_by_themselves(records, model):
-    plain = records.generate_many(200, 5, seed=2)
-    assert records.generate_many(20, 5, seed=2, whole=True) == [text for text in plain if len(text) < 5][:20]
-    stopped = model.generate_many(200, 5, seed=2, stop="b")
-    assert model.generate_many(9, 5, seed=2, stop="b", whole=True) == [text for text in stopped if len(text) < 5][:9]
-    assert model.generate_many(2, 5, seed=2, whole=True) == []  # of a text there is no end
+    """Those of exactly the length, too: their end is looked for."""
+    plain = records.generate_many(200, 20, seed=2)
+    assert records.generate_many(20, 5, seed=2, whole=True) == [text for text in plain if len(text) <= 5][:20]
+    stopped = model.generate_many(200, 20, seed=2, stop="b")
+    assert model.generate_many(9, 5, seed=2, stop="b", whole=True) == [text for text in stopped if len(text) <= 5][:9]
+    longer = model.generate_many(200, 90, seed=2, stop="ea")
+    assert model.generate_many(9, 9, seed=2, stop="ea", whole=True) == [text for text in longer if len(text) <= 9][:9]
+    with pytest.warns(UserWarning, match="0 of 2 texts: no others were found"):
+        assert model.generate_many(2, 5, seed=2, whole=True) == []  # of a text there is no end
+
+
+def test_whole_records_of_exactly_the_length_are_found():
+    letters = np.random.default_rng(0).choice(list("abcd"), (1500, 8))
+    words = ["".join(word) for word in letters]
+    model = charrnn.train_records(words, hidden_size=20, epochs=6, progress=False, preset="tutorial")
+    for length in (8, 9):
+        texts = model.generate_many(20, length, whole=True, unique=True, seed=1)
+        assert sum(len(text) == 8 for text in texts) > 15
+        assert len({*texts}) == 20
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_empty_records_come_only_if_the_training_had_some(empty):
+    """A model of C, N, O, CC and CN wrote 1,934 empty ones of 5,000."""
+    strings = ["C", "N", "O", "CC", "CN"] * 20
+    model = charrnn.train_records(strings + [""] * 9 * empty, hidden_size=8, steps=2, progress=False, preset="tutorial")
+    for one in (model, pickle.loads(pickle.dumps(model))):
+        assert ("" in one.generate_many(200, 9, seed=1)) is empty
+        assert ("" in dict(one.beam_search(9, n_best=5))) is empty
+        assert "" in one.generate_many(200, 9, seed=1, min_length=0)
+        assert "" in one.generate_many(200, 9, seed=1, prime="C")
+    further = copy.copy(model).train_records(["", "C"], steps=1, progress=False)
+    assert "" in further.generate_many(200, 9, seed=1)
 
 
 def test_too_few_different_texts_end_the_search(records):
-    assert sorted(records.generate_many(50, 2, unique=True, seed=0, allowed="ab")) == ["", "a", "b"]
-    assert len(records.generate_many(50, 30, unique=True, temperature=0)) <= 1
+    with pytest.warns(UserWarning, match="6 of 50 texts: no others were found"):
+        found = records.generate_many(50, 2, unique=True, seed=0, allowed="ab")
+    assert {"", "a", "b"} < {*found} < {"", "a", "b", "aa", "ab", "ba", "bb"}
+    with pytest.warns(UserWarning, match="[01] of 50 texts"):
+        records.generate_many(50, 30, unique=True, temperature=0)
     assert records.generate_many(0, 5, unique=True) == []
 
 
@@ -317,16 +350,19 @@ def test_novel_needs_an_index(model):
 
 
 def exhaustive(model, length, prime=""):
-    """Every text of a length, or record up to it, with its log-probability, by enumeration."""
+    """Every text of a length, or whole record up to it, with its log-probability, by enumeration."""
     live, found = [("", 0.0)], []
-    for _ in range(length):
+    for n in range(length + 1):
         grown = []
         for text, score in live:
             logs = np.log(model.next_probs(prime + text))
             grown += [(text + char, score + log) for char, log in zip("abcdefghi", logs, strict=False)]
-            found += [(text, score + logs[9])] if model.vocabulary.records else []
+            if model.vocabulary.records:
+                found.append((text, score + logs[9]))
+            elif n == length:
+                found.append((text, score))
         live = grown
-    return sorted(found + live, key=lambda pair: -pair[1])
+    return sorted(found, key=lambda pair: -pair[1])
 
 
 @pytest.mark.parametrize("prime", ["", "ab"])

@@ -266,3 +266,51 @@ def test_a_text_is_as_long_as_it_is():
             return 0
 
     assert TEXT.score_many(["a", Odd("abc")]).tolist() == TEXT.score_many(["a", "abc"]).tolist()
+
+
+# -------------------------------------------------------------------------------------------------- totals, ends and words
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+@pytest.mark.parametrize("records", [False, True])
+def test_totals_and_scores_without_the_end(records, adapt):
+    train = train_records if records else train_text
+    model = train(["anna", "hanna"] * 9 if records else "anna hanna " * 9, hidden_size=6, steps=50, progress=False, preset="tutorial")
+    texts = ["anna", "hannah", "na", "nnnnnnnnnnnnnnnnnnnn"]
+    bits = [-model.log_probs(text, adapt=adapt) / math.log(2) for text in texts]
+    for text, each in zip(texts, bits, strict=True):
+        assert model.score(text, total=True, adapt=adapt) == pytest.approx(each.sum())
+        assert model.score(text, end=False, adapt=adapt) == pytest.approx(each[: len(text)].mean())
+        assert model.score(text, end=False, total=True, adapt=adapt) == pytest.approx(each[: len(text)].sum())
+    if not adapt:
+        one_by_one = [model.score(text, end=False, total=True) for text in texts]
+        assert model.score_many(texts, end=False, total=True).tolist() == one_by_one
+    if records:
+        assert math.isnan(model.score("", end=False))
+        assert model.score("", end=False, total=True) == 0
+        assert model.score("", total=True) == model.score("")
+
+
+def test_words_have_the_bits_of_the_whole_text():
+    text = "to be, or not to be\n" * 9
+    model = train_text(text, hidden_size=6, steps=50, progress=False, preset="tutorial")
+    words = model.score_words(" to be,\n\nor not ", context="to be\n")
+    assert [word for word, _ in words] == ["to", "be,", "or", "not"]
+    log_p = -model.log_probs(" to be,\n\nor not ", context="to be\n") / math.log(2)
+    parts = [log_p[:4], log_p[4:9], log_p[9:12], log_p[12:]]
+    assert [bits for _, bits in words] == pytest.approx([part.sum() for part in parts])
+    skipped = model.score_words("to ☃☃ be☃", on_unknown="skip")
+    assert [word for word, _ in skipped] == ["to", "☃☃", "be☃"]
+    log_p = -model.log_probs("to  be") / math.log(2)
+    assert [bits for _, bits in skipped] == pytest.approx([log_p[:3].sum(), log_p[3], log_p[4:].sum()])
+    assert model.score_words("") == []
+    surprised = model.score_words("☃ to", on_unknown="surprise")
+    assert sum(bits for _, bits in surprised) == pytest.approx(model.score("☃ to", on_unknown="surprise", total=True))
+
+
+def test_the_end_of_a_record_is_the_last_words():
+    model = train_records([b"anna b", b"hanna c"] * 9, alphabet="bytes", hidden_size=6, steps=50, progress=False, preset="tutorial")
+    words = model.score_words(b"anna  b")
+    assert [word for word, _ in words] == [b"anna", b"b"]
+    assert sum(bits for _, bits in words) == pytest.approx(model.score(b"anna  b", total=True))
+    assert model.score_words(b"") == [(b"", pytest.approx(model.score(b"")))]

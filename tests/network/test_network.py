@@ -69,6 +69,7 @@ USES = {
     "search": lambda network, work: network.search(work, 3, np.zeros(1), np.zeros(1, np.int8), np.ones(5, np.int8), -1),
     "next_probs": lambda network, work: network.next_probs(work),
     "next_nll": lambda network, work: network.next_nll(work, [0]),
+    "next_log_probs": lambda network, work: network.next_log_probs(work),
 }
 
 
@@ -99,6 +100,7 @@ STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor"
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
     "next_probs": (1, {}),
+    "next_log_probs": (0, {}),
     "window": (1, {}),
     "softmax": (1, {}),
     "backward": (4, {}),

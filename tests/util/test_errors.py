@@ -195,12 +195,13 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
 
 RECORDS = charrnn.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False, preset="tutorial")
 BYTES = charrnn.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False, preset="tutorial")
-SIZES = [-1, 1.5, "5", None, True, 2**70]
+LENGTHS = [-1, 1.5, "5", True, 2**70]
+SIZES = [*LENGTHS, None]
 SEARCH = {
     "prime": [None, 5, ["a"], object()],
     "allowed": [5, ["a"], object()],
     "forbidden": [5, ["a"], object()],
-    "min_length": [-1, 1.5, None],
+    "min_length": [-1, 1.5],
     "on_unknown": ["?"],
 }
 CONTROLS = SEARCH | {
@@ -261,6 +262,8 @@ def test_each_wrong_argument_is_named_and_changes_nothing(model):
         (model.stream, (3,), CONTROLS),
         (model.generate_many, (2, 3), CONTROLS),
         (model.beam_search, (3,), {"n_best": [0, 1.5], "width": [0, 1.5], **SEARCH}),
+        (model.likeliest, (), {"n": LENGTHS, "max_length": LENGTHS, "threshold": [1, "a"]}),
+        (functools.partial(model.likeliest, max_length=3), (), SEARCH),
         (model.generate, (), {"length": SIZES}),
         (model.stream, (), {"length": [-1, 1.5]}),
         (model.beam_search, (), {"length": SIZES}),

@@ -66,6 +66,7 @@ class Text:
     old: "Text | None" = None  # to rehearse: trained on, too, but not held out or counted
     index: ClassVar[None] = None  # a text has no records to remember
     records: ClassVar[int] = 0
+    empty_records: ClassVar[bool] = False
 
     @property
     def characters(self) -> int:
@@ -174,6 +175,11 @@ class Records:
             start += len(text)
         index = RecordIndex.from_records(strings) if remember else None
         return cls(vocabulary, ids, lengths, index, called)
+
+    @property
+    def empty_records(self) -> bool:
+        """Whether any of them is empty."""
+        return bool((self.lengths == 0).any())
 
     def sha256(self) -> str:
         """Return the SHA-256 of lengths and ids."""

@@ -169,18 +169,18 @@ def read_text(
     return np.concatenate(losses)
 
 
-def bits_per_symbol(
-    start: PrimedState, texts: Encoded, on_unknown: scoring.OnUnknown
-) -> NDArray[np.float64]:
-    """Return the mean surprise of each text after a start, float64 (n,); each is then learned.
-
-    A text without symbols to score gets NaN.
-    """
-    reader, bits = Reader(start.network), []
+def total_nll(
+    start: PrimedState, texts: Encoded, on_unknown: scoring.OnUnknown, end: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """As `scoring.total_nll`; each text is learned after it is scored."""
+    reader, sums, symbols = Reader(start.network), [0.0], [0]
     for ids in _split(texts):
         reader.begin(_first_inputs(start))
-        bits.append(mean_bits(read_text(reader, start.vocabulary, ids, on_unknown)))
-    return np.array(bits)
+        losses = read_text(reader, start.vocabulary, ids, on_unknown)
+        counted = losses[: len(losses) - (start.vocabulary.records and not end)]
+        sums.append(float(np.cumsum(np.append(0.0, counted))[-1]))
+        symbols.append(len(counted))
+    return np.array(sums[1:]), np.array(symbols[1:], np.int64)
 
 
 def symbol_nll(

@@ -41,7 +41,13 @@ class SearchControls(TypedDict, Generic[TextT], total=False):
         TextT | None, Option(None), Flag("never draw these characters", metavar="CHARS")
     ]
     min_length: Annotated[
-        int, Option(0, minimum=0), Flag("do not end before N characters", metavar="N")
+        int | None,
+        Option(None, minimum=0),
+        Flag(
+            "do not end before N characters (default: 0, or 1 if no record of the training was "
+            "empty)",
+            metavar="N",
+        ),
     ]
     on_unknown: Annotated[
         OnUnknown,
@@ -102,7 +108,7 @@ class Sampling(NamedTuple):
         stop = _check_stop(vocabulary, values["stop"])
         given = {name: values[name] for name in table(DrawControls)}
         drawing = {name: value for name, value in given.items() if value is not None}
-        return cls(drawing, allowed, endless, values["min_length"], stop)
+        return cls(drawing, allowed, endless, values["min_length"] or 0, stop)
 
     @property
     def longest_partial_stop(self) -> int:
@@ -245,20 +251,23 @@ def texts(
     seed: int | None,
     count: int,
     at_once: int = 1,
+    look_ahead: int = 0,
 ) -> Iterator[tuple[AnyText, bool]]:
-    """Yield texts number 0 to count - 1 of a seed, and whether each ended before its length.
+    """Yield texts number 0 to count - 1 of a seed, and whether each is whole.
 
-    At most at_once texts of at most length characters are written side by side.
+    At most at_once texts of at most length characters are written side by side. An end is looked
+    for among look_ahead symbols after that.
     """
     seed = random_seed() if seed is None else seed  # the same for all
     may_end = start.vocabulary.records or sampling.stop
     at_once = min(_STREAMS, max(1, at_once))
     for first in range(0, count, at_once):
         writer = Writer(start, sampling, make_random(seed, min(at_once, count - first), first))
-        while writer.written < length and not all(writer.done):
+        while writer.written < length + look_ahead and not all(writer.done):
             most = max(_CHARACTERS, writer.written) if may_end else length
-            writer.write(min(most, length - writer.written))
-        yield from zip(writer.texts, writer.done, strict=True)
+            writer.write(min(most, length + look_ahead - writer.written))
+        for text, done in zip(writer.texts, writer.done, strict=True):
+            yield text[:length], done and len(text) <= length
 
 
 def chosen_texts(
@@ -284,7 +293,8 @@ def chosen_texts(
     whole = whole or (start.vocabulary.records and differ)
     primed = start.vocabulary.decode(start.ids[:, 0])
     seen: set[AnyText] = set()
-    for text, ended in texts(start, sampling, length, seed, tries, count):
+    look_ahead = max(start.vocabulary.records, *map(len, sampling.stop), 0) if whole else 0
+    for text, ended in texts(start, sampling, length, seed, tries, count, look_ahead):
         if (
             (whole and not ended)
             or (unique and text in seen)
@@ -309,40 +319,6 @@ def stream(writer: Writer, length: float) -> Iterator[AnyText]:
         ready = writer.take(0 if ended else writer.sampling.longest_partial_stop)
         for place in range(len(ready)):
             yield ready[place : place + 1]
-
-
-def beam_search(
-    start: PrimedState, sampling: Sampling, length: int, width: int
-) -> list[tuple[AnyText, float]]:
-    """Return at most width texts and their log-probabilities in nats, the most probable first.
-
-    They have length characters; records may have fewer.
-    """
-    network, vocabulary = start.network, start.vocabulary
-    boundary = len(vocabulary) if vocabulary.records else -1
-    work = start.workspace(2, width)
-    scores, ended = np.full(width, -np.inf), np.zeros(width, np.int8)
-    scores[0] = 0
-    steps = sampling.min_length, length - sampling.min_length
-    ids, parents = [], []
-    for n, allowed in zip(steps, (sampling.endless, sampling.allowed), strict=True):
-        *path, scores, ended = network.search(work, n, scores, ended, allowed, boundary)
-        ids.append(path[0])
-        parents.append(path[1])
-    paths = _backtrack(np.concatenate(ids), np.concatenate(parents))
-    return [
-        (vocabulary.decode(_record(vocabulary, path)), float(score))
-        for path, score in zip(paths.T, scores, strict=True)
-        if score > -np.inf
-    ]
-
-
-def _backtrack(ids: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the ids (length, width) of the path to each last beam, by the parents of beams."""
-    paths, place = np.empty_like(ids), np.arange(ids.shape[1])
-    for t in range(len(ids) - 1, -1, -1):
-        paths[t], place = ids[t, place], parents[t, place]
-    return paths
 
 
 def _record(vocabulary: Vocabulary, ids: NDArray[np.int32]) -> NDArray[np.int32]:

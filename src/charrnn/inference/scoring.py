@@ -5,8 +5,9 @@ the network reads it in neither case.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,28 +53,45 @@ class Encoded(NamedTuple):
 
 
 @np.errstate(over="ignore")  # finite losses may have an infinite sum
-def bits_per_symbol(
-    start: PrimedState, texts: Encoded, on_unknown: OnUnknown
-) -> NDArray[np.float64]:
-    """Return the mean surprise of each text after a start in bits per symbol, float64 (n,).
+def total_nll(
+    start: PrimedState, texts: Encoded, on_unknown: OnUnknown, end: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the summed loss of each text after a start in nats, (n,), and its symbols.
 
-    A symbol is a character or the end of a record. A text with no symbols to score gets NaN.
+    A symbol is a character or, if that counts, the end of a record.
     """
-    sums = _total_nll(start, texts)
-    symbols = texts.known + start.vocabulary.records
+    sums = known_nll(start, texts, end)
+    symbols = texts.known + (start.vocabulary.records and end)
     if on_unknown == "surprise":
         symbols = symbols + texts.unknown
         ends = np.cumsum(texts.known + texts.unknown)
         for i in np.flatnonzero(texts.unknown):
             ids = texts.ids[ends[i] - texts.known[i] - texts.unknown[i] : ends[i]]
             sums[i] = _sum(sums[i], unknown_nll(start, ids))
-    bits: NDArray[np.float64] = np.divide(
-        sums, symbols, out=np.full(len(sums), np.nan), where=symbols > 0
-    ) / math.log(2)
-    return bits
+    return sums, symbols
 
 
-def _total_nll(start: PrimedState, texts: Encoded) -> NDArray[np.float64]:
+def bits(sums: NDArray[np.float64], symbols: NDArray[np.int64], total: bool) -> NDArray[np.float64]:
+    """Return losses of texts in bits: their sums in nats, or of each the mean, NaN of nothing."""
+    if not total:
+        sums = np.divide(sums, symbols, out=np.full(len(sums), np.nan), where=symbols > 0)
+    return sums / math.log(2)
+
+
+def word_bits(text: AnyText, losses: NDArray[np.float64]) -> list[tuple[AnyText, float]]:
+    """Return the words of a text, and the bits of each with the whitespace after it.
+
+    losses (nats) are of all characters and of the end of a record, which counts for the last word;
+    whitespace at the beginning counts for the first.
+    """
+    pattern: Any = rb"\s*\S+\s*" if isinstance(text, bytes) else r"\s*\S+\s*"
+    words = re.findall(pattern, text) or [text]
+    starts = np.cumsum([0, *map(len, words[:-1])])
+    sums = np.add.reduceat(losses, starts) / math.log(2)
+    return [(word.strip(), bits) for word, bits in zip(words, sums.tolist(), strict=True)]
+
+
+def known_nll(start: PrimedState, texts: Encoded, end: bool = True) -> NDArray[np.float64]:
     """Return the summed loss of the known symbols of each text in nats, float64 (n,)."""
     lengths = texts.known
     ids = texts.ids[texts.ids >= 0] if texts.unknown.any() else texts.ids
@@ -89,7 +107,7 @@ def _total_nll(start: PrimedState, texts: Encoded) -> NDArray[np.float64]:
         similar = int(np.searchsorted(ascending, 2 * ascending[first] + 16, "right"))
         batch = order[first : min(first + streams, similar)]
         first += len(batch)
-        for losses in nll(start, ids, starts[batch], lengths[batch]):
+        for losses in nll(start, ids, starts[batch], lengths[batch], end):
             sums[batch] = _sum(sums[batch], losses)
     return sums
 
@@ -120,14 +138,15 @@ def nll(
     ids: NDArray[np.int32],
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
+    end: bool = True,
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the losses of B texts after a start in nats: float64 (rows, B), some rows at a time.
 
     Text i is ids[starts[i] : starts[i] + lengths[i]]. Row t is what follows t characters, of
-    records also their end; after the end of a text it is 0.
+    records also their end, if that counts; after the end of a text it is 0.
     """
     network, records, boundary = start.network, start.vocabulary.records, len(start.vocabulary)
-    rows = int(lengths.max(initial=0)) + records
+    rows = int(lengths.max(initial=0)) + (records and end)
     if not rows:
         return
     work = start.workspace(network.rows(len(starts), min(64, rows)), len(starts))
@@ -141,7 +160,7 @@ def nll(
         # character, so that it is affected by no weights but its own.
         read = ids[np.minimum(starts + np.clip(t - 1, 0, last), len(ids) - 1)]
         if records:
-            targets[t == lengths] = boundary
+            targets[t == lengths] = boundary if end else IGNORED
             read[:, lengths == 0] = boundary
         if not first:
             yield network.next_nll(work, targets[0])[None]  # nothing is read before row 0

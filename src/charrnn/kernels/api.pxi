@@ -110,6 +110,16 @@ def read_counting(Workspace work, inputs, targets):
     return np.asarray(nll), p
 
 
+def next_log_probs(Workspace work):
+    """Return the log-probabilities (B, V) of what follows the state, which stays, float64."""
+    _check_workspace(work, False)
+    cdef double[:, ::1] log_p = _empty((work.B, work.plan.V))
+    cdef Call call = _new_call(work, 1)
+    call.arguments = &log_p[0, 0]
+    _run(work, &call, <Kernel>_next_log_probs[Workspace32], <Kernel>_next_log_probs[Workspace64])
+    return np.asarray(log_p)
+
+
 def mixture(Workspace work, inputs, targets):
     """Run windows over inputs (N, B), carrying the state, in a network that counts are mixed with.
 

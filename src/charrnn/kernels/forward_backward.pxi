@@ -548,6 +548,20 @@ cdef double _next_probs(AnyWorkspace work, Call* call) noexcept nogil:
     return total
 
 
+cdef double _next_log_probs(AnyWorkspace work, Call* call) noexcept nogil:
+    """`call.arguments` (B, V) = the log-probabilities of what follows the state."""
+    cdef double* log_p = <double*>call.arguments
+    cdef Py_ssize_t V = work.plan.V, b
+    cdef double total = 0
+    _lay_out(work, call)
+    _next_logits(work, call)
+    for b in range(work.B):
+        if _should_stop(call.check, 10 * V):
+            break
+        total += log_softmax(V, &work.p[0, b, 0], log_p + b * V)
+    return total
+
+
 cdef double _window(AnyWorkspace work, Call* call) noexcept nogil:
     """Run one window from the state, which stays: states and logits."""
     cdef Span span = Span(0, work.B, work.B, 0, call.n, call.n)

@@ -76,6 +76,23 @@ cdef double softmax_forward(Py_ssize_t V, real* x, int target, real scale=1) noe
     return log(mass) - chosen if target != IGNORED else 0.0
 
 
+cdef double log_softmax(Py_ssize_t V, real* x, double* log_p) noexcept nogil:
+    """log_p (V,) = the log-probabilities of a row of V logits, which is used up.
+
+    Each has the bits of the loss of `softmax_forward`. Return NaN if there are no probabilities.
+    """
+    cdef Py_ssize_t v, best = 0
+    cdef double log_mass
+    for v in range(1, V):
+        best = v if x[v] > x[best] else best
+    for v in range(V):
+        log_p[v] = <real>(x[v] - x[best])
+    log_mass = softmax_forward(V, x, <int>best)
+    for v in range(V):
+        log_p[v] = log_p[v] - log_mass
+    return log_mass
+
+
 # dlogits = scale (p - onehot(target)), the scale of a mean over B streams being 1 / B
 
 cdef void softmax_backward(Py_ssize_t n, real* p, int target, real scale) noexcept nogil:

@@ -247,6 +247,14 @@ class Network(OwnedNetwork):
         with checked_workspace(work, self):
             return _dispatch.core.next_probs(work, None)[0].astype(np.float64)
 
+    def next_log_probs(self, work: Workspace) -> NDArray[np.float64]:
+        """Return the logarithms of `next_probs` in nats, float64 (B, V).
+
+        They have the bits of minus the losses of `next_nll`.
+        """
+        with checked_workspace(work, self):
+            return _dispatch.core.next_log_probs(work)
+
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
         with checked_workspace(work, self):

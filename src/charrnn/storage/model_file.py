@@ -24,6 +24,7 @@ The last tensor, sha256, is of all bytes before it. The metadata has format, "ch
     history     what training did: stop_reason, kept_step, and of all reports the steps, losses ...
     mixture     of a model with counts: the weights of network and counts
     run         of a model that was trained: the options of that training
+    empty_records   true if the model was trained on an empty record, or may have been
     training    of a checkpoint only: position, options, and the SHA-256 of the text's ids
 
 No code is stored and none is run. Metadata and sizes are checked when a file is read, before its
@@ -50,7 +51,14 @@ from ..network.config import RUN_NAMES, SAVED_SETTINGS, RunOptions
 from ..network.counts import ARRAYS, Counts, Mixture, array_dtypes
 from ..network.learner import Learner
 from ..util.atomic_write import Bytes, StrPath, named, open_regular, write_all, write_atomically
-from ..util.errors import ModelFormatError, check_choice, check_integer, check_number, check_text
+from ..util.errors import (
+    ModelFormatError,
+    check_choice,
+    check_flags,
+    check_integer,
+    check_number,
+    check_text,
+)
 from ..util.hashing import blocks
 from ..util.options import table
 from ..util.tensor_file import MALFORMED, Tensor, TensorFile, encode
@@ -61,6 +69,7 @@ _Arrays: TypeAlias = dict[str, NDArray[Any]]  # by name
 _FORMAT, _VERSION = "charrnn", "1"
 _HISTORY = 4096  # characters of JSON that a history may take in a file of any size
 _NAMES = ("kind", "alphabet", "vocabulary", "layers", "settings", "history")
+_OPTIONAL = ("training", "mixture", "run", "empty_records")
 _NGRAMS = tuple(f"ngrams.{name}" for name in ARRAYS)
 _OPTIMIZER_STATE = {  # of a checkpoint
     "adagrad": ("memory",),
@@ -82,7 +91,11 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelState:
-    """All that a file holds. index is of the records that the model remembers."""
+    """All that a file holds.
+
+    index is of the records that the model remembers; empty_records tells whether it was trained on
+    an empty one, or may have been.
+    """
 
     learner: Learner
     vocabulary: Vocabulary
@@ -91,6 +104,7 @@ class ModelState:
     training: Training | None = None
     mixture: Mixture | None = None
     run: Mapping[str, Any] = field(default_factory=dict)  # of config.RUN_NAMES
+    empty_records: bool = False
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -175,6 +189,8 @@ def _describe(state: ModelState, size: int) -> dict[str, Any]:
         words["mixture"] = state.mixture[1:]
     if state.run:
         words["run"] = dict(state.run)
+    if state.empty_records and vocabulary.records:
+        words["empty_records"] = True
     size += len(json.dumps(words, ensure_ascii=False).encode())
     words["history"] = _describe_history(state.history, max(_HISTORY, size // 3))
     return words
@@ -264,7 +280,7 @@ def _read(content: TensorFile) -> ModelState:
         mixture = Mixture(counts, *about.mixture)
         network.mix(mixture.table())
     words = about.vocabulary, about.history
-    return ModelState(learner, *words, index, training, mixture, about.run)
+    return ModelState(learner, *words, index, training, mixture, about.run, about.empty_records)
 
 
 # ------------------------------------------------------------------------------------------- checks
@@ -281,12 +297,13 @@ class Metadata(NamedTuple):
     training: Training | None  # without its arrays
     mixture: tuple[float, float] | None
     run: dict[str, Any]
+    empty_records: bool
 
     @classmethod
     def parse(cls, words: str, tensors: dict[str, Tensor]) -> "Metadata":
         """Check metadata and tensors against each other; or raise one of `MALFORMED`."""
         values = json.loads(words)
-        _check_names("the metadata", values, _NAMES, optional=("training", "mixture", "run"))
+        _check_names("the metadata", values, _NAMES, optional=_OPTIONAL)
         kind = check_choice("kind", values["kind"], ("text", "records"))
         alphabet = check_choice("alphabet", values["alphabet"], ("characters", "bytes"))
         chars = check_text("vocabulary", values["vocabulary"])
@@ -300,7 +317,10 @@ class Metadata(NamedTuple):
             training = _parse_training(values["training"], history, "best.Why" in tensors)
         mixture = _parse_mixture(values["mixture"]) if "mixture" in values else None
         run = _parse_run(values["run"]) if "run" in values else {}
-        about = cls(vocabulary, description, optimizer, settings, history, training, mixture, run)
+        empty = values.get("empty_records", False)
+        check_flags(empty_records=empty)
+        others = history, training, mixture, run, empty
+        about = cls(vocabulary, description, optimizer, settings, *others)
         about.check_tensors(tensors)
         return about
 
