@@ -250,8 +250,9 @@ class RecentOracle:
 
     LONGEST, DISCOUNT, RATE = 8, 0.5, 0.005
 
-    def __init__(self):
-        self.followers, self.weights = {}, {}
+    def __init__(self, mixture):
+        self.followers, self.weights, share = {}, {}, min(mixture.counts_weight / 2, 0.2)
+        self.first = mixture.network_weight, mixture.counts_weight - share, share
 
     def score(self, history, target, logits, log_p):
         """The loss of a target after a history, which is then counted."""
@@ -268,7 +269,7 @@ class RecentOracle:
                     recent[symbol] += share * (count - self.DISCOUNT) / total
             share *= self.DISCOUNT * (len(known) - 1) / total
         x = np.array([logits, log_p, np.log(recent + share * np.exp(log_p))])
-        w = self.weights.setdefault(row, np.array([0.45, 0.35, 0.2]))
+        w = self.weights.setdefault(row, np.array(self.first))
         p = np.exp(w @ x - np.logaddexp.reduce(w @ x))
         loss = -np.log(p[target])
         w -= self.RATE * (x @ p - x[:, target])
@@ -301,7 +302,7 @@ def log_p_by_counts(model, text):
 def test_recent_counts_are_mixed_in_as_the_oracle_says(counting, kernels):
     text = "abcddcba" * 12 + "aabbddcc" * 12
     ids, log_p = counting.vocabulary.encode(text), log_p_by_counts(counting, text)
-    oracle, network, state, expected = RecentOracle(), Oracle(counting), None, []
+    oracle, network, state, expected = RecentOracle(counting.mixture), Oracle(counting), None, []
     state = network.zero
     for start in range(0, len(ids) - 1, WINDOW):
         x, y = ids[:-1][start : start + WINDOW, None], ids[1:][start : start + WINDOW, None]
@@ -327,7 +328,7 @@ def test_adaptive_scores_are_the_same_bits_in_every_variant(kernels, has_fma):
     assert hashlib.sha256(found.tobytes()).hexdigest() == SHA256
 
 
-SHA256 = "d57aae34689e21ddccecf70db6f8d04ee2c412d83f731024d3a38b7f9ba28960"
+SHA256 = "f28f800288e882aa6fec6cac33de76e3a4be9efa0b58eab829ffd225ca6b9076"
 
 
 def test_next_probs_and_rollback_know_the_recent_counts(counting):
@@ -369,27 +370,28 @@ def test_recent_counts_stay_within_their_memory(counting):
     network = Network(([("rnn", 1)], 200), "float32")
     network.mix(NgramTable(200, Counts.from_ids([ids[:300]], 200, 2).estimate(), 0.5, 0.5))
     work = network.workspace(64, 1)
-    work.set_recent(RecentCounts(200))
+    work.set_recent(RecentCounts(network.ngrams))
     nll, p = network.read_counting(work, ids[:-1, None], ids[1:, None])
     assert np.isfinite(nll).all()
     assert abs(p.sum() - 1) < 1e-9
 
 
 def test_recent_counts_need_a_workspace_of_their_kind(counting):
+    other = NgramTable(5, Counts.from_ids([np.arange(5)], 5, 2).estimate(), 0.5, 0.5)
     plain, training = Network(([("rnn", 2)], 4), "float64").workspace(1, 1), counting.network.workspace(1, 1, training=True)
     for work in (plain, training, counting.network.workspace(1, 2)):
         with pytest.raises(ValueError, match="recent counts need"):
-            work.set_recent(RecentCounts(4))
+            work.set_recent(RecentCounts(counting.network.ngrams))
     work = counting.network.workspace(1, 1)
     assert work.get_recent() is None
     for call in (lambda: work.set_history([0]), lambda: counting.network.read_counting(work, [[0]], [[0]])):
         with pytest.raises(ValueError, match="counts nothing"):
             call()
     with pytest.raises(ValueError, match="recent counts need"):
-        work.set_recent(RecentCounts(5))
+        work.set_recent(RecentCounts(other))
     with pytest.raises(TypeError, match="recent counts"):
-        pickle.dumps(RecentCounts(5))
-    work.set_recent(RecentCounts(4))
+        pickle.dumps(RecentCounts(other))
+    work.set_recent(RecentCounts(counting.network.ngrams))
     for wrong in ([4], [-1]):
         with pytest.raises(IndexError, match="ids"):
             work.set_history(wrong)

@@ -67,8 +67,8 @@ class Reader:
         self.scoring: Workspace = self.network.workspace(_WINDOW, 1)
         self.learning: Workspace = self.network.workspace(_WINDOW, 1, training=True)
         self.counts: bool = network.ngrams is not None
-        if self.counts:
-            self.scoring.set_recent(RecentCounts(network.description.vocab_size))
+        if network.ngrams is not None:
+            self.scoring.set_recent(RecentCounts(network.ngrams))
         self.window: list[tuple[int, int]] = []  # inputs and targets to learn
         self.last: NDArray[np.int32] = np.empty(0, np.int32)  # the symbol read last, if any
 

@@ -130,6 +130,7 @@ cdef class NgramTable:
 
 cdef class RecentCounts:
     cdef Recent recent
+    cdef NgramTable table              # beside which it counts
     cdef Py_ssize_t V
 
 cdef class OwnedNetwork:

@@ -68,6 +68,8 @@ cdef enum:
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
     LARGEST_TABLE = 1 << 24    # n-grams of one length: their numbers are exact in float32
 
+cdef double RECENT_WEIGHT = 0.2    # of recent counts at first, out of that of the counts
+
 CELLS, OPTIMIZERS = tuple(_CELLS), tuple(_OPTIMIZERS)
 globals().update(IGNORED=IGNORED, LANES=LANES, LOOK_BACK=LOOK_BACK, MAX_LAYERS=MAX_LAYERS)
 
@@ -393,10 +395,11 @@ cdef _point(
 cdef class RecentCounts:
     """Counts of the symbols that one stream has read, and what they weigh in its predictions."""
 
-    def __cinit__(self, V):
+    def __cinit__(self, NgramTable table not None):
         cdef Recent* recent = &self.recent
+        cdef double share = min(table.ngrams.counts_weight / 2, RECENT_WEIGHT)
         cdef Py_ssize_t i
-        self.V = check_size("V", V, 1, 0x110000)
+        self.table, self.V = table, check_size("V", table.ngrams.V, 1, 0x110000)
         recent.contexts = <RecentContext*>calloc(RECENT_SLOTS, sizeof(RecentContext))
         recent.followers = <Follower*>calloc(RECENT_SLOTS, sizeof(Follower))
         recent.log_p = <double*>calloc(self.V, sizeof(double))
@@ -404,7 +407,10 @@ cdef class RecentCounts:
         if not (recent.contexts and recent.followers and recent.log_p and recent.p):
             raise MemoryError("no memory to count what is read")
         for i in range(3 * (LONGEST_CONTEXT + 2)):
-            recent.weights[i][0], recent.weights[i][1], recent.weights[i][2] = 0.45, 0.35, 0.2
+            # Where nothing was read before, recent counts say what those of the table say.
+            recent.weights[i][0] = table.ngrams.network_weight
+            recent.weights[i][1] = table.ngrams.counts_weight - share
+            recent.weights[i][2] = share
 
     def __dealloc__(self):
         free(self.recent.contexts)
@@ -414,7 +420,7 @@ cdef class RecentCounts:
 
     def copy(self):
         """Return a copy."""
-        cdef RecentCounts other = RecentCounts(self.V)
+        cdef RecentCounts other = RecentCounts(self.table)
         cdef Recent* here = &self.recent
         cdef Recent* there = &other.recent
         memcpy(there.contexts, here.contexts, RECENT_SLOTS * sizeof(RecentContext))
