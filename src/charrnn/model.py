@@ -1120,7 +1120,7 @@ def _written(
     model, seed = CharRNN[Any]._from_state(state), options.get("seed", 0)
     if state.vocabulary.records:
         count = min(4 * source.records, _MOST_WRITTEN_RECORDS)
-        return model.generate_many(count, _LONGEST_WRITTEN, seed=seed, whole=True)
+        return list(model._each(count, _LONGEST_WRITTEN, seed=seed, whole=True))
     length = min(source.characters, _MOST_WRITTEN)
     pieces = -(-length // _LONGEST_WRITTEN)
     texts = model.generate_many(pieces, -(-length // pieces), seed=seed)

@@ -265,7 +265,7 @@ def beam_search(
         elif n == length and not vocabulary.records:
             ends = scores
         best = np.argsort(-ends, kind="stable")[:n_best]
-        found += [(-ends[i], n, int(i)) for i in best if ends[i] > -math.inf]
+        found += [(-float(ends[i]), n, int(i)) for i in best if ends[i] > -math.inf]
         found = sorted(found)[:n_best]
         if n == length or (len(found) == n_best and -scores[0] >= found[-1][0]):
             break
