@@ -400,7 +400,7 @@ def _beam_search_finds_the_most_probable(model: CharRNN) -> None:
     best = list(model.likeliest(5, max_length=1))
     for text, score in best:
         _same(score, np.cumsum(model.log_probs(text))[-1], f"the log-probability of {text!r}")
-    found = model.beam_search(1, n_best=5)
+    found = model.beam_search(1, n_best=5, width=max(5, model.vocabulary.symbols))
     _same([text for text, _ in found], [text for text, _ in best], "the best of one character")
 
 
