@@ -13,6 +13,7 @@ import charrnn
 import charrnn.testing
 from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
 from charrnn.inference.adapting import LiveModel
+from charrnn.inference.ranking import Ranks
 from charrnn.network import Network
 from charrnn.trace import Trace, Unit
 from charrnn.trace.properties import properties
@@ -118,6 +119,10 @@ def networks() -> list[str]:
 
 def records() -> list[str]:
     names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False, preset="tutorial")
+    ranks: Ranks = names.rank(["anna"], seed=1)
+    guesses: NDArray[np.float64] = ranks.guesses
+    words: list[tuple[str, float]] = names.score_words("anna")
+    assert len(guesses) == len(words) == 1
     names.train_records(iter(["hanna"]), steps=2, progress=False, extend=True, remember=True)
     return names.generate_many(3, 10, unique=True, novel=True, whole=True, prime="a", seed=1, min_length=1)
 
@@ -149,9 +154,8 @@ def write(model: CharRNN) -> str:
     )
     characters: Iterator[str] = model.stream(prime="to", seed=1)
     first: tuple[str, float] = next(model.likeliest(5, max_length=9, threshold=-40.0, prime="t", allowed="tobe ", min_length=1))
-    guesses: NDArray[np.float64] = model.rank(["to"], seed=1).guesses
     best: list[tuple[str, float]] = model.beam_search(5, n_best=2, width=4, prime="t", allowed="tobe ", min_length=1, on_unknown="error")
-    return text + next(characters) + best[0][0]
+    return text + next(characters) + best[0][0] + first[0]
 
 
 def score(model: CharRNN) -> float:

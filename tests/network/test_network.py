@@ -363,7 +363,6 @@ def test_probabilities_over_a_large_alphabet_sum_to_one(kernels, spread):
     assert abs(p.sum() - 1) < 5e-7
 
 
-
 def test_padding_counts_nothing_whatever_is_written_into_it(kernels, network):
     work = network.workspace(3, 1, training=True)
     ids = np.array([[0], [3], [1]])

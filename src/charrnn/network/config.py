@@ -341,7 +341,16 @@ class FurtherFileOptions(FurtherRecordOptions, total=False):
 BY_PRESET = dict.fromkeys(
     (
         *("cell", "hidden_size", "dropout", "seq_length", "batch_size", "optimizer"),
-        *("learning_rate", "weight_decay", "clip_norm", "precision", "schedule", "warmup", "keep", "ngram"),
+        *(
+            "learning_rate",
+            "weight_decay",
+            "clip_norm",
+            "precision",
+            "schedule",
+            "warmup",
+            "keep",
+            "ngram",
+        ),
         *("validation_fraction", "validation_pieces", "refit"),
     )
 )
