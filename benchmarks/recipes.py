@@ -9,7 +9,6 @@ table for each file.
 
 import argparse
 import random
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 import charrnn
 from charrnn.network.counts import Mixture
 
-HEAD = ("text", "characters", "network", "passes", "seconds", "expected", "network alone")
+HEAD = ("text", "characters", "network", "passes", "expected", "network alone")
 HEAD += ("counts alone", "best counts", "model", "better than counts")
 
 
@@ -55,9 +54,7 @@ def best_counts(train_function, train, test):
 def row(path, records, options):
     train, test = split(path.read_text(encoding="utf-8"), records)
     train_function = charrnn.train_records if records else charrnn.train_text
-    began = time.perf_counter()
     model = train_function(train, progress=False, **options)
-    took = time.perf_counter() - began
     characters = len(train) if not records else sum(map(len, train)) + len(train)
     mixed = score(model, test, model.mixture)
     alone = score(model, test, None)
@@ -69,7 +66,6 @@ def row(path, records, options):
         f"{characters:,}",
         f"{recipe['cell'].upper()} {recipe['hidden_size']}",
         f"{last.epoch:.1f}",
-        f"{took:.0f}",
         f"{model.history.estimate / np.log(2):.3f}",
         *(f"{bits:.3f}" for bits in (alone, counts, best, mixed)),
         f"{100 * (1 - mixed / best):.1f} %",
