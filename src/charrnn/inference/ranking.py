@@ -20,6 +20,7 @@ from .search import Search
 
 _EXACT, _FOLLOWED = 1 << 15, 1 << 18  # strings to enumerate, and most beginnings to follow then
 _SAMPLES, _AT_ONCE = 20_000, 64
+_CHARACTERS = 1 << 19  # of all samples: a model that hardly ends its strings draws fewer
 _LONGEST = 1000  # characters of a string
 _SIGMAS = 1.96  # of an interval that has the right number in 95 of 100 cases
 _UNSEEN = 3.0  # samples that may be missing of what none of them is, in as many
@@ -43,6 +44,7 @@ class RankTable(NamedTuple):
 
     start: PrimedState
     shortest: int
+    samples: int
     exact: NDArray[np.float64]
     beyond: NDArray[np.float64]
     sums: NDArray[np.float64]
@@ -52,15 +54,21 @@ class RankTable(NamedTuple):
     def build(cls, start: PrimedState, sampling: Sampling, seed: int) -> Self:
         """Enumerate and draw strings, which may be empty if sampling allows that."""
         exact, shortest, empty = _enumerated(start, sampling), sampling.min_length, 0.0
-        drawn = texts(start, sampling, _LONGEST, seed, _SAMPLES, _AT_ONCE, look_ahead=1)
+        drawn, characters = [], 0
+        for one in texts(start, sampling, _LONGEST, seed, _SAMPLES, _AT_ONCE, look_ahead=1):
+            drawn.append(one)
+            characters += len(one[0])
+            if characters > _CHARACTERS:
+                break
         log_p = _log_probs(start, [text for text, whole in drawn if whole])
         if shortest:  # then the others are drawn more often than the model says
             end = [len(start.vocabulary)]
             empty = math.exp(-start.network.next_nll(start.workspace(1, 1), end)[0])
         beyond = -np.sort(-log_p[log_p < exact[-1]])
-        each = (1 - empty) * np.exp(-beyond) / _SAMPLES
+        each = (1 - empty) * np.exp(-beyond) / len(drawn)
         sums, squares = np.cumsum(each), np.cumsum(each**2)
-        return cls(start, shortest, exact, beyond, np.append(0, sums), np.append(0, squares))
+        sums, squares = np.append(0, sums), np.append(0, squares)
+        return cls(start, shortest, len(drawn), exact, beyond, sums, squares)
 
     @np.errstate(over="ignore")  # of a string that is next to impossible
     def ranks(self, strings: list[AnyText]) -> Ranks:
@@ -71,11 +79,13 @@ class RankTable(NamedTuple):
         before = np.searchsorted(-self.exact, -log_p, "left").astype(np.float64)
         place = np.searchsorted(-self.beyond, -log_p, "left")
         more, squares = self.sums[place], self.squares[place]
-        spread = _SIGMAS * np.sqrt(np.maximum(squares - more**2 / _SAMPLES, 0))
+        spread = _SIGMAS * np.sqrt(np.maximum(squares - more**2 / self.samples, 0))
         low, guesses = before + np.maximum(more - spread, 0), before + more
         # No more than 1 / p strings have a probability of p or more.
         most = np.exp(-log_p)
-        high = np.minimum(guesses + spread + _UNSEEN / _SAMPLES * most, np.maximum(guesses, most))
+        high = np.minimum(
+            guesses + spread + _UNSEEN / self.samples * most, np.maximum(guesses, most)
+        )
         high = np.where(log_p >= self.exact[-1], guesses, high)
         for numbers in (guesses, low, high):
             numbers[log_p == -math.inf] = math.inf
