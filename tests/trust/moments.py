@@ -142,7 +142,7 @@ class Training:
         self.name, self.train, self.often = name, train, often
         self.start = None if start is None else learned(start.network)  # of a model that goes on
         fixed = {"hidden_size": 4, "seq_length": 7, "seed": 3, "steps": 14}
-        self.options = {**fixed, "progress": False, "validation_fraction": 0, **options}
+        self.options = {"preset": "tutorial", **fixed, "progress": False, "validation_fraction": 0, **options}
         self.stopped = stopped  # the bytes of a checkpoint to resume from
         self.first = 0 if stopped is None else charrnn.load(stopped).history.steps
         self.folder, self.path, self.steps = folder, folder / "checkpoint", dict(known)
