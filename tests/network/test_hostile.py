@@ -26,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 import charrnn
 from charrnn import RNN, CharRNN, DataReader, History, Vocabulary
 from charrnn.data.record_index import RecordIndex
+from charrnn.inference import ranking
 from charrnn.network import Network
 from charrnn.network import _types as _network
 from charrnn.network import dispatch as _dispatch
@@ -36,6 +37,15 @@ STEPS = int(os.environ.get("CHARRNN_HOSTILE_STEPS", "2000"))
 CORES = [_dispatch.load(level) for level in _dispatch.available()]
 LETTERS = "abcdefghijklmnopqrst"
 KEPT = 8  # objects of a kind that the machine holds on to
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_rank_tables():
+    """Ranks of a network that hardly ends its strings take seconds, and minutes under sanitizers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in {"_EXACT": 64, "_FOLLOWED": 256, "_SAMPLES": 50, "_CHARACTERS": 2000}.items():
+            patch.setattr(ranking, name, number)
+        yield
 
 
 def trained_weights():
