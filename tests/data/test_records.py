@@ -318,3 +318,19 @@ def test_a_lazy_table_is_refused_without_a_warning():
     polars = pytest.importorskip("polars")
     with pytest.raises(TypeError, match="strings must be a sequence of texts, not LazyFrame: give one of its columns"):
         charrnn.train_records(polars.LazyFrame({"name": ["anna"]}), preset="tutorial")
+
+
+def test_what_is_rehearsed_is_part_of_the_digest():
+    """Also where its records begin, and where the new text ends: or resume would take another."""
+
+    def digest(new, old):
+        source = dataset.Records.from_strings(new)
+        source.old = dataset.Records.from_strings(old, known=source.vocabulary)
+        return source.sha256()
+
+    assert digest(["ab", "b"], ["ab", "a"]) == digest(["ab", "b"], ["ab", "a"])
+    assert digest(["ab", "b"], ["ab", "a"]) != digest(["ab", "b"], ["a", "ba"])
+    texts = [dataset.Text.from_text(new) for new in ("abab", "ababab")]
+    for text, old in zip(texts, ("abab", "ab"), strict=True):
+        text.old = dataset.Text.from_text(old, known=text.vocabulary)
+    assert texts[0].sha256() != texts[1].sha256()

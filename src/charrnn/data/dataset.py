@@ -89,9 +89,8 @@ class Text:
         return cls(vocabulary, vocabulary.encode(text, dtype=vocabulary.smallest_dtype), called)
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the ids."""
-        old = [] if self.old is None else _pieces(self.old.ids)
-        return sha256_of(itertools.chain(_pieces(self.ids), old))
+        """Return the SHA-256 of the ids, and of those to rehearse."""
+        return _with_digest(sha256_of(_pieces(self.ids)), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of what is to be rehearsed, and after it this text, perhaps repeated."""
@@ -182,11 +181,10 @@ class Records:
         return bool((self.lengths == 0).any())
 
     def sha256(self) -> str:
-        """Return the SHA-256 of lengths and ids."""
+        """Return the SHA-256 of lengths and ids, and of those to rehearse."""
         starts = range(0, len(self.lengths), _PIECE)
         lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in starts)
-        own = itertools.chain(lengths, _pieces(self.ids))
-        return sha256_of(own if self.old is None else itertools.chain(own, _pieces(self.old.ids)))
+        return _with_digest(sha256_of(itertools.chain(lengths, _pieces(self.ids))), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of these records, perhaps repeated, and those to be rehearsed."""
@@ -224,6 +222,13 @@ class Records:
         rest = rest[: max(1, np.searchsorted(sizes, _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return train, stream(rest, 64)
+
+
+def _with_digest(own: str, old: Text | Records | None) -> str:
+    """Return the digest of a text and, if there is one, of what it is rehearsed with."""
+    if old is None:
+        return own
+    return sha256_of([np.frombuffer((own + old.sha256()).encode(), np.uint8)])
 
 
 def _times(new: Text | Records, old: Text | Records) -> int:
