@@ -366,8 +366,8 @@ def _add_rank(commands: Any) -> Any:
         "rank",
         usage="%(prog)s [options] model [file]",
         help="print how many guesses it takes to reach lines",
-        description="Print how many guesses it takes to reach each line, for whoever guesses the "
-        "most probable records first; then the bounds of a 95 %% interval.",
+        description="Print how many guesses reach each line if somebody tries the most probable "
+        "records first; then the bounds of a 95 %% interval.",
     )
     _add_model(rank)
     help = "the lines (default: -, standard input)"

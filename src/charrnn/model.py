@@ -426,7 +426,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """Return how many guesses it takes to reach each string, from the most probable one down.
 
         It is the number of the string in `likeliest`. A string among the first thousands gets the
-        exact number, others an estimate from 20,000 strings that the model draws.
+        exact number, others an estimate from up to 20,000 strings that the model draws.
 
         Parameters
         ----------

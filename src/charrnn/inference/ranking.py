@@ -37,9 +37,10 @@ class Ranks(NamedTuple):
 class RankTable(NamedTuple):
     """What ranks are looked up in, by log-probabilities.
 
-    exact: infinity, then those of the most probable strings, falling. beyond: those of samples
-    that are less probable, falling. sums (samples + 1,): of the strings that the first samples
-    stand for; and squares: of the squares of that.
+    samples: how many strings were drawn. exact: infinity, then the log-probabilities of the most
+    probable strings, falling. beyond: those of samples that are less probable, falling. sums
+    (samples + 1,): of the strings that the first samples stand for; and squares: of the squares of
+    that.
     """
 
     start: PrimedState

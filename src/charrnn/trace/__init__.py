@@ -117,7 +117,7 @@ class Trace(Generic[TextT]):
         return _Symbols(ids, rows[:, 0], next_ids[:, 0], p[:, 0]), bits
 
     def _boundary(self, work: Workspace, top: int) -> "_Symbols":
-        """Return what there is between two records: the start of the second one."""
+        """Return the start of a record, which separates it from the one before."""
         work.state[...] = self._start
         p = self.network.next_probs(work)
         likeliest = np.argsort(-p, axis=1, kind="stable")[:, :top].astype(np.int32)
