@@ -12,7 +12,7 @@ import charrnn
 from charrnn.storage import model_file as persistence
 from charrnn.training.loop import Budget
 from charrnn.util import progress as display
-from charrnn.util.progress import Display
+from charrnn.util.progress import Display, note
 
 TEXT = "to be, or not to be, that is the question\n" * 40
 OPTIONS = {"hidden_size": 8, "keep": "last"}
@@ -224,3 +224,9 @@ def test_what_is_not_shown_still_writes_samples(capfd):
     display.write("text")
     display.close()
     assert capfd.readouterr() == ("text\n", "")
+
+
+def test_without_stderr_a_note_is_lost_not_printed_on_stdout(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    note("charrnn: nobody reads this")
+    assert capsys.readouterr().out == ""

@@ -40,6 +40,8 @@ def in_notebook() -> bool:
 
 def note(line: str) -> None:
     """Print a line on stderr, if there is one that takes it."""
+    if sys.stderr is None:  # print would take stdout
+        return
     with contextlib.suppress(OSError, ValueError):  # full or closed: train on
         print(line, file=sys.stderr, flush=True)
 
