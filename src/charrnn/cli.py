@@ -25,7 +25,7 @@ from .data.vocabulary import AnyText, OnUnknown
 from .datasets import python_docs
 from .history import History
 from .inference import scoring
-from .inference.adapting import LiveModel, mean_bits
+from .inference.adapting import LiveModel, total
 from .inference.ranking import Ranks
 from .inference.sampling import BatchControls, SearchControls
 from .model import CharRNN
@@ -813,8 +813,8 @@ def _print_scores(
         nats = {text: _line_nll(live, text, **options) for text in found}
         left_out = model.vocabulary.records and not arguments.end
         counted = [nats[text][: len(nats[text]) - left_out] for text in found]
-        symbols = [len(losses) if arguments.total else 1 for losses in counted]
-        bits[scorable] = np.multiply(list(map(mean_bits, counted)), symbols)
+        sums, symbols = np.array(list(map(total, counted))), np.array(list(map(len, counted)))
+        bits[scorable] = scoring.bits(sums, symbols, arguments.total)
         unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
     elif len(found) == 1:  # an error then calls it text, not texts[0]
         bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **how)

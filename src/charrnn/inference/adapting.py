@@ -178,7 +178,7 @@ def total_nll(
         reader.begin(_first_inputs(start))
         losses = read_text(reader, start.vocabulary, ids, on_unknown)
         counted = losses[: len(losses) - (start.vocabulary.records and not end)]
-        sums.append(float(np.cumsum(np.append(0.0, counted))[-1]))
+        sums.append(total(counted))
         symbols.append(len(counted))
     return np.array(sums[1:]), np.array(symbols[1:], np.int64)
 
@@ -206,9 +206,9 @@ def _first_inputs(start: PrimedState) -> NDArray[np.int32]:
     return np.concatenate([boundary, start.ids[:, 0]])
 
 
-def mean_bits(losses: NDArray[np.float64]) -> float:
-    """Return the mean of losses in bits, summed one by one; NaN of none."""
-    return float(np.cumsum(losses)[-1]) / len(losses) / math.log(2) if len(losses) else math.nan
+def total(losses: NDArray[np.float64]) -> float:
+    """Return the sum of losses, added one by one."""
+    return float(np.cumsum(np.append(0.0, losses))[-1])
 
 
 class LiveModel(Hinting, Generic[TextT]):
@@ -262,7 +262,9 @@ class LiveModel(Hinting, Generic[TextT]):
 
     def score(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> float:
         """Read on, and return the mean surprise in bits per character; NaN of an empty text."""
-        return mean_bits(-self.read(text, on_unknown=on_unknown))
+        losses = -self.read(text, on_unknown=on_unknown)
+        sums, symbols = np.array([total(losses)]), np.array([len(losses)])
+        return float(scoring.bits(sums, symbols, total=False)[0])
 
     def next_probs(self) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow, float64 (V,).
