@@ -1,8 +1,11 @@
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import charrnn
+from charrnn.data import batches, dataset
 from charrnn.data.batches import IGNORED, RecordStream, TextStream
 from charrnn.data.text import read_text
 from charrnn.tutorial import DataReader
@@ -128,3 +131,26 @@ def test_some_streams_are_those_of_all(batch_size):
             assert (some_targets[:, ~there] == IGNORED).all()
             last = np.flatnonzero((targets != IGNORED).any(axis=1))[-1]
             assert stream.used_rows(window, 1).tolist() == [last + 1]
+
+
+def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "_PIECE", 7)
+    ids = np.arange(40, dtype=np.int32)
+    (tmp_path / "ids").write_bytes(ids.tobytes())
+    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")
+    stored = batches.StoredIds(file, ids.dtype, 0, 40)
+    for one, other in [(ids, stored), *((batches.GappedIds(x, 6, 2, 5),) * 2 for x in (ids, stored))]:
+        assert [x.tolist() for x in batches.in_pieces(one)] == [x.tolist() for x in batches.in_pieces(other)]
+    assert [len(piece) for piece in batches.in_pieces(stored)] == [7, 7, 7, 7, 7, 5]
+
+
+def test_held_out_pieces_of_a_file_are_read_alone(tmp_path, monkeypatch):
+    (tmp_path / "text").write_bytes(b"ab" * 500_000)
+    file = batches.OpenFile(open(tmp_path / "text", "rb", buffering=0), "text")
+    stored = batches.StoredIds(file, np.dtype(np.uint8), 0, 1_000_000)
+    sizes, read = [], stored.read
+    monkeypatch.setattr(stored, "read", lambda start, stop: sizes.append(stop - start) or read(start, stop))
+    text = dataset.Text(charrnn.Vocabulary("ab", of_bytes=False), stored, 0.0)
+    learner = SimpleNamespace(seq_length=64, batch_size=4)
+    text.streams(learner, 0.008, 0, 8)
+    assert max(sizes) <= 1000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn.data.batches import GappedIds
+from charrnn.data.batches import GappedIds, in_pieces
 from charrnn.data.dataset import Text
 from charrnn.network.config import BY_PRESET
 from charrnn.network.learner import Learner
@@ -131,4 +131,4 @@ def test_ids_without_pieces_are_read_some_at_a_time():
     gapped = GappedIds(ids, keep=8, gap=2, pieces=5)
     expected = np.array([i for i in range(60) if i % 10 < 8 or i >= 50])
     assert len(gapped) == len(expected)
-    np.testing.assert_array_equal(np.concatenate(list(gapped.pieces())), expected)
+    np.testing.assert_array_equal(np.concatenate(list(in_pieces(gapped))), expected)

@@ -1,9 +1,13 @@
+import io
 import signal
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from charrnn.util.signals import DeferredSignals
+from charrnn.util import cores, progress
+from charrnn.util.signals import DeferredSignals, ignoring
 
 
 @pytest.fixture
@@ -104,3 +108,37 @@ def test_who_listens_at_the_wakeup_file_hears_of_a_signal_once(other):
         finally:
             signal.set_wakeup_fd(old)
         assert ours.recv(9) == bytes([other])
+
+
+def broken(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ((sys, "stderr", "write"), lambda: progress.note("line")),
+        ((cores, "_CGROUP", "read_text"), cores.available_cores),
+    ],
+    ids=["a line on stderr", "the quota of a container"],
+)
+def test_what_a_handler_raises_is_not_taken_for_an_error_of_the_system(monkeypatch, place, call):
+    def set_error(error):
+        owner, name, method = place
+        monkeypatch.setattr(owner, name, SimpleNamespace(**{method: broken(error)}))
+
+    for error in (OSError(28, "full"), ValueError("closed"), io.UnsupportedOperation("no")):
+        set_error(error)
+        call()
+    for error in (TimeoutError("alarm"), KeyboardInterrupt()):
+        set_error(error)
+        with pytest.raises(type(error)):
+            call()
+
+
+def test_ignoring_ignores_nothing_else():
+    with pytest.raises(TypeError), ignoring(OSError, ValueError):
+        raise TypeError

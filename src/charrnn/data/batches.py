@@ -17,7 +17,7 @@ Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and t
 Ids: TypeAlias = "NDArray[Any] | StoredIds"  # of a text or of records
 AnyIds: TypeAlias = "Ids | GappedIds"
 
-_PIECE = 1 << 22  # ids of a file at a time
+_PIECE = 1 << 20  # ids at a time
 _SORTED = 1 << 18  # records at a time: Ctrl-C waits for no more
 _WHOLE = 128  # time steps: shorter records are read as a whole
 
@@ -60,11 +60,6 @@ class StoredIds:
         self.file.fill(found, self.first + start * self.dtype.itemsize)
         return found
 
-    def pieces(self) -> Iterator[NDArray[Any]]:
-        """Yield all ids, some at a time."""
-        for start in range(0, self.count, _PIECE):
-            yield self.read(start, min(start + _PIECE, self.count))
-
 
 class GappedIds:
     """The ids of a text without pieces that lie spread over it: gap ids after each of keep."""
@@ -84,10 +79,12 @@ class GappedIds:
         """Return the ids at places (..., time, streams)."""
         return self.ids[where + self.gap * np.minimum(where // self.keep, self.gaps)]
 
-    def pieces(self) -> Iterator[NDArray[Any]]:
-        """Yield all ids, some at a time."""
-        for start in range(0, self.count, _PIECE):
-            yield self[np.arange(start, min(start + _PIECE, self.count))[:, None]][:, 0]
+
+def in_pieces(ids: AnyIds) -> Iterator[NDArray[Any]]:
+    """Yield all ids, some at a time: the same pieces wherever they are stored."""
+    for start in range(0, len(ids), _PIECE):
+        places = np.arange(start, min(start + _PIECE, len(ids)))
+        yield ids[places[:, None]][:, 0]
 
 
 class OpenFile:
@@ -141,7 +138,7 @@ class TextStream:
 
     def sequences(self) -> Iterator[NDArray[Any]]:
         """Yield all ids, some at a time."""
-        yield from [self.ids] if isinstance(self.ids, np.ndarray) else self.ids.pieces()
+        return in_pieces(self.ids)
 
     def begin(self, epoch: int) -> None:
         """Do nothing: a text has one order."""

@@ -16,7 +16,7 @@ from ..network.learner import Learner
 from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
 from ..util.hashing import sha256_of
 from ..util.seeding import permutation
-from .batches import GappedIds, Ids, RecordStream, StoredIds, Stream, TextStream, begins, smallest
+from .batches import GappedIds, Ids, RecordStream, Stream, TextStream, begins, in_pieces, smallest
 from .record_index import RecordIndex
 from .text import check_length
 from .vocabulary import AnyText, Vocabulary, described, distinct
@@ -90,14 +90,14 @@ class Text:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids, and of those to rehearse."""
-        return _with_digest(sha256_of(_pieces(self.ids)), self.old)
+        return _with_digest(sha256_of(in_pieces(self.ids)), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of what is to be rehearsed, and after it this text, perhaps repeated."""
         if self.old is None:
             return stream
         new = [*stream.sequences()] * _times(self, self.old)
-        ids = np.concatenate([*_pieces(self.old.ids), *new])
+        ids = np.concatenate([*in_pieces(self.old.ids), *new])
         return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(
@@ -120,9 +120,9 @@ class Text:
         """Return the first characters of what is held out: each piece is a stream."""
         measured = min(length, _MEASURED // pieces)
         if pieces > 1:
-            starts = (keep + length) * np.arange(pieces)[:, None] + keep
-            held_out = self.ids[(starts + np.arange(measured)).reshape(-1, 1)][:, 0]
-            return TextStream(held_out, 256, pieces)
+            starts = (keep + length) * np.arange(pieces) + keep
+            held_out = self.ids[starts + np.arange(measured)[:, None]]  # a column is a piece
+            return TextStream(held_out.T.reshape(-1), 256, pieces)
         large = learner.network.description.operations >= _LARGE
         streams = _AT_ONCE if large and measured > _AT_ONCE * _LONG else 1
         start = len(self.ids) - length
@@ -184,14 +184,14 @@ class Records:
         """Return the SHA-256 of lengths and ids, and of those to rehearse."""
         starts = range(0, len(self.lengths), _PIECE)
         lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in starts)
-        return _with_digest(sha256_of(itertools.chain(lengths, _pieces(self.ids))), self.old)
+        return _with_digest(sha256_of(itertools.chain(lengths, in_pieces(self.ids))), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of these records, perhaps repeated, and those to be rehearsed."""
         if self.old is None:
             return stream
         assert isinstance(stream, RecordStream)
-        ids = np.concatenate([*_pieces(self.ids), *_pieces(self.old.ids)])
+        ids = np.concatenate([*in_pieces(self.ids), *in_pieces(self.old.ids)])
         times = _times(self, self.old)
         lengths = np.concatenate([*[stream.lengths] * times, self.old.lengths])
         old_starts = begins(self.old.lengths).astype(np.int64) + len(self.ids)
@@ -279,11 +279,6 @@ def _distinct(strings: list[AnyText]) -> str:
     except ValueError:
         place, string = next(found for found in enumerate(strings) if _SURROGATE.search(found[1]))
         return distinct([string], f"strings[{place}]")  # raises
-
-
-def _pieces(ids: Ids) -> Iterator[NDArray[Any]]:
-    """Yield ids, those in a file some at a time."""
-    return ids.pieces() if isinstance(ids, StoredIds) else iter([ids])
 
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:

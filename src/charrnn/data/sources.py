@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..util.atomic_write import Paths, check_path, named, open_regular
+from ..util.signals import ignoring
 from .batches import changed
 from .text import not_utf8
 
@@ -165,11 +166,8 @@ class _File:
         return Source(os.path.basename(self.path), *before, self.digest.hexdigest())
 
     def close(self) -> None:
-        try:
+        with ignoring(OSError):  # nothing is lost, and there may be another error
             self.file.close()
-        except OSError as error:  # nothing is lost, and there may be another error
-            if error.errno is None:  # of a signal handler: TimeoutError is an OSError, too
-                raise
 
 
 class FileReader:

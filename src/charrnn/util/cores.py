@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from .signals import ignoring
+
 _CGROUP = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -18,8 +20,8 @@ def available_cores() -> int:
 
 def _quota() -> str:
     """Return how many cores the control group of a container pays for, rounded up, or ''."""
-    try:
+    cores = ""
+    with ignoring(OSError, ValueError):  # there is no such file, or "max" in it
         quota, period = _CGROUP.read_text(encoding="ascii").split()
-        return str(-(-int(quota) // int(period)))
-    except (OSError, ValueError):  # there is no such file, or "max" in it
-        return ""
+        cores = str(-(-int(quota) // int(period)))
+    return cores

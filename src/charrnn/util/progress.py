@@ -1,12 +1,12 @@
 """How far a training has come, shown on stderr: a bar in a terminal or notebook, else lines."""
 
-import contextlib
 import math
 import sys
 import threading
 from typing import Any
 
 from .errors import check_flags
+from .signals import ignoring
 
 _EVERY = 5.0  # seconds between two lines
 _LINE = "charrnn: {percentage:.0f} %, {elapsed} gone, {remaining} left{postfix}"
@@ -42,7 +42,7 @@ def note(line: str) -> None:
     """Print a line on stderr, if there is one that takes it."""
     if sys.stderr is None:  # print would take stdout
         return
-    with contextlib.suppress(OSError, ValueError):  # full or closed: train on
+    with ignoring(OSError, ValueError):  # full or closed: train on
         print(line, file=sys.stderr, flush=True)
 
 

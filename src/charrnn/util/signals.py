@@ -1,12 +1,26 @@
-"""Signals that wait while several processes depend on each other."""
+"""Signals: those that must wait, and what their handlers raise."""
 
 import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
+
+
+@contextlib.contextmanager
+def ignoring(*kinds: type[Exception]) -> Iterator[None]:
+    """Ignore errors of these kinds, but not what a signal's handler raises meanwhile.
+
+    A handler's TimeoutError is an OSError too, but has no number.
+    """
+    try:
+        yield
+    except kinds as error:
+        system = not isinstance(error, OSError) or error.errno is not None
+        if not system and not isinstance(error, ValueError):  # io.UnsupportedOperation is both
+            raise
 
 
 class DeferredSignals:
