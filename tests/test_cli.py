@@ -18,6 +18,7 @@ import pytest
 
 import charrnn
 from charrnn import cli
+from charrnn.command.arguments import text_argument
 from charrnn.inference.sampling import Controls
 from charrnn.network.config import NewOptions
 from charrnn.util.options import table
@@ -339,7 +340,7 @@ def test_escapes_in_texts(model_file, model):
         r"\s\x4\u12": r"\s\x4\u12",
         r"\xff": "\udcff",
     }.items():
-        assert cli._text_argument(given) == meant
+        assert text_argument(given) == meant
 
 
 @pytest.mark.clock

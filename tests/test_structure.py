@@ -69,12 +69,20 @@ ORDER = [
     "sklearn",
     "datasets",
     "testing",
+    "command.arguments",
+    "command.terminal",
+    "command.train",
+    "command.generate",
+    "command.score",
+    "command.rank",
+    "command.look",
+    "command.info",
     "cli",
     "__main__",
 ]
 COMPILED = ("network._types", "_core")
 EMPTY = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn", "_pyinstaller.hook-tqdm"}
-EMPTY |= {"util", "data", "storage", "training", "inference"}
+EMPTY |= {"util", "data", "storage", "training", "inference", "command"}
 
 
 def imports(tree):

@@ -1,0 +1,1 @@
+"""The commands of `charrnn`, a module each: `add_parser` describes its arguments, `run` does it."""

@@ -1,0 +1,153 @@
+"""What the commands read and write."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..data.text import decode_text
+from ..data.vocabulary import AnyText
+from ..history import History
+from ..model import CharRNN
+from ..util import progress
+from ..util.atomic_write import check_target
+
+_FLUSH = 0.02  # seconds of output that a reader waits for at most
+
+
+def use_utf8() -> None:
+    """Read and write UTF-8 in any locale, newlines as they are; open streams that are closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  open until we exit
+    for stream in (sys.stdin, sys.stdout):
+        if hasattr(stream, "reconfigure"):  # surrogateescape: names of files can be any bytes
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def note(message: str) -> None:
+    """Print a message on stderr."""
+    progress.note(f"charrnn: {message}")
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number and its noun, in the plural if need be."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def model_text(model: CharRNN, value: str) -> AnyText:
+    """Return a UTF-8 argument as str or bytes, whichever the model reads."""
+    return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes else value
+
+
+def write(text: AnyText, end: str = "\n") -> None:
+    """Print str or bytes."""
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    sys.stdout.buffer.write(data + end.encode())
+
+
+def write_at_once(texts: Iterable[AnyText]) -> int:
+    """Print texts as they come, so that a reader sees each at once; return their number."""
+    flushed, n = -math.inf, 0
+    for n, text in enumerate(texts, 1):  # noqa: B007  n is returned
+        write(text, end="")
+        if (now := time.monotonic()) >= flushed + _FLUSH:
+            sys.stdout.buffer.flush()
+            flushed = now
+    return n
+
+
+def split_lines(text: AnyText) -> list[AnyText]:
+    r"""Return the lines of a text that are not empty; they end with \n, \r or \r\n."""
+    end: AnyText = b"\r\n?|\n" if isinstance(text, bytes) else "\r\n?|\n"
+    return [line for line in re.split(end, text) if line]
+
+
+def open_input(path: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
+    """Open a file to read bytes as they arrive; - is standard input."""
+    if path != "-":
+        return open(path, "rb")
+    stdin = sys.stdin.buffer
+    assert isinstance(stdin, io.BufferedReader)
+    return contextlib.nullcontext(stdin)
+
+
+def read_input(path: str, of_bytes: bool) -> AnyText:
+    """Return what is in a file, as bytes or str."""
+    with open_input(path) as file:
+        data = file.read()
+    return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
+
+
+def arriving_lines(file: io.BufferedReader) -> Iterator[list[bytes]]:
+    """Yield lists of whole lines as they arrive: many from a file, one at a time from a person."""
+    pieces = [b""]
+    while data := file.read1(1 << 20):
+        first, *others = data.split(b"\n")
+        pieces.append(first)
+        if others:
+            yield [b"".join(pieces), *others[:-1]]
+            pieces = [others[-1]]
+    if rest := b"".join(pieces):
+        yield [rest]
+
+
+def line_text(model: CharRNN, line: bytes, i: int) -> AnyText:
+    """Return line i as the model reads text, without the carriage return and mark of Windows."""
+    if model.vocabulary.of_bytes:
+        return line
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        advice = "convert the lines, or score them by a model of bytes (train --bytes)"
+        raise ValueError(f"not UTF-8 at byte {error.start}: {advice}") from error
+    if text.endswith("\r") and "\r" not in model.vocabulary:
+        text = text[:-1]
+    return text.removeprefix("\ufeff") if i == 0 else text
+
+
+def check_output(name: str, path: str, others: Iterable[tuple[str, str]]) -> None:
+    """Raise OSError if a file can't be written, ValueError if it is also one of others."""
+    check_target(path)
+    target = os.path.realpath(path)
+    for other, taken in others:
+        if taken != "-" and os.path.realpath(taken) == target:
+            raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
+
+
+def as_json(line: dict[str, Any]) -> str:
+    """Return the JSON of a line: null for what is not finite."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [shown(one) for one in value]
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "backslashreplace")
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps({name: shown(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+def write_losses(history: History) -> None:
+    """Print the losses of the weights that were kept."""
+    kept = history.kept
+    if kept is None:
+        return
+    if history.kept_step is not None:
+        plural = "s" * (kept.epoch != 1)
+        print(f"kept           the weights after {kept.epoch:g} epoch{plural}")
+    print(f"training       {_loss(kept.nll)}")
+    if kept.validation_nll is not None:
+        print(f"validation     {_loss(kept.validation_nll)}")
+    if history.estimate not in (None, kept.validation_nll):
+        print(f"on new text    {_loss(history.estimate)}, about")
+
+
+def _loss(nll: float) -> str:
+    return f"{nll / math.log(2):.3f} bits per character ({nll:.3f} nats)"
