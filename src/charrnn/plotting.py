@@ -1,4 +1,7 @@
-"""Pictures of a training and of a trace, by matplotlib: imported when `History.plot` or `Trace.plot` is called."""
+"""Pictures of a training and of a trace, by matplotlib.
+
+`History.plot` and `Trace.plot` import it when they are called.
+"""
 
 import io
 import math
@@ -28,7 +31,10 @@ _FOR_FILES = (
 
 
 class _SelfShowing(Figure):
-    """A matplotlib figure that shows itself as the last value of a notebook's cell; `show` opens it, ``savefig`` writes it."""
+    """A matplotlib figure that shows itself as the last value of a notebook's cell.
+
+    `show` opens it, ``savefig`` writes it.
+    """
 
     def fill(self, figure: Figure) -> None:
         """Draw what this figure shows on a figure, itself or another one."""
@@ -44,7 +50,8 @@ class _SelfShowing(Figure):
         if pyplot.get_backend().lower() in _FOR_FILES:
             pyplot.close(figure)
             raise RuntimeError(
-                f"there is no window to be had (matplotlib's backend is {pyplot.get_backend()}): savefig(path) writes the figure"
+                f"there is no window to be had (matplotlib's backend is {pyplot.get_backend()}): "
+                "savefig(path) writes the figure"
             )
         self.fill(figure)
         pyplot.show()
@@ -58,7 +65,9 @@ class _SelfShowing(Figure):
 
 
 class LossFigure(_SelfShowing):
-    """A matplotlib figure of a history: as the last value of a notebook's cell it shows itself; `show` opens it, ``savefig`` writes it.
+    """A matplotlib figure of a history: as the last value of a notebook's cell it shows itself.
+
+    `show` opens it, ``savefig`` writes it.
 
     Parameters
     ----------
@@ -122,7 +131,9 @@ class TraceFigure(_SelfShowing):
         charts[-1].tick_params(axis="x", length=0, labelsize=8, labelfontfamily="monospace")
 
     def __repr__(self) -> str:
-        return f"<figure of {self.trace!r}, characters {self.stretch[0]} to {self.stretch[1]}; show() opens it, savefig(path) writes it>"
+        first, last = self.stretch
+        how = "show() opens it, savefig(path) writes it"
+        return f"<figure of {self.trace!r}, characters {first} to {last}; {how}>"
 
 
 def draw_surprise(trace: "Trace[Any]", start: int, stop: int, ax: Axes) -> Axes:
@@ -155,9 +166,10 @@ def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, 
     if units[0].part != "h":
         ax.set_title(PARTS[units[0].part][0], loc="left", fontsize=9)
     layer = "layer {0}, " if len(trace.states) > 1 else ""
+    places = [f"{layer.format(unit.layer)}{unit.number}" for unit in units]
     labels = [
-        f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {layer.format(unit.layer)}{unit.number})"
-        for unit in units
+        f"{unit.follows or 'unit'} ({unit.correlation:+.2f}; {place})"
+        for unit, place in zip(units, places, strict=True)
     ]
     ax.set_yticks(range(len(units)), labels, fontsize=8)
     ax.tick_params(axis="y", length=0)

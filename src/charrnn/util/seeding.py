@@ -18,9 +18,9 @@ def random_seed() -> int:
 
 
 def make_random(seed: int | None, streams: int = 1, first: int = 0) -> NDArray[np.uint64]:
-    """Return the generator states number first and following, uint64 (streams,): number i depends on seed and i only.
+    """Return the generator states number first and following, uint64 (streams,).
 
-    seed None takes one from the operating system.
+    Number i depends on seed and i only. seed None takes one from the operating system.
     """
     if seed is None:
         seed = random_seed()
@@ -31,7 +31,10 @@ def make_random(seed: int | None, streams: int = 1, first: int = 0) -> NDArray[n
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit numbers one to one (the output function of SplitMix64), so that neighbouring seeds start far apart."""
+    """Scramble 64-bit numbers one to one, so that neighbouring seeds start far apart.
+
+    It is the output function of SplitMix64.
+    """
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
