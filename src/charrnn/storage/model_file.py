@@ -6,8 +6,8 @@ are Wxh, Whh, bh of a vanilla layer; Wxn, Wxr, Wxu, Whn, Whr, Whu, bn, br, bu, b
 Wxf, Wxg, Wxo, Whi ... bo of an LSTM. Layers above the first have their number behind the name. A
 model that remembers its records has their fingerprints: remembered (n,), uint32, ascending.
 
-A model with n-gram counts has ngrams.symbols, ngrams.followers and ngrams.counts, unsigned
-integers: see `Counts.arrays` in network/counts.py.
+A model with n-gram counts has ngrams.symbols, ngrams.followers, ngrams.counts and ngrams.missing,
+unsigned integers, and ngrams.discounts: see `Counts.arrays` in network/counts.py.
 
 A checkpoint has also memory.Wxh ... memory.by, the optimizer's squares of gradients, but of SGD;
 momentum.Wxh ... momentum.by of Adam; state (streams, carried), layer by layer h, and c of an LSTM;

@@ -14,7 +14,8 @@ from ..network.counts import Counts, Mixture
 from ..storage.model_file import ModelState
 from .fit import held_out_options
 
-_FEWEST, _MOST = 1 << 19, 1 << 22  # n-grams, whatever the text's length
+# N-grams to keep of each text, about: one for each character, some four bytes.
+_FEWEST, _MOST = 1 << 19, 1 << 22
 _PRIOR_WEIGHTS = (0.5, 0.5)  # of network and counts, where there is nothing to fit them on
 _PRIOR, _NEWTON_STEPS, _CLOSE = 30.0, 12, 1e-3
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
@@ -46,7 +47,7 @@ def add_counts(
             ids, vocabulary.symbols, order, boundary=boundary, most=most, min_count=least
         )
 
-    counts = count(stream, order, _most(stream.targets, vocabulary.symbols))
+    counts = count(stream, order, min(max(_FEWEST, stream.targets), _MOST))
     new_order, weights = counts.order, measured or before
     if before is not None:
         counts = before.counts.merged(counts)
@@ -56,12 +57,6 @@ def add_counts(
         mixture = mixture._replace(counts=counts.merged(count(held_out, new_order, _MOST)))
     learner.network.mix(mixture.table())
     return replace(state, mixture=mixture)
-
-
-def _most(targets: int, symbols: int) -> int:
-    """Return how many n-grams a text of so many symbols may have: some 4 bytes each symbol."""
-    wanted = targets * 3 // 2 if symbols < 256 else targets
-    return min(max(_FEWEST, wanted), _MOST)
 
 
 def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixture, float]:
