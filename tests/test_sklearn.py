@@ -11,22 +11,27 @@ import pytest
 import charrnn
 from charrnn.network.config import BY_PRESET, NewOptions
 from charrnn.util.options import defaults
+from charrnn.util.seeding import permutation
 
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
-from charrnn.sklearn import CharRNNClassifier, CharRNNDensity
+from charrnn.sklearn import CharRNNClassifier, CharRNNDensity, CharRNNOutlierDetector
 
 SMALL = {"hidden_size": 8, "epochs": 4, "batch_size": 4}
 WOMEN, MEN = ["anna", "hanna", "susanna", "maria", "marianna"], ["bob", "jacob", "rob", "robert", "jack"]
 X, Y = (WOMEN + MEN) * 8, (["f"] * 5 + ["m"] * 5) * 8
-KINDS = [CharRNNDensity, CharRNNClassifier]
+KINDS = [CharRNNDensity, CharRNNOutlierDetector, CharRNNClassifier]
+
+
+ASK = {CharRNNDensity: "score_samples", CharRNNOutlierDetector: "decision_function", CharRNNClassifier: "predict_log_proba"}
 
 
 def bits(model):
@@ -35,9 +40,7 @@ def bits(model):
 
 def answer(estimator):
     """All that an estimator says of X."""
-    if isinstance(estimator, CharRNNDensity):
-        return estimator.score_samples(X)
-    return estimator.predict_log_proba(X)
+    return getattr(estimator, ASK[type(estimator)])(X)
 
 
 # ------------------------------------------------------------------------------------------------------------- what it computes
@@ -113,6 +116,112 @@ def test_texts_may_be_bytes():
     assert CharRNNClassifier(**options, preset="tutorial").fit(raw, Y).predict([b"anna", b"\xff bob"]).shape == (2,)
     with pytest.raises(TypeError, match=r"X\[0\] must be bytes, not str"):
         CharRNNDensity(**options, preset="tutorial").fit(X)
+
+
+# -------------------------------------------------------------------------------------------------------------- outliers
+
+
+def test_held_out_scores_set_the_threshold():
+    """The model learns the strings by heart: their own scores would call most others outliers."""
+    names = charrnn.datasets.names()[::4]
+    train, new = names[::2], names[1::2]
+    options = {"hidden_size": 32, "epochs": 60, "batch_size": 4, "validation_fraction": 0, "preset": "tutorial", "contamination": 0.1}
+    held_out = CharRNNOutlierDetector(**options, calibration_fraction=0.3).fit(train)
+    own = CharRNNOutlierDetector(**options, calibration_fraction=0).fit(train)
+    alarms = [(detector.predict(new) < 0).mean() for detector in (held_out, own)]
+    assert alarms[0] < 0.13 < 0.17 < alarms[1]
+    assert (own.predict(train) < 0).mean() == pytest.approx(0.1, abs=0.01)
+    assert held_out.predict(["qx#7zz", "anna"]).tolist() == [-1, 1]
+
+
+def test_a_detector_decides_by_bits():
+    detector = CharRNNOutlierDetector(**SMALL, preset="tutorial", contamination=0.5, random_state=4).fit(X)
+    order = permutation(len(X), 4)
+    model = charrnn.train_records([X[i] for i in order[8:]], **SMALL, seed=4, progress=False, preset="tutorial")
+    assert bits(detector.model_) == bits(model)
+    assert detector.offset_ == np.median([-model.score(X[i]) for i in order[:8]])
+    scores = [-model.score(text, on_unknown="surprise") for text in ["anna", "an?na", ""]]
+    assert detector.score_samples(["anna", "an?na", ""]).tolist() == scores
+    assert (detector.decision_function(X) == detector.score_samples(X) - detector.offset_).all()
+    assert (detector.predict(X) == np.where(detector.decision_function(X) < 0, -1, 1)).all()
+    total = detector.set_params(total=True).transform(["anna"])
+    assert total.tolist() == [[model.score("anna", total=True)]]
+    assert detector.set_params(on_unknown="skip").score_samples(["an?na"]) == detector.score_samples(["anna"])
+
+
+def test_one_text_is_too_few_to_calibrate_with():
+    with pytest.raises(ValueError, match="X has one sample, and a minimum of 2 is required if calibration_fraction is not 0"):
+        CharRNNOutlierDetector(**SMALL, preset="tutorial").fit(["anna"])
+    one = CharRNNOutlierDetector(**SMALL, preset="tutorial", calibration_fraction=0).fit(["anna"])
+    assert one.predict(["anna"]).tolist() == [1]
+    assert CharRNNOutlierDetector(**SMALL, preset="tutorial").fit(["anna", "bob"]).predict(["anna"]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"contamination": 0}, "contamination must be a finite number above 0 and at most 0.5"),
+        ({"contamination": 0.6}, "contamination must be"),
+        ({"calibration_fraction": 1}, "calibration_fraction must be a finite number at least 0 and below 1"),
+        ({"on_unknown": "error"}, "on_unknown must be 'surprise' or 'skip'"),
+    ],
+)
+def test_a_detectors_own_parameters_are_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        CharRNNOutlierDetector(**SMALL, **wrong).fit(X)
+    with pytest.raises(TypeError, match="total must be True or False"):
+        CharRNNOutlierDetector(**SMALL, total="no").fit(X)
+
+
+# ------------------------------------------------------------------------------------------------------------ missing values
+
+
+HOLES = [None, "anna", float("nan"), "bob"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_values_pass_through(kind):
+    column = [*X, None, float("nan")]
+    full = kind(**SMALL, preset="tutorial").fit(X, Y)
+    found = kind(**SMALL, preset="tutorial", missing="nan").fit(column, [*Y, "f", "m"])
+    assert answer(found).tobytes() == answer(full).tobytes()
+    expected, measured = getattr(full, ASK[kind])(["anna", "bob"]), getattr(found, ASK[kind])(HOLES)
+    assert measured[1::2].tobytes() == expected.tobytes()
+    assert np.isnan(measured[::2]).all()
+    with pytest.raises(ValueError, match="missing must be 'error' or 'nan'"):
+        kind(**SMALL, missing="skip").fit(X, Y)
+    with pytest.raises(ValueError, match=r"all are missing|0 records"):
+        found.fit([None, None], ["f", "m"])
+
+
+def test_pandas_na_passes_through():
+    pandas = pytest.importorskip("pandas")
+    density = CharRNNDensity(**SMALL, preset="tutorial", missing="nan").fit(pandas.Series([*X, pandas.NA], dtype="string"))
+    assert np.isnan(density.transform(pandas.Series([pandas.NA, "anna"], dtype="string")))[:, 0].tolist() == [True, False]
+    assert np.isnan(density.score_samples(pandas.Series([None, pandas.NaT, pandas.NA], dtype=object))).all()
+
+
+def test_what_is_said_of_missing_strings():
+    options = {**SMALL, "preset": "tutorial", "missing": "nan"}
+    density = CharRNNDensity(**options).fit(X)
+    assert density.score(HOLES) == density.score(["anna", "bob"])
+    assert CharRNNOutlierDetector(**options).fit(X).predict([None, "##"]).tolist() == [1, -1]
+    classifier = CharRNNClassifier(**options, priors=[0.4, 0.6]).fit(X, Y)
+    assert classifier.predict(HOLES).tolist() == ["m", "f", "m", "m"]
+    assert np.isnan(classifier.predict_proba([None])).all()
+
+
+@pytest.mark.parametrize("kind", [CharRNNDensity, CharRNNOutlierDetector])
+def test_bits_are_a_column_for_a_column_transformer(kind):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"name": [*X, None], "age": range(len(X) + 1)})
+    columns = ColumnTransformer([("bits", kind(**SMALL, preset="tutorial", missing="nan"), "name")], remainder="passthrough")
+    found = columns.set_output(transform="pandas").fit_transform(table)
+    assert list(found) == [f"bits__{kind.__name__.lower()}0", "remainder__age"]
+    fitted = columns.named_transformers_["bits"]
+    per_string = kind is CharRNNDensity
+    assert found.iloc[0, 0] == fitted.model_.score(X[0], total=per_string)
+    assert np.isnan(found.iloc[-1, 0])
 
 
 # ------------------------------------------------------------------------------------------------------------------ parameters
@@ -195,8 +304,8 @@ def test_any_column_of_texts_will_do(kind, column):
     expected = kind(**SMALL).fit(X, Y)
     found = kind(**SMALL).fit(COLUMNS[column](), np.array(Y) if column != "pandas" else series("pandas").str[:0] + Y)
     assert answer(found).tobytes() == answer(expected).tobytes()
-    ask = "score_samples" if kind is CharRNNDensity else "predict_proba"
-    assert getattr(found, ask)(COLUMNS[column]()).tobytes() == getattr(found, ask)(X).tobytes()
+    ask = getattr(found, ASK[kind])
+    assert ask(COLUMNS[column]()).tobytes() == ask(X).tobytes()
 
 
 WRONG = {
@@ -220,7 +329,7 @@ def test_what_is_no_column_of_texts_is_refused(kind, wrong):
         kind(**SMALL).fit(given, ["f"] * 2)
     fitted = kind(**SMALL).fit(X, Y)
     with pytest.raises(error, match=message):
-        (fitted.score_samples if kind is CharRNNDensity else fitted.predict)(given)
+        getattr(fitted, ASK[kind])(given)
 
 
 def test_a_data_frame_is_refused():
@@ -295,7 +404,19 @@ class RowsClassifier(Rows, CharRNNClassifier):
     pass
 
 
-@parametrize_with_checks([RowsDensity(**SMALL), RowsClassifier(**{**SMALL, "epochs": 40})])
+class RowsOutlierDetector(Rows, CharRNNOutlierDetector):
+    pass
+
+
+# scikit-learn wants exactly the contamination's share of the training strings to be outliers: that holds if these set the threshold.
+ESTIMATORS = [
+    RowsDensity(**SMALL),
+    RowsOutlierDetector(**SMALL, preset="tutorial", calibration_fraction=0),
+    RowsClassifier(**{**SMALL, "epochs": 40}),
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
 def test_every_check_of_scikit_learn(estimator, check):
     """None is expected to fail; one that needs SCIPY_ARRAY_API=1 before SciPy is imported skips itself."""
     with warnings.catch_warnings():

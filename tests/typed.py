@@ -211,7 +211,7 @@ def elsewhere(model: CharRNN, folder: Path) -> CharRNN[Any]:
 def estimators() -> float:
     if not installed("sklearn"):
         return 1.0
-    from charrnn.sklearn import CharRNNClassifier, CharRNNDensity
+    from charrnn.sklearn import CharRNNClassifier, CharRNNDensity, CharRNNOutlierDetector
 
     X, y = ["anna", "hanna", "susanna", "bob", "jacob"], ["f", "f", "f", "m", "m"]
     density = CharRNNDensity(
@@ -220,6 +220,13 @@ def estimators() -> float:
     drawn: NDArray[np.object_] = density.sample(2, random_state=1, max_length=9, temperature=0.5)
     nats: NDArray[np.float64] = density.score_samples(X)
     model: CharRNN[Any] = density.model_
+    detector = CharRNNOutlierDetector(
+        hidden_size=8, steps=9, contamination=0.1, calibration_fraction=0.5, total=True, missing="nan", preset="tutorial"
+    ).fit(X)
+    signs: NDArray[np.int_] = detector.predict(X) + detector.fit_predict(X)
+    nats = nats + detector.score_samples(X) + detector.decision_function(X) + detector.transform(X)[:, 0] + signs
+    bits: NDArray[np.float64] = density.transform(X)
+    assert bits.shape == detector.fit_transform(X).shape == (len(X), 1)
     classifier = CharRNNClassifier(
         hidden_size=8, steps=9, keep="last", on_unknown="skip", priors=[0.5, 0.5], n_jobs=None, preset="tutorial"
     ).fit(X, y)

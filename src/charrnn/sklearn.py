@@ -1,4 +1,4 @@
-"""Models as estimators of scikit-learn: a density over strings and a classifier of strings.
+"""Models as estimators of scikit-learn: a density, an outlier detector and a classifier of strings.
 
 Their parameters are the options of `charrnn.train_records`, from the same table.
 """
@@ -7,7 +7,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Self, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Unpack, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,14 +31,17 @@ from .inference.scoring import OnUnknown
 from .model import CharRNN
 from .network.config import BY_PRESET, NewOptions
 from .util.errors import (
+    check_choice,
     check_integer,
     check_number,
     check_sequence,
     hint,
+    is_missing,
     missing_value_hint,
     to_builtin,
 )
-from .util.options import Option, defaults, shows
+from .util.options import Option, defaults, shows, table
+from .util.seeding import permutation
 
 if TYPE_CHECKING:  # scikit-learn has no types
 
@@ -66,10 +69,33 @@ if TYPE_CHECKING:  # scikit-learn has no types
     class DensityMixin:
         """Has a density."""
 
+    class OutlierMixin:
+        """Tells outliers from others."""
+
+        def fit_predict(self, X: Iterable[AnyText], y: Any = None) -> NDArray[np.int_]:
+            """Fit, then predict the same strings."""
+
+    class TransformerMixin:
+        """Makes numbers of strings."""
+
+        def fit_transform(self, X: Iterable[AnyText], y: Any = None) -> NDArray[np.float64]:
+            """Fit, then transform the same strings."""
+
+    class ClassNamePrefixFeaturesOutMixin:
+        """Calls what it returns by the name of its class."""
+
 else:
-    from sklearn.base import BaseEstimator, ClassifierMixin, DensityMixin
+    from sklearn.base import (
+        BaseEstimator,
+        ClassifierMixin,
+        ClassNamePrefixFeaturesOutMixin,
+        DensityMixin,
+        OutlierMixin,
+        TransformerMixin,
+    )
 
 RandomState = int | np.random.RandomState | None  # as everywhere in scikit-learn
+Missing: TypeAlias = Literal["error", "nan"]  # what to do about None, NaN and pandas.NA
 
 
 class DensityParameters(NewOptions, total=False):
@@ -78,6 +104,19 @@ class DensityParameters(NewOptions, total=False):
     alphabet: Annotated[Alphabet, Option("characters")]
     remember: Annotated[bool, Option(False)]
     on_unknown: Annotated[OnUnknown, Option("surprise")]
+    missing: Annotated[Missing, Option("error")]
+    random_state: Annotated[RandomState, Option(0)]
+
+
+class OutlierParameters(NewOptions, total=False):
+    """The parameters of `CharRNNOutlierDetector`; random_state replaces seed."""
+
+    alphabet: Annotated[Alphabet, Option("characters")]
+    on_unknown: Annotated[Literal["surprise", "skip"], Option("surprise")]
+    missing: Annotated[Missing, Option("error")]
+    contamination: Annotated[float, Option(0.01, above=0, maximum=0.5)]
+    calibration_fraction: Annotated[float, Option(0.1, minimum=0, below=1)]
+    total: Annotated[bool, Option(False)]
     random_state: Annotated[RandomState, Option(0)]
 
 
@@ -86,6 +125,7 @@ class ClassifierParameters(NewOptions, total=False):
 
     alphabet: Annotated[Alphabet, Option("characters")]
     on_unknown: Annotated[OnUnknown, Option("skip")]
+    missing: Annotated[Missing, Option("error")]
     priors: Annotated[ArrayLike | None, Option(None)]
     n_jobs: Annotated[int | None, Option(None)]
     random_state: Annotated[RandomState, Option(0)]
@@ -95,7 +135,7 @@ _QUIET = {**BY_PRESET, "progress": False}  # estimators print nothing unless ask
 
 
 class _Estimator(BaseEstimator):
-    """What both estimators share: parameters as attributes, and checked texts."""
+    """What all estimators share: parameters as attributes, and checked texts."""
 
     def _set(self, parameters: dict[str, Any]) -> None:
         """Make attributes of the parameters in the signature, given or not."""
@@ -120,37 +160,59 @@ class _Estimator(BaseEstimator):
         return options
 
     def _texts(self, X: Any) -> list[AnyText]:
-        """Return X as a list of str, or of bytes; or raise TypeError or ValueError."""
+        """Return X as a list of str, or of bytes, None if missing; or raise an error."""
         kind = bytes if reads_bytes(self.alphabet, None) else str
+        passes = check_choice("missing", self.missing, get_args(Missing)) == "nan"
         if getattr(X, "ndim", 1) != 1:
             given = f"{type(X).__name__} of {X.ndim} dimensions"
             is_frame = hasattr(X, "columns")
             advice = "X[name] is one" if is_frame else "X.ravel() makes a row or column one"
             raise ValueError(f"X must be one column of texts, not {given}: {advice}")
         texts = check_sequence("X", X, "[text] is a sequence of one")
+        if not texts:
+            raise ValueError("X has 0 texts, and a minimum of 1 is required")
         for i, text in enumerate(texts):
-            if not isinstance(text, kind):
+            if isinstance(text, kind):
+                texts[i] = to_builtin(text)
+            elif passes and is_missing(text):
+                texts[i] = None
+            else:
                 given = f"{type(text).__name__}{missing_value_hint(text)}"
                 expected = "a str" if kind is str else "bytes"
                 raise TypeError(f"X[{i}] must be {expected}, not {given}")
-        if not texts:
-            raise ValueError("X has 0 texts, and a minimum of 1 is required")
-        return list(map(to_builtin, texts))
+        return texts
 
-    def _log_density(self, model: CharRNN[Any], texts: list[AnyText]) -> NDArray[np.float64]:
-        """Return the logarithm of each text's probability, its end included, in nats."""
-        on_unknown: OnUnknown = self.on_unknown
-        bits, unknown = model.score_many(texts, on_unknown=on_unknown, return_unknown=True)
-        symbols = np.array([len(text) + 1 for text in texts])
-        if on_unknown == "skip":
-            symbols -= unknown
-        nats: NDArray[np.float64] = -bits * symbols * math.log(2)
-        return nats
+    def _bits(
+        self, model: CharRNN[Any], texts: list[AnyText], total: bool = True
+    ) -> NDArray[np.float64]:
+        """Return the bits of each text, its end included, or their mean; NaN if it is missing."""
+        known = [text is not None for text in texts]
+        bits = np.full(len(texts), np.nan)
+        bits[known] = model.score_many(_present(texts), on_unknown=self.on_unknown, total=total)
+        return bits
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array = True, False
         return tags
+
+
+class _Surprise(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
+    """An estimator with one model, which makes numbers of strings."""
+
+    model_: CharRNN[Any]
+
+    def _train(self, texts: list[AnyText], options: NewOptions, remember: bool = False) -> None:
+        self.model_ = train_records(texts, alphabet=self.alphabet, remember=remember, **options)
+        self._n_features_out = 1
+
+    def _scored(self, X: Iterable[AnyText], total: bool = True) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        return self._bits(self.model_, self._texts(X), total)
+
+
+def _present(texts: list[AnyText]) -> list[AnyText]:
+    return [text for text in texts if text is not None]
 
 
 def _seed(random_state: Any) -> int:
@@ -160,7 +222,7 @@ def _seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-class CharRNNDensity(DensityMixin, _Estimator):
+class CharRNNDensity(DensityMixin, _Surprise):
     """A probability for every string, like `sklearn.neighbors.KernelDensity` for points.
 
     Parameters
@@ -172,6 +234,9 @@ class CharRNNDensity(DensityMixin, _Estimator):
     on_unknown : {"surprise", "skip", "error"}
         What to do about a character that no training string had: score it as the least likely
         character there, leave it out, or raise ValueError.
+    missing : {"error", "nan"}
+        What to do about None, NaN and pandas.NA in X: raise TypeError, or leave them out in a fit
+        and return NaN for them.
     random_state : int, RandomState instance or None, default 0
         An int is the seed of `charrnn.train_records`; otherwise the seed is drawn from it, or from
         NumPy's global generator.
@@ -195,7 +260,6 @@ class CharRNNDensity(DensityMixin, _Estimator):
     ['susanna', 'susanna']
     """
 
-    model_: CharRNN[Any]
     longest_: int
 
     @shows(DensityParameters, _QUIET, without=("seed", "comm"))
@@ -212,21 +276,25 @@ class CharRNNDensity(DensityMixin, _Estimator):
             objects.
         y : ignored
         """
-        texts, options = self._texts(X), self._options()
-        self.model_ = train_records(
-            texts, alphabet=self.alphabet, remember=self.remember, **options
-        )
+        texts = _present(self._texts(X))
+        self._train(texts, self._options(), self.remember)
         self.longest_ = max(map(len, texts))
         return self
 
     def score_samples(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
         """Return the logarithm of each string's probability, its end included: nats, (len(X),)."""
-        check_is_fitted(self)
-        return self._log_density(self.model_, self._texts(X))
+        return -self._scored(X) * math.log(2)
 
     def score(self, X: Iterable[AnyText], y: Any = None) -> float:
-        """Return the sum of ``score_samples``, which a search over parameters maximizes."""
-        return float(self.score_samples(X).sum())
+        """Return the sum of ``score_samples``, which a search over parameters maximizes.
+
+        Missing strings don't count.
+        """
+        return float(np.nansum(self.score_samples(X)))
+
+    def transform(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return the bits of each string, its end included, as a column: float64 (len(X), 1)."""
+        return self._scored(X)[:, None]
 
     @shows(BatchControls, without=("seed",))
     def sample(
@@ -265,6 +333,102 @@ class CharRNNDensity(DensityMixin, _Estimator):
         return texts
 
 
+class CharRNNOutlierDetector(OutlierMixin, _Surprise):
+    """Tells strings that surprise a model of the others, like `sklearn.ensemble.IsolationForest`.
+
+    Parameters
+    ----------
+    alphabet : {"characters", "bytes"}
+        Whether X has str or bytes.
+    on_unknown : {"surprise", "skip"}
+        What to do about a character that no training string had: score it as the least likely
+        character there, or leave it out.
+    missing : {"error", "nan"}
+        What to do about None, NaN and pandas.NA in X: raise TypeError, or leave them out in a fit
+        and return NaN for them; they are no outliers.
+    contamination : float, default 0.01
+        The share of strings like those of X to call outliers: above 0, at most 0.5. If X is clean,
+        it is the share of false alarms to expect.
+    calibration_fraction : float, default 0.1
+        The fraction of X, drawn at random, that the model is not trained on: its scores set the
+        threshold. It should have more than 1 / contamination strings. With 0 the training strings
+        set it, of which then exactly the share of contamination are outliers; others have more,
+        because they surprise a model more than what it was trained on.
+    total : bool, default False
+        Whether to compare the bits of whole strings instead of bits per character.
+    random_state : int, RandomState instance or None, default 0
+        An int is the seed of `charrnn.train_records`; otherwise the seed is drawn from it, or from
+        NumPy's global generator.
+    **options
+        All others are those of `charrnn.train_records`; progress is False by default.
+
+    Attributes
+    ----------
+    model_ : CharRNN
+        The model of records.
+    offset_ : float
+        The threshold: a string with a lower score is an outlier.
+
+    Examples
+    --------
+    >>> from charrnn.sklearn import CharRNNOutlierDetector
+    >>> names = ["anna", "hanna", "susanna", "johanna"] * 30
+    >>> detector = CharRNNOutlierDetector(hidden_size=16, epochs=40).fit(names)
+    >>> detector.predict(["anna", "qx#7"]).tolist()
+    [1, -1]
+    """
+
+    offset_: float
+
+    @shows(OutlierParameters, _QUIET, without=("seed", "comm"))
+    def __init__(self, **parameters: Unpack[OutlierParameters]) -> None:
+        self._set({**parameters})
+
+    def fit(self, X: Iterable[AnyText], y: Any = None) -> Self:
+        """Train a model on strings, but for some, whose scores set the threshold.
+
+        Parameters
+        ----------
+        X : iterable of str
+            A list, a tuple, a Series of pandas or Polars, or a one-dimensional array of strings or
+            objects. A few outliers among them do little harm.
+        y : ignored
+        """
+        for name in ("on_unknown", "contamination", "calibration_fraction", "total"):
+            table(OutlierParameters)[name].check(getattr(self, name))
+        texts, options = _present(self._texts(X)), self._options()
+        n, fraction = len(texts), self.calibration_fraction
+        held_out = max(1, int(n * fraction)) if fraction else 0
+        if held_out >= n > 0:
+            what = "X has one sample, and a minimum of 2 is required"
+            raise ValueError(f"{what} if calibration_fraction is not 0")
+        order = permutation(n, options["seed"] or 0)
+        self._train([texts[i] for i in order[held_out:]], options)
+        judged = [texts[i] for i in order[:held_out]] or texts
+        scores = -self._bits(self.model_, judged, self.total)
+        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
+        return self
+
+    def score_samples(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return minus the bits per character of each string, low if surprising: (len(X),).
+
+        With total=True, minus the bits of the whole string.
+        """
+        return -self._scored(X, self.total)
+
+    def decision_function(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return ``score_samples`` less the threshold, negative for outliers: (len(X),)."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Iterable[AnyText]) -> NDArray[np.int_]:
+        """Return -1 for outliers and 1 for others, also for missing strings: (len(X),)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def transform(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
+        """Return the opposite of ``score_samples``, in bits, as a column: float64 (len(X), 1)."""
+        return -self.score_samples(X)[:, None]
+
+
 class CharRNNClassifier(ClassifierMixin, _Estimator):
     """One model of strings for each class: a string's class is the most probable one, given it.
 
@@ -275,6 +439,9 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     on_unknown : {"skip", "surprise", "error"}
         What to do about a character that no training string had: leave it out (no class knows it),
         score it as the least likely character of each class there, or raise ValueError.
+    missing : {"error", "nan"}
+        What to do about None, NaN and pandas.NA in X: raise TypeError, or leave them out in a fit,
+        return NaN as their probabilities and predict the class with the largest prior.
     priors : array-like (n_classes,), optional
         The probability of each class before a string is seen, in the order of ``classes_``; by
         default its share of the training strings.
@@ -329,8 +496,7 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         y : array-like (len(X),)
             Classes, numbers or strings.
         """
-        texts = self._texts(X)
-        self.classes_, which = _check_classes(texts, y)
+        texts, self.classes_, which = _check_classes(self._texts(X), y)
         self.class_prior_ = _check_priors(self.priors, np.bincount(which))
         if self.alphabet == "bytes":
             vocabulary = Vocabulary.all_bytes(True)
@@ -353,8 +519,8 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
         texts = self._texts(X)
         with np.errstate(divide="ignore"):  # a class may have the prior 0
             joint = np.log(self.class_prior_)
-        densities = [self._log_density(model, texts) for model in self.models_]
-        return joint + np.stack(densities, axis=1)
+        bits = [self._bits(model, texts) for model in self.models_]
+        return joint - np.stack(bits, axis=1) * math.log(2)
 
     def predict_log_proba(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
         """Return the log-probability of each class for each string: float64 (len(X), n_classes)."""
@@ -368,18 +534,24 @@ class CharRNNClassifier(ClassifierMixin, _Estimator):
     def predict(self, X: Iterable[AnyText]) -> NDArray[Any]:
         """Return the most probable class of each string: (len(X),)."""
         joint = self.predict_joint_log_proba(X)
-        best: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
+        likelier = np.where(np.isnan(joint), self.class_prior_, joint)
+        best: NDArray[Any] = self.classes_[likelier.argmax(axis=1)]
         return best
 
 
-def _check_classes(texts: list[AnyText], y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return the classes, and the number of each text's."""
+def _check_classes(
+    texts: list[AnyText], y: Any
+) -> tuple[list[AnyText], NDArray[Any], NDArray[np.intp]]:
+    """Return the texts that are not missing, their classes, and the number of each text's."""
     if y is None:
         raise ValueError("CharRNNClassifier requires y to be passed, but the target y is None")
     check_classification_targets(y)
     y = column_or_1d(y, warn=True)
     check_consistent_length(texts, y)
-    return np.unique(y, return_inverse=True)
+    present = _present(texts)
+    if not present:
+        raise ValueError(f"X has {len(texts)} texts, and all are missing")
+    return present, *np.unique(y[[text is not None for text in texts]], return_inverse=True)
 
 
 def _check_priors(priors: Any, counts: NDArray[np.intp]) -> NDArray[np.float64]:

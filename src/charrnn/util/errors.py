@@ -208,10 +208,15 @@ class Hinting(metaclass=_HintingType):
         __getattr__ = _missing_attribute
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for a missing one in a data frame: None, NaN, pandas.NA."""
+    nothing = type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
+    return nothing or (isinstance(value, float) and math.isnan(value))
+
+
 def missing_value_hint(value: Any) -> str:
     """Return advice for the end of an error's message if a text is missing, as in a data frame."""
-    nothing = type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant")
-    if not (nothing or (isinstance(value, float) and math.isnan(value))):
+    if not is_missing(value):
         return ""
     return (
         ": a missing value; leave it out (pandas: column.dropna(), Polars: column.drop_nulls()) "
