@@ -59,7 +59,7 @@ def oracle(ids, V, order, boundary=None, min_count=1):
         k = len(context) + 1
         kept = {g[-1]: rounded(x) for g, x in c.items() if g[:-1] == context and g not in dropped}
         missing = rounded(sum(x for g, x in c.items() if g[:-1] == context and g in dropped))
-        if context in dropped or not kept and not missing:
+        if context in dropped or not (kept or missing):
             return lower
         total = sum(kept.values()) + missing
         found = lower * (sum(discounts[k, min(x, 3)] for x in kept.values()) + missing) / total
@@ -166,13 +166,19 @@ def test_what_stands_before_dropped_n_grams_is_added_up():
 def test_what_is_merged_keeps_what_is_missing():
     a, b = (Counts.from_ids([x], 6, 4, min_count=3) for x in (TEXT[:1000], TEXT[1000:]))
     merged = a.merged(b)
-    of = [{c: n for c, n in zip(contexts.tolist(), level.missing.tolist(), strict=True)} for x in (a, b) for contexts, _, level in x.codes()]
-    for k, (contexts, _, level) in enumerate(merged.codes()):
-        for code, missing in zip(contexts.tolist(), level.missing.tolist(), strict=True):
-            assert missing == rounded(sum(counted.get(code, 0) for counted in (of[k], of[4 + k])))
+
+    def missing(counts):
+        return [dict(zip(contexts.tolist(), level.missing.tolist(), strict=True)) for contexts, _, level in counts.codes()]
+
+    for found, *parts in zip(*map(missing, (merged, a, b)), strict=True):
+        for code, n in found.items():
+            assert n == rounded(sum(part.get(code, 0) for part in parts))
 
 
-@given(st.lists(st.integers(0, 299), min_size=1, max_size=80), st.integers(1, 5), st.sampled_from([300, 255, 256, 70000]), st.integers(1, 2))
+SIZES = st.sampled_from([300, 255, 256, 70000])
+
+
+@given(st.lists(st.integers(0, 299), min_size=1, max_size=80), st.integers(1, 5), SIZES, st.integers(1, 2))
 def test_arrays_are_the_counts(ids, order, symbols, min_count):
     counts = Counts.from_ids([np.array(ids) % symbols], symbols, order, min_count=min_count)
     assert_same(Counts.from_arrays(symbols, counts.arrays()), counts)

@@ -187,7 +187,8 @@ def test_a_checkpoint_is_a_model(path):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_resume_after_kill_9(path):
     """At random moments of a training that writes checkpoints all the time."""
-    program = f"import charrnn, test_checkpoint as t; charrnn.train_text(t.TEXT, preset='tutorial', epochs=10**6, checkpoint={str(path)!r}, **t.OPTIONS)"
+    program = "import charrnn, test_checkpoint as t; "
+    program += f"charrnn.train_text(t.TEXT, preset='tutorial', epochs=10**6, checkpoint={str(path)!r}, **t.OPTIONS)"
     for trial in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", program], cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

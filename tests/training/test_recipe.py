@@ -120,7 +120,7 @@ def test_each_character_is_trained_on_or_held_out(n, fraction, pieces, batch_siz
         assert kept_back.size == int(n * fraction) // pieces * pieces
         expected = np.setdiff1d(expected, kept_back)
     np.testing.assert_array_equal(text.ids[np.sort(seen)], expected)
-    inputs, targets = train.read(0, train.windows)
+    _, targets = train.read(0, train.windows)
     found = np.sort(targets[targets >= 0])
     np.testing.assert_array_equal(found, seen[1:])
 
