@@ -137,7 +137,7 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "_PIECE", 7)
     ids = np.arange(40, dtype=np.int32)
     (tmp_path / "ids").write_bytes(ids.tobytes())
-    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")
+    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")  # noqa: SIM115  the object closes it
     stored = batches.StoredIds(file, ids.dtype, 0, 40)
     for one, other in [(ids, stored), *((batches.GappedIds(x, 6, 2, 5),) * 2 for x in (ids, stored))]:
         assert [x.tolist() for x in batches.in_pieces(one)] == [x.tolist() for x in batches.in_pieces(other)]
@@ -146,7 +146,7 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
 
 def test_held_out_pieces_of_a_file_are_read_alone(tmp_path, monkeypatch):
     (tmp_path / "text").write_bytes(b"ab" * 500_000)
-    file = batches.OpenFile(open(tmp_path / "text", "rb", buffering=0), "text")
+    file = batches.OpenFile(open(tmp_path / "text", "rb", buffering=0), "text")  # noqa: SIM115  the object closes it
     stored = batches.StoredIds(file, np.dtype(np.uint8), 0, 1_000_000)
     sizes, read = [], stored.read
     monkeypatch.setattr(stored, "read", lambda start, stop: sizes.append(stop - start) or read(start, stop))
