@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.network import Network
+from charrnn.network import counts as counting
 from charrnn.network._types import NgramTable
 from charrnn.network.counts import Counts
 from reference import random_network
@@ -80,14 +81,21 @@ def mixture(network, p, ids, start, weights):
     return e / e.sum(axis=1, keepdims=True)
 
 
+def contexts_of(counts):
+    """The contexts of each level, as tuples, and the level."""
+    contexts = [()]
+    for level in counts.levels:
+        yield contexts, level
+        grams = zip(level.parents.tolist(), level.symbols.tolist(), strict=True)
+        contexts = [(*contexts[parent], symbol) for parent, symbol in grams]
+
+
 def grams_of(counts):
     """The n-grams of counts, as tuples, and their counts."""
-    bits = counts.vocab_size.bit_length()
     found = {}
-    for k, (_, codes, level) in enumerate(counts.codes(), 1):
-        symbols = [codes >> bits * (k - 1 - i) & (1 << bits) - 1 for i in range(k)]
-        grams = zip(*((column - 1).tolist() for column in symbols), strict=True)
-        found |= dict(zip(grams, level.counts.tolist(), strict=True))
+    for contexts, level in contexts_of(counts):
+        grams = zip(level.parents.tolist(), level.symbols.tolist(), level.counts.tolist(), strict=True)
+        found |= {(*contexts[parent], symbol): n for parent, symbol, n in grams}
     return found
 
 
@@ -168,7 +176,7 @@ def test_what_is_merged_keeps_what_is_missing():
     merged = a.merged(b)
 
     def missing(counts):
-        return [dict(zip(contexts.tolist(), level.missing.tolist(), strict=True)) for contexts, _, level in counts.codes()]
+        return [dict(zip(contexts, level.missing.tolist(), strict=True)) for contexts, level in contexts_of(counts)]
 
     for found, *parts in zip(*map(missing, (merged, a, b)), strict=True):
         for code, n in found.items():
@@ -247,8 +255,19 @@ def test_the_rare_and_long_are_dropped_where_there_is_no_room():
         assert not [g for g in whole.keys() - kept.keys() if len(g) == k and occurs[g] > least]
 
 
-def test_a_large_alphabet_leaves_room_for_shorter_n_grams():
-    assert Counts.from_ids([TEXT], 1 << 20, 9).order == 3  # 21 bits a symbol
+@pytest.mark.parametrize("V", [6, 300, 1 << 20])
+def test_long_n_grams_are_counted_whatever_the_alphabet(V):
+    counts, occurs = Counts.from_ids([TEXT[:500]], V, 16), ngrams_of(TEXT[:500].tolist(), 16)
+    assert grams_of(counts).keys() == occurs.keys()
+
+
+def test_many_n_grams_are_counted_to_a_lower_order(monkeypatch):
+    monkeypatch.setattr(counting, "_COUNTED", 1600)
+    pieces = [TEXT[i : i + 100] for i in range(0, 2000, 100)]
+    counts = Counts.from_ids(pieces, 6, 16)
+    assert 3 < counts.order < 16
+    monkeypatch.undo()
+    assert_same(counts, Counts.from_ids(pieces, 6, counts.order))
 
 
 def test_symbols_stay_however_little_room_there_is():

@@ -137,10 +137,11 @@ def test_files_records_and_bytes_are_counted_as_what_is_in_memory(tmp_path, of_r
 def test_no_count_crosses_from_one_record_to_the_next(of_records):
     boundary = len(of_records.vocabulary)
     counts = of_records.mixture.counts
-    bits = counts.vocab_size.bit_length()
-    for k, (_, codes, _) in enumerate(counts.codes(), 1):
-        for place in range(1, k - 1):
-            assert ((codes >> bits * (k - 1 - place) & ((1 << bits) - 1)) != boundary + 1).all()
+    inside = [False]  # whether a context has a boundary behind its first symbol
+    for k, level in enumerate(counts.levels):
+        inside = np.array(inside)[level.parents]
+        assert not inside.any()
+        inside = (level.symbols == boundary) & (k > 0)
 
 
 def test_a_random_seed_holds_out_the_same_records_for_the_counts(monkeypatch):

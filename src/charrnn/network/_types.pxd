@@ -8,7 +8,7 @@ cdef enum:
     IGNORED = -1          # as a target: no character, counts nothing
     MANY_STREAMS = 8      # from so many on, weights are copied into panels
     LOOK_BACK = 4096      # how far back no_repeat looks
-    MAX_ORDER = 12        # symbols of the longest n-grams that are counted
+    MAX_ORDER = 16        # symbols of the longest n-grams that are counted
     LONGEST_CONTEXT = 8   # symbols, of those that are counted while a model adapts
     RECENT_SLOTS = 1 << 19    # for contexts, and for what followed them
 

@@ -13,9 +13,9 @@ there is room for, the rare ones are dropped after all is counted: the discounts
 the counts of other n-grams stay those of the whole text, and a context leaves the share of what
 is dropped to the shorter one.
 
-While a text is counted, an n-gram is a code: its symbols, each plus 1, packed from the most
-significant bits down; 0 means no symbol. In sorted codes the followers of a context lie side by
-side, which makes the trie.
+While a text is counted, an n-gram is a column of keys: its symbols, each plus 1, packed into whole
+numbers from the most significant bits down; 0 means no symbol. In sorted columns the followers of
+a context lie side by side, which makes the trie.
 """
 
 import itertools
@@ -27,16 +27,16 @@ from numpy.typing import NDArray
 
 from ._types import NgramTable
 
-Codes = NDArray[np.int64]
+Numbers = NDArray[np.int64]
 
 ARRAYS = "symbols", "followers", "counts", "missing", "discounts"
-MAX_ORDER = 9  # symbols of the longest n-gram
-_CODE_BITS = 63
-_COUNTED = 1 << 23  # different n-grams of the longest kind in memory
+MAX_ORDER = 16  # symbols of the longest n-gram
+_KEY_BITS = 63
+_COUNTED = 1 << 23  # different n-grams of the longest kind in memory, a quarter if of several keys
 _FALLBACK = (0.5, 0.75, 1.0)  # discounts where a text is too small to estimate them
 
 
-def _byte_counts() -> Codes:
+def _byte_counts() -> Numbers:
     """Return the counts that a byte stands for: 0 to 128, then steps of a sixteenth."""
     counts = [*range(129)]
     while len(counts) < 256:
@@ -69,16 +69,20 @@ class Followers(NamedTuple):
     (3,). Counts above 128 are rounded down, by less than a sixteenth: a file has a byte for each.
     """
 
-    sizes: NDArray[np.int64]
-    symbols: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    missing: NDArray[np.int64]
+    sizes: Numbers
+    symbols: Numbers
+    counts: Numbers
+    missing: Numbers
     discounts: NDArray[np.float64]
+
+    @property
+    def parents(self) -> Numbers:
+        """The context of each n-gram, by its number."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
     def estimate(self) -> Level:
         """Return the probabilities."""
-        contexts, c = len(self.sizes), self.counts
-        parents = np.repeat(np.arange(contexts), self.sizes)
+        contexts, c, parents = len(self.sizes), self.counts, self.parents
         discounts = self.discounts[np.minimum(c, 3) - 1]
         total = np.bincount(parents, c, contexts) + self.missing
         left = np.bincount(parents, discounts, contexts) + self.missing
@@ -147,22 +151,18 @@ class Counts:
         min_count : int
             Drop n-grams of two symbols or more that occur less often.
         """
-        bits = vocab_size.bit_length()
-        order = min(order, _CODE_BITS // bits)
-        codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        bits, counts = vocab_size.bit_length(), np.empty(0, np.int64)
+        keys: Numbers = _keys(counts, order, bits, boundary)
         for piece in pieces:
-            found = _codes(piece, order, bits, boundary)
-            codes, counts = _merge([codes, found], [counts, np.ones_like(found)])
-            while len(codes) > max(most, _COUNTED) and order > 1:
+            found = _keys(piece, order, bits, boundary)
+            ones = np.ones(found.shape[1], np.int64)
+            keys, counts = _sorted(np.hstack([keys, found]), np.append(counts, ones))
+            while len(counts) > (_COUNTED if len(keys) == 1 else _COUNTED // 4) and order > 1:
                 order -= 1
-                codes, counts = _runs(codes >> bits, counts)
-        grams = []
-        for k in range(1, order + 1):
-            shorter = codes >> bits * (order - k)
-            whole = shorter & ((1 << bits) - 1) > 0
-            if whole.any():
-                grams.append(_runs(shorter[whole], counts[whole]))
-        return cls(vocab_size, _levels(grams, bits, _least([n for _, n in grams], most, min_count)))
+                keys, counts = _runs(_shortened(keys, order, bits), counts)
+        grams = [*_grams(keys, counts, order, bits)]
+        least = _least([gram.occurs for gram in grams], most, min_count)
+        return cls(vocab_size, _levels(grams, least, vocab_size))
 
     @classmethod
     def from_arrays(cls, vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -222,33 +222,22 @@ class Counts:
     def __repr__(self) -> str:
         return f"Counts({len(self):,} n-grams of up to {self.order} symbols)"
 
-    def codes(self) -> Iterator[tuple[Codes, Codes, Followers]]:
-        """Yield the codes of the contexts of each level, of its n-grams, and the level."""
-        bits, contexts = self.vocab_size.bit_length(), np.zeros(1, np.int64)
-        for level in self.levels:
-            codes = (np.repeat(contexts, level.sizes) << bits) + level.symbols + 1
-            yield contexts, codes, level
-            contexts = codes
-
     def merged(self, other: Self) -> Self:
         """Return the counts of both texts, which have the same symbols."""
-        parts = [*self.codes()], [*other.codes()]
-        return type(self)(self.vocab_size, _joined(parts, self.vocab_size.bit_length()))
+        parts = [_Part.of(counts.levels, self.vocab_size) for counts in (self, other)]
+        return type(self)(self.vocab_size, _joined(parts, self.vocab_size))
 
-    def renumbered(self, places: NDArray[np.int64], vocab_size: int) -> Self:
+    def renumbered(self, places: Numbers, vocab_size: int) -> Self:
         """Return these counts where symbol i has become places[i] of vocab_size."""
-        bits, wide = self.vocab_size.bit_length(), vocab_size.bit_length()
-
-        def moved(codes: Codes, k: int) -> Codes:
-            new = np.zeros_like(codes)
-            for place in range(k):
-                symbols = (codes >> bits * (k - 1 - place)) & ((1 << bits) - 1)
-                new = (new << wide) + places[symbols - 1] + 1
-            return new
-
-        levels = itertools.islice(self.codes(), _CODE_BITS // wide)
-        new = [(moved(a, k), moved(b, k + 1), level) for k, (a, b, level) in enumerate(levels)]
-        return type(self)(vocab_size, _joined([new], wide))
+        contexts, levels = np.zeros(1, np.int64), []  # where the old ones are now
+        for level in self.levels:
+            order = np.argsort(contexts[level.parents] * vocab_size + places[level.symbols])
+            sizes, missing = np.empty_like(level.sizes), np.empty_like(level.missing)
+            sizes[contexts], missing[contexts] = level.sizes, level.missing
+            symbols, counts = places[level.symbols][order], level.counts[order]
+            levels.append(Followers(sizes, symbols, counts, missing, level.discounts))
+            contexts = np.argsort(order)
+        return type(self)(vocab_size, levels)
 
     def estimate(self) -> list[Level]:
         """Return the probabilities: p(s | context) = weight + backoff p(s | shorter context)."""
@@ -265,7 +254,7 @@ def _smallest(largest: int) -> np.dtype[Any]:
     return np.dtype("u1" if largest < 256 else "<u2" if largest < 65536 else "<u4")
 
 
-def _rounded(counts: NDArray[Any]) -> Codes:
+def _rounded(counts: NDArray[Any]) -> Numbers:
     return _COUNTS[np.searchsorted(_COUNTS, counts, "right") - 1]
 
 
@@ -281,7 +270,90 @@ def _check(level: Followers, vocab_size: int) -> None:
         raise ValueError(f"the n-grams are not discounted by {level.discounts.tolist()}")
 
 
-def _least(occurs: list[Codes], most: int, min_count: int) -> list[int]:
+# Keys (keys, n): a column is an n-gram of up to `order` symbols.
+
+
+def _keys(ids: NDArray[Any], order: int, bits: int, boundary: int | None) -> Numbers:
+    """Return the n-gram that begins at each id; at the end, and at a boundary, it is cut short."""
+    symbols, n, each = ids.astype(np.int64) + 1, len(ids), _KEY_BITS // bits
+    keys, goes_on = np.zeros((-(-order // each), n), np.int64), np.ones(n, np.bool_)
+    for k in range(min(order, n)):
+        shift = bits * (each - 1 - k % each)
+        keys[k // each, : n - k] += np.where(goes_on[: n - k], symbols[k:], 0) << shift
+        if boundary is not None and k > 0:
+            goes_on[: n - k] &= symbols[k:] != boundary + 1
+    return keys
+
+
+def _symbols(keys: Numbers, k: int, bits: int) -> Numbers:
+    """Return symbol k of each n-gram, plus 1, or 0."""
+    each = _KEY_BITS // bits
+    found: Numbers = keys[k // each] >> bits * (each - 1 - k % each) & ((1 << bits) - 1)
+    return found
+
+
+def _shortened(keys: Numbers, order: int, bits: int) -> Numbers:
+    """Return n-grams without what goes beyond so many symbols."""
+    each = _KEY_BITS // bits
+    keys = keys[: -(-order // each)].copy()
+    unused = bits * (-order % each)
+    keys[-1] = keys[-1] >> unused << unused
+    return keys
+
+
+def _sorted(keys: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the distinct n-grams, ascending, and the sum of the counts of each."""
+    order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
+    return _runs(keys[:, order], counts[order])
+
+
+def _runs(keys: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the distinct ones of ascending n-grams, and the sum of the counts of each."""
+    if not len(counts):
+        return keys, counts
+    first = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+    return keys[:, first], np.add.reduceat(counts, first)
+
+
+class _Grams(NamedTuple):
+    """The n-grams of one length: the context of each, a number; its symbol; how often it occurs."""
+
+    parents: Numbers
+    symbols: Numbers
+    occurs: Numbers
+
+
+def _grams(keys: Numbers, counts: Numbers, order: int, bits: int) -> Iterator[_Grams]:
+    """Yield the n-grams of 1, 2 ... symbols, given the distinct longest ones, ascending."""
+    n = len(counts)
+    parents, differs = np.zeros(n, np.int64), np.arange(n) == 0
+    for k in range(order):
+        symbols = _symbols(keys, k, bits)
+        differs[1:] |= symbols[1:] != symbols[:-1]
+        whole = symbols > 0
+        first = np.flatnonzero(differs & whole)
+        if not len(first):
+            return
+        occurs = np.add.reduceat(np.where(whole, counts, 0), first)
+        yield _Grams(parents[first], symbols[first] - 1, occurs)
+        parents = np.cumsum(differs & whole) - 1
+
+
+def _before(levels: Sequence[tuple[Numbers, Numbers]], vocab_size: int) -> Iterator[Numbers]:
+    """Yield how many symbols stand before each n-gram of a level, for all but the longest.
+
+    A level is the parents and the symbols of its n-grams. An n-gram without its first symbol is
+    the follower, by its last symbol, of its parent without its first symbol.
+    """
+    suffixes = np.zeros(len(levels[0][0]) if levels else 0, np.int64)  # -1: not among the shorter
+    for (parents, symbols), (longer, last) in itertools.pairwise(levels):
+        known, wanted = parents * vocab_size + symbols, suffixes[longer] * vocab_size + last
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        suffixes = np.where((known[places] == wanted) & (suffixes[longer] >= 0), places, -1)
+        yield np.bincount(suffixes[suffixes >= 0], minlength=len(known))
+
+
+def _least(occurs: list[Numbers], most: int, min_count: int) -> list[int]:
     """Return how often the n-grams of each level must occur, so that there are at most so many.
 
     The longest are dropped first; those of one symbol stay.
@@ -296,95 +368,75 @@ def _least(occurs: list[Codes], most: int, min_count: int) -> list[int]:
     return least
 
 
-def _levels(grams: list[tuple[Codes, Codes]], bits: int, least: list[int]) -> Iterator[Followers]:
-    """Yield the levels of n-grams, given how often each occurs, without those that occur rarely."""
-    kept_before = np.zeros(1, np.int64)
-    for k, (codes, occurs) in enumerate(grams, 1):
-        c = occurs
-        if k < len(grams):  # nothing stands before what begins a record, or the text
-            before = _before(codes, grams[k][0], bits * k)
-            c = np.where(before > 0, before, occurs)
-        kept = occurs >= least[k - 1]
+def _levels(grams: list[_Grams], least: list[int], vocab_size: int) -> Iterator[Followers]:
+    """Yield the levels of n-grams without those that occur less often."""
+    before = [*_before([gram[:2] for gram in grams], vocab_size), *[None][: len(grams)]]
+    kept_before = np.ones(1, np.bool_)
+    for (parents, symbols, occurs), known, at_least in zip(grams, before, least, strict=True):
+        # Nothing stands before what begins a record, or the text.
+        c = occurs if known is None else np.where(known > 0, known, occurs)
+        kept, dropped = occurs >= at_least, (occurs < at_least) & kept_before[parents]
         if not kept.any():
             return
-        dropped = _under(kept_before, codes[~kept] >> bits, c[~kept])
-        yield _followers(kept_before, codes[kept], c[kept], dropped, _discounts(c), bits)
-        kept_before = codes[kept]
+        contexts, numbers = int(kept_before.sum()), np.cumsum(kept_before) - 1
+        sizes = np.bincount(numbers[parents[kept]], minlength=contexts)
+        missing = np.bincount(numbers[parents[dropped]], c[dropped], contexts)
+        yield Followers(sizes, symbols[kept], _rounded(c[kept]), _rounded(missing), _discounts(c))
+        kept_before = kept
 
 
-def _followers(
-    contexts: Codes,
-    codes: Codes,
-    counts: Codes,
-    missing: NDArray[Any],
-    discounts: NDArray[np.float64],
-    bits: int,
-) -> Followers:
-    """Return a level, given the codes of its contexts and of its n-grams."""
-    starts = np.searchsorted(codes, np.append(contexts, contexts[-1] + 1) << bits)
-    symbols = (codes & ((1 << bits) - 1)) - 1
-    return Followers(np.diff(starts), symbols, _rounded(counts), _rounded(missing), discounts)
+class _Part(NamedTuple):
+    """One of several tries: its levels, what stands before their n-grams, and where they are.
+
+    contexts has the number that each of its contexts has in the trie of all, level by level.
+    """
+
+    levels: tuple[Followers, ...]
+    before: list[Numbers]
+    contexts: list[Numbers]
+
+    @classmethod
+    def of(cls, levels: tuple[Followers, ...], vocab_size: int) -> "_Part":
+        grams = [(level.parents, level.symbols) for level in levels]
+        return cls(levels, [*_before(grams, vocab_size)], [np.zeros(1, np.int64)])
 
 
-def _joined(
-    parts: Sequence[list[tuple[Codes, Codes, Followers]]], bits: int
-) -> Iterator[Followers]:
-    """Yield the levels of several counts as one, given the codes of their contexts and n-grams."""
-    contexts = np.zeros(1, np.int64)
-    for k in range(max(map(len, parts))):
-        here = [levels[k] for levels in parts if k < len(levels)]
-        codes, counts = _merge([b for _, b, _ in here], [level.counts for *_, level in here])
-        longer = [levels[k + 1][1] for levels in parts if k + 1 < len(levels)]
-        if longer:  # what stands before an n-gram in several parts counts once
-            counts += _before(codes, np.unique(np.concatenate(longer)), bits * (k + 1))
-            counts -= sum(_before(codes, one, bits * (k + 1)) for one in longer)
-        missing = np.sum([_under(contexts, a, level.missing) for a, _, level in here], axis=0)
-        weights = [len(level.symbols) for *_, level in here]
-        discounts = np.average([level.discounts for *_, level in here], axis=0, weights=weights)
-        yield _followers(contexts, codes, np.maximum(counts, 1), missing, _single(discounts), bits)
-        contexts = codes
+def _union(parts: Sequence[_Part], vocab_size: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """Yield the parents and symbols of the n-grams that are in any part; note their numbers."""
+    for k in range(max(len(part.levels) for part in parts)):
+        here = [part for part in parts if k < len(part.levels)]
+        codes = []
+        for part in here:
+            level = part.levels[k]
+            codes.append(part.contexts[k][level.parents] * vocab_size + level.symbols)
+        distinct = np.unique(np.concatenate(codes))
+        for part, one in zip(here, codes, strict=True):
+            part.contexts.append(np.searchsorted(distinct, one))
+        yield np.divmod(distinct, vocab_size)
 
 
-def _under(contexts: Codes, of: Codes, counts: Codes) -> Codes:
-    """Return the sums of counts that belong to each context; some belong to none of these."""
-    places = np.minimum(np.searchsorted(contexts, of), len(contexts) - 1)
-    known = contexts[places] == of
-    return np.bincount(places[known], counts[known], len(contexts)).astype(np.int64)
+def _joined(parts: Sequence[_Part], vocab_size: int) -> Iterator[Followers]:
+    """Yield the levels of all parts as one."""
+    union, contexts = [*_union(parts, vocab_size)], 1
+    before = [*_before(union, vocab_size)]
+    for k, (parents, symbols) in enumerate(union):
+        n, here = len(symbols), [part for part in parts if k < len(part.levels)]
+        counts, missing = np.zeros(n, np.int64), np.zeros(contexts, np.int64)
+        if k < len(before):  # what stands before an n-gram in several parts counts once
+            counts += before[k]
+        for levels, known, numbers in here:
+            counts[numbers[k + 1]] += levels[k].counts
+            counts[numbers[k + 1]] -= known[k] if k < len(known) else 0
+            missing[numbers[k]] += levels[k].missing
+        sizes = np.bincount(parents, minlength=contexts)
+        weights = [len(part.levels[k].symbols) for part in here]
+        shares = np.average([part.levels[k].discounts for part in here], axis=0, weights=weights)
+        counts = _rounded(np.maximum(counts, 1))
+        yield Followers(sizes, symbols, counts, _rounded(missing), _single(shares))
+        contexts = n
 
 
-def _codes(ids: NDArray[Any], order: int, bits: int, boundary: int | None) -> Codes:
-    """Return the code of the n-gram that begins at each id, those cut short padded with 0."""
-    symbols, n = ids.astype(np.int64) + 1, len(ids)
-    codes, goes_on = np.zeros(n, np.int64), np.ones(n, np.bool_)
-    for k in range(min(order, n)):
-        codes[: n - k] += np.where(goes_on[: n - k], symbols[k:], 0) << bits * (order - 1 - k)
-        if boundary is not None and k > 0:
-            goes_on[: n - k] &= symbols[k:] != boundary + 1
-    return codes
-
-
-def _merge(codes: list[Codes], counts: list[Codes]) -> tuple[Codes, Codes]:
-    """Return the distinct codes of several arrays, ascending, and the sum of the counts of each."""
-    joined = np.concatenate(codes)
-    order = np.argsort(joined, kind="stable")
-    return _runs(joined[order], np.concatenate(counts)[order])
-
-
-def _runs(codes: Codes, counts: Codes) -> tuple[Codes, Codes]:
-    """Return the distinct ones of ascending codes, and the sum of the counts of each."""
-    if not len(codes):
-        return codes, counts
-    first = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
-    return codes[first], np.add.reduceat(counts, first)
-
-
-def _before(codes: Codes, longer: Codes, bits: int) -> Codes:
-    """Return how many symbols stand before each n-gram, given codes of n-grams of one more."""
-    suffixes = np.sort(longer & ((1 << bits) - 1))
-    return _under(codes, suffixes, np.ones_like(suffixes))
-
-
-def _discounts(counts: Codes) -> NDArray[np.float64]:
+def _discounts(counts: Numbers) -> NDArray[np.float64]:
     """Return what is taken off counts of 1, 2, and 3 or more."""
     n = [int((counts == j).sum()) for j in range(1, 5)]
     y = n[0] / (n[0] + 2 * n[1]) if n[0] else 0.0
