@@ -338,13 +338,17 @@ def test_a_training_that_ends_by_an_exception_is_over(error):
 
 def test_of_many_threads_that_train_one_model_one_does():
     model, ended, barrier = fox(), [], threading.Barrier(4)
+    others = threading.Event()
 
     def train():
         barrier.wait()
         try:
-            ended.append(model.train_text(FOX * 20, steps=400).history.steps)
+            wait = lambda report: others.wait(60) and None  # noqa: E731  until they are refused
+            ended.append(model.train_text(FOX * 20, steps=400, callback=wait).history.steps)
         except RuntimeError as error:
             ended.append(str(error)[:10])
+            if len(ended) == 3:
+                others.set()
 
     threads = [threading.Thread(target=train) for _ in range(4)]
     for thread in threads:
