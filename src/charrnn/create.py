@@ -129,7 +129,7 @@ def train_text(
     sample_every : int, optional
         Print a sample after every so many steps: 200 characters, or 5 records.
     ngram : int, optional
-        Count the runs of up to this many characters in the text, 1 to 9, and mix what they predict
+        Count the runs of up to this many characters in the text, 1 to 16, and mix what they predict
         with what the network predicts: in everything but training, gradients and exports. The
         counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
         counted afterwards. Where the counts would take more than some 4 bytes per character of

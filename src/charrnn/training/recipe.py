@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 from ..network._types import Description
 from ..network.config import BUDGETS, LayerOptions, NewOptions, Preset
+from ..network.counts import MAX_ORDER
 from ..util.errors import check_choice
 from ..util.options import defaults, table
 
@@ -57,7 +58,7 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
         "cell": "lstm",
         "hidden_size": hidden_size,
         "seq_length": _WINDOW,
-        "ngram": 9,
+        "ngram": MAX_ORDER,
     }
     chosen |= {"batch_size": _streams(amount), "schedule": "cosine"}
     if given.get("dtype") != "float64":
