@@ -5,9 +5,10 @@ import sys
 from typing import Any, get_args
 
 from ..create import load
+from ..data.splitting import records
 from ..data.vocabulary import OnUnknown
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown, split_names
-from .terminal import check_output, model_text, read_input, split_lines, write
+from .terminal import check_output, model_text, read_input, write
 
 
 def add_parser(commands: Any) -> Any:
@@ -48,7 +49,7 @@ def run(arguments: Arguments) -> None:
     model = load(arguments.model)
     text = read_input(arguments.file, model.vocabulary.of_bytes)
     if model.vocabulary.records:
-        text = split_lines(text) or model.vocabulary.empty
+        text = list(records([text])) or model.vocabulary.empty
     context = model_text(model, arguments.context)
     trace = model.trace(text, context=context, on_unknown=arguments.on_unknown)
     title = os.path.basename(arguments.model) if arguments.title is None else arguments.title

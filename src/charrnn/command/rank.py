@@ -1,12 +1,14 @@
 """The command `charrnn rank`."""
 
+import math
 import sys
 from typing import Any
 
 from ..create import load
 from ..inference.ranking import Ranks
 from .arguments import Arguments, add_model
-from .terminal import arriving_lines, as_json, line_text, open_input
+from .rows import add_rows, read_rows
+from .terminal import as_json, open_input
 
 
 def add_parser(commands: Any) -> Any:
@@ -19,8 +21,7 @@ def add_parser(commands: Any) -> Any:
         "records first; then the bounds of a 95 %% interval.",
     )
     add_model(rank)
-    help = "the lines (default: -, standard input)"
-    rank.add_argument("file", nargs="?", default="-", help=help)
+    add_rows(rank.add_argument)
     help = "print a JSON object per line, with its text; null is more than any number"
     rank.add_argument("--json", action="store_true", help=help)
     return rank
@@ -28,13 +29,15 @@ def add_parser(commands: Any) -> Any:
 
 def run(arguments: Arguments) -> None:
     """Print the ranks of lines as they arrive."""
-    model, number = load(arguments.model), 0
+    model = load(arguments.model)
     with open_input(arguments.file) as file:
-        for lines in arriving_lines(file):
-            texts = [line_text(model, line, i) for i, line in enumerate(lines, number)]
-            number += len(lines)
-            for text, *numbers in zip(texts, *model.rank(texts), strict=True):
-                ranks = dict(zip(Ranks._fields, map(float, numbers), strict=True))
+        for rows in read_rows(file, model.vocabulary, arguments):
+            found = zip(
+                *model.rank([row.text for row in rows if row.text is not None]), strict=True
+            )
+            for row in rows:
+                numbers = [math.nan] * 3 if row.text is None else map(float, next(found))
+                ranks = dict(zip(Ranks._fields, numbers, strict=True))
                 line = " ".join(f"{number:.6g}" for number in ranks.values())
-                print(as_json({"text": text, **ranks}) if arguments.json else line)
+                print(as_json({"text": row.text, **ranks}) if arguments.json else line)
             sys.stdout.flush()

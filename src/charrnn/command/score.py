@@ -1,9 +1,11 @@
 """The command `charrnn score`."""
 
+import heapq
 import itertools
 import math
 import sys
-from typing import Any, get_args
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,10 @@ from ..data.vocabulary import AnyText
 from ..inference import scoring
 from ..inference.adapting import LiveModel, total
 from ..model import CharRNN
+from ..util.errors import check_integer, check_number
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown
-from .terminal import arriving_lines, as_json, counted, line_text, model_text, note, open_input
+from .rows import Row, add_rows, read_rows
+from .terminal import as_json, counted, model_text, note, open_input, write
 
 
 def add_parser(commands: Any) -> Any:
@@ -28,8 +32,8 @@ def add_parser(commands: Any) -> Any:
         epilog=ESCAPES,
     )
     add_model(score)
-    help = "the lines (default: -, standard input)"
-    score.add_argument("file", nargs="?", default="-", help=help)
+    add_rows(score.add_argument)
+    _add_selection(score.add_argument_group("selection options").add_argument)
     help = r"text before each line, read but not scored: \n if the model was trained on a text"
     add_context(score, help)
     help = "print the bits of each character, too, and of the end of a record"
@@ -48,55 +52,122 @@ def add_parser(commands: Any) -> Any:
     return score
 
 
+def _add_selection(add: Any) -> None:
+    help = "print only lines with more than BITS: line number, bits and text, between tabs"
+    add("--above", type=float, metavar="BITS", help=help)
+    help = "print only the N most surprising lines, the most surprising first, in the same way"
+    add("--top", type=int, metavar="N", help=help)
+    add("--line-number", action="store_true", help="print the number of each line, too")
+
+
+class Scored(NamedTuple):
+    """A row with its bits, in all or per character, and what else is printed of it."""
+
+    row: Row
+    bits: float
+    unknown: int
+    more: dict[str, Any]
+
+
 def run(arguments: Arguments) -> None:
-    """Print the scores of lines as they arrive."""
-    model = load(arguments.model)
-    number, unknown, affected = 0, 0, 0
+    """Print the scores of lines as they arrive, or of those that are selected."""
     if arguments.adapt and arguments.by_word:
         raise ValueError("--by-word does not go with --adapt")
-    live = model.adapting() if arguments.adapt else None
+    if arguments.above is not None:
+        check_number("--above", arguments.above)
+    if arguments.top is not None:
+        check_integer("--top", arguments.top, 1)
+    model = load(arguments.model)
+    counts = Counts()
     with open_input(arguments.file) as file:
-        arriving = arriving_lines(file)
-        if live is not None:  # which learns each line before it scores the next
-            arriving = ([line] for lines in arriving for line in lines)
-        for lines in arriving:
-            counts = _score_lines(model, live, lines, number, arguments)
-            number += len(lines)
-            unknown += int(counts.sum())
-            affected += int((counts > 0).sum())
-    if unknown:
+        batches = counts.of(_scored(model, read_rows(file, model.vocabulary, arguments), arguments))
+        _print(batches, arguments)
+    if counts.unknown:
         done = "skipped" if arguments.on_unknown == "skip" else "scored as the least likely"
-        where = f"{affected:,} of {counted(number, 'line')}"
-        note(f"{done}: {counted(unknown, 'unknown character')} in {where}")
+        where = f"{counts.affected:,} of {counted(counts.rows, 'line')}"
+        note(f"{done}: {counted(counts.unknown, 'unknown character')} in {where}")
 
 
-def _score_lines(
-    model: CharRNN, live: LiveModel | None, lines: list[bytes], first: int, arguments: Arguments
-) -> NDArray[np.int64]:
-    """Print the scores of lines, the first of which has this number; return unknown characters."""
-    try:
-        texts = [line_text(model, line, i) for i, line in enumerate(lines, first)]
-        return _print_scores(model, live, texts, arguments)
-    except ValueError:
-        # Again one by one, to print the scores before the mistake and the number of its line.
-        for i, line in enumerate(lines, first):
+class Counts:
+    """How many rows there are, how many unknown characters, and in how many rows."""
+
+    rows, unknown, affected = 0, 0, 0
+
+    def of(self, batches: Iterator[list[Scored]]) -> Iterator[list[Scored]]:
+        """Count what is in batches and yield them."""
+        for batch in batches:
+            self.rows += len(batch)
+            self.unknown += sum(one.unknown for one in batch)
+            self.affected += sum(one.unknown > 0 for one in batch)
+            yield batch
+
+
+def _scored(
+    model: CharRNN, batches: Iterator[list[Row]], arguments: Arguments
+) -> Iterator[list[Scored]]:
+    """Yield the scores of lists of rows."""
+    live = model.adapting() if arguments.adapt else None
+    for rows in batches:
+        if live is None:
             try:
-                _print_scores(model, live, [line_text(model, line, i)], arguments)
+                yield _score(model, None, rows, arguments)
+                continue
+            except ValueError:
+                pass  # one by one, to print the scores before the mistake, and its line
+        # A live model learns each row before it scores the next.
+        for row in rows:
+            try:
+                yield _score(model, live, [row], arguments)
             except ValueError as error:
-                raise ValueError(f"line {i + 1}: {error}") from error
-        raise
+                raise ValueError(f"line {row.number}: {error}") from error
 
 
-def _print_scores(
-    model: CharRNN, live: LiveModel | None, texts: list[AnyText], arguments: Arguments
-) -> NDArray[np.int64]:
-    """Print the scores of texts and return how many characters of each are unknown.
+def _print(batches: Iterator[list[Scored]], arguments: Arguments) -> None:
+    """Print what is selected of batches as it comes, or at the end the most surprising."""
+    above = -math.inf if arguments.above is None else arguments.above
+    if arguments.above is not None:
+        batches = ([one for one in batch if one.bits > above] for batch in batches)
+    if arguments.top is not None:
+        known = (one for one in itertools.chain.from_iterable(batches) if one.bits == one.bits)
+        top = heapq.nsmallest(arguments.top, known, key=lambda one: (-one.bits, one.row.number))
+        batches = iter([top])
+    for batch in batches:
+        for one in batch:
+            write(_shown(one, arguments))
+        sys.stdout.flush()
 
-    A model of text has no score for an empty one.
-    """
+
+def _shown(one: Scored, arguments: Arguments) -> AnyText:
+    """Return the line that is printed of a row."""
+    selected = arguments.above is not None or arguments.top is not None
+    number = {"line": one.row.number} if selected or arguments.line_number else {}
+    if arguments.json:
+        name = "bits" if arguments.total else "bits_per_character"
+        line = {"text": one.row.text, name: one.bits, "unknown": one.unknown}
+        return as_json({**number, **line, **one.more})
+    words = [bits for _, bits in one.more.get("by_word", [])]
+    numbers = [one.bits, *one.more.get("per_character", []), *words]
+    shown = "\t".join([*map(str, number.values()), " ".join(f"{x:.4f}" for x in numbers)])
+    return f"{shown}\t{_on_one_line(one.row.text)}" if selected else shown
+
+
+def _on_one_line(text: str | bytes) -> str:
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    return text.replace("\r", r"\r").replace("\n", r"\n")
+
+
+def _score(
+    model: CharRNN, live: LiveModel | None, rows: list[Row], arguments: Arguments
+) -> list[Scored]:
+    """Return the scores of rows. A model of text has none for an empty one."""
+    texts = [row.text for row in rows]
     context = model_text(model, arguments.context)
     options: dict[str, Any] = {"context": context, "on_unknown": arguments.on_unknown}
-    scorable = np.array([len(text) > 0 or model.vocabulary.records for text in texts], np.bool_)
+    records = model.vocabulary.records
+    scorable = np.array(
+        [text is not None and (len(text) > 0 or records) for text in texts], np.bool_
+    )
     bits, unknown = np.full(len(texts), np.nan), np.zeros(len(texts), np.int64)
     found = list(itertools.compress(texts, scorable))
     nats: dict[AnyText, NDArray[np.float64]] = {}
@@ -104,25 +175,37 @@ def _print_scores(
     if live is not None:
         nats = {text: _line_nll(live, text, **options) for text in found}
         left_out = model.vocabulary.records and not arguments.end
-        counted = [nats[text][: len(nats[text]) - left_out] for text in found]
-        sums, symbols = np.array(list(map(total, counted))), np.array(list(map(len, counted)))
+        losses = [nats[text][: len(nats[text]) - left_out] for text in found]
+        sums, symbols = np.array(list(map(total, losses))), np.array(list(map(len, losses)))
         bits[scorable] = scoring.bits(sums, symbols, arguments.total)
         unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
     elif len(found) == 1:  # an error then calls it text, not texts[0]
         bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **how)
     else:
         bits[scorable], unknown[scorable] = model.score_many(found, return_unknown=True, **how)
-    name = "bits" if arguments.total else "bits_per_character"
-    for text, score, n in zip(texts, bits.tolist(), unknown.tolist(), strict=True):
-        line: dict[str, Any] = {"text": text, name: score, "unknown": n}
-        if arguments.per_char:
-            losses = nats[text] if text in nats else -model.log_probs(text, **options)
-            line["per_character"] = (losses / math.log(2)).tolist()
-        if arguments.by_word:
-            line["by_word"] = model.score_words(text, **options)
-        print(as_json(line) if arguments.json else _as_numbers(line))
-    sys.stdout.flush()
-    return unknown
+    return [
+        Scored(row, score, n, _more(model, row.text, nats, arguments, options))
+        for row, score, n in zip(rows, bits.tolist(), unknown.tolist(), strict=True)
+    ]
+
+
+def _more(
+    model: CharRNN,
+    text: AnyText,
+    nats: dict[AnyText, NDArray[np.float64]],
+    arguments: Arguments,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the bits of each character and word of a text, if asked for."""
+    more: dict[str, Any] = {}
+    if text is None:
+        return more
+    if arguments.per_char:
+        losses = nats[text] if text in nats else -model.log_probs(text, **options)
+        more["per_character"] = (losses / math.log(2)).tolist()
+    if arguments.by_word:
+        more["by_word"] = model.score_words(text, **options)
+    return more
 
 
 def _line_nll(
@@ -131,9 +214,3 @@ def _line_nll(
     """Return the loss of each character of a text, which is then learned."""
     live.begin(context, on_unknown=on_unknown)
     return -live.read(text, on_unknown=on_unknown)
-
-
-def _as_numbers(line: dict[str, Any]) -> str:
-    first = line["bits"] if "bits" in line else line["bits_per_character"]
-    words = [bits for _, bits in line.get("by_word", [])]
-    return " ".join(f"{number:.4f}" for number in [first, *line.get("per_character", []), *words])

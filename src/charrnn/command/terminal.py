@@ -5,10 +5,9 @@ import io
 import json
 import math
 import os
-import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from ..data.text import decode_text
@@ -63,12 +62,6 @@ def write_at_once(texts: Iterable[AnyText]) -> int:
     return n
 
 
-def split_lines(text: AnyText) -> list[AnyText]:
-    r"""Return the lines of a text that are not empty; they end with \n, \r or \r\n."""
-    end: AnyText = b"\r\n?|\n" if isinstance(text, bytes) else "\r\n?|\n"
-    return [line for line in re.split(end, text) if line]
-
-
 def open_input(path: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
     """Open a file to read bytes as they arrive; - is standard input."""
     if path != "-":
@@ -83,33 +76,6 @@ def read_input(path: str, of_bytes: bool) -> AnyText:
     with open_input(path) as file:
         data = file.read()
     return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
-
-
-def arriving_lines(file: io.BufferedReader) -> Iterator[list[bytes]]:
-    """Yield lists of whole lines as they arrive: many from a file, one at a time from a person."""
-    pieces = [b""]
-    while data := file.read1(1 << 20):
-        first, *others = data.split(b"\n")
-        pieces.append(first)
-        if others:
-            yield [b"".join(pieces), *others[:-1]]
-            pieces = [others[-1]]
-    if rest := b"".join(pieces):
-        yield [rest]
-
-
-def line_text(model: CharRNN, line: bytes, i: int) -> AnyText:
-    """Return line i as the model reads text, without the carriage return and mark of Windows."""
-    if model.vocabulary.of_bytes:
-        return line
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        advice = "convert the lines, or score them by a model of bytes (train --bytes)"
-        raise ValueError(f"not UTF-8 at byte {error.start}: {advice}") from error
-    if text.endswith("\r") and "\r" not in model.vocabulary:
-        text = text[:-1]
-    return text.removeprefix("\ufeff") if i == 0 else text
 
 
 def check_output(name: str, path: str, others: Iterable[tuple[str, str]]) -> None:

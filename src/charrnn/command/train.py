@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import create
 from ..create import load
+from ..data.splitting import records
 from ..data.vocabulary import AnyText
 from ..datasets import python_docs
 from ..history import History
@@ -18,7 +19,7 @@ from ..network.config import NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
 from .arguments import Arguments, add_options, given
-from .terminal import check_output, counted, note, read_input, split_lines, write, write_losses
+from .terminal import check_output, counted, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
 _SAMPLE_LENGTH = 300
@@ -167,11 +168,11 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         source = read_input("-", of_bytes) if arguments.file else _default_text(of_bytes, shown)
         train, old = trainer.train_text, arguments.rehearse
         if arguments.records:
-            train, source = trainer.train_records, split_lines(source)
+            train, source = trainer.train_records, records([source])
         if old:  # the names of files are for train_file
             texts = [read_input(path, of_bytes) for path in old]
             joined = texts[0][:0].join(texts)
-            options["rehearse"] = split_lines(joined) if arguments.records else joined
+            options["rehearse"] = list(records(texts)) if arguments.records else joined
     model: CharRNN = train(source, **options)
     return model
 

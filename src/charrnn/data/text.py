@@ -1,8 +1,12 @@
-"""One UTF-8 file as text, and the errors of bytes that are not UTF-8."""
+"""One UTF-8 file as text, other encodings, and the errors of bytes that are not text."""
 
+import codecs
+import io
+import itertools
 import os
 import re
 import shlex
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ..util.atomic_write import StrPath, check_path, named, open_regular, read_pieces
@@ -61,6 +65,33 @@ def _advice(data: bytes, name: str) -> str:
             place = f" {shlex.quote(name)} > utf8.txt" if os.path.isfile(name) else ""  # or a pipe
             return f"if it is {encoding}, convert it: iconv -f {encoding} -t UTF-8{place}; {_BYTES}"
     return f"it looks like a binary file: {_BYTES}"
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """Return Python's name of an encoding, or raise ValueError if it has none of that name."""
+    if encoding is None:
+        return None
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding)  # raises for "hex", which is not of text
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:
+        what = "the name of an encoding, such as 'utf-16' or 'cp1252'"
+        raise ValueError(f"encoding must be {what}, not {encoding!r}") from error
+
+
+def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
+    """Yield the text of pieces in an encoding, without a byte order mark. Errors call it name."""
+    decoder, before, begun = codecs.getincrementaldecoder(encoding)(), 0, False
+    for piece in itertools.chain(pieces, [b""]):
+        waiting = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            place = f"byte {before - waiting + error.start}: {error.reason}"
+            raise ValueError(f"{name} is not {encoding} at {place}") from error
+        before += len(piece)
+        yield text if begun else text.removeprefix("\ufeff")
+        begun = begun or bool(text)
 
 
 def check_length(name: str, text: _Content) -> _Content:
