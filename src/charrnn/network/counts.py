@@ -33,6 +33,7 @@ ARRAYS = "symbols", "followers", "counts", "missing", "discounts"
 MAX_ORDER = 16  # symbols of the longest n-gram
 _KEY_BITS = 63
 _COUNTED = 1 << 23  # different n-grams of the longest kind in memory, a quarter if of several keys
+_LONG = 8  # symbols of a long n-gram
 _FALLBACK = (0.5, 0.75, 1.0)  # discounts where a text is too small to estimate them
 
 
@@ -356,15 +357,16 @@ def _before(levels: Sequence[tuple[Numbers, Numbers]], vocab_size: int) -> Itera
 def _least(occurs: list[Numbers], most: int, min_count: int) -> list[int]:
     """Return how often the n-grams of each level must occur, so that there are at most so many.
 
-    The longest are dropped first; those of one symbol stay.
+    The rarest are dropped first, of these the longest; those of one symbol stay. A short n-gram
+    is worth as much as a long one that occurs twice as often.
     """
     least = [min_count if k else 1 for k in range(len(occurs))]
     kept = [int((n >= m).sum()) for n, m in zip(occurs, least, strict=True)]
-    k = len(occurs) - 1
     while sum(kept) > most and sum(kept) > kept[0]:
+        worth = [n if k >= _LONG else 2 * n for k, n in enumerate(least[1:], 2)]
+        k = max(i for i, n in enumerate(worth, 1) if n == min(worth))
         least[k] += -(-least[k] // 4)
         kept[k] = int((occurs[k] >= least[k]).sum())
-        k = k - 1 if k > 1 else len(occurs) - 1
     return least
 
 
