@@ -45,7 +45,7 @@ def make(folder):
                 path = folder / f"checkpoint-records-{number}"
                 model = charrnn.train_records(records, checkpoint=path, **named, preset="tutorial")
                 model.save(folder / f"records-{number}")
-            counted = {"alphabet": alphabet, "steps": 5, "ngram": 4, **network, **OPTIONS}
+            counted = {"alphabet": alphabet, "steps": 5, "ngram": 4, "min_count": 2, **network, **OPTIONS}
             charrnn.train_text(text, **counted, preset="tutorial").save(folder / f"text-counted-{number}")
             charrnn.train_records(records, **counted, preset="tutorial").save(folder / f"records-counted-{number}")
 
