@@ -93,7 +93,9 @@ def check_text(model, text, length, controls):
     vocabulary = model.vocabulary
     allowed = set(controls.get("allowed", text_of(model, range(len(vocabulary)))))
     allowed -= set(controls.get("forbidden", vocabulary.empty))
-    stop, least = controls.get("stop", ()), controls.get("min_length", 0)
+    primed = {*controls.get("prime", vocabulary.empty)} & {*text_of(model, range(len(vocabulary)))}
+    empty = not vocabulary.records or model._state.empty_records or primed
+    stop, least = controls.get("stop", ()), controls.get("min_length", 0 if empty else 1)
     words = [stop] if isinstance(stop, (str, bytes)) else stop
     assert type(text) is type(vocabulary.empty)
     assert len(text) <= length, "too long"

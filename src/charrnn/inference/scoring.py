@@ -75,7 +75,8 @@ def bits(sums: NDArray[np.float64], symbols: NDArray[np.int64], total: bool) -> 
     """Return losses of texts in bits: their sums in nats, or of each the mean, NaN of nothing."""
     if not total:
         sums = np.divide(sums, symbols, out=np.full(len(sums), np.nan), where=symbols > 0)
-    return sums / math.log(2)
+    with np.errstate(over="ignore"):  # nearly the largest number, in nats
+        return sums / math.log(2)
 
 
 def word_bits(text: AnyText, losses: NDArray[np.float64]) -> list[tuple[AnyText, float]]:
