@@ -4,6 +4,7 @@
 # make docs           builds the site into build/docs; make man, a manual page into build/man
 # make wheel-check    builds the wheel and tests it on every Python of this machine
 # make release-check  what takes too long for each change: other Pythons, processors, architectures
+# make models         trains and installs the models of charrnn.pretrained (a minute or two)
 # make sanitize       runs the memory tests under AddressSanitizer and UBSan
 # make trust          kills, failing disks and memory, hostile files, Ctrl-C, races, random
 #                     configurations in all ways: each briefly;
@@ -25,8 +26,8 @@ BUILDS = $$($(BIN)/python -c '$(REQUIRES)')
 TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records \
     differential
 
-.PHONY: demo test lint docs man page-check site-check interop wheel-check release-check coverage \
-    mutants sanitize trust $(TRUST) clean
+.PHONY: demo test lint docs man models page-check site-check interop wheel-check release-check \
+    coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -69,6 +70,10 @@ docs: .venv/documented
 
 man: .venv/documented
 	$(BIN)/sphinx-build -q -W --keep-going -b man docs build/man
+
+models: .venv/installed
+	$(BIN)/python models/build.py
+	$(INSTALL) ./models
 
 release-check: .venv/shipped
 	$(INSTALL) cibuildwheel ziglang

@@ -83,9 +83,18 @@ def write_trace(app: Any, error: Exception | None) -> None:
     model.trace(text[-100_000:-94_000]).save_html(page, title="Source code, read by a network")
 
 
+def name_levels(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Give the headings of the sidebar the level that screen readers need."""
+    heading = 'role="heading"'
+    for name in ("furo_navigation_tree", "body"):
+        if heading in context.get(name, ""):
+            context[name] = context[name].replace(heading, f'{heading} aria-level="2"')
+
+
 def setup(app: Any) -> None:
-    """Connect what is ours: the trace, and formulas as MathML, which needs no script."""
+    """Connect what is ours: the trace, levels, and formulas as MathML, which needs no script."""
     app.connect("build-finished", write_trace)
+    app.connect("html-page-context", name_levels, priority=900)
 
     def inline(page: Any, node: Any) -> None:
         page.body.append(tex2mathml(node.astext(), as_block=False))

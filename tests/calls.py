@@ -46,6 +46,7 @@ def write_files(folder, model):
     (folder / "text").write_text(text(300), encoding="utf-8")
     (folder / "latin-1").write_bytes(b"abc\xff")
     model.save(folder / "model")
+    model.save(folder / "model.safetensors")
     charrnn.train_text(text(300), checkpoint=folder / "checkpoint", **TINY, preset="tutorial")
     good = (folder / "model").read_bytes()
     flipped = good[:-1] + bytes([good[-1] ^ 1])
@@ -131,6 +132,7 @@ def uses(model, folder):
         "Trace.html": lambda: trace.html(),
         "CharRNN.save": lambda: saved(model.save, path),
         "CharRNN.to_torch": needs("torch", lambda: model.to_torch() and None),
+        "CharRNN.push_to_hub": refused((ImportError, ValueError), lambda: model.push_to_hub("--")),
         "CharRNN.to_onnx": needs("onnx", lambda: saved(model.to_onnx, path)),
         "attributes": lambda: (model.network, model.vocabulary, model.history, model.index),
         "History": lambda: charrnn.History.from_dict(model.history.to_dict()).steps,
@@ -183,6 +185,8 @@ def functions(folder):
         "train_text, stopped": refused(RuntimeError, lambda: charrnn.train_text(some, **stop, preset="tutorial")),
         "train_records": lambda: charrnn.train_records(NAMES, remember=True, **TINY, preset="tutorial"),
         "train_file": lambda: charrnn.train_file(folder / "text", **two, preset="tutorial"),
+        "pretrained": needs("charrnn_models", lambda: charrnn.pretrained("names")),
+        "CharRNN.from_pretrained": lambda: charrnn.CharRNN.from_pretrained(folder),
         "from_torch": refused((TypeError, ImportError), lambda: charrnn.from_torch(5, "ab")),
         "datasets": lambda: charrnn.datasets.names(),
         "Vocabulary": lambda: charrnn.Vocabulary.from_text("hello").extended("world").missing("!"),

@@ -79,6 +79,27 @@ def test_train_prints_a_sample_and_a_summary_unless_quiet(model_file, tmp_path):
     assert "--- after 2 steps" in run("train", "-q", "--steps", 4, "--sample-every", 2).stdout
 
 
+def test_a_sorted_list_is_answered_with_records(tmp_path):
+    names, shuffled = tmp_path / "names.txt", tmp_path / "shuffled.txt"
+    names.write_text("\n".join(charrnn.datasets.names()), encoding="utf-8")
+    shuffled.write_text("\n".join(charrnn.datasets.names()[::-1]), encoding="utf-8")
+    few = ["--preset", "tutorial", "--steps", 2]
+    advice = "if each line is a string of its own, add --records"
+    assert advice in run("train", names, *few).stderr
+    for arguments in ([names, "-q"], [names, "--records"], [shuffled]):
+        assert advice not in run("train", *arguments, *few).stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="argparse has no colors before 3.14")
+def test_help_has_colors_unless_they_are_not_wanted():
+    for variable, colored in (("FORCE_COLOR", True), ("NO_COLOR", False)):
+        environment = {**os.environ, "TERM": "xterm"}
+        for name in ("FORCE_COLOR", "NO_COLOR", "PYTHON_COLORS"):
+            environment.pop(name, None)
+        environment[variable] = "1"
+        assert ("\x1b[" in run("train", "--help", env=environment).stdout) == colored
+
+
 def test_the_default_text_is_announced():
     ran = run("train", "--steps", 200)
     announced = "no file given: training on Python's documentation, [0-9]{3},[0-9]{3} characters"

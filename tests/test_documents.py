@@ -29,6 +29,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = "ROMEO:\nto be, or not to be, that is the question: speak, I charge thee, speak!\n\n" * 30
 OPTIONAL = {
+    "charrnn_models",
     "dask",
     "distributed",
     "fastapi",

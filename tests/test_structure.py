@@ -45,6 +45,7 @@ ORDER = [
     "data.sources",
     "data.files",
     "storage.model_file",
+    "storage.hub",
     "training.schedule",
     "training.stepper",
     "training.loop",

@@ -1,13 +1,15 @@
 """Open README.md and every page of the site in a real browser: make site-check.
 
 At 1,280 pixels no code block, formula or table may scroll sideways; at 360 they may, but nothing
-else may be wider than the page. Pictures must load, and no page may use the network. Screenshots go
-to build/site-check. It needs Playwright and Chromium, as page_check.py does.
+else may be wider than the page. Pictures must load, and no page may use the network. axe-core may
+find nothing serious, in light or dark mode. Screenshots go to build/site-check. It needs Playwright
+and Chromium, as page_check.py does.
 """
 
 import shutil
 import sys
 
+from axe_playwright_python.sync_playwright import Axe
 from markdown_it import MarkdownIt
 from page_check import ROOT, find, install
 from playwright.sync_api import sync_playwright
@@ -58,6 +60,17 @@ def pages():
             yield str(path.relative_to(SITE).with_suffix("")).replace("/", "-"), path
 
 
+def barriers(page):
+    """Return what axe-core finds on a page that is serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"has a barrier, {one['id']}: {node['target']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
+
+
 def look(page, name, path, width):
     """Open a page at a width, keep a screenshot, and return its faults."""
     asked = []
@@ -68,7 +81,11 @@ def look(page, name, path, width):
     wrong = [f"requests {url}" for url in asked if not url.startswith(("file:", "data:"))]
     wrong += [f"lacks the picture {source}" for source in page.evaluate(MISSING)]
     wrong += [f"overflows with {part}" for part in page.evaluate(BEYOND)]
-    wrong += [f"scrolls {block}" for block in page.evaluate(WIDE)] if width == max(WIDTHS) else []
+    if width == max(WIDTHS):
+        wrong += [f"scrolls {block}" for block in page.evaluate(WIDE)]
+    wrong += barriers(page)
+    page.emulate_media(color_scheme="dark")
+    wrong += [f"in the dark {one}" for one in barriers(page)]
     return [f"{name} at {width} pixels {fault}" for fault in wrong]
 
 

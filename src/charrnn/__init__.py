@@ -10,7 +10,7 @@ Train it on a text, then generate, score, and rank text:
 
 from typing import TYPE_CHECKING
 
-from .create import from_torch, load, train_file, train_records, train_text
+from .create import from_torch, load, pretrained, train_file, train_records, train_text
 from .data.vocabulary import Vocabulary
 from .history import History, Progress
 from .model import CharRNN
@@ -76,6 +76,7 @@ __all__ = [
     "from_torch",
     "isa",
     "load",
+    "pretrained",
     "train_file",
     "train_records",
     "train_text",

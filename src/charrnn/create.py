@@ -4,7 +4,8 @@ import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal, Unpack, get_args, overload
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, Unpack, get_args, overload
 
 from .data import dataset
 from .data.dataset import Alphabet
@@ -22,7 +23,13 @@ from .util.errors import ModelFormatError, check_choice, check_flags
 from .util.options import check_names, shows
 from .util.progress import check_progress, note
 
+Pretrained: TypeAlias = Literal["english", "identifiers", "names", "python", "words"]
+
 _LONGEST_NAME = 256  # characters of a file's name, roughly
+_NO_MODELS = (
+    "charrnn.pretrained needs the models: pip install charrnn-models, "
+    "or in a clone: make models, then pip install ./models"
+)
 
 
 @overload
@@ -132,7 +139,7 @@ def train_text(
         Count the runs of up to this many characters in the text, 1 to 16, and mix what they predict
         with what the network predicts: in everything but training, gradients and exports. The
         counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
-        counted afterwards. Where the counts would take more than some 4 bytes per character of
+        counted afterwards. Where the counts would take more than about 4 bytes per character of
         the text, the rare long runs are left out. 0 counts nothing. By default none, or as before
         if the model trains further.
     min_count : int, default 1
@@ -390,6 +397,40 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
     if alphabet is not None and check_choice("alphabet", alphabet, get_args(Alphabet)) != found:
         raise ModelFormatError(f"this is a model of {found}, not of {alphabet}")
     return model
+
+
+def pretrained(name: Pretrained) -> CharRNN[str]:
+    """Return a small model to start from: one of those that ``pip install charrnn-models`` brings.
+
+    Parameters
+    ----------
+    name : {"english", "identifiers", "names", "python", "words"}
+        "names", "words" and "identifiers" are models of records (`train_records`), the others of
+        text. The file NAME.md beside each model has its data, license, loss and limits.
+
+    Returns
+    -------
+    CharRNN
+        Your own: train it further on your text, as it is or with ``extend=True``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If charrnn-models is not installed.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> model = charrnn.pretrained("names")  # doctest: +SKIP
+    >>> model.generate_many(4, 12, temperature=0.7, seed=1)  # doctest: +SKIP
+    ['danielian', 'liff', 'kara', 'wilina']
+    """
+    check_choice("name", name, get_args(Pretrained))
+    try:
+        import charrnn_models
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(_NO_MODELS, name=error.name) from error
+    return load(Path(charrnn_models.__file__).with_name(f"{name}.safetensors"))
 
 
 def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:

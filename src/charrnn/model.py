@@ -34,6 +34,7 @@ from .inference.sampling import BatchControls, Controls, PrimedState, SearchCont
 from .network import Network, config
 from .network.counts import Mixture
 from .network.learner import Learner, is_vanilla
+from .storage import hub
 from .storage import model_file as persistence
 from .storage.model_file import ModelState
 from .training import fit as training
@@ -994,6 +995,49 @@ class CharRNN(Hinting, Generic[TextT]):
         CharRNN(cell='lstm', hidden_size=16, 5 characters, 20 steps)
         """
         persistence.save(target, self._state)
+
+    @classmethod
+    def from_pretrained(cls, source: StrPath, **options: Any) -> Self:
+        """Load a model from a folder, or from a repository of the Hugging Face Hub.
+
+        `charrnn.pretrained` has models that need no download.
+
+        Parameters
+        ----------
+        source : path, or str
+            A folder that contains model.safetensors, or the name of a repository that does, such
+            as "user/names"; this needs huggingface_hub (``pip install charrnn-cython[hub]``).
+        **options
+            Those of ``huggingface_hub.hf_hub_download``: revision, token, local_files_only ...
+
+        Examples
+        --------
+        >>> import charrnn, tempfile
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, steps=20, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.safetensors")
+        ...     charrnn.CharRNN.from_pretrained(folder)
+        CharRNN(cell='lstm', hidden_size=16, 5 characters, 20 steps)
+        """
+        return cls._from_state(replace(persistence.load(hub.fetch(source, options)), training=None))
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face Hub, as model.safetensors with a model card.
+
+        Parameters
+        ----------
+        repo_id : str
+            The repository, such as "user/names". It is created if it does not exist.
+        **options
+            Those of ``huggingface_hub.ModelHubMixin.push_to_hub``: commit_message, private, token,
+            branch, create_pr ...
+
+        Returns
+        -------
+        str
+            The address of the commit.
+        """
+        return hub.push(self.save, repo_id, options)
 
     @property
     def mixture(self) -> Mixture | None:

@@ -340,6 +340,17 @@ def test_readers_of_the_screen_hear_names(visit, trace):
     assert page.evaluate(unnamed) == 0
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_serious_barrier(visit, trace, layered, dark):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    names = charrnn.train_records(["anna", "hanna"] * 9, preset="tutorial", steps=20, progress=False)
+    for content in (trace.html(), layered.html(), names.trace(["anna", "hanna"]).html()):
+        page = visit(content, dark=dark)
+        page.locator("#text span").nth(3).click()
+        found = axe.run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
 def test_the_unit_that_was_chosen_colours_the_text_again(visit, trace):
     page = visit(trace.html())
     before = page.evaluate(COLOURS, 100)

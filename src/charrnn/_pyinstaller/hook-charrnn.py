@@ -19,4 +19,5 @@ pages = (Path(charrnn.__file__).parent / "trace").glob("page.[!p]*")
 datas = [(str(path), "charrnn/trace") for path in pages]
 datas += copy_metadata("charrnn-cython")  # charrnn.__version__ reads it
 # Optional packages. A program that uses them through charrnn imports them itself.
-excludedimports = ["matplotlib", "mpi4py", "onnx", "pandas", "pooch", "sklearn", "torch"]
+excludedimports = ["charrnn_models", "huggingface_hub", "matplotlib", "mpi4py", "onnx", "pandas"]
+excludedimports += ["pooch", "sklearn", "torch"]

@@ -123,7 +123,8 @@ def given(arguments: Arguments, names: Iterable[str]) -> dict[str, Any]:
 
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the model file."""
-    command.add_argument("model", help="a file that charrnn train saved")
+    help = "a file that charrnn train saved, or with charrnn-models a name such as names or english"
+    command.add_argument("model", help=help)
 
 
 def add_context(command: argparse.ArgumentParser, help: str) -> None:

@@ -5,13 +5,12 @@ import itertools
 import sys
 from typing import Any
 
-from ..create import load
 from ..inference.sampling import BatchControls, SearchControls
 from ..model import CharRNN
 from ..util.errors import check_integer
 from ..util.options import table
 from .arguments import ESCAPES, Arguments, add_model, add_options, add_unknown, given
-from .terminal import counted, model_text, note, write_at_once
+from .terminal import counted, load_model, model_text, note, write_at_once
 
 _SOON = 20  # characters of a text up to which the most probable ones are found soon
 
@@ -34,7 +33,7 @@ def add_parser(commands: Any) -> Any:
     add("--count", type=int, metavar="N", help="texts to write, one per line (default: 1)")
     help = "write the N most probable texts instead of drawing, of at most --length characters"
     add("--n-best", type=int, metavar="N", help=help)
-    help = "with --n-best: search with a beam of so many, fast; may miss some"
+    help = "with --n-best: beam search of this width; faster, but may miss some"
     add("--width", type=int, metavar="N", help=help)
     add_options(generate, BatchControls)
     add_unknown(generate)
@@ -43,7 +42,7 @@ def add_parser(commands: Any) -> Any:
 
 def run(arguments: Arguments) -> None:
     """Write texts, or the most probable ones."""
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     options = _generate_options(model, arguments)
     prime = options["prime"]
     if "n_best" in arguments:

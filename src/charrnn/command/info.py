@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ..create import load
 from .arguments import Arguments, add_model
-from .terminal import write_losses
+from .terminal import load_model, write_losses
 
 
 def add_parser(commands: Any) -> Any:
@@ -17,7 +16,7 @@ def add_parser(commands: Any) -> Any:
 
 def run(arguments: Arguments) -> None:
     """Describe a model."""
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     learner, network, vocabulary = model._state.learner, model.network, model.vocabulary
     layers = ", ".join(f"{cell} of {units} units" for cell, units in network.description.layers)
     unit = "bytes" if vocabulary.of_bytes else "characters"

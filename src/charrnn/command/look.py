@@ -4,11 +4,10 @@ import os
 import sys
 from typing import Any, get_args
 
-from ..create import load
 from ..data.splitting import records
 from ..data.vocabulary import OnUnknown
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown, split_names
-from .terminal import check_output, model_text, read_input, write
+from .terminal import check_output, load_model, model_text, read_input, write
 
 
 def add_parser(commands: Any) -> Any:
@@ -46,7 +45,7 @@ def run(arguments: Arguments) -> None:
         check_output("-o", arguments.output, texts)
     elif sys.stdout.isatty():
         raise ValueError("the page would fill the terminal: add -o page.html or > page.html")
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     text = read_input(arguments.file, model.vocabulary.of_bytes)
     if model.vocabulary.records:
         text = list(records([text])) or model.vocabulary.empty

@@ -4,11 +4,10 @@ import math
 import sys
 from typing import Any
 
-from ..create import load
 from ..inference.ranking import Ranks
 from .arguments import Arguments, add_model
 from .rows import add_rows, read_rows
-from .terminal import as_json, open_input
+from .terminal import as_json, load_model, open_input
 
 
 def add_parser(commands: Any) -> Any:
@@ -17,8 +16,8 @@ def add_parser(commands: Any) -> Any:
         "rank",
         usage="%(prog)s [options] model [file]",
         help="print how many guesses it takes to reach lines",
-        description="Print how many guesses reach each line if somebody tries the most probable "
-        "records first; then the bounds of a 95 %% interval.",
+        description="Print how many guesses it takes to reach each line if somebody tries the most "
+        "probable records first; then the bounds of a 95 % interval.",
     )
     add_model(rank)
     add_rows(rank.add_argument)
@@ -29,7 +28,7 @@ def add_parser(commands: Any) -> Any:
 
 def run(arguments: Arguments) -> None:
     """Print the ranks of lines as they arrive."""
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     with open_input(arguments.file) as file:
         for rows in read_rows(file, model.vocabulary, arguments):
             found = zip(

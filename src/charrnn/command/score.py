@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..create import load
 from ..data.vocabulary import AnyText
 from ..inference import scoring
 from ..inference.adapting import LiveModel, total
@@ -18,7 +17,7 @@ from ..model import CharRNN
 from ..util.errors import check_integer, check_number
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown
 from .rows import Row, add_rows, read_rows
-from .terminal import as_json, counted, model_text, note, open_input, write
+from .terminal import as_json, counted, load_model, model_text, note, open_input, write
 
 
 def add_parser(commands: Any) -> Any:
@@ -77,7 +76,7 @@ def run(arguments: Arguments) -> None:
         check_number("--above", arguments.above)
     if arguments.top is not None:
         check_integer("--top", arguments.top, 1)
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     counts = Counts()
     with open_input(arguments.file) as file:
         batches = counts.of(_scored(model, read_rows(file, model.vocabulary, arguments), arguments))

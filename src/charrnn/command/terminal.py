@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
+from ..create import Pretrained, load, pretrained
 from ..data.text import decode_text
 from ..data.vocabulary import AnyText
 from ..history import History
@@ -43,6 +44,13 @@ def counted(n: int, noun: str) -> str:
 def model_text(model: CharRNN, value: str) -> AnyText:
     """Return a UTF-8 argument as str or bytes, whichever the model reads."""
     return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes else value
+
+
+def load_model(source: str) -> CharRNN:
+    """Load a model file, or one of charrnn-models by its name."""
+    if source in get_args(Pretrained) and not os.path.exists(source):
+        return pretrained(source)  # type: ignore[arg-type]
+    return load(source)
 
 
 def write(text: AnyText, end: str = "\n") -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import create
-from ..create import load
 from ..data.splitting import records
 from ..data.vocabulary import AnyText
 from ..datasets import python_docs
@@ -19,10 +18,11 @@ from ..network.config import NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
 from .arguments import Arguments, add_options, given
-from .terminal import check_output, counted, note, read_input, write, write_losses
+from .terminal import check_output, counted, load_model, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
 _SAMPLE_LENGTH = 300
+_ENOUGH = 1 << 14  # bytes of a text that show whether it is a list
 
 
 def add_parser(commands: Any) -> Any:
@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> Any:
     help = "train in several processes: mpiexec -n 4 charrnn train --mpi ..."
     groups["training"].add_argument("--mpi", action="store_true", help=help)
     add = groups["resume"].add_argument
-    add("--start", metavar="MODEL", help="fine-tune this model instead of training a new one")
+    add("--start", metavar="MODEL", help="fine-tune this model (a file or a name)")
     help = "with --start: add the characters that the model lacks"
     add("--extend", action="store_true", help=help)
     help = "with --start: train on this old text, too, so that the model does not forget it"
@@ -97,6 +97,9 @@ def _train_in_process(arguments: Arguments, team: Any) -> None:
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
     _check_targets(arguments)
+    quiet = arguments.records or arguments.quiet or not first
+    if not quiet and any(map(_is_sorted_list, arguments.file)):
+        note("the text is a sorted list: if each line is a string of its own, add --records")
     options = given(arguments, table(NewOptions)) | {"comm": team}
     options["progress"] = first and not arguments.quiet and options.get("progress", True)
     _interrupt_at_signals()
@@ -141,6 +144,15 @@ def _interrupt_at_signals() -> None:
                 signal.signal(number, signal.default_int_handler)
 
 
+def _is_sorted_list(path: str) -> bool:
+    """Tell whether a file begins with many short lines in alphabetical order."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        lines = file.read(_ENOUGH).splitlines()[:-1]
+    return len(lines) >= 50 and max(map(len, lines)) < 64 and lines == sorted(lines)
+
+
 def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     """Train a new model, or the one that --start names, on the text of the arguments."""
     trainer: Any = create  # its train functions are also methods of a model
@@ -148,7 +160,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
     if arguments.start is None:
         options["alphabet"] = arguments.alphabet or "characters"
     else:
-        trainer = load(arguments.start)
+        trainer = load_model(arguments.start)
         _check_kind(trainer, arguments)
         of_bytes = trainer.vocabulary.of_bytes
         options["extend"] = arguments.extend

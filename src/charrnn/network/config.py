@@ -119,7 +119,7 @@ class Settings(TypedDict, total=False):
     precision: Annotated[
         Precision,
         Option("float32", saved="model"),
-        Flag("what the products of a training step are rounded to first", "training"),
+        Flag("type that operands of products are rounded to in training", "training"),
     ]
     n_threads: Annotated[
         int | None,
@@ -266,8 +266,9 @@ class RunOptions(TypedDict, total=False):
 
 
 _PRESET = Flag(
-    "configuration that other options adjust: what suits the text (auto, the default), "
-    f"the tutorial's, or LSTMs ({_SIZES} units)",
+    "sets the options that you don't give: auto fits them to text and time, the others are fixed: "
+    f"the tutorial's, and LSTMs ({_SIZES} units); defaults shown here are tutorial's "
+    "(default: auto)",
     "network",
 )
 
