@@ -170,3 +170,34 @@ def test_a_table_for_a_model_of_bytes(run, tmp_path):
     code, _, error = run("score", "--encoding", "cp1252", of=tmp_path / "m")
     assert code == 2
     assert "--encoding is of text, and this is a model of bytes" in error
+
+
+def test_training_on_records_between_separators_in_another_encoding(run, tmp_path, monkeypatch):
+    data, expected = "jo\nann\n%\nzoë\n".encode("utf-16"), ["jo\nann", "zoë"]
+    twin = charrnn.train_records(expected * 9, hidden_size=4, steps=3, preset="tutorial", progress=False)
+    (tmp_path / "t").write_bytes("\n%\n".join(expected * 9).encode("utf-16"))
+    options = ["--records", "--separator", "%", "--encoding", "utf-16", "-q", "--preset", "tutorial", "--hidden-size", 4, "--steps", 3]
+    for source in (tmp_path / "t", "-"):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO((tmp_path / "t").read_bytes()))))
+        assert cli.main(["train", str(source), *map(str, options), "-o", str(tmp_path / "m")]) == 0
+        assert charrnn.load(tmp_path / "m").score("zoë") == twin.score("zoë")
+        code, lines, _ = run("score", "--separator", "%", "--encoding", "utf-16", stdin=data, of=tmp_path / "m")
+        assert (code, lines) == (0, [f"{twin.score(text):.4f}" for text in expected])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--separator", "%"], "--separator needs --records"),
+        (["--bytes", "--encoding", "cp1252"], "--encoding is of characters, and this is a training on bytes"),
+        (["--records", "--separator", r"a\nb"], "--separator must be the text of a line"),
+        (["--encoding", "utf-99"], "--encoding must be the name of an encoding"),
+    ],
+)
+@pytest.mark.parametrize("source", ["t", "-"])
+def test_wrong_options_of_a_training_text(tmp_path, monkeypatch, capsys, options, message, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").write_bytes(b"anna\nbob\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(b"anna\nbob\n"))))
+    assert cli.main(["train", source, *options]) == 2
+    assert message in capsys.readouterr().err

@@ -225,7 +225,7 @@ def train_file(
 def train_file(
     path: Paths, *, alphabet: Alphabet = "characters", **options: Unpack[FileOptions]
 ) -> CharRNN[Any]:
-    """Train a model on UTF-8 text files, which may be larger than memory.
+    r"""Train a model on UTF-8 text files, which may be larger than memory.
 
     Parameters
     ----------
@@ -237,6 +237,11 @@ def train_file(
         newlines stay as they are. With alphabet="bytes" files stay exactly as they are.
     records : bool, default False
         Whether each line that is not empty is a record, as in `train_records`.
+    separator : str, optional
+        With records: a line with this text ends a record, which may have several lines; they have
+        ``"\n"`` between them. ``""`` is a blank line. ``"\0"`` ends a record wherever it is.
+    encoding : str, optional
+        The encoding of the files; by default UTF-8.
     remember : bool, default False
         See `train_records`.
     cache : path, optional
@@ -274,7 +279,7 @@ def train_file(
     from .data.files import ReadOptions, read_files  # imported here to keep `import charrnn` fast
 
     how: dict[str, Any] = {"alphabet": alphabet, "records": records, "remember": remember}
-    how |= {"cache": options.get("cache"), "progress": options.get("progress")}
+    how |= {name: options.get(name) for name in ("separator", "encoding", "cache", "progress")}
     try:
         source = read_files(path, ReadOptions(**how))
     except FileNotFoundError as error:

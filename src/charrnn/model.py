@@ -801,7 +801,7 @@ class CharRNN(Hinting, Generic[TextT]):
 
         Parameters
         ----------
-        path, cache
+        path, separator, encoding, cache
             See `charrnn.train_file`.
         rehearse : path or paths, or bool
             Files of old text, or records, to train on beside the new ones; see `train_text`.
@@ -811,7 +811,8 @@ class CharRNN(Hinting, Generic[TextT]):
         from .data.files import ReadOptions, read_files  # imported here to keep the import fast
 
         state = _state_to_train(self._state, options, config.FurtherFileOptions)
-        how: dict[str, Any] = {name: options.get(name) for name in ("cache", "progress")}
+        names = ("separator", "encoding", "cache", "progress")
+        how: dict[str, Any] = {name: options.get(name) for name in names}
         how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
         how |= {"records": state.vocabulary.records, "remember": state.index is not None}
         source = read_files(path, ReadOptions(**how))

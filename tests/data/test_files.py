@@ -466,3 +466,65 @@ def test_the_command_takes_files_of_all_kinds(text_file, tmp_path, python):
         )
         assert ran.returncode == 2
         assert "standard input is read once" in ran.stderr
+
+
+# ------------------------------------------------------------------------------------------------- records between separators, encodings
+
+FORTUNES = "jo\r\nann\r\n%\r\nbob\r\n% \r\n%\r\n%\r\n\r\nzoë"
+
+
+@pytest.mark.parametrize("piece", [1, 3, 1 << 18])
+@pytest.mark.parametrize("alphabet", ["characters", "bytes"])
+def test_records_between_separators(tmp_path, monkeypatch, alphabet, piece):
+    """As `train_records` reads them; in pieces of any size, and at the end of each file."""
+    monkeypatch.setattr(sources, "PIECE", piece)
+    monkeypatch.setattr(corpus, "_RECORDS", 2)
+    (tmp_path / "1").write_bytes(FORTUNES.encode())
+    (tmp_path / "2").write_bytes(b"ann\0\n")
+    for separator, expected in {"%": ["jo\nann", "bob\n% ", "\nzoë", "ann\0"], "": ["jo\nann\n%\nbob\n% \n%\n%", "zoë", "ann\0"]}.items():
+        found = read([tmp_path / "1", tmp_path / "2"], alphabet, records=True, separator=separator, cache=tmp_path / "ids")
+        texts = [text.encode() for text in expected] if alphabet == "bytes" else expected
+        assert content(found) == texts[0][:0].join(texts)
+        assert found.lengths.tolist() == list(map(len, texts))
+    found = read(tmp_path / "2", alphabet, records=True, separator="\0")
+    assert found.lengths.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "utf-8-sig", "shift_jis"])
+@pytest.mark.parametrize("piece", [1, 1 << 18])
+def test_other_encodings(tmp_path, monkeypatch, encoding, piece):
+    monkeypatch.setattr(sources, "PIECE", piece)
+    text = "テスト1\nmot\r\n" if encoding == "shift_jis" else "café\nmöt\r\n"
+    path = tmp_path / "t"
+    path.write_bytes(("\ufeff" * (encoding == "utf-16-le") + text).encode(encoding))
+    assert content(read(path, encoding=encoding)) == text
+    assert read(path, encoding=encoding, records=True).lengths.tolist() == [4, 3]
+
+
+def test_a_model_is_trained_on_other_encodings_and_further(tmp_path):
+    (tmp_path / "t").write_bytes("é\na\n%\nb".encode("utf-16"))
+    how = {"separator": "%", "encoding": "utf-16"}
+    model = charrnn.train_file(tmp_path / "t", records=True, **how, **SMALL, preset="tutorial")
+    twin = charrnn.train_records(["é\na", "b"], **SMALL, preset="tutorial")
+    assert bits(model) == bits(twin)
+    model.train_file(tmp_path / "t", rehearse=tmp_path / "t", **how, epochs=1, progress=False)
+    twin.train_records(["é\na", "b"], rehearse=["é\na", "b"], epochs=1, progress=False)
+    assert bits(model) == bits(twin)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"separator": "%"}, ValueError, "separator needs records"),
+        ({"separator": "a\n", "records": True}, ValueError, "separator must be the text of a line"),
+        ({"separator": 3, "records": True}, TypeError, "separator must be a str"),
+        ({"encoding": "utf-99"}, ValueError, "encoding must be the name of an encoding"),
+        ({"encoding": "base64"}, ValueError, "encoding must be the name of an encoding"),
+        ({"encoding": "ascii"}, ValueError, "t is not ascii at byte 2: ordinal not in range"),
+        ({"encoding": "ascii", "alphabet": "bytes"}, ValueError, "encoding is of characters, and these are bytes"),
+    ],
+)
+def test_separators_and_encodings_are_checked(tmp_path, options, error, message):
+    (tmp_path / "t").write_bytes(b"ab\xff")
+    with pytest.raises(error, match=message):
+        charrnn.train_file(tmp_path / "t", **options)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from ..create import Pretrained, load, pretrained
-from ..data.text import decode_text
+from ..data.text import check_encoding, decode_text, decoded
 from ..data.vocabulary import AnyText
 from ..history import History
 from ..model import CharRNN
@@ -79,11 +79,15 @@ def open_input(path: str) -> contextlib.AbstractContextManager[io.BufferedReader
     return contextlib.nullcontext(stdin)
 
 
-def read_input(path: str, of_bytes: bool) -> AnyText:
+def read_input(path: str, of_bytes: bool, encoding: str | None = None) -> AnyText:
     """Return what is in a file, as bytes or str."""
     with open_input(path) as file:
         data = file.read()
-    return data if of_bytes else decode_text(data, "standard input" if path == "-" else path)
+    name = "standard input" if path == "-" else path
+    if of_bytes:
+        return data
+    encoding = check_encoding(encoding)
+    return "".join(decoded([data], encoding, name)) if encoding else decode_text(data, name)
 
 
 def check_output(name: str, path: str, others: Iterable[tuple[str, str]]) -> None:

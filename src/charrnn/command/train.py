@@ -17,7 +17,7 @@ from ..model import CharRNN
 from ..network.config import NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
-from .arguments import Arguments, add_options, given
+from .arguments import Arguments, add_options, given, text_argument
 from .terminal import check_output, counted, load_model, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
@@ -69,6 +69,9 @@ def _add_text(add: Callable[..., argparse.Action]) -> None:
     add("--remember", action="store_true", help=help)
     help = "read bytes instead of characters: any file will do"
     add("--bytes", dest="alphabet", action="store_const", const="bytes", help=help)
+    help = r"with --records: a line that is TEXT ends one ('': a blank line), or \x00"
+    add("--separator", type=text_argument, metavar="TEXT", help=help)
+    add("--encoding", metavar="NAME", help="encoding of the text (default: utf-8)")
     add("--cache", metavar="DIR", help="keep the ids of the text in DIR, to start faster next time")
 
 
@@ -96,6 +99,8 @@ def _train_in_process(arguments: Arguments, team: Any) -> None:
         raise ValueError("--rehearse-own goes without --rehearse")
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
+    if arguments.separator is not None and not arguments.records:
+        raise ValueError("--separator needs --records")
     _check_targets(arguments)
     quiet = arguments.records or arguments.quiet or not first
     if not quiet and any(map(_is_sorted_list, arguments.file)):
@@ -166,27 +171,36 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         options["extend"] = arguments.extend
         if arguments.rehearse or arguments.rehearse_own:
             options["rehearse"] = arguments.rehearse or True
+    if of_bytes and arguments.encoding is not None:
+        raise ValueError("--encoding is of characters, and this is a training on bytes")
     if arguments.records:
         options["remember"] = arguments.remember
     if arguments.file and "-" not in arguments.file:
         if arguments.start is None:
             options["records"] = arguments.records
         train, source = trainer.train_file, arguments.file
-        options["cache"] = arguments.cache
+        options |= {name: getattr(arguments, name) for name in ("separator", "encoding", "cache")}
     elif arguments.cache is not None or len(arguments.file) > 1:
         raise ValueError("standard input is read once: - goes without other files and --cache")
     else:
-        shown = options["progress"]
-        source = read_input("-", of_bytes) if arguments.file else _default_text(of_bytes, shown)
-        train, old = trainer.train_text, arguments.rehearse
-        if arguments.records:
-            train, source = trainer.train_records, records([source])
-        if old:  # the names of files are for train_file
-            texts = [read_input(path, of_bytes) for path in old]
-            joined = texts[0][:0].join(texts)
-            options["rehearse"] = list(records(texts)) if arguments.records else joined
+        train = trainer.train_records if arguments.records else trainer.train_text
+        if arguments.file:
+            source = _read(["-"], arguments, of_bytes)
+        else:
+            source = _default_text(of_bytes, options["progress"])
+            source = records([source]) if arguments.records else source
+        if arguments.rehearse:  # the names of files are for train_file
+            options["rehearse"] = _read(arguments.rehearse, arguments, of_bytes)
     model: CharRNN = train(source, **options)
     return model
+
+
+def _read(paths: list[str], arguments: Arguments, of_bytes: bool) -> AnyText:
+    """Return what is in files as one text, or as a list of records."""
+    texts = [read_input(path, of_bytes, arguments.encoding) for path in paths]
+    if arguments.records:
+        return [one for text in texts for one in records([text], arguments.separator)]
+    return texts[0][:0].join(texts)
 
 
 def _check_kind(model: CharRNN, arguments: Arguments) -> None:

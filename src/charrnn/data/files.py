@@ -13,6 +13,7 @@ also lengths, and as metadata
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -39,7 +40,9 @@ from .batches import Ids, OpenFile, StoredIds, changed
 from .dataset import Records, Text, choose_vocabulary, reads_bytes
 from .record_index import RecordIndex
 from .sources import PIECE, FileReader, Source, compression, find
-from .text import check_length
+from .splitting import check_separator
+from .splitting import records as split_records
+from .text import check_encoding, check_length
 from .vocabulary import AnyText, Vocabulary
 
 _log = logging.getLogger("charrnn")
@@ -48,6 +51,7 @@ _FORMAT, _VERSION = "charrnn ids", "1"
 _CODE_POINTS = 0x110000
 _IN_MEMORY = 1 << 26  # bytes of ids that need no file, and of files that need no progress bar
 _LONGEST = 2**31 - 2  # characters of a record
+_RECORDS = 1 << 10  # records between separators at a time
 
 Report = Callable[[int], None]  # is called with each number of bytes that were read
 
@@ -64,6 +68,8 @@ class ReadOptions:
     remember: bool = False
     known: Vocabulary | None = None
     extend: bool = False
+    separator: str | None = None
+    encoding: str | None = None
     cache: StrPath | None = None
     progress: bool | None = None
 
@@ -71,6 +77,15 @@ class ReadOptions:
     def of_bytes(self) -> bool:
         """Whether ids are of bytes."""
         return reads_bytes(self.alphabet, self.known)
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError if options are wrong or don't go together."""
+        check_separator(self.separator)
+        check_encoding(self.encoding)
+        if self.separator is not None and not self.records:
+            raise ValueError("separator needs records: a text has none")
+        if self.encoding is not None and self.of_bytes:
+            raise ValueError("encoding is of characters, and these are bytes")
 
     def vocabulary(self, chars: str) -> Vocabulary:
         """Return the vocabulary of a text with these characters."""
@@ -103,12 +118,17 @@ def _codes(piece: bytes | str) -> NDArray[Any]:
     return np.frombuffer(piece.encode("utf-32-le"), "<u4")
 
 
-def _cut(reader: FileReader, records: bool) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+def _cut(
+    reader: FileReader, records: bool, separator: str | None
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Yield the code points of files, piece by piece, and the lengths of records that end there.
 
     Records are lines that are not empty. A line feed, a carriage return or both end one, or the
     end of the file.
     """
+    if separator is not None:
+        yield from _cut_at(reader, separator)
+        return
     none = np.empty(0, np.int64)
     for pieces in reader.files():
         waiting = 0  # characters of the line that the next piece continues
@@ -127,10 +147,22 @@ def _cut(reader: FileReader, records: bool) -> Iterator[tuple[NDArray[Any], NDAr
             yield none, np.array([waiting])
 
 
+def _cut_at(reader: FileReader, separator: str) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Yield the code points of records between separators, and their lengths."""
+    for pieces in reader.files():
+        if not reader.of_bytes:
+            pieces = (
+                str(piece, "ascii") if isinstance(piece, bytes) else piece for piece in pieces
+            )
+        found = split_records(pieces, separator)
+        while some := list(itertools.islice(found, _RECORDS)):
+            yield _codes(some[0][:0].join(some)), np.array([len(one) for one in some])
+
+
 def _scan(reader: FileReader, options: ReadOptions) -> TextStats:
     """Make the first pass."""
     seen, size, n_records = np.zeros(_CODE_POINTS, np.bool_), 0, 0
-    for codes, lengths in _cut(reader, options.records):
+    for codes, lengths in _cut(reader, options.records, options.separator):
         if not (options.of_bytes or seen.take(codes, mode="clip").all()):  # faster than to write
             seen[codes] = True
         size += len(codes)
@@ -139,7 +171,11 @@ def _scan(reader: FileReader, options: ReadOptions) -> TextStats:
 
 
 def _encode(
-    reader: FileReader, before: list[Source], vocabulary: Vocabulary, lengths: NDArray[np.int32]
+    reader: FileReader,
+    before: list[Source],
+    vocabulary: Vocabulary,
+    lengths: NDArray[np.int32],
+    separator: str | None,
 ) -> Iterator[bytes]:
     """Make the second pass: yield the ids as bytes, and fill in the lengths of records.
 
@@ -148,7 +184,7 @@ def _encode(
     # A character that is not in the vocabulary was not there in the first pass: see the end.
     ids = np.maximum(vocabulary.of_codes(np.arange(_CODE_POINTS)), 0)
     table, done = ids.astype(vocabulary.smallest_dtype), 0
-    for codes, some in _cut(reader, vocabulary.records):
+    for codes, some in _cut(reader, vocabulary.records, separator):
         room = lengths[done : done + len(some)]  # a file that has changed may have more records
         room[:] = some[: len(room)]
         done += len(some)
@@ -208,7 +244,8 @@ def _cache_path(cache: StrPath, paths: list[str], options: ReadOptions) -> str:
     stats = [(path, os.stat(path)) for path in paths]
     files = [(os.path.basename(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     known = options.known and (options.known.chars, options.extend)
-    how = _VERSION, files, options.of_bytes, options.records, known
+    kind = options.of_bytes, options.records, options.separator, options.encoding
+    how = _VERSION, files, *kind, known
     key = hashlib.blake2b(json.dumps(how).encode(), digest_size=12)
     return os.path.join(folder, f"charrnn-{key.hexdigest()}.ids")
 
@@ -289,6 +326,7 @@ def _shown(what: str, paths: list[str], show: bool) -> Iterator[Report]:
 def read_files(path: Paths, options: ReadOptions) -> Text | Records:
     """Return files as one text, or their lines that are not empty as records."""
     called = time.perf_counter()
+    options.check()
     corpus = _read(path, options)
     if not options.records:
         return Text(corpus.vocabulary, corpus.ids, called)
@@ -315,14 +353,14 @@ def _read(path: Paths, options: ReadOptions) -> _Corpus:
         if found is not None:
             return found
     with _shown("pass 1 of 2", paths, show) as report:
-        first = FileReader(paths, options.of_bytes, report)
+        first = FileReader(paths, options.of_bytes, report, options.encoding)
         stats = _scan(first, options)
     _check_size(path, stats, options)
     vocabulary = options.vocabulary(stats.chars)
     lengths, dtype = np.zeros(stats.n_records, np.int32), vocabulary.smallest_dtype
     with _shown("pass 2 of 2", paths, show) as report:
-        second = FileReader(paths, options.of_bytes, report)
-        parts = _encode(second, first.sources, vocabulary, lengths)
+        second = FileReader(paths, options.of_bytes, report, options.encoding)
+        parts = _encode(second, first.sources, vocabulary, lengths, options.separator)
         if target is not None:
             _write_cache(target, first.sources, vocabulary, parts, stats.size, lengths)
         elif stats.size * dtype.itemsize <= _IN_MEMORY:
@@ -343,7 +381,7 @@ def _is_large_and_plain(paths: list[str]) -> bool:
 def _reuse(target: str, paths: list[str], options: ReadOptions, show: bool) -> _Corpus | None:
     """Return what the cache has of these files, if they still are what it was made of."""
     with _shown("comparing with the cache", [*paths, target], show) as report:
-        sources = FileReader(paths, options.of_bytes, report).hashed()
+        sources = FileReader(paths, options.of_bytes, report, options.encoding).hashed()
         found = _read_cache(target, sources, options, report)
     _log.info("%s is %s", target, "of another text, or damaged" if found is None else "used again")
     return found

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..util.atomic_write import Paths, check_path, named, open_regular
 from ..util.signals import ignoring
 from .batches import changed
-from .text import not_utf8
+from .text import decoded, not_utf8
 
 PIECE = 1 << 18  # bytes at a time: they stay in the second level of the cache
 _READ = 1 << 16  # bytes of a compressed file at a time: each member copies those behind it
@@ -173,9 +173,16 @@ class _File:
 class FileReader:
     """One pass over files: what is in them, piece by piece, and what they were like."""
 
-    def __init__(self, paths: list[str], of_bytes: bool, report: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        paths: list[str],
+        of_bytes: bool,
+        report: Callable[[int], None],
+        encoding: str | None = None,
+    ) -> None:
         self.paths: list[str] = paths
         self.of_bytes: bool = of_bytes
+        self.encoding: str | None = encoding  # by default UTF-8
         self.report: Callable[[int], None] = report  # is called with each number of bytes read
         self.sources: list[Source] = []  # the files that were read
 
@@ -184,7 +191,10 @@ class FileReader:
         for path in self.paths:
             with contextlib.closing(_File(path, self.report)) as file:
                 before, pieces = file.stat(), file.pieces()
-                yield pieces if self.of_bytes else self._decoded(path, pieces)
+                if self.encoding is not None:
+                    yield decoded(pieces, self.encoding, path)
+                else:
+                    yield pieces if self.of_bytes else self._decoded(path, pieces)
                 self.sources.append(file.finish(before))
 
     def hashed(self) -> list[Source]:

@@ -7,6 +7,7 @@ of its own, which may be blank; or \0, wherever it is. They have \n between thei
 import re
 from collections.abc import Iterable, Iterator
 
+from ..util.errors import check_text
 from .vocabulary import AnyText
 
 LINE, LINE_FEED, NUL = r"\r\n?|\n", r"\n", r"\0"  # patterns of what ends a line
@@ -48,7 +49,7 @@ def _cut(pieces: Iterable[AnyText], end: str) -> Iterator[list[AnyText]]:
 
 def check_separator(separator: str | None) -> str | None:
     r"""Return a separator of records, or raise ValueError if it is neither \0 nor one line."""
-    if separator is not None and re.search(r"[\r\n]|.\0|\0.", separator):
+    if separator is not None and re.search(r"[\r\n]|.\0|\0.", check_text("separator", separator)):
         how = r"the text of a line, '' for a blank line, or '\0'"
         raise ValueError(f"separator must be {how}, not {separator!r}")
     return separator
@@ -56,9 +57,11 @@ def check_separator(separator: str | None) -> str | None:
 
 def records(pieces: Iterable[AnyText], separator: str | None = None) -> Iterator[AnyText]:
     """Yield the records of a text, by default its lines; no empty ones."""
+    separator = check_separator(separator)
     lines = Lines(pieces, NUL if separator == "\0" else LINE)
-    parts = lines if separator in (None, "\0") else (text for _, text in groups(lines, separator))
-    return filter(None, parts)
+    if separator is None or separator == "\0":
+        return filter(None, lines)
+    return filter(None, (text for _, text in groups(lines, separator)))
 
 
 def groups(lines: Iterable[AnyText], separator: str) -> Iterator[tuple[int, AnyText]]:

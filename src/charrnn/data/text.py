@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ..util.atomic_write import StrPath, check_path, named, open_regular, read_pieces
+from ..util.errors import check_text
 
 _Content = TypeVar("_Content", bound=str | bytes)
 
@@ -71,6 +72,7 @@ def check_encoding(encoding: str | None) -> str | None:
     """Return Python's name of an encoding, or raise ValueError if it has none of that name."""
     if encoding is None:
         return None
+    encoding = check_text("encoding", encoding)
     try:
         io.TextIOWrapper(io.BytesIO(), encoding)  # raises for "hex", which is not of text
         return codecs.lookup(encoding).name

@@ -300,6 +300,16 @@ _Cache: TypeAlias = Annotated[
 ]
 
 
+_Separator: TypeAlias = Annotated[
+    str | None,
+    Option(None),
+    Flag("with --records: a line that is TEXT ends a record ('': a blank line)", "text", "TEXT"),
+]
+_Encoding: TypeAlias = Annotated[
+    str | None, Option(None), Flag("encoding of the text (default: utf-8)", "text", "NAME")
+]
+
+
 class RecordOptions(NewOptions, total=False):
     """The options of training a new model on records, but alphabet."""
 
@@ -312,6 +322,8 @@ class FileOptions(RecordOptions, total=False):
     records: Annotated[
         bool, Option(False), Flag("each line is a record: a name, a domain, a molecule ...", "text")
     ]
+    separator: _Separator
+    encoding: _Encoding
     cache: _Cache
 
 
@@ -335,6 +347,8 @@ class FurtherRecordOptions(FurtherOptions, total=False):
 class FurtherFileOptions(FurtherRecordOptions, total=False):
     """The options of training a model further on files."""
 
+    separator: _Separator
+    encoding: _Encoding
     cache: _Cache
 
 
