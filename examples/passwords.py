@@ -24,7 +24,7 @@ def habit():
     return (word if rng.random() < 0.6 else word.capitalize()) + rng.choice(endings)
 
 
-habits = [habit() for _ in range(3000)] + ["qwerty", "password", "letmein"] * 50
+habits = [habit() for _ in range(1500)] + ["qwerty", "password", "letmein"] * 25
 model = charrnn.train_records(habits, seed=1)
 PRINTABLE = 95  # characters that a password may have
 
