@@ -124,6 +124,9 @@ def train_text(
     refit : bool, default False
         Train twice: first with a held-out part, to measure; then on the whole text. The model is
         the second one; ``history.estimate`` and the weights of n-gram counts are from the first.
+        After Ctrl-C it is the first one, as far as that got: then it has been measured. Each of
+        the two takes the whole budget of epochs or steps. "auto" trains a short text twice, unless
+        you give epochs or steps, or too few seconds.
     keep : {"best", "last"}, optional
         Which weights the model gets: those after the epoch with the lowest validation loss, or
         those after the last step. By default the best if anything is held out.

@@ -949,14 +949,34 @@ class CharRNN(Hinting, Generic[TextT]):
     def _train(
         self, trained: ModelState, source: dataset.Text | dataset.Records, run: config.RunOptions
     ) -> Self:
-        """Train a state, and make it this model's after a step, unless the training diverged."""
-        options, mixture = training.resolve(run, trained.learner), None
+        """Train a state and make it this model's; twice, if options say so."""
+        options, before = training.resolve(run, trained.learner), self._state
         trained = replace(trained, run={name: options[name] for name in config.RUN_NAMES})
+        if not options["refit"]:
+            return self._fit(trained, source, options)
+        first, second = training.refit_options(options)
+        measured = replace(trained, learner=copy.deepcopy(trained.learner), history=History())
+        measured = self._fit(measured, source, first)._state
+        trained.history.estimate = measured.history.estimate
         try:
-            if options["refit"]:
-                measured = _measured(trained, source, options)
-                mixture, trained.history.estimate = measured.mixture, measured.history.estimate
-                options["validation_fraction"] = 0
+            return self._fit(trained, source, second, measured.mixture)
+        except KeyboardInterrupt:
+            self._state = measured  # is complete
+            raise
+        except BaseException:
+            if self._state is measured:
+                self._state = before
+            raise
+
+    def _fit(
+        self,
+        trained: ModelState,
+        source: dataset.Text | dataset.Records,
+        options: dict[str, Any],
+        mixture: Mixture | None = None,
+    ) -> Self:
+        """Train a state, and make it this model's after a step, unless the training diverged."""
+        try:
             model = CharRNN[Any]._from_state(trained)
             training.train(trained, source, model, options)
             self._state = add_counts(trained, source, options, mixture)  # others see it once mixed
@@ -1145,17 +1165,6 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     if polars is not None and isinstance(texts, polars.Series):
         return polars.Series(texts.name, values)
     return values
-
-
-def _measured(
-    state: ModelState, source: dataset.Text | dataset.Records, options: dict[str, Any]
-) -> ModelState:
-    """Return what a training as of this state measures on what it holds out; state stays."""
-    quiet = {"callback": None, "checkpoint": None, "resume": None, "sample_every": None}
-    measured = replace(state, learner=copy.deepcopy(state.learner), history=History())
-    model = CharRNN[Any]._from_state(measured)
-    training.train(measured, source, model, {**options, **quiet})
-    return add_counts(measured, source, options)
 
 
 def _written(

@@ -144,6 +144,23 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
     assert [len(piece) for piece in batches.in_pieces(stored)] == [7, 7, 7, 7, 7, 5]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 9])
+def test_texts_that_are_joined_stay_where_they_are(tmp_path, monkeypatch, batch_size):
+    first, again = np.arange(50, dtype=np.uint8), np.arange(300, 340, dtype=np.int32)
+    (tmp_path / "ids").write_bytes(first.tobytes() + again.tobytes())
+    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")  # noqa: SIM115  the object closes it
+    stored = batches.StoredIds(file, first.dtype, 0, 50), batches.StoredIds(file, again.dtype, 50, 40)
+    sizes, read = [], batches.StoredIds.read
+    monkeypatch.setattr(batches.StoredIds, "read", lambda ids, start, stop: sizes.append(stop - start) or read(ids, start, stop))
+    found = batches.TextStream(batches.JoinedIds(*stored, 3), 5, batch_size)
+    expected = batches.TextStream(np.concatenate([first, *[again] * 3]), 5, batch_size)
+    assert found.windows == expected.windows
+    for window in range(found.windows):
+        np.testing.assert_array_equal(found.read(window, 1), expected.read(window, 1))
+    assert max(sizes) <= 6
+    np.testing.assert_array_equal(*(np.concatenate(list(one.sequences())) for one in (found, expected)))
+
+
 def test_held_out_pieces_of_a_file_are_read_alone(tmp_path, monkeypatch):
     (tmp_path / "text").write_bytes(b"ab" * 500_000)
     file = batches.OpenFile(open(tmp_path / "text", "rb", buffering=0), "text")  # noqa: SIM115  the object closes it

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 import charrnn
 from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary
+from charrnn.network.config import RUN_NAMES, RunOptions
 from charrnn.util import atomic_write as files
+from charrnn.util.options import table
 from trust.model_files import of_array, put_together, take_apart
 
 
@@ -121,6 +123,13 @@ def history(*reports, **changes):
     return {"history": {"reports": columns, "stop_reason": None, "kept_step": None, "estimate": None, **changes}}
 
 
+RUN = {name: table(RunOptions)[name].default for name in RUN_NAMES}
+
+
+def run(values):
+    return {"run": values}
+
+
 ZEROS = {"Wxh": (3, 5), "Whh": (5, 5), "Why": (5, 3), "bh": 5, "by": 3}
 WRONG_ARRAYS = [
     ({"by": None}, "the tensors must be"),
@@ -183,6 +192,18 @@ WRONG_WORDS = [
     (history(kept_step=1), "kept_step must be"),
     (history(stop_reason="tired"), "stop_reason is 'tired'"),
     (history(reports=[]), "damaged"),
+    *((run(value), "run must hold") for value in ([], "", {}, {"steps": 3}, {**RUN, "more": 1}, [*RUN, "more"])),
+    *((run(value), "damaged") for value in (3, True, [*RUN])),
+    (run({**RUN, "epochs": "3"}), "epochs must be"),
+    (run({**RUN, "epochs": -1}), "epochs must be"),
+    (run({**RUN, "seconds": float("nan")}), "seconds must be"),
+    (run({**RUN, "steps": 2**70}), "steps must be"),
+    (run({**RUN, "schedule": ["cosine"]}), "schedule must be"),
+    (run({**RUN, "schedule": "sudden"}), "schedule must be"),
+    (run({**RUN, "keep": {}}), "keep must be"),
+    (run({**RUN, "refit": 1}), "refit must be"),
+    (run({**RUN, "ngram": 99}), "ngram must be"),
+    (run({**RUN, "validation_fraction": 1}), "validation_fraction must be"),
     (history(reports={"step": [1], "nll": []}), "damaged"),
 ]
 

@@ -12,6 +12,7 @@ from charrnn.data.batches import GappedIds, in_pieces
 from charrnn.data.dataset import Text
 from charrnn.network.config import BY_PRESET
 from charrnn.network.learner import Learner
+from charrnn.training import loop
 from charrnn.training.recipe import Amount, recipe, with_recipe
 
 TEXT = "to be, or not to be, that is the question. " * 20
@@ -93,6 +94,59 @@ def test_a_refit_has_all_of_the_text_and_the_figures_of_the_first(records):
     assert refit.mixture[1:] == first.mixture[1:] != whole.mixture[1:]
     assert refit.history.validation_losses == []
     np.testing.assert_equal(refit.mixture.counts.arrays(), whole.mixture.counts.arrays())
+
+
+REFIT = {"preset": "tutorial", "hidden_size": 8, "epochs": 3, "ngram": 3, "keep": "last", "refit": True, "progress": False}
+
+
+def interrupt(place, monkeypatch):
+    """Have the next refit end with Ctrl-C in its first or its second training; return options."""
+    if place == "second":
+        return {"callback": refuse}
+    measured, validate = iter("12"), loop.validate
+    monkeypatch.setattr(loop, "validate", lambda *some: validate(*some) if next(measured, None) else refuse())
+    return {}
+
+
+def refuse(_=None):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["first", "second"])
+def test_an_interrupted_refit_leaves_a_trained_model_and_can_be_resumed(place, monkeypatch, tmp_path):
+    whole = charrnn.train_text(TEXT, **REFIT)
+    with monkeypatch.context() as patch, pytest.raises(charrnn.TrainingInterrupted) as ended:
+        charrnn.train_text(TEXT, checkpoint=tmp_path / "c", **REFIT, **interrupt(place, patch))
+    model = ended.value.model
+    assert model.history.stop_reason == {"first": "interrupted", "second": "epochs"}[place]
+    assert model.history.steps > 20
+    assert model.mixture.counts.order == 3
+    assert model.history.estimate < np.log(len(model.vocabulary))
+    resumed = charrnn.train_text(TEXT, resume=tmp_path / "c", checkpoint=tmp_path / "c", **REFIT)
+    assert bits(resumed) == bits(whole)
+    assert resumed.history.estimate == whole.history.estimate
+
+
+@pytest.mark.parametrize("error", [charrnn.DivergedError, RuntimeError])
+def test_after_an_error_in_the_second_training_the_model_is_as_before(error):
+    model = charrnn.train_text(TEXT, preset="tutorial", hidden_size=8, steps=3, progress=False)
+    before = bits(model)
+
+    def fail(_):
+        raise error
+
+    options = {"refit": True, "epochs": 3, "progress": False, "callback": fail}
+    with pytest.raises(error) as raised:
+        model.train_text(TEXT, **options)
+    assert raised.value.model is model
+    assert (bits(model) == before) == (error is charrnn.DivergedError)
+
+
+def test_a_refit_is_chosen_if_the_budget_is():
+    amount = Amount(65, 10_000)
+    assert recipe(amount, {})["refit"]
+    assert [recipe(amount, {"seconds": s})["refit"] for s in (0.1, 1e4)] == [False, True]
+    assert not any(recipe(amount, {name: 1})["refit"] for name in ("epochs", "steps"))
 
 
 @pytest.mark.parametrize("options", [{"keep": "best"}, {"patience": 3}])

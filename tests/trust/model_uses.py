@@ -54,6 +54,7 @@ def check_attributes(model):
     """Read all attributes."""
     history = model.history
     assert isinstance(repr(model), str)
+    assert {"cell", "optimizer", "refit", "epochs"} <= model.recipe.keys()
     assert isinstance(history.steps, int), "a step that is no integer"
     for report in history.reports:
         assert isinstance(report.bpc, float)

@@ -15,7 +15,7 @@ from ..util.seeding import permutation
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
 Ids: TypeAlias = "NDArray[Any] | StoredIds"  # of a text or of records
-AnyIds: TypeAlias = "Ids | GappedIds"
+AnyIds: TypeAlias = "Ids | GappedIds | JoinedIds"
 
 _PIECE = 1 << 20  # ids at a time
 _SORTED = 1 << 18  # records at a time: Ctrl-C waits for no more
@@ -78,6 +78,31 @@ class GappedIds:
     def __getitem__(self, where: Any) -> Any:
         """Return the ids at places (..., time, streams)."""
         return self.ids[where + self.gap * np.minimum(where // self.keep, self.gaps)]
+
+
+class JoinedIds:
+    """A text, and after it another one so many times, which stay where they are stored."""
+
+    def __init__(self, first: AnyIds, again: AnyIds, times: int) -> None:
+        self.first: AnyIds = first
+        self.again: AnyIds = again
+        self.count: int = len(first) + times * len(again)
+        self.dtype: np.dtype[Any] = np.promote_types(first.dtype, again.dtype)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, where: Any) -> Any:
+        """Return the ids at places (time, streams)."""
+        found, before, length = np.empty(where.shape, self.dtype), len(self.first), len(self.again)
+        times = np.maximum(where - before, -1) // length  # -1: of the first text
+        for b in range(where.shape[1]):
+            for time in np.unique(times[:, b]).tolist():
+                ids = self.first if time < 0 else self.again
+                start = 0 if time < 0 else before + time * length
+                rows = times[:, b] == time
+                found[rows, b : b + 1] = ids[where[rows, b : b + 1] - start]
+        return found
 
 
 def in_pieces(ids: AnyIds) -> Iterator[NDArray[Any]]:

@@ -16,7 +16,17 @@ from ..network.learner import Learner
 from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
 from ..util.hashing import sha256_of
 from ..util.seeding import permutation
-from .batches import GappedIds, Ids, RecordStream, Stream, TextStream, begins, in_pieces, smallest
+from .batches import (
+    GappedIds,
+    Ids,
+    JoinedIds,
+    RecordStream,
+    Stream,
+    TextStream,
+    begins,
+    in_pieces,
+    smallest,
+)
 from .record_index import RecordIndex
 from .text import check_length
 from .vocabulary import AnyText, Vocabulary, described, distinct
@@ -96,8 +106,8 @@ class Text:
         """Return a stream of what is to be rehearsed, and after it this text, perhaps repeated."""
         if self.old is None:
             return stream
-        new = [*stream.sequences()] * _times(self, self.old)
-        ids = np.concatenate([*in_pieces(self.old.ids), *new])
+        assert isinstance(stream, TextStream)
+        ids = JoinedIds(self.old.ids, stream.ids, _times(self, self.old))
         return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(

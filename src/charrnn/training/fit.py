@@ -10,8 +10,9 @@ from ..history import Position
 from ..network._types import Parameters
 from ..network.config import SAVED_RUN_OPTIONS, Keep
 from ..network.learner import Learner
+from ..storage import model_file
 from ..storage.model_file import ModelState
-from ..util.atomic_write import check_target
+from ..util.atomic_write import check_path, check_target
 from ..util.progress import check_progress
 from ..util.seeding import random_seed
 from .advice import warn_if_poor
@@ -113,6 +114,22 @@ def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
     if chosen["checkpoint"] is not None and (comm is None or comm.rank == 0):
         check_target(chosen["checkpoint"], "checkpoint")
     return chosen
+
+
+def refit_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the two trainings of refit=True: one holds out a part, one nothing.
+
+    Both write checkpoints. One of the second is resumed after the first, which runs once more.
+    """
+    first = {**options, "callback": None, "sample_every": None}
+    second = {**options, "validation_fraction": 0}
+    if options["resume"] is not None:
+        saved = model_file.load(check_path("resume", options["resume"])).training
+        if saved is not None and saved.options.get("validation_fraction") == 0:
+            first |= {"checkpoint": None, "resume": None}
+        else:
+            second["resume"] = None
+    return first, second
 
 
 def held_out_options(options: Mapping[str, Any]) -> tuple[float, int, int]:

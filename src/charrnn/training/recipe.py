@@ -5,6 +5,7 @@ text is read many times by a small network that drops much, and is trained on tw
 measure, then on all of it. The longer the text and the time, the larger the network.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
@@ -68,8 +69,9 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
     if "steps" in given:
         passes = given["steps"] / steps_per_pass
     steps = max(1, round(passes * steps_per_pass))
-    ends_early = "seconds" not in given or affordable > wanted
-    if not given.keys() & {"epochs", "steps"} and ends_early:
+    spare = affordable / wanted if "seconds" in given else math.inf
+    chooses = not given.keys() & {"epochs", "steps"} and spare > 1
+    if chooses:
         chosen["steps"] = steps
     chosen |= {"dropout": _dropout(amount, passes, hidden_size), "warmup": min(100, -(-steps // 8))}
     if given.get("optimizer", "adam") == "adam":
@@ -77,7 +79,7 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
         chosen["learning_rate"] = 0.02 if hidden_size < 192 else 0.03
     if given.keys() & _MEASURES:
         return chosen
-    refit = n < 3 * _SHORT and ends_early
+    refit = n < 3 * _SHORT and chooses and spare > 2  # a given budget is for one training
     held_out = 0.1 if refit else min(0.05, _HELD_OUT / n)
     chosen |= {"keep": "last", "refit": refit}
     return {**chosen, "validation_fraction": held_out, "validation_pieces": _PIECES}
