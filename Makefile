@@ -24,7 +24,7 @@ BUILDS = $$($(BIN)/python -c '$(REQUIRES)')
 # The harnesses in tests/trust/. RUNS= says how long they run; faults, flips, memcheck and builds
 # always run in full.
 TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records \
-    differential
+    differential codec
 
 .PHONY: demo test lint docs man models page-check site-check interop wheel-check release-check \
     coverage mutants sanitize trust $(TRUST) clean

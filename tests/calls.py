@@ -6,6 +6,7 @@ and run them in threads. A new public function gets one entry here; test_calls.p
 
 import contextlib
 import copy
+import functools
 import hashlib
 import importlib.util
 import pickle
@@ -16,6 +17,7 @@ import numpy as np
 import charrnn
 from charrnn.network import Network
 from charrnn.network._types import Description, Parameters
+from charrnn.network.dispatch import has_fma
 
 NAMES = ["anna", "hanna", "susanna", "nan"]
 TINY = {"hidden_size": 4, "steps": 2, "progress": False}
@@ -103,6 +105,19 @@ def live(model, word):
         return [*before, reader.score(word), reader.model]
 
 
+def packed(data, model=None):
+    """Compress bytes, and restore them."""
+    code = charrnn.compress(data, model)
+    assert charrnn.decompress(code, model) == data
+    return code
+
+
+def packing(model, data):
+    """Return a call that compresses with a model: without FMA, it must say so."""
+    call = functools.partial(packed, data, model)
+    return call if has_fma() else refused(charrnn.CodecError, call)
+
+
 def uses(model, folder):
     """Return the calls that leave a model as it is, by name; of a model of text or records."""
     size, path = len(model.vocabulary), Path(folder, "saved")
@@ -130,6 +145,7 @@ def uses(model, folder):
         "Trace.units": lambda: trace.units(),
         "Trace.saliency": lambda: trace.saliency(3),
         "Trace.html": lambda: trace.html(),
+        "compress, model": packing(model, b"to be \xff or"),
         "CharRNN.save": lambda: saved(model.save, path),
         "CharRNN.to_torch": needs("torch", lambda: model.to_torch() and None),
         "CharRNN.push_to_hub": refused((ImportError, ValueError), lambda: model.push_to_hub("--")),
@@ -188,6 +204,8 @@ def functions(folder):
         "pretrained": needs("charrnn_models", lambda: charrnn.pretrained("names")),
         "CharRNN.from_pretrained": lambda: charrnn.CharRNN.from_pretrained(folder),
         "from_torch": refused((TypeError, ImportError), lambda: charrnn.from_torch(5, "ab")),
+        "compress": lambda: packed(some.encode() * 5),
+        "decompress": refused(charrnn.CodecError, lambda: charrnn.decompress(b"\xf5crn\x01")),
         "datasets": lambda: charrnn.datasets.names(),
         "Vocabulary": lambda: charrnn.Vocabulary.from_text("hello").extended("world").missing("!"),
         **lesson(folder / "text"),

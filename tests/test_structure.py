@@ -63,6 +63,8 @@ ORDER = [
     "inference.scoring",
     "inference.ranking",
     "inference.adapting",
+    "inference._codec",
+    "inference.codec",
     "trace.page",
     "trace",
     "model",
@@ -80,10 +82,12 @@ ORDER = [
     "command.rank",
     "command.look",
     "command.info",
+    "command.compress",
+    "command.decompress",
     "cli",
     "__main__",
 ]
-COMPILED = ("network._types", "_core")
+COMPILED = ("network._types", "_core", "inference._codec")
 EMPTY = {"__init__", "_pyinstaller", "_pyinstaller.hook-charrnn", "_pyinstaller.hook-tqdm"}
 EMPTY |= {"util", "data", "storage", "training", "inference", "command"}
 

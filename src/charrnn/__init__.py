@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from .create import from_torch, load, pretrained, train_file, train_records, train_text
 from .data.vocabulary import Vocabulary
 from .history import History, Progress
+from .inference.codec import compress, decompress
 from .model import CharRNN
 from .network.dispatch import isa
 from .tutorial import RNN, DataReader
 from .util.errors import (
     CharRNNError,
+    CodecError,
     DivergedError,
     ModelFormatError,
     RankError,
@@ -64,6 +66,7 @@ __all__ = [
     "RNN",
     "CharRNN",
     "CharRNNError",
+    "CodecError",
     "DataReader",
     "DivergedError",
     "History",
@@ -73,6 +76,8 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingWarning",
     "Vocabulary",
+    "compress",
+    "decompress",
     "from_torch",
     "isa",
     "load",

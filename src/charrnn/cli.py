@@ -1,4 +1,4 @@
-"""The `charrnn` command: train, generate, score, rank, look, info."""
+"""The `charrnn` command: train, generate, score, rank, look, info, compress, decompress."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from . import __version__, isa
-from .command import generate, info, look, rank, score, train
+from .command import compress, decompress, generate, info, look, rank, score, train
 from .command.arguments import (
     FAILED,
     INTERRUPTED,
@@ -20,7 +20,7 @@ from .command.arguments import (
 from .command.terminal import note, use_utf8
 from .util.errors import CharRNNError, RankError, TrainingWarning
 
-_COMMANDS = train, generate, score, rank, look, info
+_COMMANDS = train, generate, score, rank, look, info, compress, decompress
 _EXAMPLES = """\
 charrnn train input.txt -o model.safetensors
 charrnn generate model.safetensors --prime "The " -n 200

@@ -367,7 +367,7 @@ def test_a_checkpoint_of_some_ranks_resumes_on_others(mpi, tmp_path):
 def without_fma(rank, source, **options):
     """Train where rank 1 has other kernels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "_has_fma", lambda: rank != 1)
+        patch.setattr(parallel._dispatch, "has_fma", lambda: rank != 1)
         train(source, **options)
 
 

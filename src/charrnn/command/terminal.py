@@ -16,7 +16,7 @@ from ..data.vocabulary import AnyText
 from ..history import History
 from ..model import CharRNN
 from ..util import progress
-from ..util.atomic_write import check_target
+from ..util.atomic_write import check_target, write_atomically
 
 _FLUSH = 0.02  # seconds of output that a reader waits for at most
 
@@ -97,6 +97,20 @@ def check_output(name: str, path: str, others: Iterable[tuple[str, str]]) -> Non
     for other, taken in others:
         if taken != "-" and os.path.realpath(taken) == target:
             raise ValueError(f"{name} {path} is also {other}, and would be overwritten")
+
+
+def convert(how: Any, path: str, output: str, model: str | None) -> None:
+    """Write what how makes of a file and a model to another file, whole, or to standard output."""
+    if output != "-":
+        check_output("output", output, [("the file to read", path), ("the model", model or "-")])
+    loaded = None if model is None else load(model)
+    with open_input(path) as file:
+        if output != "-":
+            write_atomically(output, how(file, loaded))
+            return
+        for part in how(file, loaded):
+            sys.stdout.buffer.write(part)
+            sys.stdout.buffer.flush()
 
 
 def as_json(line: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import sys
 import warnings
 import zipimport
@@ -52,6 +53,11 @@ def choose(wanted: str, levels: Sequence[str]) -> str:
             stacklevel=2,
         )
     return wanted or levels[-1]
+
+
+def has_fma() -> bool:
+    """Whether the kernels have the bits that all with FMA have."""
+    return isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")
 
 
 isa: str = choose(os.environ.get("CHARRNN_ISA", ""), available())

@@ -6,7 +6,6 @@ measures and saves; the others follow. Each rank has some of the shards and owns
 weights, which it updates; then all have all weights.
 """
 
-import platform
 import sys
 import traceback
 from collections.abc import Iterator
@@ -386,7 +385,7 @@ class Team:
         Raise ValueError if the facts of one differ, RankError if one has an error.
         """
         with DeferredSignals() as later:  # the others would wait for a rank that leaves now
-            facts = {"version": _version(), "kernels with FMA": _has_fma(), **facts}
+            facts = {"version": _version(), "kernels with FMA": _dispatch.has_fma(), **facts}
             self._first_error(None, facts)
             return later.take()
 
@@ -440,11 +439,6 @@ def _version() -> str:
     from .. import __version__
 
     return __version__
-
-
-def _has_fma() -> bool:
-    """Whether the kernels have the bits that all with FMA have."""
-    return _dispatch.isa != "baseline" or platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _mpi() -> Any:

@@ -38,6 +38,10 @@ class RankError(CharRNNError, RuntimeError):
     model: "CharRNN[Any] | None" = None
 
 
+class CodecError(CharRNNError, ValueError):
+    """What should be decompressed is damaged or foreign, or the model is not the one it needs."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C during training; scripts that do not expect it end as with any KeyboardInterrupt.
 
