@@ -37,7 +37,7 @@ def damage(data, chosen):
 
 
 def main():
-    runs, findings, chosen = parser(__doc__, 2000).parse_args().runs, Findings(), random.Random(0)
+    runs, findings, chosen = parser(__doc__, 500).parse_args().runs, Findings(), random.Random(0)
     models = [None, calls.text_model(), calls.record_model()]
     text = calls.text(5000).encode()
     accepted, before = 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
