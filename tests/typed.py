@@ -194,6 +194,8 @@ def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
 def keep(model: CharRNN, folder: Path) -> CharRNN:
     model.save(folder / "model")
     data = (folder / "model").read_bytes()
+    packed: bytes = charrnn.compress(data)
+    data = charrnn.decompress(packed, model=None)
     loaded = charrnn.load(data)
     written: str = loaded.generate(3)
     with open(folder / "model", "rb") as file:
@@ -325,7 +327,7 @@ def mistakes(model: CharRNN) -> list[str]:
         charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False, preset="tutorial")
     except charrnn.DivergedError as error:
         found.append("" if error.model is None else error.model.generate(1))
-    except (charrnn.ModelFormatError, charrnn.RankError, charrnn.TrainingInterrupted, charrnn.CharRNNError, charrnn.TrainingWarning):
+    except (charrnn.ModelFormatError, charrnn.CodecError, charrnn.RankError, charrnn.TrainingInterrupted, charrnn.CharRNNError, charrnn.TrainingWarning):
         raise
     return found
 

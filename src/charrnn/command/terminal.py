@@ -103,7 +103,7 @@ def convert(how: Any, path: str, output: str, model: str | None) -> None:
     """Write what how makes of a file and a model to another file, whole, or to standard output."""
     if output != "-":
         check_output("output", output, [("the file to read", path), ("the model", model or "-")])
-    loaded = None if model is None else load(model)
+    loaded = None if model is None else load_model(model)
     with open_input(path) as file:
         if output != "-":
             write_atomically(output, how(file, loaded))
