@@ -327,7 +327,14 @@ def mistakes(model: CharRNN) -> list[str]:
         charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False, preset="tutorial")
     except charrnn.DivergedError as error:
         found.append("" if error.model is None else error.model.generate(1))
-    except (charrnn.ModelFormatError, charrnn.CodecError, charrnn.RankError, charrnn.TrainingInterrupted, charrnn.CharRNNError, charrnn.TrainingWarning):
+    except (
+        charrnn.ModelFormatError,
+        charrnn.CodecError,
+        charrnn.RankError,
+        charrnn.TrainingInterrupted,
+        charrnn.CharRNNError,
+        charrnn.TrainingWarning,
+    ):
         raise
     return found
 
