@@ -14,7 +14,7 @@ import numpy as np
 
 import charrnn
 
-RECIPE = {"learning_rate": 0.005, "schedule": "cosine", "refit": True, "progress": False}
+RECIPE = {"learning_rate": 0.005, "schedule": "cosine", "refit": True, "ngram": 16}
 
 
 def split(text, records):
@@ -43,7 +43,7 @@ def row(name, path):
     before = nats(model, test)
     new = nats(getattr(charrnn, kind)(train, progress=False), test)
     batch_size = 8 if records else 4
-    getattr(model, kind)(train, extend=True, batch_size=batch_size, **RECIPE)
+    getattr(model, kind)(train, extend=True, batch_size=batch_size, progress=False, **RECIPE)
     after = nats(model, test)
     return path.stem, name, *(f"{one:.3f}" for one in (before, new, after, new - after))
 
