@@ -23,11 +23,11 @@ from ..storage.model_file import ModelState
 from ..util.atomic_write import read_pieces
 from ..util.errors import CodecError, short_repr
 from ..util.hashing import sha256
-from ._codec import Codec
 from .sampling import PrimedState
 
 if TYPE_CHECKING:
     from ..model import CharRNN
+    from ._codec import Codec
 
 _STREAM, _VERSION = b"\xf5crn", b"\x01"  # no UTF-8 has the bytes F5 and F6
 _STRING = b"\xf6"
@@ -72,7 +72,7 @@ def compress(data: Any, model: "CharRNN[Any] | None" = None) -> bytes:
     if len(content) > _LONGEST_STRING:
         return b"".join(compress_file(io.BytesIO(content), model))
     guide, key = _guide(model)
-    codec = Codec(_bits(len(content)))
+    codec = _codec(_bits(len(content)))
     code = b"".join(_encode(codec, guide, content))
     return _STRING + _number(len(content)) + code + _digest(key, content)[:4]
 
@@ -101,7 +101,7 @@ def decompress(data: Any, model: "CharRNN[Any] | None" = None) -> bytes:
 def compress_file(file: IO[bytes], model: "CharRNN[Any] | None" = None) -> Iterator[bytes]:
     """Yield the stream of a file's content, piece after piece, as it is read."""
     guide, key = _guide(model)
-    codec, digest = Codec(_BITS), _sha256(key)
+    codec, digest = _codec(_BITS), _sha256(key)
     yield _STREAM + _VERSION + key[:8]
     while data := read_pieces(file, _BLOCK):
         code = b"".join(_encode(codec, guide, data))
@@ -123,7 +123,7 @@ def decompress_file(file: IO[bytes], model: "CharRNN[Any] | None" = None) -> Ite
     guide, key = _guide(model)
     if (wanted := _exactly(file, 8)) != key[:8]:
         raise CodecError(_which_model(wanted, key))
-    codec, digest = Codec(_BITS), _sha256(key)
+    codec, digest = _codec(_BITS), _sha256(key)
     while n := _read_number(file, _BLOCK):
         # A bit costs at most 12 bits.
         code = _exactly(file, _read_number(file, 12 * _BLOCK + 8))
@@ -140,7 +140,7 @@ def _decompress_string(file: IO[bytes], model: "CharRNN[Any] | None") -> bytes:
     guide, key = _guide(model)
     n = _read_number(file, _LONGEST_STRING)
     rest = read_pieces(file, 12 * _LONGEST_STRING + 13)
-    data = b"".join(_decode(Codec(_bits(n)), guide, rest[:-4], n))
+    data = b"".join(_decode(_codec(_bits(n)), guide, rest[:-4], n))
     if rest[-4:] != _digest(key, data)[:4]:
         raise CodecError(_DAMAGED)
     return data
@@ -161,6 +161,13 @@ def _which_model(wanted: bytes, key: bytes) -> str:
         return "model must be None: this was compressed without one"
     name = f"the model whose hash begins with {wanted.hex()}"
     return f"model must be {name}, not {f'that of {key[:8].hex()}' if any(key) else 'None'}"
+
+
+def _codec(bits: int) -> "Codec":
+    """Return a predictor and coder that know nothing yet."""
+    from ._codec import Codec  # here: its tables take some milliseconds
+
+    return Codec(bits)
 
 
 def _bits(n: int) -> int:
@@ -208,7 +215,7 @@ def _exactly(file: IO[bytes], n: int) -> bytes:
     return data
 
 
-def _encode(codec: Codec, guide: "_Guide | None", data: bytes) -> Iterator[bytes]:
+def _encode(codec: "Codec", guide: "_Guide | None", data: bytes) -> Iterator[bytes]:
     if guide is None:
         for start in range(0, len(data), _PIECE):
             yield codec.encode(data[start : start + _PIECE])
@@ -220,7 +227,7 @@ def _encode(codec: Codec, guide: "_Guide | None", data: bytes) -> Iterator[bytes
     yield codec.finish()
 
 
-def _decode(codec: Codec, guide: "_Guide | None", code: bytes, n: int) -> Iterator[bytes]:
+def _decode(codec: "Codec", guide: "_Guide | None", code: bytes, n: int) -> Iterator[bytes]:
     codec.start(code)
     if guide is None:
         for start in range(0, n, _PIECE):
