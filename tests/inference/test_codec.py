@@ -3,8 +3,11 @@
 import contextlib
 import hashlib
 import io
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -222,3 +225,15 @@ def test_the_command_writes_nothing_if_anything_is_wrong(tmp_path):
         assert (result.returncode, error in result.stderr) == (2, True), result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"text", "text.crn"}
     assert (tmp_path / "text").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT to send")
+def test_ctrl_c_leaves_nothing_half_written(tmp_path):
+    (tmp_path / "large").write_bytes(random_bytes(1 << 23))
+    words = [sys.executable, "-m", "charrnn", "compress", tmp_path / "large"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+        while len(list(tmp_path.iterdir())) < 2 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130, process.stderr.read()
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]

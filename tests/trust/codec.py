@@ -23,6 +23,7 @@ def damage(data, chosen):
     """Change data in up to three places, or cut it."""
     data = bytearray(data)
     for _ in range(chosen.randint(1, 3)):
+        data += bytes(not data)  # once more a place
         place = chosen.randrange(len(data))
         kind = chosen.randrange(5)
         if kind < 2:
