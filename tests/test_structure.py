@@ -63,6 +63,7 @@ ORDER = [
     "inference.scoring",
     "inference.ranking",
     "inference.adapting",
+    "inference.codec_tables",
     "inference._codec",
     "inference.codec",
     "trace.page",

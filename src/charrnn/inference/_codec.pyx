@@ -12,6 +12,8 @@ Probabilities have 16 bits. In the logistic domain, 256 is 1. A byte's first and
 look up a bucket per context: a check and the 15 histories at the nodes of four binary decisions.
 """
 
+from .codec_tables import histories, squashed, stretched
+
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -89,70 +91,15 @@ cdef int32_t INVERSE[1024]
 cdef int CHOICES[SETS]
 CHOICES[:] = [128, 256, 2048, 256, 256, 64, 257]
 
-# ------------------------------------------------------------------------------------------ tables
-
-# Of one kind of bits, so many are counted beside 0, 1, 2 ... of the other kind.
-_MOST = 36, 24, 11, 8, 6, 5
-
-
-def _after(history, bit):
-    """Return the history after one more bit: how many zeros and ones, and the last bits.
-
-    A bit makes half of the opposite bits beyond two forgotten: the recent past counts more.
-    """
-    counts, last = [*history[:2]], history[2] + str(bit)
-    other = 1 - bit
-    counts[bit] += 1
-    if counts[other] > 2:
-        counts[other] = 2 + (counts[other] - 2) // 2
-    if sum(counts) > 4:
-        last = str(bit)
-    counts[bit] = min(counts[bit], _MOST[min(counts[other], 5)])
-    return (*counts, last)
-
-
-def _make_histories():
-    """Number the histories, in the order in which they can be reached."""
-    histories = [(0, 0, "")]
-    numbers = {histories[0]: 0}
-    for history in histories:
-        i = numbers[history]
-        for bit in range(2):
-            after = _after(history, bit)
-            if after not in numbers:
-                numbers[after] = len(histories)
-                histories.append(after)
-            NEXT[i][bit] = numbers[after]
-        zeros, ones, _ = history
-        TOTAL[i] = zeros + ones
-        CHANCE[i] = ((5 * ones + 2) << 32) // (5 * (zeros + ones) + 4)
-    assert len(histories) <= 256
-
-
-def _make_logistic():
-    """Tabulate 1 / (1 + exp(-x)) and its inverse, in integers of any size: the same everywhere."""
-    one = 1 << 96
-    term = step = one
-    for i in range(1, 20):           # exp(1 / 256)
-        term = term // (256 * i)
-        step += term
-    power = one
-    for x in range(LIMIT + 1):
-        odds = 65536 * power // (one + power)
-        SQUASHED[LIMIT + x] = min(odds, 65535)
-        SQUASHED[LIMIT - x] = 65536 - SQUASHED[LIMIT + x]
-        power = power * step // one
-    x = -LIMIT
-    for p in range(4096):
-        while x < LIMIT and SQUASHED[LIMIT + x] < 16 * p + 8:
-            x += 1
-        STRETCHED[p] = x
-    for n in range(1024):
-        INVERSE[n] = 131072 // (2 * n + 3)
-
-
-_make_histories()
-_make_logistic()
+for _i, (_nexts, _total, _chance) in enumerate(histories()):
+    NEXT[_i][0], NEXT[_i][1] = _nexts
+    TOTAL[_i], CHANCE[_i] = _total, _chance
+for _i, _squashed in enumerate(squashed(LIMIT)):
+    SQUASHED[_i] = _squashed
+for _i, _stretched in enumerate(stretched(LIMIT)):
+    STRETCHED[_i] = _stretched
+for _i in range(1024):
+    INVERSE[_i] = 131072 // (2 * _i + 3)
 
 
 # ----------------------------------------------------------------------------------------- helpers
