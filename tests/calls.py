@@ -148,7 +148,7 @@ def uses(model, folder):
         "compress, model": packing(model, b"to be \xff or"),
         "CharRNN.save": lambda: saved(model.save, path),
         "CharRNN.to_torch": needs("torch", lambda: model.to_torch() and None),
-        "CharRNN.push_to_hub": refused((ImportError, ValueError), lambda: model.push_to_hub("--")),
+        "CharRNN.push_to_hub": refused(TypeError, model.push_to_hub),  # it would use the network
         "CharRNN.to_onnx": needs("onnx", lambda: saved(model.to_onnx, path)),
         "attributes": lambda: (model.network, model.vocabulary, model.history, model.index),
         "History": lambda: charrnn.History.from_dict(model.history.to_dict()).steps,
