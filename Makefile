@@ -104,7 +104,8 @@ coverage: .venv/tested
 STEPS ?= 10000
 CASES ?= 300
 SANITIZERS := libasan.so libubsan.so libstdc++.so.6
-MEMORY_TESTS := $(addprefix tests/network/test_,network.py extremes.py hostile.py)
+MEMORY_TESTS := $(addprefix tests/network/test_,network.py extremes.py hostile.py) \
+    $(addprefix tests/inference/test_codec.py::test_,round_trip foreign_bytes_are_an_error)
 sanitize: COPY := build/sanitize
 sanitize: export PYTHONMALLOC := malloc
 sanitize: export ASAN_OPTIONS := detect_leaks=0,halt_on_error=1,allocator_may_return_null=1
