@@ -83,18 +83,24 @@ def write_trace(app: Any, error: Exception | None) -> None:
     model.trace(text[-100_000:-94_000]).save_html(page, title="Source code, read by a network")
 
 
-def name_levels(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Give the headings of the sidebar the level that screen readers need."""
-    heading = 'role="heading"'
+def open_up(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Give headings of the sidebar a level, and let the keyboard reach what may scroll."""
+    changes = {
+        'role="heading"': 'role="heading" aria-level="2"',
+        "<pre>": '<pre tabindex="0">',
+        '<div class="math"': '<div tabindex="0" class="math"',
+        '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    }
     for name in ("furo_navigation_tree", "body"):
-        if heading in context.get(name, ""):
-            context[name] = context[name].replace(heading, f'{heading} aria-level="2"')
+        for old, new in changes.items():
+            if name in context:
+                context[name] = context[name].replace(old, new)
 
 
 def setup(app: Any) -> None:
-    """Connect what is ours: the trace, levels, and formulas as MathML, which needs no script."""
+    """Connect what is ours: the trace, changes, and formulas as MathML, which needs no script."""
     app.connect("build-finished", write_trace)
-    app.connect("html-page-context", name_levels, priority=900)
+    app.connect("html-page-context", open_up, priority=900)
 
     def inline(page: Any, node: Any) -> None:
         page.body.append(tex2mathml(node.astext(), as_block=False))

@@ -49,6 +49,8 @@ def pages():
         .enable("table")
         .render((ROOT / "README.md").read_text(encoding="utf-8"))
     )
+    for name in ("pre", "table"):  # as on the sites that show it
+        body = body.replace(f"<{name}>", f"<{name} tabindex='0'>")
     base = f"<base href='{ROOT.as_uri()}/'>"
     readme.write_text(
         f"<!DOCTYPE html><html lang=en><meta charset=utf-8>{base}<style>{LOOK}</style>{body}",
