@@ -23,6 +23,10 @@ def test_lines_do_not_depend_on_pieces(text, cuts, end):
     assert list(Lines(pieces_of(text.encode(), cuts), end)) == [line.encode() for line in expected]
 
 
+def test_an_empty_piece_between_carriage_return_and_line_feed_is_nothing():
+    assert list(Lines(["a\r", "", "\nb"])) == ["a", "b"]
+
+
 def test_what_has_arrived_is_counted():
     lines = Lines(["a\nb", "c\nd\n", "\n\ne"])
     assert [(line, lines.left) for line in lines] == [("a", 0), ("bc", 1), ("d", 0), ("", 1), ("", 0), ("e", 0)]

@@ -31,7 +31,7 @@ def _cut(pieces: Iterable[AnyText], end: str) -> Iterator[list[AnyText]]:
     """Yield the lines that end in each piece, and at last what is left, if anything."""
     waiting: list[AnyText] = []  # the beginning of a line
     after_cr = False
-    for piece in pieces:
+    for piece in filter(None, pieces):  # a decoder yields nothing of half a character
         cr, lf, pattern = (
             ("\r", "\n", end) if isinstance(piece, str) else (b"\r", b"\n", end.encode())
         )
