@@ -74,3 +74,16 @@ def test_wrong_arguments_are_named(names):
         names.rank(["anna"], seed=-1)
     with pytest.raises(ValueError, match="a model of text: only whole records have a rank"):
         charrnn.train_text("to be " * 9, steps=1, progress=False, preset="tutorial").rank(["to"])
+
+
+def test_strings_that_take_more_guesses_than_there_are_numbers(monkeypatch):
+    """Found by make differential: the square of such a number is none."""
+    for name, value in {"_EXACT": 16, "_FOLLOWED": 64, "_SAMPLES": 64, "_CHARACTERS": 4000}.items():
+        monkeypatch.setattr(ranking, name, value)
+    long = "".join(map(chr, range(200, 600)))
+    model = charrnn.train_records([long], preset="tutorial", hidden_size=3, steps=1, seed=0, progress=False)
+    found = model.rank([long[:3], long, long * 2])
+    assert (np.diff(found.guesses) >= 0).all()
+    assert (found.low <= found.guesses).all()
+    assert (found.guesses <= found.high).all()
+    assert np.isfinite(found.guesses).all()

@@ -22,6 +22,7 @@ _EXACT, _FOLLOWED = 1 << 15, 1 << 18  # strings to enumerate, and most beginning
 _SAMPLES, _AT_ONCE = 20_000, 64
 _CHARACTERS = 1 << 19  # of all samples: a model that hardly ends its strings draws fewer
 _LONGEST = 1000  # characters of a string
+_MOST_NATS = 345.0  # more than 1e149 guesses are not told apart: their squares are numbers
 _SIGMAS = 1.96  # of an interval that has the right number in 95 of 100 cases
 _UNSEEN = 3.0  # samples that may be missing of what none of them is, in as many
 
@@ -66,7 +67,7 @@ class RankTable(NamedTuple):
             end = [len(start.vocabulary)]
             empty = math.exp(-start.network.next_nll(start.workspace(1, 1), end)[0])
         beyond = -np.sort(-log_p[log_p < exact[-1]])
-        each = (1 - empty) * np.exp(-beyond) / len(drawn)
+        each = (1 - empty) * np.exp(np.minimum(-beyond, _MOST_NATS)) / len(drawn)
         sums, squares = np.cumsum(each), np.cumsum(each**2)
         sums, squares = np.append(0, sums), np.append(0, squares)
         return cls(start, shortest, len(drawn), exact, beyond, sums, squares)
