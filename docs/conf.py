@@ -97,9 +97,23 @@ def open_up(app: Any, page: str, template: str, context: dict[str, Any], tree: A
                 context[name] = context[name].replace(old, new)
 
 
+def write_models(app: Any, error: Exception | None) -> None:
+    """Write the pages with a model that live.md shows (ten seconds)."""
+    generator, meter = (Path(app.outdir, name) for name in ("names.html", "meter.html"))
+    if error or app.builder.format != "html" or meter.exists():
+        return
+    import charrnn
+
+    logging.getLogger("charrnn").setLevel(logging.WARNING)
+    model = charrnn.train_records(charrnn.datasets.names(), progress=False)
+    model.save_js(generator, weights="int8", title="Names")
+    model.save_js(meter, weights="int8", page="meter", title="How guessable is a name?")
+
+
 def setup(app: Any) -> None:
-    """Connect what is ours: the trace, changes, and formulas as MathML, which needs no script."""
+    """Connect what is ours: pages, changes, and formulas as MathML, which needs no script."""
     app.connect("build-finished", write_trace)
+    app.connect("build-finished", write_models)
     app.connect("html-page-context", open_up, priority=900)
 
     def inline(page: Any, node: Any) -> None:

@@ -150,6 +150,7 @@ def uses(model, folder):
         "CharRNN.to_torch": needs("torch", lambda: model.to_torch() and None),
         "CharRNN.push_to_hub": refused(TypeError, model.push_to_hub),  # it would use the network
         "CharRNN.to_onnx": needs("onnx", lambda: saved(model.to_onnx, path)),
+        "CharRNN.save_js": lambda: saved(model.save_js, path.with_suffix(".js")),
         "attributes": lambda: (model.network, model.vocabulary, model.history, model.index),
         "History": lambda: charrnn.History.from_dict(model.history.to_dict()).steps,
         "pickle": lambda: pickle.loads(pickle.dumps(model)),

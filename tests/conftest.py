@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from charrnn.network import dispatch as _dispatch
+from chromium import browser, visit  # noqa: F401  fixtures
 
 # How long a case takes depends on what else the machine does, or on an emulator.
 hypothesis.settings.register_profile("charrnn", deadline=None)

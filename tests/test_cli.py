@@ -345,6 +345,27 @@ def test_rank_prints_guesses_and_the_bounds_of_an_interval(tmp_path):
     ]
 
 
+def test_export_writes_pages_and_scripts(model_file, tmp_path):
+    ran = run("export", model_file, tmp_path / "page.html", "--weights", "int8", "--title", "A fox")
+    assert "<title>A fox</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    size = (tmp_path / "page.html").stat().st_size
+    assert re.fullmatch(
+        rf"charrnn: {size:,} bytes, [\d,]+ compressed\ncharrnn: int8 costs 0\.\d{{4}} bits per character of what the model writes\n",
+        ran.stderr,
+    )
+    run("export", model_file, tmp_path / "model.js")
+    assert "module.exports = model" in (tmp_path / "model.js").read_text(encoding="utf-8")
+    for arguments, message in {
+        ("model.txt",): "FILE must end in .html, .js or, without options, .onnx, not",
+        ("model.onnx", "--weights", "int8"): "FILE must end in .html, .js or, without options, .onnx, not",
+        ("page.html", "--page", "meter"): "--page must be 'generator': a model of text has no guess numbers",
+        ("no/page.html",): "No such file",
+    }.items():
+        assert message in wrong("export", model_file, tmp_path / arguments[0], *arguments[1:])
+    shutil.copy(model_file, tmp_path / "fox.js")
+    assert "is also the model, and would be overwritten" in wrong("export", tmp_path / "fox.js", tmp_path / "fox.js")
+
+
 def test_escapes_in_texts(model_file, model):
     for options, expected in {
         ("--stop", r"\n"): {"stop": "\n"},
@@ -585,7 +606,7 @@ def test_module_and_command_are_the_same(model_file):
     assert cli.main(["info", str(model_file)]) == 0
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"], ["export"]])
 def test_help(command):
     shown = " ".join(run(*command, "--help").stdout.split())
     assert "usage: charrnn" in shown

@@ -26,6 +26,7 @@ ORDER = [
     "util.atomic_write",
     "util.tensor_file",
     "util.progress",
+    "util.page",
     "trace.properties",
     "plotting",
     "history",
@@ -66,6 +67,7 @@ ORDER = [
     "inference.codec_tables",
     "inference._codec",
     "inference.codec",
+    "browser",
     "trace.page",
     "trace",
     "model",
@@ -85,6 +87,7 @@ ORDER = [
     "command.info",
     "command.compress",
     "command.decompress",
+    "command.export",
     "cli",
     "__main__",
 ]
@@ -178,7 +181,7 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         assert np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
         libraries = "safetensors tqdm argparse matplotlib pydoc_data pooch sklearn pandas polars "
         libraries += "torch onnx importlib.metadata"
-        own = "testing datasets sklearn trace trace.page plotting storage.export data.sources"
+        own = "testing datasets sklearn browser trace trace.page plotting storage.export data.sources"
         for heavy in (*libraries.split(), *(f"charrnn.{module}" for module in own.split())):
             assert heavy not in sys.modules, heavy
     """

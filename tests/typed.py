@@ -204,6 +204,7 @@ def keep(model: CharRNN, folder: Path) -> CharRNN:
 
 
 def elsewhere(model: CharRNN, folder: Path) -> CharRNN[Any]:
+    model.save_js(folder / "model.js", weights="float16")
     if not installed("torch", "onnx"):
         return model
     model.to_onnx(folder / "model.onnx")

@@ -1,4 +1,4 @@
-"""Open trace pages in a real browser: python tools/page_check.py, or make page-check.
+"""Open pages that charrnn writes in a real browser: python tools/page_check.py, or make page-check.
 
 Screenshots go to build/page-check. It needs Playwright and Chromium. If there is no Chromium, it
 tries apt-get; if that fails, it says so and checks nothing.
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PAGES = "tests/trace/test_browser.py", "tests/browser/test_pages.py"
 
 
 def find():
@@ -41,7 +42,7 @@ def main():
     if find() is None:
         print("page-check: SKIPPED. Chromium is not installed, and installing it failed.")
         return 0
-    tests = [sys.executable, "-m", "pytest", "-q", "tests/trace/test_browser.py"]
+    tests = [sys.executable, "-m", "pytest", "-q", *PAGES]
     return subprocess.run(
         tests, cwd=ROOT, env=os.environ | {"CHARRNN_PICTURES": str(ROOT / "build" / "page-check")}
     ).returncode

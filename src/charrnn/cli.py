@@ -1,4 +1,4 @@
-"""The `charrnn` command: train, generate, score, rank, look, info, compress, decompress."""
+"""The `charrnn` command: train, generate, score, rank, look, info, export, compress, decompress."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from . import __version__, isa
-from .command import compress, decompress, generate, info, look, rank, score, train
+from .command import compress, decompress, export, generate, info, look, rank, score, train
 from .command.arguments import (
     FAILED,
     INTERRUPTED,
@@ -20,7 +20,7 @@ from .command.arguments import (
 from .command.terminal import note, use_utf8
 from .util.errors import CharRNNError, RankError, TrainingWarning
 
-_COMMANDS = train, generate, score, rank, look, info, compress, decompress
+_COMMANDS = train, generate, score, rank, look, info, export, compress, decompress
 _EXAMPLES = """\
 charrnn train input.txt -o model.safetensors
 charrnn generate model.safetensors --prime "The " -n 200

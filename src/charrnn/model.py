@@ -56,6 +56,7 @@ from .util.options import AsBefore, check_names, shows, table
 from .util.seeding import make_random
 
 if TYPE_CHECKING:
+    from . import browser
     from .trace import Trace
 
 _LONGEST = 2**31 - 1  # characters of a text
@@ -1130,6 +1131,57 @@ class CharRNN(Hinting, Generic[TextT]):
         from .storage import export
 
         export.to_onnx(self._state.learner.network, self._state.vocabulary, path)
+
+    def save_js(
+        self,
+        path: StrPath,
+        *,
+        weights: "browser.Weights" = "float32",
+        page: "browser.Page" = "generator",
+        title: str | None = None,
+    ) -> "browser.Exported":
+        """Write the model as one file of JavaScript, or as a web page; both work offline.
+
+        The file needs no library and makes no requests. It scores, ranks records, generates, and
+        gives the probabilities of the next character. A crash leaves the old file or the new one.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in .js, for a script that sets the global ``charrnn`` in a browser and that Node
+            can `require`, or in .html, for a page.
+        weights : {"float32", "float16", "int8"}
+            How precise the weights are: float16 halves the file, int8 makes it a quarter.
+        page : {"generator", "meter"}
+            What the page does: write text, or tell how many guesses reach a string, which needs a
+            model of records.
+        title : str, optional
+            Title of the page.
+
+        Returns
+        -------
+        charrnn.browser.Exported
+            The size of the file, its size after compression, and the bits per character that
+            rounding the weights costs.
+
+        Raises
+        ------
+        ValueError, OSError
+            If an option is wrong, the weights are too large for the format, or the file cannot be
+            written.
+
+        Examples
+        --------
+        >>> import charrnn, os, tempfile
+        >>> model = charrnn.train_text("to be " * 50, hidden_size=16, steps=20, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = model.save_js(os.path.join(folder, "model.js"), weights="int8")
+        >>> written.size < 100_000, written.cost < 0.01
+        (True, True)
+        """
+        from . import browser
+
+        return browser.save(self._state, path, weights, page, title)
 
     def __reduce__(self) -> Any:
         """Pickle as a model file, which is compact and checked when it is read."""

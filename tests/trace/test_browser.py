@@ -6,9 +6,7 @@ make page-check runs these; they need Playwright and a Chromium. CHARRNN_PICTURE
 import http.server
 import json
 import math
-import os
 import re
-import shutil
 import threading
 from pathlib import Path
 
@@ -16,17 +14,8 @@ import numpy as np
 import pytest
 
 import charrnn
+from chromium import keep_picture
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
-    pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="Playwright wants the main thread"),
-]
-
-# As root it has no sandbox, and it should look for nothing in the network.
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
---disable-sync --force-color-profile=srgb""".split()
 SHAKESPEARE = """HAMLET:
 To be, or not to be, that is the question:
 Whether 'tis nobler in the mind to suffer
@@ -69,14 +58,6 @@ STYLE = (Path(charrnn.__file__).parent / "trace/page.css").read_text(encoding="u
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def trace():
     model = charrnn.train_text(SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False, preset="tutorial")
     return model.trace(SHAKESPEARE)
@@ -87,44 +68,6 @@ def layered():
     """Of a network with gates and two layers."""
     model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False, preset="tutorial")
     return model.trace(SHAKESPEARE)
-
-
-@pytest.fixture
-def visit(browser, tmp_path):
-    """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the test at its end."""
-    contexts, wrong = [], []
-
-    def open_(content, *, dark=False, size=(1280, 800), allowed=(), phone=False):
-        path = tmp_path / f"page-{len(contexts)}.html"
-        path.write_bytes(content.encode())
-        context = browser.new_context(
-            color_scheme="dark" if dark else "light",
-            viewport={"width": size[0], "height": size[1]},
-            has_touch=phone,
-            is_mobile=phone,
-        )
-        contexts.append(context)
-        context.set_default_timeout(120_000)  # where much else runs, Chromium may take half a minute to open even an empty page
-        page = context.new_page()
-        note = lambda what: wrong.append(what) if not any(word in what for word in allowed) else None  # noqa: E731
-        page.on("dialog", lambda dialog: (note(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.on("pageerror", lambda error: note(f"error {error}"))
-        page.on("console", lambda message: note(f"console {message.text}"))
-        page.on("request", lambda request: None if request.url == path.as_uri() else note(f"request {request.url:.100}"))
-        page.goto(path.as_uri())
-        page.wait_for_function("performance.getEntriesByName('painted').length")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def keep_picture(page, name):
-    if folder := os.environ.get("CHARRNN_PICTURES"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def palette(name, dark):

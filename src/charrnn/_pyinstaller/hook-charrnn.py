@@ -17,6 +17,8 @@ names = [
 hiddenimports = [name for name in names if importlib.util.find_spec(name)]
 pages = (Path(charrnn.__file__).parent / "trace").glob("page.[!p]*")
 datas = [(str(path), "charrnn/trace") for path in pages]
+pages = (Path(charrnn.__file__).parent / "browser").glob("[!_]*")
+datas += [(str(path), "charrnn/browser") for path in pages]
 datas += copy_metadata("charrnn-cython")  # charrnn.__version__ reads it
 # Optional packages. A program that uses them through charrnn imports them itself.
 excludedimports = ["charrnn_models", "huggingface_hub", "matplotlib", "mpi4py", "onnx", "pandas"]

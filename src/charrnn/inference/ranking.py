@@ -77,11 +77,7 @@ class RankTable(NamedTuple):
         """Return the ranks of strings."""
         log_p = _log_probs(self.start, strings)
         log_p[[len(string) < self.shortest for string in strings]] = -math.inf
-        # The infinity among the exact ones stands for the string itself.
-        before = np.searchsorted(-self.exact, -log_p, "left").astype(np.float64)
-        place = np.searchsorted(-self.beyond, -log_p, "left")
-        more, squares = self.sums[place], self.squares[place]
-        spread = _SIGMAS * np.sqrt(np.maximum(squares - more**2 / self.samples, 0))
+        before, more, spread = self.estimates(log_p)
         low, guesses = before + np.maximum(more - spread, 0), before + more
         # No more than 1 / p strings have a probability of p or more.
         most = np.exp(-log_p)
@@ -92,6 +88,14 @@ class RankTable(NamedTuple):
         for numbers in (guesses, low, high):
             numbers[log_p == -math.inf] = math.inf
         return Ranks(guesses, low, high)
+
+    def estimates(self, log_p: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return how many strings are as probable: those enumerated, others, and their error."""
+        # The infinity among the exact ones stands for the string itself.
+        before = np.searchsorted(-self.exact, -log_p, "left").astype(np.float64)
+        place = np.searchsorted(-self.beyond, -log_p, "left")
+        more, squares = self.sums[place], self.squares[place]
+        return before, more, _SIGMAS * np.sqrt(np.maximum(squares - more**2 / self.samples, 0))
 
 
 def _enumerated(start: PrimedState, sampling: Sampling) -> NDArray[np.float64]:

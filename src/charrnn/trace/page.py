@@ -10,21 +10,18 @@ beyond. A saliency is a byte from -127 to 127, a share of the largest one of its
 probability has 16 bits.
 """
 
-import base64
-import hashlib
 import html
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterable
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.vocabulary import Vocabulary
+from ..util import page
 from ..util.errors import check_choice, check_integer, check_sequence, check_text
 from .properties import PARTS, finite, scale, shown
 
@@ -79,8 +76,8 @@ def make(
 def frame(trace: "Trace[Any]", whole: int) -> str:
     """Return a page in a frame, for a notebook. whole is the length of the text before the cut."""
     cut = f": the first {len(trace):,} of {whole:,} characters" if len(trace) < whole else ""
-    page = make(trace, title=f"Trace{cut}", back=_NOTEBOOK_BACK, room=_NOTEBOOK_BYTES)
-    return _FRAME.format(html.escape(page))
+    made = make(trace, title=f"Trace{cut}", back=_NOTEBOOK_BACK, room=_NOTEBOOK_BYTES)
+    return _FRAME.format(html.escape(made))
 
 
 def _names(trace: "Trace[Any]", parts: Iterable[str] | None) -> list[str]:
@@ -202,39 +199,19 @@ def _saliency(trace: "Trace[Any]", back: int) -> dict[str, NDArray[np.generic]]:
 def _filled(
     title: str, summary: str, meta: dict[str, Any], arrays: dict[str, NDArray[np.generic]]
 ) -> str:
-    """Return the page with its parts in place.
-
-    It fills all places at once, so it takes nothing in a part for a place.
-    """
-    from .. import __version__
-
-    template, style, script = (
-        (resources.files(__package__) / name).read_text("utf-8")
-        for name in ("page.html", "page.css", "page.js")
-    )
+    """Return the page with its parts in place."""
     parts = {
         "title": html.escape(
             "".join(char if char.isprintable() else shown(char)[0] for char in title)
         ),
         "summary": html.escape(summary),
-        "version": __version__,
-        "style": style,
-        "style_hash": _hash(style),
-        "script": script,
-        "script_hash": _hash(script),
         "meta": json.dumps(meta).replace("<", "\\u003c"),
         "arrays": "\n".join(
-            f'<script type="text/plain" id="{name}">{_encoded(array)}</script>'
+            f'<script type="text/plain" id="{name}">{page.base64_of(array)}</script>'
             for name, array in arrays.items()
         ),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template)
-
-
-def _hash(source: str) -> str:
-    """Return the name of a script or style in a content security policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
-
-
-def _encoded(array: NDArray[np.generic]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    template, style, script = (
+        page.read(__package__, name) for name in ("page.html", "page.css", "page.js")
+    )
+    return page.fill(template, style, script, parts)
