@@ -262,6 +262,8 @@ def engine():
         "Network.draw": lambda: network.draw(work, 3, random),
         "Network.search": lambda: network.search(pair, *beams),
         "Network.next_nll": lambda: (network.next_nll(work, [1]), network.next_probs(work)),
+        "Network.score": lambda: network.score(pair, [0, 1, 2], [2, 1], 4),
+        "Network.lend": lambda: network.give_back(network.lend(1, 1)),
         "Network.next_log_probs": lambda: network.next_log_probs(work),
         "Network, wrong": refused(IndexError, lambda: network.evaluate(work, column + 9, column)),
         "Description": lambda: Description(*shape).tensors,

@@ -188,7 +188,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "no decay": ("training/schedule.py", "power(self.learning_rate_decay, epoch)", "1.0"),
     "the boundary does not move": ("model.py", "[len(source.vocabulary)] * state", "[len(state.vocabulary)] * state"),
     "new characters are likely": ("network/__init__.py", 'there["by"].min()', 'there["by"].max()'),
-    "skipped characters count": ("inference/scoring.py", "return cls(ids, lengths - unknown, unknown)", "return cls(ids, lengths, unknown)"),
+    "skipped characters count": ("inference/scoring.py", "(lengths - unknown).tolist(), unknown.tolist()", "lengths, unknown.tolist()"),
     "unique counts nothing": ("inference/sampling.py", "            seen.add(text)\n", "            pass\n"),
     "novel without the prime": ("inference/sampling.py", "primed + text in index", "text in index"),
     "a stop text before min_length": ("inference/sampling.py", "0, sampling.min_length - taken, ", "0, "),

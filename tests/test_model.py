@@ -90,7 +90,7 @@ def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
     texts = ["ab" * n for n in (1, 300, 2, 299, 40)] * 20
     expected = [model.score(text) for text in texts]
     assert model.score_many(texts).tolist() == expected
-    monkeypatch.setattr(charrnn.inference.scoring, "_CHARACTERS", 700)
+    monkeypatch.setattr(charrnn.inference.scoring, "_ROWS", 7)
     assert model.score_many(texts).tolist() == expected
 
 

@@ -573,8 +573,8 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         check_flags(return_unknown=return_unknown)
         how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
-        bits, unknown = _score(self._state, [text], "text", context, **how)
-        return (float(bits[0]), int(unknown[0])) if return_unknown else float(bits[0])
+        (bits,), (unknown,) = _score(self._state, [text], "text", context, **how)
+        return (bits, unknown) if return_unknown else bits
 
     @overload
     def score_many(
@@ -631,8 +631,10 @@ class CharRNN(Hinting, Generic[TextT]):
         listed = check_sequence("texts", texts, "score takes one")
         how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
         bits, unknown = _score(self._state, listed, "texts[{}]", context, **how)
-        scores = _like(texts, bits)
-        return (scores, _like(texts, unknown)) if return_unknown else scores
+        scores = _like(texts, np.array(bits))
+        if not return_unknown:
+            return scores
+        return scores, _like(texts, np.array(unknown, np.int64))
 
     def score_words(
         self,
@@ -681,7 +683,9 @@ class CharRNN(Hinting, Generic[TextT]):
         prefix may be empty. The last symbol of a model of records is the end of a record.
         """
         start = _primed(self._state, prefix, "prefix", on_unknown)
-        (p,) = start.network.next_probs(start.workspace(1, 1))
+        work = start.workspace(1, 1)
+        (p,) = start.network.next_probs(work)
+        start.network.give_back(work)
         return np.asarray(p)
 
     def trace(
@@ -725,9 +729,8 @@ class CharRNN(Hinting, Generic[TextT]):
         from .trace import Trace  # imported here to keep `import charrnn` fast
 
         start = _primed(self._state, context, "context", on_unknown)
-        return Trace(
-            start.network, start.vocabulary, text, start.state, top=top, on_unknown=on_unknown
-        )
+        (state,) = start.workspace(1, 1).state
+        return Trace(start.network, start.vocabulary, text, state, top=top, on_unknown=on_unknown)
 
     @over_mpi
     @trains_alone
@@ -1288,13 +1291,15 @@ def _score(
     adapt: bool,
     total: bool,
     end: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[list[float], list[int]]:
     """Return the score of each text, and the number of its unknown characters."""
     check_flags(adapt=adapt, total=total, end=end)
     encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
-    lengths = encoded.known + encoded.unknown
-    if not (state.vocabulary.records or lengths.all()):
-        raise ValueError(f"{name.format(lengths.argmin())} must have at least one character")
+    if not (state.vocabulary.records or all(encoded.known)):
+        lengths = [sum(counts) for counts in zip(encoded.known, encoded.unknown, strict=True)]
+        if not all(lengths):
+            where = name.format(lengths.index(0))
+            raise ValueError(f"{where} must have at least one character")
     start, way = _after_context(state, context, on_unknown), adapting if adapt else scoring
     sums, symbols = way.total_nll(start, encoded, on_unknown, end)
     return scoring.bits(sums, symbols, total), encoded.unknown

@@ -137,8 +137,10 @@ DRAW = "work few random ?temperature ?top_p ?min_p ?top_k ?no_repeat ?allowed ?p
 DOORS = {
     "initialize": "network scale random",
     "evaluate": "work inputs targets",
-    "next_probs": "work row",
+    "next_probs": "work",
+    "next_nll": "work row",
     "next_log_probs": "work",
+    "score_texts": "work run lengths boundary reset",
     "window": "work inputs",
     "softmax": "work logits",
     "backward": "work inputs targets states probabilities",
@@ -168,6 +170,7 @@ NETWORK = {
     "next_probs": "work",
     "next_log_probs": "work",
     "next_nll": "work row",
+    "score": "work run lengths ?boundary:end ?reset:each",
     "grow_from": "network places",
 }
 LESSON = {
@@ -210,6 +213,8 @@ CLASSES = {
     _network.check_ids: "text inputs scale V shape",
     _network.check_array: "text inputs dtype shape",
     _network.checked_workspace: "work network",
+    _network.take_spare: "network",
+    _network.look_up: "text run",
     Subclass: "description dtype ?optimizer",
 }
 
@@ -358,6 +363,8 @@ class Hostile(RuleBasedStateMachine):
             "inputs": lambda: fresh.integers(0, V, (N, B)),
             "targets": lambda: fresh.integers(-1, V, (N, B)),
             "row": lambda: fresh.integers(-1, V, B),
+            "run": lambda: fresh.integers(0, V, 3 * B).astype(np.int32),
+            "lengths": lambda: [chosen.randint(0, 3) for _ in range(B)],
             "random": lambda: make_random(chosen.randrange(99), B),
             "logits": lambda: fresh.standard_normal((chosen.randint(0, T), B, V)),
             "states": lambda: fresh.standard_normal((min(N, T) + 1, B, units)),

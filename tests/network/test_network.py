@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from charrnn import DivergedError
 from charrnn.network import Network
 from charrnn.network import _types as _network
+from charrnn.network import dispatch as _dispatch
+from charrnn.network.counts import Counts
 from charrnn.util.seeding import make_random
 
 
@@ -69,6 +72,7 @@ USES = {
     "search": lambda network, work: network.search(work, 3, np.zeros(1), np.zeros(1, np.int8), np.ones(5, np.int8), -1),
     "next_probs": lambda network, work: network.next_probs(work),
     "next_nll": lambda network, work: network.next_nll(work, [0]),
+    "score": lambda network, work: network.score(work, [0, 1], [2]),
     "next_log_probs": lambda network, work: network.next_log_probs(work),
 }
 
@@ -99,7 +103,9 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
 STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor": None}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
-    "next_probs": (1, {}),
+    "next_probs": (0, {}),
+    "next_nll": (1, {}),
+    "score_texts": (4, {}),
     "next_log_probs": (0, {}),
     "window": (1, {}),
     "softmax": (1, {}),
@@ -118,6 +124,74 @@ def test_a_door_takes_only_a_workspace(kernels, network, door):
     for work in (None, 3, np.zeros(3), network, _network.OwnedNetwork):
         with pytest.raises(TypeError):
             getattr(kernels, door)(work, *[0.5] * count, **options)
+
+
+@pytest.mark.parametrize(("lengths", "end"), [([2, 1], -1), ([3, 3], -1), ([-1, 2], 0), ([2], 0), ([1, 1], 5), ([1, 1], -2), ([1, "1"], 0)])
+def test_lengths_and_the_end_of_texts_are_checked(network, lengths, end):
+    work = network.workspace(2, 2)
+    if (lengths, end) == ([2, 1], -1):
+        assert len(network.score(work, [0, 1, 2], lengths, end)) == 2
+        return
+    with pytest.raises((ValueError, TypeError)):
+        network.score(work, [0, 1, 2], lengths, end)
+
+
+def test_scores_are_sums_of_losses(kernels, network):
+    kernels.initialize(network, 0.5, make_random(1))
+    texts = [[1, 2, 3, 4, 1, 0, 2], [], [4], [0, 1] * 5]
+    together = network.workspace(3, 4)
+    ids = [symbol for text in texts for symbol in text]
+    losses = network.score(together, ids, [len(text) for text in texts], 3, True)
+    sums = network.score(network.workspace(3, 4), ids, [len(text) for text in texts], 3)
+    for b, text in enumerate(texts):
+        work, total = network.workspace(1, 1), 0.0
+        for t, symbol in enumerate([*text, 3]):
+            (loss,) = network.next_nll(work, [symbol])
+            assert loss == losses[t, b]
+            network.feed(work, [[symbol]])
+            total += loss
+        assert total == sums[b]
+
+
+# ------------------------------------------------------------------------------------------------ workspaces that are lent
+
+
+def test_a_workspace_that_was_given_back_is_lent_again(network):
+    work = network.lend(1, 1)
+    network.feed(work, [[1], [2]])
+    network.give_back(work)
+    assert not work.lock.acquire(blocking=False)
+    for use in USES:
+        with pytest.raises(ValueError, match="was given back"):
+            USES[use](network, work)
+    with pytest.raises(TypeError, match="work must be a workspace"):
+        _dispatch.core.evaluate(work, [[1]], [[1]])
+    assert network.lend(1, 1) is work
+    assert not work.state.any()
+    assert network.next_probs(work).shape == (1, 5)
+    assert network.lend(1, 1) is not work
+
+
+def test_a_workspace_of_other_counts_or_sizes_is_not_lent_again(network):
+    work = network.lend(1, 1)
+    network.give_back(work)
+    network.mix(_network.NgramTable(5, Counts.from_ids([np.arange(5)], 5, 1).estimate(), 1, 1))
+    assert network.lend(1, 1) is not work
+    for other in (network.lend(1, 2), network.lend(100, 1)):
+        network.give_back(other)
+        assert network.lend(other.T, other.B) is not other
+
+
+def test_what_is_given_back_does_not_keep_a_network():
+    network = Network(([("rnn", 6)], 5), "float64")
+    network.give_back(network.lend(1, 1))
+    gone = weakref.ref(network)
+    gc.disable()
+    try:
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_only_a_network_gets_weights(kernels, network):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.vocabulary import AnyText
 from ..inference import scoring
-from ..inference.adapting import LiveModel, total
+from ..inference.adapting import LiveModel
 from ..model import CharRNN
 from ..util.errors import check_integer, check_number
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown
@@ -175,7 +175,7 @@ def _score(
         nats = {text: _line_nll(live, text, **options) for text in found}
         left_out = model.vocabulary.records and not arguments.end
         losses = [nats[text][: len(nats[text]) - left_out] for text in found]
-        sums, symbols = np.array(list(map(total, losses))), np.array(list(map(len, losses)))
+        sums, symbols = list(map(scoring.total, losses)), list(map(len, losses))
         bits[scorable] = scoring.bits(sums, symbols, arguments.total)
         unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
     elif len(found) == 1:  # an error then calls it text, not texts[0]

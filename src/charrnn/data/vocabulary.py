@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..network._types import check_ids, look_up
 from ..util.errors import check_choice, check_text, missing_value_hint, to_builtin
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _PIECE = 1 << 20  # characters at a time: a large text needs little memory besid
 _CODE_POINTS = 0x110000
 _SHOWN = 8  # characters in a message
 _BYTES = "".join(map(chr, range(256)))
+_ON_UNKNOWN = get_args(OnUnknown)
 
 
 def described(chars: Iterable[str]) -> str:
@@ -151,11 +153,19 @@ class Vocabulary:
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 if it is unknown: int32."""
+        return self.look_up(text)[0]
+
+    def look_up(self, text: str | bytes) -> tuple[NDArray[np.int32], int]:
+        """Return what `lookup` does, and how many characters are unknown."""
         text = to_builtin(text)
-        ids = np.empty(len(text), np.int32)
-        for start, codes in _pieces(text):
-            ids[start : start + len(codes)] = self.of_codes(codes)
-        return ids
+        if len(text) <= _PIECE:
+            return look_up(text, self._table)
+        ids, unknown = np.empty(len(text), np.int32), 0
+        for start in range(0, len(text), _PIECE):
+            piece, missing = look_up(text[start : start + _PIECE], self._table)
+            ids[start : start + len(piece)] = piece
+            unknown += missing
+        return ids, unknown
 
     def of_codes(self, codes: NDArray[Any]) -> NDArray[np.int32]:
         """Return the id of each code point, -1 if it is unknown."""
@@ -194,23 +204,32 @@ class Vocabulary:
             If a character is unknown (the message has its place, and all such characters), or dtype
             does not hold every id.
         """
-        skip = check_choice("on_unknown", on_unknown, get_args(OnUnknown)) == "skip"
-        kind, largest = np.dtype(dtype), len(self) - 1
-        if kind.kind not in "iu" or np.iinfo(kind).max < largest:
-            raise ValueError(f"dtype must be an integer type that holds {largest}, not {kind}")
+        skip = check_choice("on_unknown", on_unknown, _ON_UNKNOWN) == "skip"
+        if dtype is not np.int32:
+            kind, largest = np.dtype(dtype), len(self) - 1
+            if kind.kind not in "iu" or np.iinfo(kind).max < largest:
+                raise ValueError(f"dtype must be an integer type that holds {largest}, not {kind}")
         text = self.check(name, text)
-        if text and isinstance(text, bytes):  # an empty text is no buffer
-            return np.frombuffer(text, np.uint8).astype(dtype, copy=False)
+        if dtype is np.int32 and len(text) <= _PIECE:
+            return self._known(name, text, text, 0, skip)
         ids, end = np.empty(len(text), dtype=dtype), 0
         for start in range(0, len(text), _PIECE):
-            piece = self.lookup(text[start : start + _PIECE])
-            if (piece < 0).any():
-                if not skip:
-                    raise ValueError(self._unknown(name, text, start + int(np.argmax(piece < 0))))
-                piece = piece[piece >= 0]
+            piece = self._known(name, text, text[start : start + _PIECE], start, skip)
             ids[end : end + len(piece)] = piece
             end += len(piece)
         return ids[:end]
+
+    def _known(
+        self, name: str, text: AnyText, piece: AnyText, start: int, skip: bool
+    ) -> NDArray[np.int32]:
+        """Return the ids of the piece of a text that begins at start, without unknown characters.
+
+        Or raise ValueError if there are any, and they are not to be skipped.
+        """
+        ids, unknown = look_up(piece, self._table)
+        if unknown and not skip:
+            raise ValueError(self._unknown(name, text, start + int(np.argmax(ids < 0))))
+        return ids[ids >= 0] if unknown else ids
 
     def _unknown(self, name: str, text: AnyText, where: int) -> str:
         """Return the message that text[where], and perhaps others, are unknown."""
@@ -228,9 +247,7 @@ class Vocabulary:
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
             kind = f"{ids.dtype} of shape {ids.shape}"
             raise TypeError(f"ids must be a sequence of integers, not {kind}")
-        if ids.min() < 0 or ids.max() >= len(self):
-            where = int(np.argmax((ids < 0) | (ids >= len(self))))
-            raise IndexError(f"ids[{where}] = {ids[where]} is not in [0, {len(self)})")
+        ids = check_ids("ids", ids, 0, len(self), (None,))
         if self.of_bytes:
             return ids.astype(np.uint8).tobytes()
         return self._codes[ids].tobytes().decode("utf-32-le")

@@ -171,16 +171,16 @@ def read_text(
 
 def total_nll(
     start: PrimedState, texts: Encoded, on_unknown: scoring.OnUnknown, end: bool = True
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[list[float], list[int]]:
     """As `scoring.total_nll`; each text is learned after it is scored."""
-    reader, sums, symbols = Reader(start.network), [0.0], [0]
+    reader, sums, symbols = Reader(start.network), [], []
     for ids in _split(texts):
         reader.begin(_first_inputs(start))
         losses = read_text(reader, start.vocabulary, ids, on_unknown)
         counted = losses[: len(losses) - (start.vocabulary.records and not end)]
-        sums.append(total(counted))
+        sums.append(scoring.total(counted))
         symbols.append(len(counted))
-    return np.array(sums[1:]), np.array(symbols[1:], np.int64)
+    return sums, symbols
 
 
 def symbol_nll(
@@ -194,7 +194,7 @@ def symbol_nll(
 
 def _split(texts: Encoded) -> Iterator[NDArray[np.int32]]:
     """Yield the ids of each text."""
-    ends = np.cumsum(texts.known + texts.unknown).tolist()
+    ends = (np.cumsum(texts.known) + np.cumsum(texts.unknown)).tolist()
     for start, end in zip([0, *ends], ends, strict=False):
         yield texts.ids[start:end]
 
@@ -204,11 +204,6 @@ def _first_inputs(start: PrimedState) -> NDArray[np.int32]:
     vocabulary = start.vocabulary
     boundary = np.full(int(vocabulary.records), len(vocabulary), np.int32)
     return np.concatenate([boundary, start.ids[:, 0]])
-
-
-def total(losses: NDArray[np.float64]) -> float:
-    """Return the sum of losses, added one by one."""
-    return float(np.cumsum(np.append(0.0, losses))[-1])
 
 
 class LiveModel(Hinting, Generic[TextT]):
@@ -263,8 +258,7 @@ class LiveModel(Hinting, Generic[TextT]):
     def score(self, text: TextT, *, on_unknown: scoring.OnUnknown = "error") -> float:
         """Read on, and return the mean surprise in bits per character; NaN of an empty text."""
         losses = -self.read(text, on_unknown=on_unknown)
-        sums, symbols = np.array([total(losses)]), np.array([len(losses)])
-        return float(scoring.bits(sums, symbols, total=False)[0])
+        return scoring.bits([scoring.total(losses)], [len(losses)], total=False)[0]
 
     def next_probs(self) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow, float64 (V,).

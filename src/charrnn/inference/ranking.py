@@ -112,6 +112,6 @@ def _enumerated(start: PrimedState, sampling: Sampling) -> NDArray[np.float64]:
 def _log_probs(start: PrimedState, strings: list[AnyText]) -> NDArray[np.float64]:
     """Return the log-probability of each string, minus infinity if the model cannot write it."""
     encoded = Encoded.from_texts(start.vocabulary, strings, "strings[{}]", "skip")
-    log_p = -scoring.known_nll(start, encoded)
-    log_p[encoded.unknown > 0] = -math.inf
+    log_p = -np.array(scoring.known_nll(start, encoded))
+    log_p[np.array(encoded.unknown) > 0] = -math.inf
     return log_p

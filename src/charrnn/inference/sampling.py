@@ -1,7 +1,8 @@
 """How text is drawn: the controls of `CharRNN.generate`, and what drives the compiled sampler."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypedDict, Unpack
+from functools import lru_cache
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from ..data.vocabulary import AnyText, OnUnknown, TextT, Vocabulary
 from ..network import Network, Real
 from ..network._types import LOOK_BACK, Workspace
 from ..network.config import DrawControls
-from ..util.errors import check_sequence, to_builtin
-from ..util.options import Flag, Option, defaults, table
+from ..util.errors import check_choice, check_sequence, to_builtin
+from ..util.options import Flag, Option, table
 from ..util.seeding import make_random, random_seed
 
 _STREAMS = 64  # texts that are written together; more is no faster
 _CHARACTERS = 64  # drawn before the first search for stop texts
 _BEAMS = 1 << 10  # whose states are set at a time, so that Ctrl-C need not wait
+_NO_IDS = np.empty((0, 1), np.int32)
 # A stream draws ahead at most so many floating-point operations and characters: it takes half a
 # millisecond, next to which a call into C costs little.
 _OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
@@ -98,28 +100,31 @@ class Sampling(NamedTuple):
     @classmethod
     def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls[AnyText]]) -> Self:
         """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
-        values, options = defaults(Controls), table(Controls)
+        values, options = {}, table(Controls)
         for name, value in controls.items():
-            if name in options:
-                values[name] = options[name].check(value)
-        allowed = _check_allowed(vocabulary, values["allowed"], values["forbidden"])
-        endless = allowed.copy()
-        endless[len(vocabulary) :] = 0
-        stop = _check_stop(vocabulary, values["stop"])
-        given = {name: values[name] for name in table(DrawControls)}
-        drawing = {name: value for name, value in given.items() if value is not None}
-        return cls(drawing, allowed, endless, values["min_length"] or 0, stop)
+            if name in options and (checked := options[name].check(value)) is not None:
+                values[name] = checked
+        allowed = _check_allowed(vocabulary, values.get("allowed"), values.get("forbidden"))
+        endless = allowed
+        if vocabulary.records:
+            endless = allowed.copy()
+            endless[len(vocabulary) :] = 0
+        stop = _check_stop(vocabulary, values.get("stop"))
+        drawing = {name: values[name] for name in table(DrawControls) if name in values}
+        return cls(drawing, allowed, endless, values.get("min_length", 0), stop)
 
     @property
     def longest_partial_stop(self) -> int:
         """How many characters at the end of a text may be the beginning of a stop text."""
-        return max(map(len, self.stop), default=1) - 1
+        return max(map(len, self.stop)) - 1 if self.stop else 0
 
     def cut(self, text: AnyText, start: int) -> tuple[AnyText, bool]:
         """Return text up to a stop text from place start on, and whether there is one.
 
         It is the stop text that is complete first; of several, the longest.
         """
+        if not self.stop:
+            return text, False
         ends = [
             (place + len(word), place)
             for word in self.stop
@@ -145,6 +150,8 @@ def _check_allowed(
     vocabulary: Vocabulary, allowed: str | bytes | None, forbidden: str | bytes | None
 ) -> NDArray[np.int8]:
     """Return which symbols may be drawn, (V,) of int8; the end of a record always may."""
+    if allowed is None and forbidden is None:
+        return _all_symbols(vocabulary.symbols)
     mask = np.ones(vocabulary.symbols, np.int8)
     if allowed is not None:
         mask[: len(vocabulary)] = 0
@@ -156,13 +163,23 @@ def _check_allowed(
     return mask
 
 
+@lru_cache(maxsize=8)
+def _all_symbols(symbols: int) -> NDArray[np.int8]:
+    mask = np.ones(symbols, np.int8)
+    mask.flags.writeable = False
+    return mask
+
+
 class PrimedState(NamedTuple):
-    """A network that has read a text: its ids (n, 1), and the state (width,) after them."""
+    """A network that has read a text: its ids (n, 1), and the state (width,) after them.
+
+    state is None before anything is read: zero.
+    """
 
     network: Network
     vocabulary: Vocabulary
     ids: NDArray[np.int32]
-    state: Real
+    state: Real | None
 
     @classmethod
     def from_text(
@@ -177,19 +194,25 @@ class PrimedState(NamedTuple):
 
         "" is the empty text of any model.
         """
-        text = vocabulary.empty if isinstance(text, str) and to_builtin(text) == "" else text
-        ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)
-        read = np.insert(ids, 0, len(vocabulary)) if vocabulary.records else ids
-        work = network.workspace(1, 1)
-        if len(read):
-            network.feed(work, read[:, None])
-        return cls(network, vocabulary, ids[:, None], work.state[0])
+        ids, state = _NO_IDS, None
+        if isinstance(text, str) and to_builtin(text) == "":
+            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+        else:
+            ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)[:, None]
+        if vocabulary.records or len(ids):
+            read = np.concatenate([*[[[len(vocabulary)]]] * vocabulary.records, ids])
+            work = network.lend(1, 1)
+            network.feed(work, read)
+            state = work.state[0].copy()
+            network.give_back(work)
+        return cls(network, vocabulary, ids, state)
 
     def workspace(self, T: int, B: int) -> Workspace:
-        """Return a workspace of the network whose B streams are in this state."""
-        work = self.network.workspace(T, B)
-        for first in range(0, B, _BEAMS):
-            work.state[first : first + _BEAMS] = self.state
+        """Return a workspace whose B streams are in this state: the network lends it."""
+        work = self.network.lend(T, B)
+        if self.state is not None:
+            for first in range(0, B, _BEAMS):
+                work.state[first : first + _BEAMS] = self.state
         return work
 
 
@@ -233,7 +256,8 @@ class Writer:
         early = min(n, early)
         self.written += n
         pieces = (self.sampling.endless, early), (self.sampling.allowed, n - early)
-        return np.concatenate([self._draw_among(*piece) for piece in pieces if piece[1]])
+        drawn = [self._draw_among(*piece) for piece in pieces if piece[1]]
+        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
 
     def _draw_among(self, allowed: NDArray[np.int8], n: int) -> NDArray[np.int32]:
         ids = self.start.network.draw(
@@ -266,6 +290,7 @@ def texts(
         while writer.written < length + look_ahead and not all(writer.done):
             most = max(_CHARACTERS, writer.written) if may_end else length
             writer.write(min(most, length + look_ahead - writer.written))
+        start.network.give_back(writer.work)
         for text, done in zip(writer.texts, writer.done, strict=True):
             yield text[:length], done and len(text) <= length
 
@@ -285,7 +310,7 @@ def chosen_texts(
     Those in the index are left out. It gives up after a hundred times as many.
     """
     tries, differ = count, unique or index is not None  # at temperature 0 all texts are the same
-    if sampling.drawing["temperature"] and (differ or whole):
+    if sampling.drawing.get("temperature", 1) and (differ or whole):
         tries = 100 * count + 1000 if count else 0
     elif differ:
         tries = min(count, 1)
@@ -323,5 +348,7 @@ def stream(writer: Writer, length: float) -> Iterator[AnyText]:
 
 def _record(vocabulary: Vocabulary, ids: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return ids up to the first boundary of records."""
+    if not vocabulary.records:
+        return ids
     ends = np.flatnonzero(ids == len(vocabulary))
     return ids[: ends[0]] if len(ends) else ids

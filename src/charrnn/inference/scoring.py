@@ -4,9 +4,11 @@ A character that is not in the vocabulary is skipped or costs as much as the lea
 the network reads it in neither case.
 """
 
+import bisect
+import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -21,62 +23,71 @@ from .sampling import PrimedState
 OnUnknown: TypeAlias = Literal["error", "skip", "surprise"]
 
 _STREAMS, _UNITS = 256, 1 << 18  # most texts in a batch, and most units in all its streams
-_CHARACTERS = 1 << 16  # of a batch at a time, so that memory does not grow with the texts
+_ROWS = 64  # characters of each at a time, so that memory does not grow with the texts
+_ON_UNKNOWN, _LOG_2 = get_args(OnUnknown), math.log(2)
 
 
 class Encoded(NamedTuple):
     """The ids of texts one after the other, -1 if unknown; known and unknown characters of each."""
 
     ids: NDArray[np.int32]
-    known: NDArray[np.int64]
-    unknown: NDArray[np.int64]
+    known: list[int]
+    unknown: list[int]
 
     @classmethod
     def from_texts(
         cls, vocabulary: Vocabulary, texts: Sequence[AnyText], name: str, on_unknown: OnUnknown
     ) -> "Encoded":
         """Encode texts all at once, which is fast; an error names text i as name.format(i)."""
-        check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+        check_choice("on_unknown", on_unknown, _ON_UNKNOWN)
         exact = type(vocabulary.empty)  # most are, and need no check
         texts = [
             text if type(text) is exact else vocabulary.check(name.format(i), text)
             for i, text in enumerate(texts)
         ]
-        ids = vocabulary.lookup(vocabulary.empty.join(texts))
-        lengths = np.array([len(text) for text in texts], np.int64)
+        ids, missing = vocabulary.look_up(vocabulary.empty.join(texts))
+        lengths = [*map(len, texts)]
+        if not missing:
+            return cls(ids, lengths, [0] * len(texts))
         places, ends = np.flatnonzero(ids < 0), np.cumsum(lengths)
-        if len(places) and on_unknown == "error":
+        if on_unknown == "error":
             i = int(np.searchsorted(ends, places[0], "right"))
             vocabulary.encode(texts[i], name=name.format(i))  # raises, and says which characters
         unknown = np.searchsorted(places, ends) - np.searchsorted(places, ends - lengths)
-        return cls(ids, lengths - unknown, unknown)
+        return cls(ids, (lengths - unknown).tolist(), unknown.tolist())
 
 
-@np.errstate(over="ignore")  # finite losses may have an infinite sum
 def total_nll(
     start: PrimedState, texts: Encoded, on_unknown: OnUnknown, end: bool = True
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the summed loss of each text after a start in nats, (n,), and its symbols.
+) -> tuple[list[float], list[int]]:
+    """Return the summed loss of each text after a start in nats, and its symbols.
 
     A symbol is a character or, if that counts, the end of a record.
     """
     sums = known_nll(start, texts, end)
-    symbols = texts.known + (start.vocabulary.records and end)
-    if on_unknown == "surprise":
-        symbols = symbols + texts.unknown
-        ends = np.cumsum(texts.known + texts.unknown)
+    more = int(start.vocabulary.records and end)
+    symbols = [known + more for known in texts.known] if more else texts.known
+    if on_unknown == "surprise" and any(texts.unknown):
+        symbols = [sum(counts) for counts in zip(symbols, texts.unknown, strict=True)]
+        ends = np.cumsum(texts.known) + np.cumsum(texts.unknown)
         for i in np.flatnonzero(texts.unknown):
             ids = texts.ids[ends[i] - texts.known[i] - texts.unknown[i] : ends[i]]
-            sums[i] = _sum(sums[i], unknown_nll(start, ids))
+            sums[i] = total(unknown_nll(start, ids), sums[i])
     return sums, symbols
 
 
-def bits(sums: NDArray[np.float64], symbols: NDArray[np.int64], total: bool) -> NDArray[np.float64]:
+def bits(sums: Sequence[float], symbols: Sequence[int], total: bool) -> list[float]:
     """Return losses of texts in bits: their sums in nats, or of each the mean, NaN of nothing."""
-    if not total:
-        sums = np.divide(sums, symbols, out=np.full(len(sums), np.nan), where=symbols > 0)
-    with np.errstate(over="ignore"):  # nearly the largest number, in nats
-        return sums / math.log(2)
+    if total:
+        return [nats / _LOG_2 for nats in sums]
+    pairs = zip(sums, symbols, strict=True)
+    return [nats / n / _LOG_2 if n else math.nan for nats, n in pairs]
+
+
+def total(losses: NDArray[np.float64], begin: float = 0.0) -> float:
+    """Return the sum of losses, added one by one: unlike a pairwise sum, as they would be alone."""
+    with np.errstate(over="ignore"):  # finite losses may have an infinite sum
+        return float(np.cumsum(np.append(begin, losses))[-1])
 
 
 def word_bits(text: AnyText, losses: NDArray[np.float64]) -> list[tuple[AnyText, float]]:
@@ -92,30 +103,28 @@ def word_bits(text: AnyText, losses: NDArray[np.float64]) -> list[tuple[AnyText,
     return [(word.strip(), bits) for word, bits in zip(words, sums.tolist(), strict=True)]
 
 
-def known_nll(start: PrimedState, texts: Encoded, end: bool = True) -> NDArray[np.float64]:
-    """Return the summed loss of the known symbols of each text in nats, float64 (n,)."""
+def known_nll(start: PrimedState, texts: Encoded, end: bool = True) -> list[float]:
+    """Return the summed loss of the known symbols of each text in nats."""
     lengths = texts.known
-    ids = texts.ids[texts.ids >= 0] if texts.unknown.any() else texts.ids
-    starts = np.cumsum(lengths) - lengths
-    sums = np.zeros(len(lengths))
-    order = np.argsort(lengths, kind="stable")
-    ascending = lengths[order]
+    ids = texts.ids[texts.ids >= 0] if any(texts.unknown) else texts.ids
+    if len(lengths) == 1:
+        found: list[float] = nll(start, ids, lengths, end)
+        return found
+    ends, sums = [*itertools.accumulate(lengths)], [0.0] * len(lengths)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    ascending = [lengths[i] for i in order]
     streams = min(_STREAMS, _UNITS // len(start.network.description.units))
     streams = start.network.rows(1, max(1, streams))
     first = 0
     while first < len(lengths):
         # Texts of similar length, so that a batch has few targets to ignore.
-        similar = int(np.searchsorted(ascending, 2 * ascending[first] + 16, "right"))
+        similar = bisect.bisect_right(ascending, 2 * ascending[first] + 16)
         batch = order[first : min(first + streams, similar)]
         first += len(batch)
-        for losses in nll(start, ids, starts[batch], lengths[batch], end):
-            sums[batch] = _sum(sums[batch], losses)
-    return sums
-
-
-def _sum(total: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add losses row by row: unlike a pairwise sum, it doesn't depend on how they are batched."""
-    sums: NDArray[np.float64] = np.cumsum(np.concatenate([[total], losses]), axis=0)[-1]
+        pieces = [ids[ends[i] - lengths[i] : ends[i]] for i in batch]
+        found = nll(start, np.concatenate(pieces), [lengths[i] for i in batch], end)
+        for i, nats in zip(batch, found, strict=True):
+            sums[i] = nats
     return sums
 
 
@@ -124,8 +133,8 @@ def symbol_nll(
 ) -> NDArray[np.float64]:
     """Return the loss of each symbol of a text after a start in nats, a record's end included."""
     known = ids >= 0
-    pieces = nll(start, ids[known], np.array([0]), np.array([known.sum()]))
-    losses = np.concatenate([np.empty(0), *(piece[:, 0] for piece in pieces)])
+    read = ids[known]
+    losses: NDArray[np.float64] = nll(start, read, [len(read)], each=True)[:, 0]
     if on_unknown != "surprise" or known.all():
         return losses
     known = np.concatenate([known, np.ones(int(start.vocabulary.records), np.bool_)])
@@ -137,37 +146,21 @@ def symbol_nll(
 def nll(
     start: PrimedState,
     ids: NDArray[np.int32],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+    lengths: list[int],
     end: bool = True,
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the losses of B texts after a start in nats: float64 (rows, B), some rows at a time.
+    each: bool = False,
+) -> Any:
+    """Return the loss of texts after a start in nats, whose ids lie one after the other.
 
-    Text i is ids[starts[i] : starts[i] + lengths[i]]. Row t is what follows t characters, of
-    records also their end, if that counts; after the end of a text it is 0.
+    With each, that of each symbol; see `Network.score`.
     """
-    network, records, boundary = start.network, start.vocabulary.records, len(start.vocabulary)
-    rows = int(lengths.max(initial=0)) + (records and end)
-    if not rows:
-        return
-    work = start.workspace(network.rows(len(starts), min(64, rows)), len(starts))
-    ids = ids if len(ids) else np.zeros(1, ids.dtype)  # something to index
-    step = max(1, _CHARACTERS // len(starts))
-    last = np.maximum(lengths - 1, 0)
-    for first in range(0, rows, step):
-        t = np.arange(first, min(first + step, rows))[:, None]
-        targets = np.where(t < lengths, ids[np.where(t < lengths, starts + t, 0)], IGNORED)
-        # Row t is predicted after reading character t - 1. A text that has ended repeats its last
-        # character, so that it is affected by no weights but its own.
-        read = ids[np.minimum(starts + np.clip(t - 1, 0, last), len(ids) - 1)]
-        if records:
-            targets[t == lengths] = boundary if end else IGNORED
-            read[:, lengths == 0] = boundary
-        if not first:
-            yield network.next_nll(work, targets[0])[None]  # nothing is read before row 0
-            read, targets = read[1:], targets[1:]
-        if len(read):
-            yield network.evaluate(work, read, targets)
+    network, vocabulary = start.network, start.vocabulary
+    rows = max(lengths) + 1
+    work = start.workspace(network.rows(len(lengths), min(_ROWS, rows)), len(lengths))
+    boundary = len(vocabulary) if vocabulary.records and end else IGNORED
+    losses = network.score(work, ids, lengths, boundary, each)
+    network.give_back(work)
+    return losses
 
 
 def unknown_nll(start: PrimedState, ids: NDArray[np.int32]) -> NDArray[np.float64]:

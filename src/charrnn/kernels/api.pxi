@@ -67,6 +67,53 @@ def evaluate(Workspace work, inputs, targets):
     return np.asarray(nll)
 
 
+def score_texts(Workspace work, ids, lengths, int end, bint each):
+    """Read B texts, whose ids lie one after the other, from the state, which moves on.
+
+    Return the sum of the losses of each, a list; with each, the losses themselves, float64
+    (rows, B), 0 where a text has ended. Behind its last symbol is end; IGNORED: nothing.
+    """
+    _check_workspace(work, False)
+    cdef const int[::1] inputs = check_ids("ids", ids, 0, work.plan.V, (None,))
+    cdef tuple sizes = tuple(lengths)
+    cdef Py_ssize_t first = 0, rows = 0, n, b
+    if len(sizes) != work.B or not IGNORED <= end < work.plan.V:
+        raise ValueError(f"{work.B} texts have {len(sizes)} lengths, and their end is {end}")
+    cdef Scoring* texts = <Scoring*>calloc(work.B, sizeof(Scoring))
+    if texts == NULL:
+        raise MemoryError("no memory for texts")
+    try:
+        for b in range(work.B):
+            n = sizes[b]
+            if not 0 <= n <= inputs.shape[0] - first:
+                raise ValueError(f"lengths must be those of {inputs.shape[0]} ids, not {sizes}")
+            texts[b].length, texts[b].end = n, end
+            if n > 0:
+                texts[b].ids = &inputs[first]
+            first, rows = first + n, max(rows, n)
+        return _total_losses(work, texts, rows + (end != IGNORED), each)
+    finally:
+        free(texts)
+
+
+cdef _total_losses(Workspace work, Scoring* texts, Py_ssize_t rows, bint each):
+    cdef Call call = _new_call(work, rows)
+    cdef double[:, ::1] losses
+    cdef Py_ssize_t b
+    call.arguments = texts
+    if each:
+        nll = _empty((rows, work.B))
+        losses = nll
+        call.nll = &losses[0, 0] if rows else NULL
+    _run(work, &call, <Kernel>_score_texts[Workspace32], <Kernel>_score_texts[Workspace64])
+    if each:
+        return nll
+    sums = []
+    for b in range(work.B):
+        sums.append(texts[b].sum)
+    return sums
+
+
 def feed(Workspace work, inputs):
     """Lead the state through inputs (N, B)."""
     _check_workspace(work, False)
@@ -75,17 +122,27 @@ def feed(Workspace work, inputs):
     _run(work, &call, <Kernel>_feed[Workspace32], <Kernel>_feed[Workspace64])
 
 
-def next_probs(Workspace work, targets):
-    """Return the probabilities (B, V) of what follows the state, which stays, and the loss of
-    targets (B,), float64 (B,): 0 if there are none.
-    """
+def next_probs(Workspace work):
+    """Return the probabilities (B, V) of what follows the state, which stays, float64."""
     _check_workspace(work, False)
-    targets = np.full(work.B, IGNORED, np.int32) if targets is None else targets
-    cdef const int[:, ::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))[None]
-    cdef double[:, ::1] nll = _empty((1, work.B))
-    cdef Call call = _window_call(work, y, y, nll)
+    p = _empty((work.B, work.plan.V))
+    cdef double[:, ::1] numbers = p
+    cdef Call call = _new_call(work, 1)
+    call.arguments = &numbers[0, 0]
     _run(work, &call, <Kernel>_next_probs[Workspace32], <Kernel>_next_probs[Workspace64])
-    return work.probabilities.view()[0, :, :work.plan.V].copy(), np.asarray(nll)[0]
+    return p
+
+
+def next_nll(Workspace work, targets):
+    """Return the loss of targets (B,) that follow the state, which stays, float64 (B,)."""
+    _check_workspace(work, False)
+    cdef const int[::1] y = check_ids("targets", targets, IGNORED, work.plan.V, (work.B,))
+    nll = _empty(work.B)
+    cdef double[::1] losses = nll
+    cdef Call call = _new_call(work, 1)
+    call.targets, call.nll = &y[0], &losses[0]
+    _run(work, &call, <Kernel>_next_nll[Workspace32], <Kernel>_next_nll[Workspace64])
+    return nll
 
 
 def read_counting(Workspace work, inputs, targets):
@@ -357,26 +414,33 @@ def sample(Workspace work, n, random, allowed, past, controls):
     are the fields of the struct.
     """
     _check_workspace(work, False)
-    cdef Py_ssize_t V = work.plan.V
-    past = _empty((0, work.B), np.int32) if past is None else past
+    cdef Py_ssize_t V = work.plan.V, first = 0, rows
+    if past is not None:
+        past = check_ids("past", past, 0, V, (None, work.B))[-LOOK_BACK:]
+        first = len(past)
     allowed = np.ones(V, np.int8) if allowed is None else allowed
-    cdef const int[:, ::1] before = check_ids("past", past, 0, V, (None, work.B))[-LOOK_BACK:]
-    cdef unsigned long long[::1] states = check_array("random", random, "uint64", (work.B,))
+    moved = check_array("random", random, "uint64", (work.B,))
+    cdef unsigned long long[::1] states = moved
     cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
-    cdef signed char[::1] left = _empty(V, np.int8)
-    cdef Py_ssize_t first = before.shape[0], rows = first + check_size("n", n, 0, INT_MAX)
-    cdef int[:, ::1] ids = _empty((rows + 1, work.B), np.int32)
+    rows = first + check_size("n", n, 0, INT_MAX)
+    drawn = _empty((rows + 1, work.B), np.int32)
+    cdef int[:, ::1] ids = drawn
+    cdef signed char[::1] left
     cdef Drawing drawing = Drawing(
-        controls, _check_allowed(mask), first, &ids[0, 0], &states[0], &mask[0], &left[0],
+        controls, _check_allowed(mask), first, &ids[0, 0], &states[0], &mask[0], NULL,
     )
-    check_size("top_k", drawing.controls.top_k, 1, INT_MAX)
-    check_size("no_repeat", drawing.controls.no_repeat, 0, LOOK_BACK)
-    ids[:first] = before
+    if drawing.controls.top_k < 1 or not 0 <= drawing.controls.no_repeat <= LOOK_BACK:
+        raise ValueError(f"top_k must be at least 1, no_repeat from 0 to {LOOK_BACK}")
+    if drawing.controls.no_repeat:
+        left = _empty(V, np.int8)
+        drawing.left = &left[0]
+    if first:
+        drawn[:first] = past
     cdef Call call = _new_call(work, rows - first)
     call.arguments = &drawing
     _run(work, &call, <Kernel>_sample[Workspace32], <Kernel>_sample[Workspace64])
-    random[...] = states
-    return np.asarray(ids)[first:rows]
+    random[...] = moved
+    return drawn[first:rows]
 
 
 def search(Workspace work, n, scores, ended, allowed, boundary):

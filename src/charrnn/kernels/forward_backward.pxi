@@ -10,6 +10,7 @@ cdef struct Call:                # what one thread does in a call, and how
     Py_ssize_t rows              # time steps of the window that is loaded
     Py_ssize_t b0, b1            # streams of this thread
     Part part                    # its part of the weights
+    bint ahead                   # whether each target is predicted before its input is read
     bint in_panels               # whether products read panels
     bint bfloat16                # whether their operands are rounded
     Py_ssize_t pack              # numbers that a thread may pack
@@ -235,7 +236,7 @@ cdef void _forward(AnyWorkspace work, Call* call) noexcept nogil:
     while span.t1 < call.rows:
         span.t0, span.t1 = span.t1, min(call.rows, span.t1 + _span(&work.plan, streams))
         _states(work, call, &span)
-        _logits(work, call, &span, span.t0 + 1)
+        _logits(work, call, &span, span.t0 + (0 if call.ahead else 1))
         for t in range(span.t0, span.t1):
             if _should_stop(call.check, 10 * streams * V):
                 return
@@ -507,6 +508,59 @@ cdef double _evaluate(AnyWorkspace work, Call* call) noexcept nogil:
     return total
 
 
+cdef struct Scoring:             # one of B texts that a call of score_texts reads
+    const int* ids
+    Py_ssize_t length
+    int end                      # the symbol that follows; IGNORED: none
+    double sum                   # of the losses
+
+
+cdef void _load_texts(
+    Workspace work, Call* call, const Scoring* texts, Py_ssize_t start,
+) noexcept nogil:
+    """Make the symbols of texts from number start on, at most T, the window. What has ended reads
+    its last one again, so that it is affected by no weights but its own.
+    """
+    cdef const Scoring* text
+    cdef Py_ssize_t t, b
+    call.rows = min(work.T, call.n - start)
+    for b in range(work.B):
+        text = &texts[b]
+        for t in range(call.rows):
+            work.inputs[t, b], work.targets[t, b] = max(0, text.end), IGNORED
+            if text.length > 0:
+                work.inputs[t, b] = text.ids[min(start + t, text.length - 1)]
+            if start + t < text.length:
+                work.targets[t, b] = work.inputs[t, b]
+            elif start + t == text.length:
+                work.targets[t, b] = text.end
+
+
+cdef double _score_texts(AnyWorkspace work, Call* call) noexcept nogil:
+    """Add up the losses of texts after the state; return the sum of all."""
+    cdef Scoring* texts = <Scoring*>call.arguments
+    cdef Py_ssize_t start = 0, t, b
+    cdef double total = 0
+    call.ahead = True
+    _lay_out(work, call)
+    while start < call.n:
+        _load_texts(work, call, texts, start)
+        _forward(work, call)
+        if _is_stopped(call.check):
+            break
+        for t in range(call.rows):
+            for b in range(work.B):
+                if work.targets[t, b] != IGNORED:
+                    texts[b].sum += work.nll[t, b]
+        if call.nll != NULL:
+            memcpy(call.nll + start * work.B, &work.nll[0, 0], call.rows * work.B * sizeof(double))
+        _carry(work, call.rows)
+        start += call.rows
+    for b in range(work.B):
+        total += texts[b].sum
+    return total
+
+
 cdef double _feed(AnyWorkspace work, Call* call) noexcept nogil:
     """Lead the state through the inputs."""
     cdef Span span = Span(0, work.B, work.B, 0, 0, 0)
@@ -535,7 +589,23 @@ cdef void _next_logits(AnyWorkspace work, Call* call) noexcept nogil:
 
 
 cdef double _next_probs(AnyWorkspace work, Call* call) noexcept nogil:
-    """p[0] = the probabilities of what follows the state; return the sum of the targets' losses."""
+    """`call.arguments` (B, V) = the probabilities of what follows the state, which stays."""
+    cdef double* p = <double*>call.arguments
+    cdef Py_ssize_t V = work.plan.V, b, v
+    cdef double wrong = 0
+    _lay_out(work, call)
+    _next_logits(work, call)
+    for b in range(work.B):
+        if _should_stop(call.check, 10 * V):
+            break
+        wrong += softmax_forward(V, &work.p[0, b, 0], IGNORED)
+        for v in range(V):
+            p[b * V + v] = work.p[0, b, v]
+    return wrong
+
+
+cdef double _next_nll(AnyWorkspace work, Call* call) noexcept nogil:
+    """The losses of targets that follow the state, which stays; return their sum."""
     cdef Py_ssize_t b
     cdef double total = 0
     _lay_out(work, call)

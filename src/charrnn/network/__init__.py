@@ -9,12 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 from ..util.errors import hint
 from ..util.options import Option, table
 from . import dispatch as _dispatch
-from ._types import OwnedNetwork, Parameters, Workspace, checked_workspace, workspace
+from ._types import (
+    IGNORED,
+    OwnedNetwork,
+    Parameters,
+    Workspace,
+    checked_workspace,
+    keep_spare,
+    take_spare,
+    workspace,
+)
 from .config import DrawControls, Settings
 
 Real: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]]  # float32 or float64
 _IDS_AT_A_TIME = 1 << 20  # of `evaluate`, which copies them
 _PROBABILITIES = 1 << 24  # that a workspace has room for
+_SPARE_ROWS, _SPARE_SYMBOLS = 64, 1 << 12  # of a workspace to keep: a MiB of probabilities
 
 
 class _StepOptions(TypedDict, total=False):
@@ -68,6 +78,21 @@ class Network(OwnedNetwork):
         You need training to use it in `train_steps` and `gradient`.
         """
         return workspace(self, T, B, training)
+
+    def lend(self, T: int, B: int) -> Workspace:
+        """Return a workspace for at least T characters in B streams, its state zero.
+
+        Give one for a short call back: the next one then needn't make another.
+        """
+        if B > 1 or T > _SPARE_ROWS or self.description.vocab_size > _SPARE_SYMBOLS:
+            return self.workspace(T, B)
+        return take_spare(self) or self.workspace(_SPARE_ROWS, 1)
+
+    def give_back(self, work: Workspace) -> None:
+        """Take back a workspace that was lent: nothing may use it any more."""
+        if work.B == 1 and work.T == _SPARE_ROWS and work.network is self:
+            if self.description.vocab_size <= _SPARE_SYMBOLS:
+                keep_spare(work)
 
     def train_steps(
         self,
@@ -184,6 +209,36 @@ class Network(OwnedNetwork):
             parts = [slice(start, start + rows) for start in range(0, len(x), rows)]
             return np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
 
+    def score(
+        self,
+        work: Workspace,
+        ids: ArrayLike,
+        lengths: list[int],
+        end: int = IGNORED,
+        each: bool = False,
+    ) -> Any:
+        """Return the losses in nats of B texts after the state of work, which moves on.
+
+        Parameters
+        ----------
+        work : Workspace
+        ids : array of int, (n,)
+            Those of the texts, one after the other.
+        lengths : list of int
+            How many each text has.
+        end : int
+            A symbol that follows each text, by default none.
+        each : bool
+            Whether to return the loss of each symbol.
+
+        Returns
+        -------
+        list of float, or with each array of float64 (rows, B)
+            The sum of the losses of each text, or the losses; of a text that has ended 0.
+        """
+        with checked_workspace(work, self):
+            return _dispatch.core.score_texts(work, ids, lengths, end, each)
+
     def read_counting(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -245,7 +300,7 @@ class Network(OwnedNetwork):
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next id after the state of work, float64 (B, V)."""
         with checked_workspace(work, self):
-            return _dispatch.core.next_probs(work, None)[0].astype(np.float64)
+            return _dispatch.core.next_probs(work)
 
     def next_log_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the logarithms of `next_probs` in nats, float64 (B, V).
@@ -258,7 +313,7 @@ class Network(OwnedNetwork):
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
         with checked_workspace(work, self):
-            return _dispatch.core.next_probs(work, targets)[1]
+            return _dispatch.core.next_nll(work, targets)
 
     def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
         """Return the logits (rows, B, V) of what follows each of ids (at most work.T, B).

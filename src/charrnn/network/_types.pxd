@@ -142,6 +142,7 @@ cdef class OwnedNetwork:
     cdef readonly Parameters memory
     cdef readonly Parameters momentum  # None except for Adam
     cdef readonly NgramTable ngrams    # mixed with the network's predictions, or None
+    cdef list spare                    # workspaces without training that nothing uses
 
 cdef class Workspace:
     cdef Plan plan
@@ -154,7 +155,7 @@ cdef class Workspace:
     cdef RecentCounts recent           # None, unless what is read is counted
     cdef double[::1] log_p             # (V,): log-probabilities by the counts alone
     cdef bint single                   # whether it is a Workspace32
-    cdef bint complete                 # set last
+    cdef bint complete                 # set last; not while it is spare
     cdef readonly object lock          # held by the call that uses the workspace
     cdef readonly object losses        # (steps,) of the last training call
     cdef readonly str overflowed       # what kept it from the next step, "" if nothing

@@ -22,10 +22,11 @@ import numpy as np
 
 from ..util.errors import check_integer
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport cython
 
@@ -47,9 +48,12 @@ cdef extern from *:
     """
     void charrnn_use_large_pages(char* start, Py_ssize_t size)
 
+cdef extern from "Python.h":
+    Py_UCS4* PyUnicode_AsUCS4(object text, Py_UCS4* characters, Py_ssize_t n, bint end) except NULL
+
 # Not names of the module, which anybody could give another value.
 cdef object _integer = check_integer
-cdef object _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray
+cdef object _array = np.array, _asarray = np.asarray, _ndarray = np.ndarray, _empty = np.empty
 cdef object _INT32 = np.dtype("i4"), _FLOAT64 = np.dtype("f8"), _INT8 = np.dtype("i1")
 # Per cell: id; gates fed by the layer below; gates fed by h_(t-1), in memory order; biases; number
 # of carried vectors (h, or h and c). Weights are named after their gates, as Wxi and Whi.
@@ -67,6 +71,7 @@ cdef enum:
     CACHE_LINE = 64       # bytes, and the widest vector
     LARGEST = 1 << 16     # units of a layer; its recurrent matrix then has 16 GiB
     LARGEST_TABLE = 1 << 24    # n-grams of one length: their numbers are exact in float32
+    MOST_SPARE = 8        # workspaces of a network: of so many threads that use it at a time
 
 cdef double RECENT_WEIGHT = 0.2    # of recent counts at first, out of that of the counts
 
@@ -446,7 +451,7 @@ cdef class OwnedNetwork:
         self.description = description
         self.dtype = _check_dtype(dtype)
         self.optimizer = _check_word("optimizer", optimizer, _OPTIMIZERS)
-        self.rule = _OPTIMIZERS[self.optimizer]
+        self.rule, self.spare = _OPTIMIZERS[self.optimizer], []
         self.weights = Parameters(self.description, self.dtype)
         if self.rule == ADAM:
             self.momentum = Parameters(self.description, self.dtype)
@@ -602,10 +607,40 @@ def workspace(OwnedNetwork network not None, T, B, training=False):
     return kind(network, T, B, training)
 
 
+def keep_spare(Workspace work not None):
+    """Keep a workspace for `take_spare`: nothing may use it any more.
+
+    Meanwhile it does not know its network, which would keep itself alive, and its lock is held.
+    """
+    cdef OwnedNetwork network = work.network
+    if network is None or work.training or len(network.spare) >= MOST_SPARE:
+        return
+    if work.lock.acquire(blocking=False):
+        work.complete, work.network, work.recent = False, None, None
+        network.spare.append(work)
+
+
+def take_spare(OwnedNetwork network not None):
+    """Return a workspace that was kept, its state zero, or None."""
+    cdef Workspace work
+    try:
+        work = network.spare.pop()
+    except IndexError:
+        return None
+    if work.table is not network.ngrams:
+        return None
+    memset(work.states.start, 0, work.states.strides[0])
+    work.network, work.complete = network, True
+    work.lock.release()
+    return work
+
+
 def checked_workspace(work, network):
     """Return work, for a `with` around one call, if it is a workspace of network; or raise."""
     if not isinstance(work, Workspace):
         raise TypeError(f"work must be a workspace of this network, not {type(work).__name__}")
+    if (<Workspace>work).network is None:
+        raise ValueError("this workspace was given back to its network")
     if (<Workspace>work).network is not network:
         raise ValueError(
             f"this workspace is of another network ({work.network.description}), "
@@ -651,8 +686,68 @@ cdef dict _WANTED = {
 cpdef check_ids(str name, value, Py_ssize_t lowest, Py_ssize_t symbols, tuple shape):
     """Return a C-ordered int32 copy of ids of a shape, each in [lowest, symbols), or raise."""
     ids = check_array(name, value, "int32", shape)
-    if ids.size and (ids.min() < lowest or ids.max() >= symbols):
+    if ids.dtype is _INT32:
+        right = _are_within(ids, lowest, symbols)
+    else:
+        right = not ids.size or (ids.min() >= lowest and ids.max() < symbols)
+    if not right:
         where = np.unravel_index(np.argmax((ids < lowest) | (ids >= symbols)), ids.shape)
         place = ", ".join(map(str, where))
         raise IndexError(f"{name}[{place}] = {ids[where]} is not in [{lowest}, {symbols})")
     return ids if ids.dtype is _INT32 else ids.astype(_INT32)
+
+
+cdef bint _are_within(ids, Py_ssize_t lowest, Py_ssize_t symbols) except -1:
+    """Whether all ids, C-ordered int32, are in [lowest, symbols). A buffer costs less than a view.
+    """
+    cdef Py_buffer buffer
+    cdef const int* numbers
+    cdef bint right = True
+    cdef Py_ssize_t i
+    PyObject_GetBuffer(ids, &buffer, PyBUF_SIMPLE)
+    numbers = <const int*>buffer.buf
+    for i in range(buffer.len // <Py_ssize_t>sizeof(int)):
+        right &= lowest <= numbers[i] < symbols
+    PyBuffer_Release(&buffer)
+    return right
+
+
+def look_up(text, table):
+    """Return the number of each character of a text in a table of int32, and how many are -1.
+
+    The last number in the table is that of all larger code points.
+    """
+    cdef Py_buffer numbers, found
+    cdef Py_ssize_t unknown
+    if type(text) is not str and type(text) is not bytes:
+        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
+    ids = _empty(len(text), _INT32)
+    PyObject_GetBuffer(table, &numbers, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(ids, &found, PyBUF_SIMPLE)
+        unknown = _look_up(text, &numbers, <int*>found.buf, found.len // <Py_ssize_t>sizeof(int))
+        PyBuffer_Release(&found)
+    finally:
+        PyBuffer_Release(&numbers)
+    return ids, unknown
+
+
+cdef Py_ssize_t _look_up(text, const Py_buffer* table, int* ids, Py_ssize_t n) except -1:
+    """Write the numbers of n characters, and return how many are negative."""
+    cdef const int* numbers = <const int*>table.buf
+    cdef Py_ssize_t last = table.len // <Py_ssize_t>sizeof(int) - 1, unknown = 0, i
+    cdef const unsigned char* characters
+    if last < 0:
+        raise ValueError("the table is empty")
+    if n == 0:
+        return 0
+    if type(text) is bytes:
+        characters = text
+        for i in range(n):
+            ids[i] = characters[i]
+    else:
+        PyUnicode_AsUCS4(text, <Py_UCS4*>ids, n, False)
+    for i in range(n):
+        ids[i] = numbers[min(<Py_ssize_t><unsigned int>ids[i], last)]
+        unknown += ids[i] < 0
+    return unknown

@@ -82,7 +82,7 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int = 2**31 - 1)
 def check_flags(**flags: Any) -> None:
     """Raise TypeError for what is neither True nor False: "no" would count as true."""
     for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool_)):
+        if type(value) is not bool and not isinstance(value, np.bool_):
             raise TypeError(f"{name} must be True or False, not {short_repr(value)}")
 
 

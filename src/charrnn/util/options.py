@@ -121,9 +121,9 @@ def check_options(options: type, given: Mapping[str, Any]) -> Any:
 
 def check_names(given: Iterable[str], options: type, others: Iterable[str] = ()) -> None:
     """Raise TypeError if a name is not an option; others are further names that are valid."""
-    known = [*others, *table(options)]
     for name in given:
         if name not in table(options):
+            known = [*others, *table(options)]
             meant = hint(name, known) or f"; the options are {', '.join(known)}"
             raise TypeError(f"there is no option {name!r}{meant}")
 

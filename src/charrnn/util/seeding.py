@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from .errors import check_integer
 
 _PIECE = 1 << 16  # random numbers made at a time, where they are many
+_LARGEST = 2**64 - 1
+_STEP = 0xD1B54A32D192ED03  # from one generator state to the next
 _SORTED = 1 << 20  # that are sorted at a time, the smallest first: Ctrl-C waits for no more
 
 
@@ -24,20 +26,23 @@ def make_random(seed: int | None, streams: int = 1, first: int = 0) -> NDArray[n
     """
     if seed is None:
         seed = random_seed()
-    start = _mix(np.array([check_integer("seed", seed, 0, 2**64 - 1)], np.uint64))
-    return _mix(
-        start + np.arange(first, first + streams, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
-    )
+    start = _mix(check_integer("seed", seed, 0, _LARGEST))
+    if streams == 1:  # integers of Python are faster than an array of one number
+        return np.array([_mix((start + first * _STEP) & _LARGEST)], np.uint64)
+    numbers = np.arange(first, first + streams, dtype=np.uint64)
+    states: NDArray[np.uint64] = _mix(numbers * np.uint64(_STEP) + np.uint64(start))
+    return states
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit numbers one to one, so that neighbouring seeds start far apart.
+def _mix(z: Any) -> Any:
+    """Scramble an integer of 64 bits, or an array of uint64, one to one.
 
-    It is the output function of SplitMix64.
+    It is the output function of SplitMix64: neighbouring seeds start far apart.
     """
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    kind: Any = int if isinstance(z, int) else np.uint64
+    z = ((z ^ (z >> kind(30))) * kind(0xBF58476D1CE4E5B9)) & kind(_LARGEST)
+    z = ((z ^ (z >> kind(27))) * kind(0x94D049BB133111EB)) & kind(_LARGEST)
+    return z ^ (z >> kind(31))
 
 
 def permutation(n: int, *seeds: int) -> NDArray[np.signedinteger[Any]]:
