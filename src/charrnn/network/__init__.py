@@ -90,9 +90,9 @@ class Network(OwnedNetwork):
 
     def give_back(self, work: Workspace) -> None:
         """Take back a workspace that was lent: nothing may use it any more."""
-        if work.B == 1 and work.T == _SPARE_ROWS and work.network is self:
-            if self.description.vocab_size <= _SPARE_SYMBOLS:
-                keep_spare(work)
+        few = self.description.vocab_size <= _SPARE_SYMBOLS
+        if few and work.B == 1 and work.T == _SPARE_ROWS and work.network is self:
+            keep_spare(work)
 
     def train_steps(
         self,
