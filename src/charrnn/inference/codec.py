@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..network import dispatch
+from ..network import Real, dispatch
 from ..storage.model_file import ModelState
 from ..util.atomic_write import read_pieces
 from ..util.errors import CodecError, short_repr
@@ -283,8 +283,8 @@ class _Guide:
         for i, one in enumerate(spelled):
             self.spelled[i, : len(one)] = list(one)
         start = PrimedState.from_text(network, vocabulary, "")
-        self.network, self.first = network, start.state
-        self.work = start.workspace(1, 1)
+        self.network, self.work = network, start.workspace(1, 1)
+        self.first: Real = self.work.state.copy()
         self.boundary: int = len(vocabulary)
         self._begin()
 
