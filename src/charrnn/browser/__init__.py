@@ -235,4 +235,4 @@ def _cost(state: ModelState, network: Network) -> float:
         for one in (state.learner.network, network)
     ]
     (before, symbols), (after, _) = of_both
-    return float((after.sum() - before.sum()) / symbols.sum() / math.log(2))
+    return float((np.sum(after) - np.sum(before)) / sum(symbols) / math.log(2))
