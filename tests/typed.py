@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import charrnn
 import charrnn.testing
 from charrnn import CharRNN, DataReader, History, Progress, Vocabulary
+from charrnn.browser import Exported
 from charrnn.inference.adapting import LiveModel
 from charrnn.inference.ranking import Ranks
 from charrnn.network import Network
@@ -192,19 +193,30 @@ def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
 
 
 def keep(model: CharRNN, folder: Path) -> CharRNN:
-    model.save(folder / "model")
+    model.save(folder / "model.safetensors")
+    same: CharRNN[str] = CharRNN[str].from_pretrained(folder)
+    if folder.name == "hub":  # nobody uploads here
+        address: str = same.push_to_hub("user/names", private=True)
+        return CharRNN[str].from_pretrained(address)
+    same.save(folder / "model")
     data = (folder / "model").read_bytes()
     packed: bytes = charrnn.compress(data)
     data = charrnn.decompress(packed, model=None)
     loaded = charrnn.load(data)
     written: str = loaded.generate(3)
+    if installed("charrnn_models"):
+        ready: CharRNN[str] = charrnn.pretrained("names")
+        written += ready.generate(3)
     with open(folder / "model", "rb") as file:
         charrnn.load(file, alphabet="characters")
     return charrnn.load(io.BytesIO(data)) if written else loaded
 
 
 def elsewhere(model: CharRNN, folder: Path) -> CharRNN[Any]:
-    model.save_js(folder / "model.js", weights="float16")
+    exported: Exported = model.save_js(folder / "model.js", weights="float16")
+    size: int = exported.size + exported.compressed
+    assert size
+    assert exported.cost < 1
     if not installed("torch", "onnx"):
         return model
     model.to_onnx(folder / "model.onnx")
@@ -287,6 +299,8 @@ def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     ids = vocabulary.encode("to be", on_unknown="skip")
     text: str = vocabulary.decode(ids)
     larger: Vocabulary = Vocabulary.from_text("to be", records=False).extended(vocabulary.missing("to be") + "x")
+    unknown: int = larger.ids_and_unknown("xyz")[1]
+    assert unknown >= 0
     codes: NDArray[np.int32] = larger.lookup("xyz") + larger.of_codes(np.array([1, 2, 3]))
     symbols: int = larger.symbols + len(Vocabulary.all_bytes().empty) + np.dtype(larger.smallest_dtype).itemsize + len(codes)
     assert larger.check("text", "to be")

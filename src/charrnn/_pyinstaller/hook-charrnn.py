@@ -11,6 +11,7 @@ from charrnn.network import dispatch
 # Modules that charrnn imports by name.
 names = [
     "charrnn.datasets",
+    "charrnn.inference._codec",
     "charrnn._cyutility",
     *(f"charrnn._core_{level}" for level in dispatch.LEVELS[1:]),
 ]

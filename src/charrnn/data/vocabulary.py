@@ -153,10 +153,10 @@ class Vocabulary:
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 if it is unknown: int32."""
-        return self.look_up(text)[0]
+        return self.ids_and_unknown(text)[0]
 
-    def look_up(self, text: str | bytes) -> tuple[NDArray[np.int32], int]:
-        """Return what `lookup` does, and how many characters are unknown."""
+    def ids_and_unknown(self, text: str | bytes) -> tuple[NDArray[np.int32], int]:
+        """Return the ids of `lookup`, and how many characters are unknown."""
         text = to_builtin(text)
         if len(text) <= _PIECE:
             return look_up(text, self._table)

@@ -45,7 +45,7 @@ class Encoded(NamedTuple):
             text if type(text) is exact else vocabulary.check(name.format(i), text)
             for i, text in enumerate(texts)
         ]
-        ids, missing = vocabulary.look_up(vocabulary.empty.join(texts))
+        ids, missing = vocabulary.ids_and_unknown(vocabulary.empty.join(texts))
         lengths = [*map(len, texts)]
         if not missing:
             return cls(ids, lengths, [0] * len(texts))
