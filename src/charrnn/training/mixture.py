@@ -14,8 +14,8 @@ from ..network.counts import Counts, Mixture
 from ..storage.model_file import ModelState
 from .fit import held_out_options
 
-# N-grams to keep of each text, about: one for each character, some four bytes.
-_FEWEST, _MOST = 1 << 19, 1 << 22
+# N-grams to keep of each text: one for each character, some four bytes, within these limits.
+_FEWEST, _MOST = 1 << 20, 1 << 22
 _PRIOR_WEIGHTS = (0.5, 0.5)  # of network and counts, where there is nothing to fit them on
 _PRIOR, _NEWTON_STEPS, _CLOSE = 30.0, 12, 1e-3
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
