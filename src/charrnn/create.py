@@ -142,8 +142,8 @@ def train_text(
         Count the runs of up to this many characters in the text, 1 to 16, and mix what they predict
         with what the network predicts: in everything but training, gradients and exports. The
         counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
-        counted afterwards. Where the counts would take more than about 4 bytes per character of
-        the text, the rare long runs are left out. 0 counts nothing. By default none, or as before
+        counted afterwards. Where the counts would take more than about 4 MB, or 4 bytes per
+        character of a longer text, the rare long runs are left out. 0 counts nothing. By default none, or as before
         if the model trains further.
     min_count : int, default 1
         With ngram: drop runs of two characters or more that occur less often. At 2, the counts
