@@ -143,8 +143,8 @@ def train_text(
         with what the network predicts: in everything but training, gradients and exports. The
         counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
         counted afterwards. Where the counts would take more than about 4 MB, or 4 bytes per
-        character of a longer text, the rare long runs are left out. 0 counts nothing. By default none, or as before
-        if the model trains further.
+        character of a longer text, the rare long runs are left out. 0 counts nothing. By default
+        none, or as before if the model trains further.
     min_count : int, default 1
         With ngram: drop runs of two characters or more that occur less often. At 2, the counts
         hold nothing that occurs once.

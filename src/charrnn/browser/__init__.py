@@ -42,7 +42,7 @@ _CHARACTERS, _LENGTH = 20_000, 100  # of the texts that show what rounding costs
 
 
 class Exported(NamedTuple):
-    """What `CharRNN.save_js` wrote.
+    """What `charrnn.CharRNN.save_js` wrote.
 
     Attributes
     ----------
