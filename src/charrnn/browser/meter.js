@@ -51,7 +51,7 @@ function showLetters(text) {
     return item;
   }));
   const total = losses.reduce((sum, loss) => sum + loss, 0) / Math.LN2;
-  $("bits").textContent = `${total.toFixed(1)} bits in all. A character that surprises the model has many.`;
+  $("bits").textContent = `${total.toFixed(1)} bits in all. Surprising characters have more.`;
 }
 
 let waiting; // for the end of typing, before a screen reader says the result
