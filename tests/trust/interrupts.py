@@ -12,6 +12,7 @@ where no other thread would get its turn.
 import gc
 import random
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -40,6 +41,14 @@ def latency(call, delay):
         return time.perf_counter() - due, interruption
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def send_again(unraisable):
+    """Send another signal where Python swallowed one: in a callback of its import system."""
+    if unraisable.exc_type is KeyboardInterrupt and "_get_module_lock" in repr(unraisable.object):
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def untrained(hidden_size, symbols, dtype="float32"):
@@ -159,6 +168,7 @@ def main():
     arguments, findings = arguments.parse_args(), Findings()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     gc.disable()  # Python swallows a signal in a callback of the collector
+    sys.unraisablehook = send_again
     moments, everything = random.Random(1), []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(folder):
