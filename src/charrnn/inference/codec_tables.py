@@ -7,7 +7,7 @@ _MOST = 36, 24, 11, 8, 6, 5
 def _after(history: tuple[int, int, str], bit: int) -> tuple[int, int, str]:
     """Return the history after one more bit: how many zeros and ones, and the last bits.
 
-    A bit makes half of the opposite bits beyond two forgotten: the recent past counts more.
+    Each bit halves the count of the opposite bit above two, so that the recent past counts more.
     """
     counts, last = [*history[:2]], history[2] + str(bit)
     other = 1 - bit

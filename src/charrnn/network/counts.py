@@ -144,7 +144,8 @@ class Counts:
         pieces : iterable of integer arrays
             Ids in [0, vocab_size), piece after piece; n-grams do not cross from one to the next.
         order : int
-            Symbols of the longest n-grams, at least 1; fewer where a code or `most` has no room.
+            Symbols of the longest n-grams, at least 1; fewer where a text has too many of them to
+            count in memory.
         boundary : int, optional
             The id before, between and after records: no n-gram goes on behind it.
         most : int
