@@ -40,6 +40,9 @@ cdef void ngram_advance(
         if found >= 0:
             found = _follower(&ngrams.levels[k - 1], found, symbol)
         after[k - 1] = <real>(found + 1)
+        if found >= 0:
+            CHARRNN_PREFETCH(&ngrams.levels[k].starts[found])
+            CHARRNN_PREFETCH(&ngrams.levels[k].backoffs[found])
 
 
 cdef void ngram_log_probabilities(
