@@ -10,7 +10,7 @@ import pytest
 import charrnn
 from charrnn import ModelFormatError
 from charrnn.datasets import names, python_docs
-from charrnn.network.counts import Counts
+from charrnn.network.counts import Counts, Mixture
 
 TEXT = python_docs()[:60_000]
 OPTIONS = {"hidden_size": 24, "batch_size": 4, "epochs": 2, "progress": False, "ngram": 6}
@@ -42,6 +42,17 @@ def test_the_held_out_part_is_counted_too(model):
     for level, known in zip(counts.levels, expected.levels, strict=True):
         assert 0.98 * len(known.symbols) < len(level.symbols) <= len(known.symbols)
         assert abs(level.counts.sum() / known.counts.sum() - 1) < 0.1
+
+
+def test_a_text_that_repeats_itself_does_not_spoil_the_mixture():
+    model = charrnn.train_text(TEXT[:20_000] + TEXT[:2_200], **OPTIONS, preset="tutorial")
+    found, new = model.mixture, python_docs()[60_000:64_000]
+    assert found.counts_weight == 0.85
+    losses = {}
+    for weights in [found[1:], (0.0, 2.0), (0.25, 1.2)]:
+        model.network.mix(Mixture(found.counts, *weights).table())
+        losses[weights] = model.score(new)
+    assert min(losses, key=losses.get) == found[1:]
 
 
 @pytest.mark.parametrize("kind", ["text", "records"])

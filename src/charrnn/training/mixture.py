@@ -18,6 +18,9 @@ from .fit import held_out_options
 _FEWEST, _MOST = 1 << 20, 1 << 22
 _PRIOR_WEIGHTS = (0.5, 0.5)  # of network and counts, where there is nothing to fit them on
 _PRIOR, _NEWTON_STEPS, _CLOSE = 30.0, 12, 1e-3
+# What is held out of a text may repeat the rest, and counts know that by heart. New text repeats
+# less: whatever fits best, counts get no more than this, and the network no less.
+_LEAST_WEIGHTS, _MOST_WEIGHTS = (0.25, 0.0), (2.0, 0.85)
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
 
 
@@ -63,8 +66,8 @@ def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixtu
     """Return the best mixture for text that neither network nor counts have seen, and its loss.
 
     The loss is convex in the two weights: Newton's method, with a prior that counts as much as
-    _PRIOR targets of unit curvature, finds its minimum. Sums run in a fixed order. The network is
-    left as it was: without counts.
+    _PRIOR targets of unit curvature, finds its minimum between the limits. Sums run in a fixed
+    order. The network is left as it was: without counts.
     """
     weights, levels = np.array(_PRIOR_WEIGHTS), counts.estimate()
     try:
@@ -73,8 +76,11 @@ def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixtu
             nll, gradient, hessian = _statistics(network, stream)
             gradient += _PRIOR * (weights - _PRIOR_WEIGHTS)
             (a, b), (_, d) = hessian + _PRIOR * np.eye(2)
+            at_limit = np.where(gradient < 0, weights >= _MOST_WEIGHTS, weights <= _LEAST_WEIGHTS)
+            if at_limit.any():  # the other one moves alone
+                gradient[at_limit], b = 0.0, 0.0
             step = np.array([d * gradient[0] - b * gradient[1], a * gradient[1] - b * gradient[0]])
-            better = np.clip(weights - step / (a * d - b * b), 0.0, 2.0)
+            better = np.clip(weights - step / (a * d - b * b), _LEAST_WEIGHTS, _MOST_WEIGHTS)
             if np.abs(better - weights).max() < _CLOSE:
                 break
             weights = better
