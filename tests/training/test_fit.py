@@ -219,7 +219,7 @@ def test_golden_hash_from_text_to_weights():
     assert digest(model.rnn) == GOLDEN
 
 
-GOLDEN = "bafb2ae1d056b3658e21fc7785a973f05c3a08e8acdeae28a7b8138c4f784c86"
+GOLDEN = "6270a11b2cf83ec58260117d4bcc7e086f37efb6bda5ad03956f0dee759e33b6"
 
 
 def overfitted(**options):

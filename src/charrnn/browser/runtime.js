@@ -81,11 +81,8 @@ function exp(x) {
 function quotient(a, b) {
   floats[0] = b;
   floatBits[0] = 0x7EF311C0 - floatBits[0];
-  let y = floats[0];
-  for (let i = 0; i < 3; i++) {
-    const e = fma(-b, y, 1);
-    y = fma(fma(e, e, e), y, y);
-  }
+  const estimate = floats[0], e = fma(-b, estimate, 1);
+  const y = fma(fma(e, e, e), round(estimate * round(1.0019173)), estimate);
   const q = round(a * y);
   return fma(fma(-b, q, a), y, q);
 }

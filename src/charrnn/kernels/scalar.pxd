@@ -48,26 +48,33 @@ cdef inline real inverse_root(real x) noexcept nogil:
     """1 / sqrt(x) for a normal positive x or infinity, to two units in the last place.
 
     Faster than a root and a division. The exponent of the result is minus half that of x, so the
-    bits of x, shifted and subtracted, are a first estimate, at most 3.5 % off (Lomont, 2003). With
-    e = 1 - x y^2, the result is y / sqrt(1 - e). Each round adds the terms of this series up to
-    e^2 and turns an error d into about 2.5 d^3; the last round stops at e (Newton): 1.5 d^2.
+    bits of x, shifted and subtracted, are a first estimate y, at most 3.5 % off (Lomont, 2003).
+    With e = 1 - x y^2, the result is y / sqrt(1 - e). For float a polynomial is this series up to
+    e^4, with coefficients for |e| < 0.0692 that are 2.3e-8 off at most. For double, each round
+    adds the terms up to e^2 and turns an error d into about 2.5 d^3; the last round stops at e
+    (Newton): 1.5 d^2.
     """
     cdef FloatBits f
     cdef DoubleBits d
-    cdef real y, e
+    cdef real y, e, q
     if real is float:
         f.value = x
         f.bits = <unsigned int>0x5F375A86 - (f.bits >> 1)
         y = f.value
+        e = fma[real](-x * y, y, 1)
+        q = fma[real](e, <real>0.27409843, <real>0.3139364)
+        q = fma[real](e, q, <real>0.37500027)
+        q = fma[real](e, q, <real>0.49999833)
+        y = fma[real](y * e, q, y)
     else:
         d.value = x
         d.bits = <unsigned long long>0x5FE6EB50C7B537A9 - (d.bits >> 1)
         y = d.value
         e = fma[real](-x * y, y, 1)
         y = fma[real](y * e, fma[real](e, 0.375, 0.5), y)
-    e = fma[real](-x * y, y, 1)
-    y = fma[real](y * e, fma[real](e, <real>0.375, <real>0.5), y)
-    y = fma[real](y * fma[real](-x * y, y, 1), <real>0.5, y)
+        e = fma[real](-x * y, y, 1)
+        y = fma[real](y * e, fma[real](e, 0.375, 0.5), y)
+        y = fma[real](y * fma[real](-x * y, y, 1), 0.5, y)
     return 0 if x == INFINITY else y
 
 
@@ -76,25 +83,26 @@ cdef inline real quotient(real a, real b) noexcept nogil:
 
     Faster than a division of 512-bit vectors. The first estimate of 1 / b negates the exponent, as
     in `inverse_root`, and is at most 5.1 % off. With e = 1 - b y, 1 / b = y / (1 - e); each round
-    adds the terms of this series up to e^2. The last line corrects the rounding (Markstein, 1990).
+    adds the terms of this series up to e^2. In a single round for float, a factor spreads what is
+    missing: 3.3e-5 at most. The last line squares the error, and rounds once (Markstein, 1990).
     """
     cdef FloatBits f
     cdef DoubleBits d
     cdef real y, e
+    cdef int n
     if real is float:
         f.value = b
         f.bits = <unsigned int>0x7EF311C0 - f.bits
         y = f.value
+        e = fma[real](-b, y, 1)
+        y = fma[real](fma[real](e, e, e), y * <real>1.0019173, y)
     else:
         d.value = b
         d.bits = <unsigned long long>0x7FDE6238DA3C2118 - d.bits
         y = d.value
-        e = fma[real](-b, y, 1)
-        y = fma[real](fma[real](e, e, e), y, y)
-    e = fma[real](-b, y, 1)
-    y = fma[real](fma[real](e, e, e), y, y)
-    e = fma[real](-b, y, 1)
-    y = fma[real](fma[real](e, e, e), y, y)
+        for n in range(3):
+            e = fma[real](-b, y, 1)
+            y = fma[real](fma[real](e, e, e), y, y)
     e = a * y
     return fma[real](fma[real](-b, e, a), y, e)
 
