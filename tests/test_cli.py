@@ -325,7 +325,7 @@ def test_score_prints_totals_and_words(model_file, model):
         "unknown": 0,
         "by_word": [[*pair] for pair in model.score_words(line)],
     }
-    assert "--by-word does not go with --adapt" in wrong("score", model_file, "--adapt", "--by-word")
+    assert "--by-word and --adapt exclude each other" in wrong("score", model_file, "--adapt", "--by-word")
 
 
 def test_rank_prints_guesses_and_the_bounds_of_an_interval(tmp_path):
@@ -350,7 +350,7 @@ def test_export_writes_pages_and_scripts(model_file, tmp_path):
     assert "<title>A fox</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     size = (tmp_path / "page.html").stat().st_size
     assert re.fullmatch(
-        rf"charrnn: {size:,} bytes, [\d,]+ compressed\ncharrnn: int8 costs 0\.\d{{4}} bits per character of what the model writes\n",
+        rf"charrnn: {size:,} bytes, [\d,]+ compressed\ncharrnn: int8 costs 0\.\d{{4}} bits per character of generated text\n",
         ran.stderr,
     )
     run("export", model_file, tmp_path / "model.js")
@@ -664,12 +664,12 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         # Options that do not go together.
         ([*TRAIN, "--extend"], "--extend needs --start"),
         ([*TRAIN, "--rehearse", MODEL], "--rehearse and --rehearse-own need --start"),
-        ([*TRAIN, "--start", MODEL, "--rehearse", MODEL, "--rehearse-own"], "goes without --rehearse"),
+        ([*TRAIN, "--start", MODEL, "--rehearse", MODEL, "--rehearse-own"], "exclude each other"),
         ([*TRAIN, "--remember"], "--remember needs --records"),
         ([*TRAIN, "--start", MODEL, "--bytes"], "fox.safetensors is a model of characters"),
         ([*TRAIN, "--start", MODEL, "--records"], "is a model of text: leave out --records"),
         ([*TRAIN, "--start", MODEL, "--cell", "gru"], "cell is fixed"),
-        ([*TRAIN, "-", "--start", MODEL], "standard input is read once: - goes without"),
+        ([*TRAIN, "-", "--start", MODEL], "standard input is read once: leave out other files"),
         (["generate", MODEL, "--n-best", "3", "--top-k", "2"], "--top-k does not apply to a"),
         (["generate", MODEL, "--n-best", "3", "--count", "2"], "--count does not apply to a"),
         (["generate", MODEL, "--allowed", "X"], "leave no character"),

@@ -69,7 +69,7 @@ def test_a_figure_shows_itself_in_a_notebook_and_in_a_window(monkeypatch):
     monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
     assert not pyplot.get_fignums()  # pyplot has nothing to do with it before it is shown
     monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
-    with pytest.raises(RuntimeError, match=r"no window to be had \(matplotlib's backend is agg\): savefig\(path\) writes the figure"):
+    with pytest.raises(RuntimeError, match=r"no window is available \(matplotlib's backend is agg\): savefig\(path\) writes the figure"):
         figure.show()
     monkeypatch.setattr(pyplot, "get_backend", lambda: "QtAgg")
     figure.show()

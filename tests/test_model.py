@@ -236,9 +236,9 @@ def test_a_mistake_leaves_the_model_as_it_was():
     for call in (model.train_text, model.train_file):
         with pytest.raises((ValueError, OSError)):
             call("missing, and unknown: ?")
-    with pytest.raises(ValueError, match="model of text: train_text goes on with it"):
+    with pytest.raises(ValueError, match="model of text: train_text trains it further"):
         model.train_records(["fox"])
-    with pytest.raises(ValueError, match="model of records: train_records goes on with it"):
+    with pytest.raises(ValueError, match="model of records: train_records trains it further"):
         charrnn.train_records(["fox"], steps=1, preset="tutorial").train_text("fox")
     with pytest.raises(TypeError, match="must be a str, not bytes"):
         model.train_text(b"the fox")

@@ -83,7 +83,7 @@ WRONG = [
     (["--column", "name", "--format", "jsonl"], b'{"name": "anna"}\n{"nam": 1}\n', "line 2 has no 'name'"),
     (["--column", "name", "--format", "jsonl"], b'{"name": "anna"}\n{"name": 1}\n', "line 2: 'name' is 1, and not a string"),
     (["--column", "name", "--format", "jsonl"], b'{"name": "anna"}\n[[' * 5000, "line 2 is not JSON"),
-    (["--column", "name", "--separator", "%"], b"", "--column goes without --separator"),
+    (["--column", "name", "--separator", "%"], b"", "--column and --separator exclude each other"),
     (["--separator", r"a\nb"], b"", "--separator must be the text of a line"),
     (["--encoding", "utf-99"], b"", "--encoding must be the name of an encoding, such as 'utf-16' or 'cp1252', not 'utf-99'"),
     (["--encoding", "hex"], b"", "--encoding must be the name of an encoding"),
@@ -169,7 +169,7 @@ def test_a_table_for_a_model_of_bytes(run, tmp_path):
     assert run("score", "--above", 0, stdin=b"\xff\n", of=tmp_path / "m")[1][0].split("\t")[0] == "1"
     code, _, error = run("score", "--encoding", "cp1252", of=tmp_path / "m")
     assert code == 2
-    assert "--encoding is of text, and this is a model of bytes" in error
+    assert "--encoding is for text, but this is a model of bytes" in error
 
 
 def test_training_on_records_between_separators_in_another_encoding(run, tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_training_on_records_between_separators_in_another_encoding(run, tmp_pat
     ("options", "message"),
     [
         (["--separator", "%"], "--separator needs --records"),
-        (["--bytes", "--encoding", "cp1252"], "--encoding is of characters, and this is a training on bytes"),
+        (["--bytes", "--encoding", "cp1252"], "--encoding is for characters, but this training reads bytes"),
         (["--records", "--separator", r"a\nb"], "--separator must be the text of a line"),
         (["--encoding", "utf-99"], "--encoding must be the name of an encoding"),
     ],

@@ -1,4 +1,4 @@
-"""Train models on a text, files or records; load them from files; take them over from PyTorch."""
+"""Train models on a text, files or records; load them from files; convert them from PyTorch."""
 
 import os
 import warnings
@@ -56,13 +56,13 @@ def train_text(
     text : str
         At least two characters.
     alphabet : {"characters", "bytes"}
-        What a text consists of: Unicode characters, or bytes, which any file consists of. A model
-        of bytes takes and returns bytes.
+        What a text consists of: Unicode characters, or bytes, as in any file. A model of bytes
+        takes and returns bytes.
     preset : {"auto", "tutorial", "small", "medium", "large"}, default "auto"
-        Sets the options that you don't give. "auto" fits them to the amount and kind of text and
-        to ``seconds``, by default half a minute on two cores for a megabyte: an LSTM trained with
-        Adam, and n-gram counts. It shows its choice with the progress, and ``model.recipe``
-        returns it. The others are fixed; the defaults below are those of "tutorial".
+        Sets the options that you don't give. "auto" fits them to the size and kind of text and to
+        ``seconds``, by default half a minute on two cores for a megabyte. It chooses an LSTM
+        trained with Adam, and n-gram counts. The progress shows the choice, and ``model.recipe``
+        returns it. The other presets are fixed; the defaults below are those of "tutorial".
     cell : {"rnn", "gru", "lstm"}
         Type of recurrent cell: the tutorial's vanilla cell, gated recurrent units, or long
         short-term memory.
@@ -78,8 +78,8 @@ def train_text(
     batch_size : int, default 1
         Parallel streams of the text.
     optimizer : {"adagrad", "sgd", "rmsprop", "adam"}
-        How the gradient updates the weights. Its loss is summed over a window and averaged over
-        the streams.
+        How gradients update the weights. The loss is summed over a window and averaged over the
+        streams.
     learning_rate : float, optional
         Step size. By default 0.15 for Adagrad, 0.02 for SGD, 0.002 for RMSProp, 0.004 for Adam.
     weight_decay : float, default 0.0
@@ -102,11 +102,11 @@ def train_text(
     dtype : {"float32", "float64"}
         Type of the weights and of all computation.
     precision : {"float32", "bfloat16"}
-        What the products of a training step round their operands to. Sums, weights and the
-        optimizer stay float32, and so do predictions. With bfloat16 large networks train faster
-        on processors with AVX512_BF16, and to the same bits on others.
+        Type to which a training step rounds the operands of its products. Sums, weights, the
+        optimizer and predictions stay float32. With bfloat16, large networks train faster on
+        processors with AVX512_BF16, and have the same bits on others.
     seed : int, default 0
-        Random seed of weights, dropout and the order of records; None takes one from the
+        Random seed of weights, dropout and the order of records; None draws one from the
         operating system. The same text, options and seed give the same model, bit for bit, on
         every processor with FMA.
     n_threads : int, optional
@@ -122,11 +122,11 @@ def train_text(
         Hold out this many pieces, spread over the text, instead of its end, which may be unlike
         the rest.
     refit : bool, default False
-        Train twice: first with a held-out part, to measure; then on the whole text. The model is
-        the second one; ``history.estimate`` and the weights of n-gram counts are from the first.
-        After Ctrl-C it is the first one, as far as that got: then it has been measured. Each of
-        the two takes the whole budget of epochs or steps. "auto" trains a short text twice, unless
-        you give epochs or steps, or too few seconds.
+        Train twice: first with a held-out part, to measure; then on the whole text. You get the
+        second model; ``history.estimate`` and the weights of n-gram counts are from the first.
+        After Ctrl-C you get the first model, because it has been measured. Each training takes
+        the whole budget of epochs or steps. "auto" trains on a short text twice, unless you give
+        epochs or steps, or too few seconds.
     keep : {"best", "last"}, optional
         Which weights the model gets: those after the epoch with the lowest validation loss, or
         those after the last step. By default the best if anything is held out.
@@ -134,24 +134,24 @@ def train_text(
         Stop after this many epochs, at least 1, without a better validation loss. Without a
         budget 10 epochs are still the limit.
     callback : callable, optional
-        Called a few times per epoch with a `Progress`, whose ``model`` is the model at that point.
-        It returns True to stop.
+        Called a few times per epoch with a `Progress`, whose ``model`` is the current model.
+        Return True to stop.
     sample_every : int, optional
         Print a sample after every so many steps: 200 characters, or 5 records.
     ngram : int, optional
-        Count the runs of up to this many characters in the text, 1 to 16, and mix what they predict
-        with what the network predicts: in everything but training, gradients and exports. The
-        counts are interpolated Kneser-Ney; two weights are fitted on the held-out part, which is
-        counted afterwards. Where the counts would take more than about 4 MB, or 4 bytes per
-        character of a longer text, the rare long runs are left out. 0 counts nothing. By default
-        none, or as before if the model trains further.
+        Count the runs of up to this many characters in the text, 1 to 16, and mix their predictions
+        with the network's, except in training, gradients and exports. The counts are interpolated
+        Kneser-Ney; two weights are fitted on the held-out part, which is counted afterwards. Rare
+        long runs are dropped where the counts would take more than about 4 MB, or 4 bytes per
+        character of a longer text. 0 counts nothing. By default none, or as before if the model
+        trains further.
     min_count : int, default 1
         With ngram: drop runs of two characters or more that occur less often. At 2, the counts
-        hold nothing that occurs once.
+        contain nothing that occurs only once.
     shards : int, optional
         Split the streams of a batch into this many shards, at most batch_size, and sum their
-        gradients in a fixed tree. Several processes do so, and one process with the same number
-        of shards gives the same bits. By default 8 with comm, otherwise the batch stays whole.
+        gradients in a fixed tree. With the same number of shards, one process and several give
+        the same bits. By default 8 with comm; otherwise the batch stays whole.
     comm : mpi4py.MPI.Comm, optional
         Processes that train together, such as MPI.COMM_WORLD: at most as many as shards, each
         with the same call (``pip install charrnn-cython[mpi]``). All return the same model, whose
@@ -183,10 +183,10 @@ def train_text(
         exception that ends a training (from your callback, from a full disk) is the model after
         the last complete step.
     TrainingInterrupted
-        At Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks for,
-        or those of the last step if none have been measured.
+        After Ctrl-C; it is a KeyboardInterrupt. Its ``model`` has the weights that `keep` asks
+        for, or those of the last step if none have been measured.
     RankError
-        If another process of comm has ended the training.
+        If another process of comm ended the training.
 
     Warns
     -----
@@ -408,7 +408,7 @@ def load(source: ModelSource, *, alphabet: Alphabet | None = None) -> CharRNN[An
 
 
 def pretrained(name: Pretrained) -> CharRNN[str]:
-    """Return a small model to start from: one of those that ``pip install charrnn-models`` brings.
+    """Return a small model to start from; ``pip install charrnn-models`` installs them.
 
     Parameters
     ----------
@@ -419,7 +419,8 @@ def pretrained(name: Pretrained) -> CharRNN[str]:
     Returns
     -------
     CharRNN
-        Your own: train it further on your text, as it is or with ``extend=True``.
+        Your own copy. Train it further on your text, with ``extend=True`` if that has new
+        characters.
 
     Raises
     ------
@@ -448,9 +449,9 @@ def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
     ----------
     module : torch.nn.Module, or a pair
         What `CharRNN.to_torch` returns, or any module whose attribute ``rnn`` is an nn.RNN, nn.GRU
-        or nn.LSTM that reads one-hot vectors, and ``out`` an nn.Linear that returns logits; or
-        these two. Layers must be unidirectional and without projections. The two biases of a sum
-        are added.
+        or nn.LSTM that reads one-hot vectors, and ``out`` an nn.Linear that returns logits; or a
+        pair of these two. Layers must be unidirectional and without projections. The two biases
+        of a sum are added.
     vocabulary : Vocabulary
         The characters in the order of their ids; with records=True the last id is the boundary
         between records.
@@ -466,7 +467,7 @@ def from_torch(module: Any, vocabulary: Vocabulary) -> CharRNN[Any]:
     ModuleNotFoundError
         If PyTorch is not installed.
     TypeError, ValueError
-        If the module is no such network or does not fit the vocabulary. The message names the
+        If the module is not such a network or does not fit the vocabulary. The message names the
         argument or tensor.
 
     Examples

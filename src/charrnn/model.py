@@ -99,13 +99,13 @@ class CharRNN(Hinting, Generic[TextT]):
     Parameters
     ----------
     learner : RNN
-        The network and the settings that it trains with.
+        The network and its training settings.
     vocabulary : Vocabulary
         As many characters as the network has symbols.
     history : History
         Reports of the latest training.
     index : RecordIndex, optional
-        The records that it was trained on, if it remembers them.
+        The training records, if the model remembers them.
 
     Notes
     -----
@@ -194,23 +194,22 @@ class CharRNN(Hinting, Generic[TextT]):
             Draw among the characters that are at least this fraction, 0 to 1, as likely as the most
             likely one (after top_p).
         no_repeat : int, optional
-            Repeat no run of this many characters within 4,096 characters, including the prime,
-            unless no other character is left. About 20 keeps a low temperature from looping.
+            Don't repeat a run of this many characters within 4,096 characters, including the
+            prime, unless no other character is left. About 20 prevents loops at low temperatures.
         allowed, forbidden : str, optional
             Draw only these characters, or never these. Unknown characters are ignored.
         min_length : int, optional
             Ignore stop texts, and do not end a record, before this many characters. By default 0,
             but 1 for a record without a prime if no record of the training was empty.
         stop : str or sequence of str, optional
-            End before the first of these texts to be complete. Without one the text has the full
-            length.
+            End before the first of these texts. Without it, the text has the full length.
         on_unknown : {"error", "skip"}
             Whether a character of prime that the model does not know raises an error or is skipped.
 
         Returns
         -------
         str (bytes, like all texts of the model, if it was trained on bytes)
-            It has length characters, or fewer if a stop text or the end of a record came.
+            length characters, or fewer if a stop text or the end of a record came.
 
         Raises
         ------
@@ -245,23 +244,22 @@ class CharRNN(Hinting, Generic[TextT]):
         length, prime, controls
             See `generate`.
         unique : bool
-            Whether to skip texts that came before. The result has the first count different ones,
-            of records those that are whole.
+            Whether to skip texts that came before, and records that length cuts off.
         novel : bool
-            Whether to skip records, including the prime, that the model was trained on and those
-            that are not whole. The model must remember its records (``train_records(...,
-            remember=True)``).
+            Whether to skip records (including the prime) that the model was trained on, and
+            records that length cuts off. The model must remember its records
+            (``train_records(..., remember=True)``).
         whole : bool
-            Whether to skip texts that length cuts off. The others end, after at most length
-            characters, at the end of a record or before a stop text.
+            Whether to skip texts that length cuts off: those without an end of the record or a
+            stop text within length characters.
         seed : int, optional
             Text number i depends on the seed and i only, not on count; `generate` returns number 0.
 
         Returns
         -------
         list of str
-            Fewer than count, with a warning, if unique, novel or whole skip too many: it gives up
-            after 100 count + 1000 texts.
+            Fewer than count, with a warning, if unique, novel or whole skip too many: the search
+            ends after 100 count + 1000 texts.
 
         Examples
         --------
@@ -299,8 +297,8 @@ class CharRNN(Hinting, Generic[TextT]):
     ) -> Iterator[TextT]:
         """Return an iterator over the characters that `generate` would return.
 
-        It does not end if length is None. Characters are drawn about half a millisecond ahead,
-        without the GIL, so that a service can answer others meanwhile.
+        It is endless if length is None. It draws characters about half a millisecond ahead,
+        without the GIL, so that other threads of a service can run.
 
         Examples
         --------
@@ -323,7 +321,7 @@ class CharRNN(Hinting, Generic[TextT]):
         width: int | None = None,
         **controls: Unpack[SearchControls[TextT]],
     ) -> list[tuple[TextT, float]]:
-        """Search for probable texts, fast: `likeliest` finds the most probable ones for certain.
+        """Search for probable texts fast; `likeliest` finds the most probable ones for certain.
 
         Parameters
         ----------
@@ -332,18 +330,18 @@ class CharRNN(Hinting, Generic[TextT]):
         n_best : int
             Texts to return, at least 1.
         width : int, optional
-            Beginnings of texts to follow in parallel, at least n_best, by default that or 16. Of
-            those of each length it keeps the most probable ones, so it misses texts that begin
-            improbably. A wider search finds more probable texts.
+            Beginnings to follow in parallel, at least n_best; by default n_best or 16, whichever
+            is more. The search keeps the most probable beginnings of each length, so it misses
+            texts that begin improbably. A wider search finds more probable texts.
         prime, allowed, forbidden, min_length, on_unknown
             See `generate`.
 
         Returns
         -------
         list of (str, float)
-            The most probable of the texts that the search came across, and their log-probabilities
-            in nats, the most probable first. A record comes with its end, after at most length
-            characters. Fewer than n_best if it came across no more.
+            The most probable texts that the search found, and their log-probabilities in nats, the
+            most probable first. Records are complete, with at most length characters. There are
+            fewer than n_best if the search found no more.
 
         Examples
         --------
@@ -372,9 +370,9 @@ class CharRNN(Hinting, Generic[TextT]):
         Parameters
         ----------
         n : int, optional
-            How many, at least 0. By default it goes on as long as you ask.
+            How many, at least 0. By default the iterator goes on as long as you ask.
         max_length : int, optional
-            Most characters of a record; of a model of text, the exact number, which it needs.
+            The most characters of a record. A model of text needs it: the exact length.
         threshold : float, optional
             Log-probability in nats, at most 0, below which to end.
         prime, allowed, forbidden, min_length, on_unknown
@@ -425,18 +423,18 @@ class CharRNN(Hinting, Generic[TextT]):
         return found.texts(math.inf if n is None else n, floor)
 
     def rank(self, strings: Iterable[TextT], *, seed: int = 0) -> Ranks:
-        """Return how many guesses it takes to reach each string, from the most probable one down.
+        """Return how many guesses reach each string if the most probable strings come first.
 
-        It is the number of the string in `likeliest`. A string among the first thousands gets the
-        exact number, others an estimate from up to 20,000 strings that the model draws.
+        This is the string's place in `likeliest`. The first few thousand strings get their exact
+        place, others an estimate from up to 20,000 strings that the model draws.
 
         Parameters
         ----------
         strings : iterable of str
             Whole records.
         seed : int
-            Random seed of the strings that are drawn. They are drawn once, in about a second, and
-            kept as long as the model stays the same.
+            Random seed of the drawn strings. The model draws them once, in about a second, and
+            keeps them until it changes.
 
         Returns
         -------
@@ -477,7 +475,7 @@ class CharRNN(Hinting, Generic[TextT]):
         on_unknown: scoring.OnUnknown = "error",
         adapt: bool = False,
     ) -> NDArray[np.float64]:
-        """Return the log-probability of each character given those before it, in nats.
+        """Return the log-probability, in nats, of each character given those before it.
 
         Parameters
         ----------
@@ -526,7 +524,7 @@ class CharRNN(Hinting, Generic[TextT]):
         total: bool = False,
         end: bool = True,
     ) -> float | tuple[float, int]:
-        r"""Return the mean surprise of text in bits per character, low if it is like the training.
+        r"""Return the mean surprise in bits per character: low for text like the training text.
 
         Parameters
         ----------
@@ -537,15 +535,15 @@ class CharRNN(Hinting, Generic[TextT]):
             file or record. To score a line of a text, give the line before, or its line feed.
         on_unknown : {"error", "skip", "surprise"}
             What to do about a character that the model does not know: raise an error, skip it, or
-            score it like the least likely character there. It is never read. A text of which
-            nothing is left scores NaN.
+            score it as the least likely character there. The model never reads it. If nothing is
+            left of a text, its score is NaN.
         return_unknown : bool
-            Whether to return also how many characters of text the model does not know.
+            Whether to also return how many characters of text the model does not know.
         adapt : bool
-            Whether a copy of the model learns the text while it reads it: every 20 characters are
-            scored first, then learned; if the model is mixed with counts (``ngram``), each
-            character is then counted. Texts that differ from the training, or repeat themselves,
-            score lower. The model itself stays as it is.
+            Whether a copy of the model learns the text as it reads it: it scores 20 characters,
+            then learns them. A model with counts (``ngram``) counts each character after its
+            score. Texts that repeat themselves, or differ from the training text, score lower.
+            The model itself does not change.
         total : bool
             Whether to return the bits of the whole text rather than the mean.
         end : bool
@@ -619,8 +617,8 @@ class CharRNN(Hinting, Generic[TextT]):
         context, on_unknown, return_unknown, total, end
             See `score`; the context is the same for all.
         adapt : bool
-            Whether a copy of the model learns each text after it has scored it, one after the
-            other. So their order matters, and the scores are no longer those of `score`.
+            Whether a copy of the model learns each text after scoring it, one after the other.
+            Then their order matters, and the scores differ from those of `score`.
 
         Returns
         -------
@@ -643,7 +641,7 @@ class CharRNN(Hinting, Generic[TextT]):
         context: TextT | Literal[""] = "",
         on_unknown: scoring.OnUnknown = "error",
     ) -> list[tuple[TextT, float]]:
-        r"""Return the words of a text, which whitespace separates, and the bits of each.
+        r"""Return the words of a text, separated by whitespace, and the bits of each.
 
         Parameters
         ----------
@@ -653,9 +651,9 @@ class CharRNN(Hinting, Generic[TextT]):
         Returns
         -------
         list of (str, float)
-            A word has the bits of its characters and of the whitespace after it, by which it ends:
-            together, the words have the bits of the whole text. The last word has those of the end
-            of a record, too, and the first those of whitespace before it.
+            The bits of a word include the whitespace after it, so that all words add up to the
+            bits of the text. The last word also includes the end of a record, and the first one
+            any whitespace before it.
 
         Examples
         --------
@@ -749,22 +747,23 @@ class CharRNN(Hinting, Generic[TextT]):
         text : str
             At least two characters.
         rehearse : str or bool
-            Old text to train on beside the new one, so that the model does not forget what it
-            knew. If it is longer, a pass reads the new one several times, up to 8. True has the
-            model write it: as much as the new text has, up to 262,144 characters. Only new text is
-            held out for validation, and counted if there are counts.
+            Old text to train on together with the new one, so that the model does not forget it.
+            If the old text is longer, a pass reads the new one up to 8 times. With True, the model
+            writes the old text itself: as long as the new one, up to 262,144 characters. Only new
+            text is held out for validation, or added to the model's counts.
         extend : bool
-            Whether to add its characters to the vocabulary. Ids of known characters stay.
+            Whether to add new characters to the vocabulary. Known characters keep their ids.
         **options
             Those of `charrnn.train_text` except cell, hidden_size, n_layers, dtype and alphabet.
-            By default the optimizer and its settings stay (seq_length, batch_size, dropout,
-            learning_rate ...); a preset replaces them. The optimizer's memory starts afresh.
+            By default, the model keeps its optimizer and settings (seq_length, batch_size,
+            dropout, learning_rate ...); a preset replaces them. The optimizer's state starts
+            afresh.
 
         Returns
         -------
         CharRNN
-            This model. If an exception ends the training, the model is as after the last complete
-            step, and as before if there was none or the training diverged.
+            This model. If an exception ends the training, the model is that of the last complete
+            step. If there was none, or the training diverged, it is unchanged.
 
         Raises
         ------
@@ -772,8 +771,8 @@ class CharRNN(Hinting, Generic[TextT]):
             If extend is false and the model does not know a character of text. The message names
             these characters.
         RuntimeError
-            If the model is being trained already, by another thread or by the training that calls
-            a callback: one of the two would be lost.
+            If another thread is training the model, or you call this from a callback of its
+            training: one of the two would be lost.
 
         Examples
         --------
@@ -847,13 +846,13 @@ class CharRNN(Hinting, Generic[TextT]):
         strings : iterable of str
             See `charrnn.train_records`.
         rehearse : iterable of str, or bool
-            Old records to train on beside the new ones, in any order; see `train_text`. True has
-            the model write four times as many as the new ones, up to 16,384.
+            Old records to train on together with the new ones, in any order; see `train_text`.
+            With True, the model writes four times as many as there are new ones, up to 16,384.
         extend, **options
             See `train_text`.
         remember : bool
             Whether to raise an error if the model does not remember its records. A model that
-            does remembers these, too, in any case.
+            remembers its records always remembers the new ones, too.
         """
         state = _state_to_train(self._state, options, config.FurtherRecordOptions, records=True)
         known, extend = state.vocabulary, options.get("extend", False)
@@ -887,10 +886,10 @@ class CharRNN(Hinting, Generic[TextT]):
         return LiveModel(self)
 
     def adapt(self, text: TextT | Iterable[TextT]) -> Self:
-        """Learn a text in one pass, as `score` with ``adapt=True`` does, and keep what is learned.
+        """Learn a text in one pass, as `score` with ``adapt=True`` does, and keep what was learned.
 
-        To learn much of a text, train the model further (`train_text`). If the model is mixed with
-        counts, those of the text are added.
+        To learn a text thoroughly, train the model further (`train_text`). A model with counts
+        adds those of the text.
 
         Parameters
         ----------
@@ -899,14 +898,14 @@ class CharRNN(Hinting, Generic[TextT]):
         Returns
         -------
         CharRNN
-            This model. An interruption, as by Ctrl-C, leaves what was learned until then.
+            This model. Ctrl-C keeps what was learned so far.
 
         Raises
         ------
         ValueError
             If the model does not know a character of text.
         RuntimeError
-            If another thread trains the model meanwhile.
+            If another thread trains the model at the same time.
         """
         pieces: Iterable[Any] = [text]
         if self.vocabulary.records:
@@ -1076,8 +1075,8 @@ class CharRNN(Hinting, Generic[TextT]):
     def recipe(self) -> dict[str, Any]:
         """The options of the latest training: what its preset chose and what was given.
 
-        `charrnn.train_text` and the other train functions take them. What changes no bit, such as
-        n_threads, isn't among them.
+        `charrnn.train_text` and the other train functions take them. Options that don't change
+        results, such as n_threads, are left out.
         """
         learner, run = self._state.learner, self._state.run
         layers = learner.network.description.layers
@@ -1154,10 +1153,10 @@ class CharRNN(Hinting, Generic[TextT]):
             Ends in .js, for a script that sets the global ``charrnn`` in a browser and that Node
             can `require`, or in .html, for a page.
         weights : {"float32", "float16", "int8"}
-            How precise the weights are: float16 halves the file, int8 makes it a quarter.
+            Precision of the weights: float16 halves the file, int8 quarters it.
         page : {"generator", "meter"}
-            What the page does: write text, or tell how many guesses reach a string, which needs a
-            model of records.
+            What the page does: write text, or estimate how many guesses reach a string, which
+            needs a model of records.
         title : str, optional
             Title of the page.
 
@@ -1246,7 +1245,7 @@ def _state_to_train(
     of_records, remember = state.vocabulary.records, options.get("remember", False)
     if records not in (None, of_records):
         kind, method = ("records", "train_records") if of_records else ("text", "train_text")
-        raise ValueError(f"this is a model of {kind}: {method} goes on with it")
+        raise ValueError(f"this is a model of {kind}: {method} trains it further")
     check_flags(remember=remember)
     if remember and not of_records:
         raise ValueError("this is a model of text, which has no records to remember")

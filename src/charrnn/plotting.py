@@ -50,7 +50,7 @@ class _SelfShowing(Figure):
         if pyplot.get_backend().lower() in _FOR_FILES:
             pyplot.close(figure)
             raise RuntimeError(
-                f"there is no window to be had (matplotlib's backend is {pyplot.get_backend()}): "
+                f"no window is available (matplotlib's backend is {pyplot.get_backend()}): "
                 "savefig(path) writes the figure"
             )
         self.fill(figure)

@@ -235,7 +235,7 @@ class CharRNNDensity(DensityMixin, _Surprise):
         What to do about a character that no training string had: score it as the least likely
         character there, leave it out, or raise ValueError.
     missing : {"error", "nan"}
-        What to do about None, NaN and pandas.NA in X: raise TypeError, or leave them out in a fit
+        What to do about None, NaN and pandas.NA in X: raise TypeError, or ignore them in a fit
         and return NaN for them.
     random_state : int, RandomState instance or None, default 0
         An int is the seed of `charrnn.train_records`; otherwise the seed is drawn from it, or from
@@ -334,7 +334,7 @@ class CharRNNDensity(DensityMixin, _Surprise):
 
 
 class CharRNNOutlierDetector(OutlierMixin, _Surprise):
-    """Tells strings that surprise a model of the others, like `sklearn.ensemble.IsolationForest`.
+    """Finds strings that surprise a model of the others, like `sklearn.ensemble.IsolationForest`.
 
     Parameters
     ----------
@@ -344,16 +344,16 @@ class CharRNNOutlierDetector(OutlierMixin, _Surprise):
         What to do about a character that no training string had: score it as the least likely
         character there, or leave it out.
     missing : {"error", "nan"}
-        What to do about None, NaN and pandas.NA in X: raise TypeError, or leave them out in a fit
-        and return NaN for them; they are no outliers.
+        What to do about None, NaN and pandas.NA in X: raise TypeError, or ignore them in a fit
+        and return NaN for them; they are not outliers.
     contamination : float, default 0.01
         The share of strings like those of X to call outliers: above 0, at most 0.5. If X is clean,
-        it is the share of false alarms to expect.
+        this is the rate of false alarms to expect.
     calibration_fraction : float, default 0.1
         The fraction of X, drawn at random, that the model is not trained on: its scores set the
-        threshold. It should have more than 1 / contamination strings. With 0 the training strings
-        set it, of which then exactly the share of contamination are outliers; others have more,
-        because they surprise a model more than what it was trained on.
+        threshold. It should have more than 1 / contamination strings. With 0, the training strings
+        set the threshold, so exactly the share contamination of them are outliers, and a larger
+        share of new strings, which surprise the model more.
     total : bool, default False
         Whether to compare the bits of whole strings instead of bits per character.
     random_state : int, RandomState instance or None, default 0
@@ -385,7 +385,7 @@ class CharRNNOutlierDetector(OutlierMixin, _Surprise):
         self._set({**parameters})
 
     def fit(self, X: Iterable[AnyText], y: Any = None) -> Self:
-        """Train a model on strings, but for some, whose scores set the threshold.
+        """Train a model on most of the strings; the scores of the others set the threshold.
 
         Parameters
         ----------
@@ -417,11 +417,11 @@ class CharRNNOutlierDetector(OutlierMixin, _Surprise):
         return -self._scored(X, self.total)
 
     def decision_function(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
-        """Return ``score_samples`` less the threshold, negative for outliers: (len(X),)."""
+        """Return ``score_samples`` minus the threshold, negative for outliers: (len(X),)."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Iterable[AnyText]) -> NDArray[np.int_]:
-        """Return -1 for outliers and 1 for others, also for missing strings: (len(X),)."""
+        """Return -1 for outliers, 1 for others and for missing strings: (len(X),)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def transform(self, X: Iterable[AnyText]) -> NDArray[np.float64]:
@@ -430,7 +430,7 @@ class CharRNNOutlierDetector(OutlierMixin, _Surprise):
 
 
 class CharRNNClassifier(ClassifierMixin, _Estimator):
-    """One model of strings for each class: a string's class is the most probable one, given it.
+    """One model of strings for each class; predicts the most probable class of a string.
 
     Parameters
     ----------

@@ -214,7 +214,7 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
     second = compress(data[500:])
     torn = [compress(data[:500]) + part for part in (b"?" + second[1:], second[:9], b"more")]  # what follows a member is one
     for damaged in (compress(data)[:-9], b"plain text", *torn):
-        with pytest.raises(ValueError, match=f"damaged{ending} is no whole {ending} file: "):
+        with pytest.raises(ValueError, match=f"damaged{ending} is not a complete {ending} file: "):
             charrnn.train_file(text_file(damaged, f"damaged{ending}"), preset="tutorial")
 
 
@@ -521,7 +521,7 @@ def test_a_model_is_trained_on_other_encodings_and_further(tmp_path):
         ({"encoding": "utf-99"}, ValueError, "encoding must be the name of an encoding"),
         ({"encoding": "base64"}, ValueError, "encoding must be the name of an encoding"),
         ({"encoding": "ascii"}, ValueError, "t is not ascii at byte 2: ordinal not in range"),
-        ({"encoding": "ascii", "alphabet": "bytes"}, ValueError, "encoding is of characters, and these are bytes"),
+        ({"encoding": "ascii", "alphabet": "bytes"}, ValueError, "encoding is for characters, but these are bytes"),
     ],
 )
 def test_separators_and_encodings_are_checked(tmp_path, options, error, message):

@@ -151,7 +151,7 @@ def test_a_refit_is_chosen_if_the_budget_is():
 
 @pytest.mark.parametrize("options", [{"keep": "best"}, {"patience": 3}])
 def test_a_refit_has_nothing_to_choose_the_best_by(options):
-    with pytest.raises(ValueError, match="refit=True trains on all of the text at last: leave out"):
+    with pytest.raises(ValueError, match="refit=True trains on the whole text in the end: leave out"):
         charrnn.train_text(TEXT, preset="tutorial", refit=True, steps=3, **options)
 
 

@@ -27,7 +27,7 @@ def add_files(command: Any, help: str) -> None:
     command.add_argument("file", help=f"{help} (-: from standard input to standard output)")
     help = "another file to write to; - is standard output"
     command.add_argument("-o", "--output", metavar="FILE", help=help)
-    help = "a model of such texts, which decompress needs, too: it pays for small files"
+    help = "a model of similar texts, for small files; decompress then needs it, too"
     command.add_argument("-m", "--model", metavar="MODEL", help=help)
 
 

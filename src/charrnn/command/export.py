@@ -4,9 +4,8 @@ import os
 from typing import Any, get_args
 
 from ..browser import ENDINGS, Page, Weights
-from ..create import load
 from .arguments import Arguments, add_model, given
-from .terminal import check_output, note
+from .terminal import check_output, load_model, note
 
 
 def add_parser(commands: Any) -> Any:
@@ -36,13 +35,13 @@ def run(arguments: Arguments) -> None:
     options = {name: value for name, value in chosen.items() if value is not None}
     ending = os.path.splitext(output)[1]
     if ending == ".onnx" and not options:
-        load(arguments.model).to_onnx(output)
+        load_model(arguments.model).to_onnx(output)
         return
     if ending not in ENDINGS:
         formats = f"{', '.join(ENDINGS)} or, without options, .onnx"
         raise ValueError(f"FILE must end in {formats}, not {output!r}")
-    written = load(arguments.model).save_js(output, **options)
+    written = load_model(arguments.model).save_js(output, **options)
     note(f"{written.size:,} bytes, {written.compressed:,} compressed")
     if "weights" in options:
         cost = max(written.cost, 0.0)
-        note(f"{options['weights']} costs {cost:.4f} bits per character of what the model writes")
+        note(f"{options['weights']} costs {cost:.4f} bits per character of generated text")

@@ -71,7 +71,7 @@ def _print_best(model: CharRNN, options: dict[str, Any], arguments: Arguments) -
         found = iter(model.beam_search(length, n_best=n, width=arguments.width, **options))
     else:
         if length > _SOON and not model.vocabulary.records:
-            note(f"texts of {length} characters are many; --width N follows N of them")
+            note(f"there are many texts of {length} characters; --width N follows only N of them")
         found = model.likeliest(n, max_length=length, **options)
     end = model_text(model, "\n")
     written = write_at_once(options["prime"] + text + end for text, _ in found)

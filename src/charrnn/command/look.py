@@ -22,16 +22,16 @@ def add_parser(commands: Any) -> Any:
         epilog=ESCAPES,
     )
     add_model(look)
-    help = "the text, or records, one a line (default: -, standard input)"
+    help = "the text, or records, one per line (default: -, standard input)"
     look.add_argument("file", nargs="?", default="-", help=help)
     add = look.add_argument
     add("-o", "--output", metavar="PAGE", help="where to write it (default: standard output)")
     add("--title", help="title of the page (default: the name of the model's file)")
-    help = "show the N most telling units of each layer (default: as many as fit)"
+    help = "show the N most interesting units of each layer (default: as many as fit)"
     add("--units", type=int, metavar="N", help=help)
     help = "which parts of units to show, such as h,c,i,f,g,o or h,n,r,u,q (default: all)"
     add("--parts", type=split_names, metavar="NAMES", help=help)
-    help = "how many earlier characters to show the influence of (default: 32)"
+    help = "show the influence of the last N characters (default: 32)"
     add("--back", type=int, metavar="N", help=help)
     add_context(look, "text before the text, read but not shown")
     add_unknown(look, get_args(OnUnknown))

@@ -16,8 +16,8 @@ def add_parser(commands: Any) -> Any:
         "rank",
         usage="%(prog)s [options] model [file]",
         help="print how many guesses it takes to reach lines",
-        description="Print how many guesses it takes to reach each line if somebody tries the most "
-        "probable records first; then the bounds of a 95 % interval.",
+        description="Print how many guesses reach each line if an attacker tries the most probable "
+        "records first; then the bounds of a 95 % interval.",
     )
     add_model(rank)
     add_rows(rank.add_argument)

@@ -30,12 +30,12 @@ class Row(NamedTuple):
 def add_rows(add: Callable[..., argparse.Action]) -> None:
     """Add the arguments that say what is scored."""
     add("file", nargs="?", default="-", help="the lines (default: -, standard input)")
-    help = "score a column of a table: its name in the first row, or its number, from 1 on, of a "
-    help += "table without names"
+    help = "read a column of a table: its name in the first row or, if the table has no names, "
+    help += "its number, from 1 on"
     add("--column", metavar="NAME", help=help)
     help = "with --column: format of the table (default: by the ending of the file's name)"
     add("--format", choices=sorted({*_FORMATS.values()}), help=help)
-    help = r"score the records between lines that are TEXT ('': blank lines), or between \x00"
+    help = r"read records that end at a line equal to TEXT ('': a blank line), or at \x00"
     add("--separator", type=text_argument, metavar="TEXT", help=help)
     add("--encoding", metavar="NAME", help="encoding of the file (default: utf-8)")
 
@@ -68,11 +68,11 @@ def _check_rows(arguments: Arguments, of_bytes: bool) -> None:
     check_separator(arguments.separator)
     check_encoding(arguments.encoding)
     if arguments.encoding is not None and of_bytes:
-        raise ValueError("--encoding is of text, and this is a model of bytes")
+        raise ValueError("--encoding is for text, but this is a model of bytes")
     if arguments.column is None and arguments.format is not None:
         raise ValueError("--format needs --column")
     if arguments.column is not None and arguments.separator is not None:
-        raise ValueError("--column goes without --separator")
+        raise ValueError("--column and --separator exclude each other")
 
 
 def _pieces(file: io.BufferedReader, arguments: Arguments) -> Iterator[AnyText]:

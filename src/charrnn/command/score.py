@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> Any:
 def _add_selection(add: Any) -> None:
     help = "print only lines with more than BITS: line number, bits and text, between tabs"
     add("--above", type=float, metavar="BITS", help=help)
-    help = "print only the N most surprising lines, the most surprising first, in the same way"
+    help = "print only the N most surprising lines in the same way, the most surprising first"
     add("--top", type=int, metavar="N", help=help)
     add("--line-number", action="store_true", help="print the number of each line, too")
 
@@ -71,7 +71,7 @@ class Scored(NamedTuple):
 def run(arguments: Arguments) -> None:
     """Print the scores of lines as they arrive, or of those that are selected."""
     if arguments.adapt and arguments.by_word:
-        raise ValueError("--by-word does not go with --adapt")
+        raise ValueError("--by-word and --adapt exclude each other")
     if arguments.above is not None:
         check_number("--above", arguments.above)
     if arguments.top is not None:

@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> Any:
     add("--extend", action="store_true", help=help)
     help = "with --start: train on this old text, too, so that the model does not forget it"
     add("--rehearse", metavar="FILE", action="append", help=help)
-    help = "with --start: the same with what the model writes itself"
+    help = "with --start: the same, with text that the model writes"
     add("--rehearse-own", action="store_true", help=help)
     add = groups["output"].add_argument
     help = "draw the losses to this file (.png, .svg, .pdf); needs matplotlib"
@@ -69,7 +69,7 @@ def _add_text(add: Callable[..., argparse.Action]) -> None:
     add("--remember", action="store_true", help=help)
     help = "read bytes instead of characters: any file will do"
     add("--bytes", dest="alphabet", action="store_const", const="bytes", help=help)
-    help = r"with --records: a line that is TEXT ends one ('': a blank line), or \x00"
+    help = r"with --records: a line equal to TEXT ends a record ('': a blank line), or \x00 does"
     add("--separator", type=text_argument, metavar="TEXT", help=help)
     add("--encoding", metavar="NAME", help="encoding of the text (default: utf-8)")
     add("--cache", metavar="DIR", help="keep the ids of the text in DIR, to start faster next time")
@@ -96,7 +96,7 @@ def _train_in_process(arguments: Arguments, team: Any) -> None:
     if (arguments.rehearse or arguments.rehearse_own) and arguments.start is None:
         raise ValueError("--rehearse and --rehearse-own need --start")
     if arguments.rehearse and arguments.rehearse_own:
-        raise ValueError("--rehearse-own goes without --rehearse")
+        raise ValueError("--rehearse-own and --rehearse exclude each other")
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
     if arguments.separator is not None and not arguments.records:
@@ -172,7 +172,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         if arguments.rehearse or arguments.rehearse_own:
             options["rehearse"] = arguments.rehearse or True
     if of_bytes and arguments.encoding is not None:
-        raise ValueError("--encoding is of characters, and this is a training on bytes")
+        raise ValueError("--encoding is for characters, but this training reads bytes")
     if arguments.records:
         options["remember"] = arguments.remember
     if arguments.file and "-" not in arguments.file:
@@ -181,7 +181,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         train, source = trainer.train_file, arguments.file
         options |= {name: getattr(arguments, name) for name in ("separator", "encoding", "cache")}
     elif arguments.cache is not None or len(arguments.file) > 1:
-        raise ValueError("standard input is read once: - goes without other files and --cache")
+        raise ValueError("standard input is read once: leave out other files and --cache")
     else:
         train = trainer.train_records if arguments.records else trainer.train_text
         if arguments.file:

@@ -85,7 +85,7 @@ class ReadOptions:
         if self.separator is not None and not self.records:
             raise ValueError("separator needs records: a text has none")
         if self.encoding is not None and self.of_bytes:
-            raise ValueError("encoding is of characters, and these are bytes")
+            raise ValueError("encoding is for characters, but these are bytes")
 
     def vocabulary(self, chars: str) -> Vocabulary:
         """Return the vocabulary of a text with these characters."""
@@ -141,7 +141,9 @@ def _cut(
             lengths = np.diff(places, prepend=-1 - waiting) - 1
             waiting = len(codes) - 1 - int(places[-1]) if len(places) else waiting + len(codes)
             if max(waiting, lengths.max(initial=0)) > _LONGEST:
-                raise ValueError(f"a line has more than {_LONGEST:,} characters, a record's most")
+                raise ValueError(
+                    f"a line has more than {_LONGEST:,} characters, the most of a record"
+                )
             yield codes[~breaks], lengths[lengths > 0]
         if waiting:
             yield none, np.array([waiting])

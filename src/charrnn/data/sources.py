@@ -89,7 +89,7 @@ def _read_members(file: Any, begin: Callable[[], Any]) -> Iterator[bytes]:
             yield member.decompress(data, PIECE)
             data = file.read(_READ) if member.needs_input else b""
             if member.needs_input and not data:
-                raise EOFError("it ends within what is compressed")
+                raise EOFError("it ends inside its compressed data")
         data = member.unused_data.lstrip(b"\0")
         while not data and (data := file.read(_READ)):
             data = data.lstrip(b"\0")
@@ -155,7 +155,7 @@ class _File:
         except Exception as error:  # each library has errors of its own
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ValueError(f"{self.path} is no whole {kind} file: {error}") from error
+            raise ValueError(f"{self.path} is not a complete {kind} file: {error}") from error
 
     def finish(self, before: tuple[int, int]) -> Source:
         """Read what is left; return what was read, or raise ValueError if it has changed."""

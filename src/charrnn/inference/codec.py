@@ -117,7 +117,7 @@ def decompress_file(file: IO[bytes], model: "CharRNN[Any] | None" = None) -> Ite
         yield _decompress_string(file, model)
         return
     if start + read_pieces(file, 3) != _STREAM:
-        raise CodecError("this is nothing that charrnn has compressed")
+        raise CodecError("charrnn has not compressed this data")
     if (version := _exactly(file, 1)) != _VERSION:
         raise CodecError(f"version {version[0]} of compressed data; this charrnn reads version 1")
     guide, key = _guide(model)

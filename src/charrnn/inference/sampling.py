@@ -32,7 +32,7 @@ class SearchControls(TypedDict, Generic[TextT], total=False):
         TextT | Literal[""],
         Option(""),
         Flag(
-            "text to continue; - reads it from standard input, less a final line feed",
+            "text to continue; - reads it from standard input, without a final line feed",
             metavar="TEXT",
         ),
     ]

@@ -119,7 +119,7 @@ class Settings(TypedDict, total=False):
     precision: Annotated[
         Precision,
         Option("float32", saved="model"),
-        Flag("type that operands of products are rounded to in training", "training"),
+        Flag("type to which training rounds the operands of products", "training"),
     ]
     n_threads: Annotated[
         int | None,
@@ -134,7 +134,7 @@ class DrawControls(TypedDict, total=False):
     temperature: Annotated[
         float,
         Option(1.0, minimum=0),
-        Flag("below 1 is safer, above 1 wilder; 0 takes the most likely", metavar="X"),
+        Flag("below 1 is safer, above 1 wilder; 0 takes the most likely character", metavar="X"),
     ]
     top_k: Annotated[
         int | None,
@@ -144,12 +144,12 @@ class DrawControls(TypedDict, total=False):
     top_p: Annotated[
         float | None,
         Option(None, above=0, maximum=1),
-        Flag("draw among the most likely that together have probability P", metavar="P"),
+        Flag("draw among the most likely characters that together have probability P", metavar="P"),
     ]
     min_p: Annotated[
         float | None,
         Option(None, minimum=0, maximum=1),
-        Flag("draw among those at least P times as likely as the most likely", metavar="P"),
+        Flag("draw among characters at least P times as likely as the likeliest", metavar="P"),
     ]
     no_repeat: Annotated[
         int | None,
@@ -174,7 +174,7 @@ class RunOptions(TypedDict, total=False):
     warmup: Annotated[
         int,
         Option(0, minimum=0, saved="checkpoint"),
-        Flag("steps over which the learning rate rises first", "training", "N"),
+        Flag("steps over which the learning rate first rises", "training", "N"),
     ]
     learning_rate_decay: Annotated[
         float,
@@ -236,13 +236,13 @@ class RunOptions(TypedDict, total=False):
     min_count: Annotated[
         int,
         Option(1, minimum=1, saved="checkpoint"),
-        Flag("with --ngram: drop what occurs fewer than N times", "network", "N"),
+        Flag("with --ngram: drop runs that occur fewer than N times", "network", "N"),
     ]
     shards: Annotated[
         int | None,
         Option(None, minimum=1, maximum=4096, saved="checkpoint"),
         Flag(
-            "split a batch into N shards, which processes share (default: 8 with --mpi)",
+            "split a batch into N shards for processes to share (default: 8 with --mpi)",
             "training",
             "N",
         ),
@@ -266,8 +266,8 @@ class RunOptions(TypedDict, total=False):
 
 
 _PRESET = Flag(
-    "sets the options that you don't give: auto fits them to text and time, the others are fixed: "
-    f"the tutorial's, and LSTMs ({_SIZES} units); defaults shown here are tutorial's "
+    "sets the options that you don't give; auto fits them to text and time, the others are fixed: "
+    f"the tutorial's, and LSTMs ({_SIZES} units); the other defaults shown here are tutorial's "
     "(default: auto)",
     "network",
 )
@@ -277,7 +277,7 @@ class Options(Settings, RunOptions, total=False):
     """The options of training any model."""
 
     optimizer: Annotated[
-        Optimizer, Option("adagrad", saved="model"), Flag("how weights are updated", "training")
+        Optimizer, Option("adagrad", saved="model"), Flag("update rule of the weights", "training")
     ]
 
 
@@ -303,7 +303,7 @@ _Cache: TypeAlias = Annotated[
 _Separator: TypeAlias = Annotated[
     str | None,
     Option(None),
-    Flag("with --records: a line that is TEXT ends a record ('': a blank line)", "text", "TEXT"),
+    Flag("with --records: a line equal to TEXT ends a record ('': a blank line)", "text", "TEXT"),
 ]
 _Encoding: TypeAlias = Annotated[
     str | None, Option(None), Flag("encoding of the text (default: utf-8)", "text", "NAME")

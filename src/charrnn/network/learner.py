@@ -87,7 +87,7 @@ class Learner:
             if checked == "bfloat16" and self.network.dtype != np.float32:
                 raise ValueError(
                     f"precision='bfloat16' needs a network of float32, not {self.network.dtype}: "
-                    "leave dtype out, or take precision='float32'"
+                    "leave out dtype, or use precision='float32'"
                 )
             self.settings[name] = checked
             return

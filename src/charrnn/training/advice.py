@@ -36,7 +36,7 @@ def _advice(history: History, uniform: float, lower: str) -> str | None:
     if last.nll > 1.1 * uniform:
         return f"{found}the training does not converge; {lower}"
     if last.nll > 0.85 * uniform and history.stop_reason == "epochs":
-        more = "more text, more epochs, a smaller batch_size or seq_length do"
+        more = "use more text or epochs, or a smaller batch_size or seq_length"
         return f"{found}so few characters or steps teach nothing; {more}"
     return None
 

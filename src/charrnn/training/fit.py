@@ -110,7 +110,7 @@ def resolve(options: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
         chosen["seed"] = random_seed()
     if chosen["refit"] and (chosen["keep"] == "best" or chosen["patience"] is not None):
         wanted = "patience" if chosen["keep"] != "best" else "keep='best'"
-        raise ValueError(f"refit=True trains on all of the text at last: leave out {wanted}")
+        raise ValueError(f"refit=True trains on the whole text in the end: leave out {wanted}")
     if chosen["checkpoint"] is not None and (comm is None or comm.rank == 0):
         check_target(chosen["checkpoint"], "checkpoint")
     return chosen
