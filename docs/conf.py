@@ -32,6 +32,7 @@ nitpick_ignore_regex = [  # code, not links
     ("py:obj", r"[a-z_]+"),  # parameters
     ("py:.*", r"(glob|io|joblib|safetensors|sklearn|tempfile)\..*"),  # other packages
 ]
+exclude_patterns = ["paper"]  # for a journal
 suppress_warnings = ["myst.header"]  # the benchmarks' tables have no title of their own
 
 autodoc_typehints = "none"  # the docstrings have the types

@@ -36,7 +36,8 @@ def make(page: str) -> Any:
 
 def prose(text: str) -> list[Any]:
     """Return a list with one Markdown cell, empty if the text is empty."""
-    text = re.sub(r"\{py:\w+\}", "", text).replace("[This page as a notebook](tutorial.ipynb).", "")
+    text = re.sub(r"\{py:\w+\}", "", text)
+    text = re.sub(r"This page is\s+also \[a notebook\]\(tutorial.ipynb\)\.", "", text)
     text = re.sub(r"!\[.*\]\(tutorial-loss.png\)", "", text).strip()  # the cell above draws it
     return [nbformat.v4.new_markdown_cell(text)] if text else []
 

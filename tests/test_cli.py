@@ -100,6 +100,13 @@ def test_help_has_colors_unless_they_are_not_wanted():
         assert ("\x1b[" in run("train", "--help", env=environment).stdout) == colored
 
 
+def test_results_and_errors_have_no_colors(model_file):
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+    environment.pop("NO_COLOR", None)
+    assert "\x1b" not in run("score", model_file, stdin="the\n", env=environment).stdout
+    assert "\x1b" not in wrong("score", model_file, "--abov", env=environment)
+
+
 def test_the_default_text_is_announced():
     ran = run("train", "--steps", 200)
     announced = "no file given: training on Python's documentation, [0-9]{3},[0-9]{3} characters"

@@ -66,6 +66,7 @@ def test_without_the_models_the_error_says_how_to_install_them(monkeypatch):
 def test_the_command_takes_a_name_for_a_file(installed, capfdbinary):
     assert main(["generate", "names", "--count", "2", "--seed", "1"]) == 0
     assert len(capfdbinary.readouterr().out.splitlines()) == 2
+    assert main(["export", "names", str(installed / "names.js")]) == 0
 
 
 def test_each_model_has_a_recipe_with_a_clean_text(builder, monkeypatch):

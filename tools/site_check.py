@@ -1,13 +1,16 @@
 """Open README.md and every page of the site in a real browser: make site-check.
 
 At 1,280 pixels no code block of a page, formula or table may scroll sideways; at 360 they may, but
-nothing else may be wider than the page. Pictures must load, and no page may use the network.
-axe-core may find nothing serious, in light or dark mode. Screenshots go to build/site-check. It
-needs Playwright and Chromium, as page_check.py does.
+nothing else may be wider than the page. Pictures must load, no link within the site may be dead,
+and no page may use the network. axe-core may find nothing serious, in light or dark mode.
+Screenshots go to build/site-check. It needs Playwright and Chromium, as page_check.py does.
 """
 
+import functools
 import shutil
 import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from markdown_it import MarkdownIt
@@ -64,6 +67,40 @@ def pages():
             yield str(path.relative_to(SITE).with_suffix("")).replace("/", "-"), path
 
 
+class Page(HTMLParser):
+    """The ids in an HTML file, and what it links to."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links = set(), set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        """Collect what a tag has."""
+        for name, value in attributes:
+            if value and name in ("id", "name"):
+                self.ids.add(value)
+            elif value and name in ("href", "src"):
+                self.links.add(value)
+
+
+def dead_links(files):
+    """Return the links within the site that lead to no file, or to no id in it."""
+    parsed, dead = functools.cache(Page), []
+    for path in files:
+        for link in sorted(parsed(path).links):
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = path.parent / unquote(parts.path) if parts.path else path
+            fragment = unquote(parts.fragment)
+            if not target.exists():
+                dead.append(f"{path.name} links to {link}, which does not exist")
+            elif fragment and target.suffix == ".html" and fragment not in parsed(target).ids:
+                dead.append(f"{path.name} links to {link}, which has no such id")
+    return dead
+
+
 def barriers(page):
     """Return what axe-core finds on a page that is serious or critical."""
     found = Axe().run(page).response["violations"]
@@ -102,7 +139,7 @@ def main():
         return 0
     shutil.rmtree(PICTURES, ignore_errors=True)
     PICTURES.mkdir(parents=True)
-    wrong, count = [], 0
+    wrong, count = dead_links(sorted(SITE.resolve().rglob("*.html"))), 0
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=find(),
