@@ -57,7 +57,7 @@ def tiny_shakespeare(path: StrPath | None = None) -> str:
     Raises
     ------
     ValueError
-        If the file is another one: its SHA-256 is looked at in both cases.
+        If the file is another one: its SHA-256 is checked in both cases.
     OSError
         If it cannot be downloaded or read.
     ModuleNotFoundError

@@ -41,13 +41,13 @@ class Progress:
     nll : float
         Training loss since the last report, nats per character.
     smooth_loss : float
-        The tutorial's figure: nats per window of seq_length characters, smoothed over about 1,000
-        steps.
+        The loss as the tutorial prints it: nats per window of seq_length characters, smoothed over
+        about 1,000 steps.
     validation_nll : float or None
-        Loss on the held-out text with frozen weights, nats per character: at the end of an epoch,
-        and in the history at the end of training, unless an exception ends it. Otherwise None.
+        Loss on the held-out text with frozen weights, in nats per character. It is measured at the
+        end of each epoch and of the training, unless an exception ends that. Otherwise None.
     model : CharRNN
-        In a callback of a train function the model as it is now: write a sample, score or save it.
+        In a callback of a train function, the current model: use it to generate, score or save.
         Elsewhere None.
     """
 
@@ -105,11 +105,11 @@ Callback: TypeAlias = Callable[[Progress], object]  # may return True to stop
 class History:
     """What training did: the reports, and why it stopped.
 
-    Beyond 2,048 reports each two neighbours become one, again and again; the report with the lowest
-    validation loss stays as it is. stop_reason is "epochs", "steps", "seconds", "patience",
+    When there are more than 2,048 reports, neighbours are merged in pairs; the report with the
+    lowest validation loss stays as it is. stop_reason is "epochs", "steps", "seconds", "patience",
     "threshold", "callback", "interrupted" or "diverged"; kept_step is the step whose weights the
-    model has, if that is not the last. estimate is the loss to expect on new text of the kind, in
-    nats per character, with counts if the model has them: measured on text that was held out.
+    model has, if that is not the last. estimate is the loss to expect on new text of the same kind,
+    in nats per character, measured on held-out text, with counts if the model has them.
     """
 
     reports: list[Progress] = field(default_factory=list)

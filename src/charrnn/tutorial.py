@@ -127,14 +127,15 @@ class RNN(Learner):
         Parallel streams B of the text. The loss is a mean over them, so that a learning rate means
         the same at every B.
     clip_value : float, default 5.0
-        Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches it off.
+        Each element of a gradient is clipped to [-clip_value, clip_value]; inf switches this off.
     initial_accumulator_value : float, default 0.0
         Initial value of Adagrad's memory. At 0, as in the tutorial, the first steps change every
-        weight by about learning_rate, however small its gradient. A large value makes them small.
+        weight by about learning_rate, however small its gradient. A large value makes these steps
+        small.
     dtype : {"float32", "float64"}
         float32 is fast; float64 is for checks.
     seed : int, optional
-        Random seed of the initial weights and of sampling, 0 to 2**64 - 1. None takes one from the
+        Random seed of the initial weights and of sampling, 0 to 2**64 - 1. None draws one from the
         operating system.
     n_threads : int, default 1
         Threads that share a step if batch_size is above 1. Any number gives the same bits.
@@ -210,7 +211,7 @@ class RNN(Learner):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the weights and all that is computed."""
+        """Data type of the weights and of all computation."""
         return self.network.dtype
 
     def __repr__(self) -> str:
@@ -320,8 +321,8 @@ class RNN(Learner):
         -----
         Each step back multiplies the gradient by :math:`W^T` and by the slopes of tanh,
         :math:`\partial L / \partial h_{t-1} = W^T (1 - h_t^2) \partial L / \partial h_t`. Over many
-        steps it vanishes or explodes like a power. Nothing is learned from states further back
-        than it reaches.
+        steps it vanishes or explodes exponentially. The network learns nothing from states further
+        back than the gradient reaches.
 
         Examples
         --------
@@ -360,7 +361,7 @@ class RNN(Learner):
         _dispatch.core.update(work, gradient, self.learning_rate)
 
     def sample(self, h: ArrayLike, seed_ix: int, n: int) -> list[int]:
-        """Return n ids, drawn one after the other from the state h (H, 1) and the id seed_ix on."""
+        """Draw n ids one after the other, starting from the state h (H, 1) and the id seed_ix."""
         n = check_integer("n", n, 0)
         if isinstance(cast(Any, seed_ix), str):
             how = "data_reader.char_to_ix has the id of each character"
@@ -421,8 +422,8 @@ class RNN(Learner):
             In nats per window of seq_length characters, smoothed over about 1,000 steps (the
             tutorial's condition).
         callback : callable or None
-            Called a few times per epoch with a `Progress`. It returns True to stop. By default
-            print a sample and the loss, as the tutorial does.
+            Called a few times per epoch with a `Progress`; return True to stop. By default, print
+            a sample and the loss, as the tutorial does.
 
         Returns
         -------

@@ -229,7 +229,7 @@ class LiveModel(Hinting, Generic[TextT]):
     ) -> None:
         """Start another text, or record, after a context that is read, but not scored or learned.
 
-        What is left of the text before is learned first. An unknown character of the context is
+        The rest of the text before is learned first. An unknown character of the context is
         skipped, or an error.
         """
         network, vocabulary = self._reader.network, self._state.vocabulary
@@ -243,9 +243,8 @@ class LiveModel(Hinting, Generic[TextT]):
 
         See `charrnn.CharRNN.log_probs`.
 
-        Each character is scored before it is learned, 20 at a time. It makes no difference into
-        which pieces a text is cut. A model of records reads a record to its end, and begins
-        another one.
+        Characters are scored, then learned, 20 at a time. How a text is cut into pieces makes no
+        difference. A model of records reads a record to its end, then begins another one.
         """
         vocabulary = self._state.vocabulary
         encoded = Encoded.from_texts(vocabulary, [text], "text", on_unknown)
@@ -271,7 +270,7 @@ class LiveModel(Hinting, Generic[TextT]):
 
     @property
     def model(self) -> "CharRNN[TextT]":
-        """A model with all that has been learned up to now."""
+        """A model with everything learned so far."""
         return type(self._model)._from_state(self._adapted())
 
     def save(self, target: StrPath | IO[bytes]) -> None:
@@ -279,7 +278,7 @@ class LiveModel(Hinting, Generic[TextT]):
         self.model.save(target)
 
     def keep(self) -> None:
-        """Have the model that is adapting take over what has been learned up to now.
+        """Give the original model everything learned so far.
 
         Raises
         ------

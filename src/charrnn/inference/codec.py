@@ -47,19 +47,19 @@ def compress(data: Any, model: "CharRNN[Any] | None" = None) -> bytes:
     data : bytes-like
         Anything; text as ``text.encode()``.
     model : CharRNN, optional
-        A model of such data, which `decompress` then needs, too. It pays for short strings.
+        A model of similar data, for short strings. `decompress` then needs it, too.
 
     Returns
     -------
     bytes
-        The same ones on every machine.
+        The same on every machine.
 
     Raises
     ------
     TypeError
         If data is not bytes.
     CodecError
-        With a model, on a processor without FMA: its predictions would be others.
+        With a model, on a processor without FMA: its predictions would differ.
 
     Examples
     --------
@@ -92,8 +92,8 @@ def decompress(data: Any, model: "CharRNN[Any] | None" = None) -> bytes:
     TypeError
         If data is not bytes.
     CodecError
-        If data is damaged, or nothing that this version can read, or needs another model. Of
-        strings of at most 1,024 bytes, one damaged one in four billion is not noticed.
+        If data is damaged, unreadable for this version, or needs another model. Of damaged results
+        for at most 1,024 bytes, one in four billion goes unnoticed.
     """
     return b"".join(decompress_file(io.BytesIO(_as_bytes(data)), model))
 

@@ -28,7 +28,7 @@ _UNSEEN = 3.0  # samples that may be missing of what none of them is, in as many
 
 
 class Ranks(NamedTuple):
-    """Guesses up to and including each string, float64 (n,), and the bounds of 95 % intervals."""
+    """Guesses up to and including each string, float64 (n,), and bounds of 95 % intervals."""
 
     guesses: NDArray[np.float64]
     low: NDArray[np.float64]

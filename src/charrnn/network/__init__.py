@@ -288,7 +288,7 @@ class Network(OwnedNetwork):
         """Extend the W texts of a beam search, whose states are in work (2, W), by n ids.
 
         scores (W,) is the sum of the log-probabilities of each, -inf where there is none; ended
-        (W,) tells which are complete, allowed (V,) which ids may come, boundary the id that
+        (W,) says which are complete, allowed (V,) which ids may come, boundary the id that
         completes a text, -1 if none does.
 
         Returns the id at each step and the number of the text of the step before that it extends,
@@ -305,7 +305,7 @@ class Network(OwnedNetwork):
     def next_log_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the logarithms of `next_probs` in nats, float64 (B, V).
 
-        They have the bits of minus the losses of `next_nll`.
+        They are exactly minus the losses of `next_nll`.
         """
         with checked_workspace(work, self):
             return _dispatch.core.next_log_probs(work)

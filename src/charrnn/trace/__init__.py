@@ -45,17 +45,17 @@ class Trace(Generic[TextT]):
     Attributes
     ----------
     text : str, or bytes
-        What was read: n characters, without those that were skipped. Between records there is a
-        line feed.
+        The characters that were read, n of them, without skipped ones. Records are separated by
+        line feeds.
     vocabulary : Vocabulary
     states : tuple of ndarray (n, H)
-        For each layer the states of its units after each character: views, in the network's dtype.
+        For each layer, the states of its units after each character: views, in the network's dtype.
     parts : tuple of dict
-        For each layer the states and what made them, (n, H), by name: h; c and the gates i, f, g, o
-        of an LSTM; n, r, u and q of a GRU.
+        For each layer, the states, cells and gates (n, H) by name: h; c and the gates i, f, g, o of
+        an LSTM; n, r, u and q of a GRU.
     surprise : ndarray (n,) of float64
-        How much each character surprises, given the ones before it, in bits. A model of records has
-        one more at the end: that the record ends there.
+        The surprise of each character, given those before it, in bits. A model of records adds one
+        for the end of each record.
     next_ids, next_probs : ndarray (n, top)
         The likeliest symbols after each character, the likeliest first, and their probabilities.
         `likeliest` gives them as text.
@@ -131,7 +131,7 @@ class Trace(Generic[TextT]):
 
     @property
     def parts(self) -> tuple[dict[str, Real], ...]:
-        """For each layer what there is of its units after each character, (n, H), by name."""
+        """For each layer, the states, cells and gates after each character, (n, H), by name."""
         description = self.network.description
         return tuple(
             {name: self._rows[:, start : start + layer.units] for name, start in starts.items()}
@@ -172,8 +172,8 @@ class Trace(Generic[TextT]):
         Parameters
         ----------
         position : int
-            Of the predicted character, 0 to n - 1. In a model of records, n is the end of the
-            (last) record.
+            Position of the predicted character, 0 to n - 1. In a model of records, n is the end of
+            the (last) record.
         back : int, optional
             How many characters before the position to look at. By default, all of them: to the
             beginning of the text, or of the record.
@@ -191,10 +191,10 @@ class Trace(Generic[TextT]):
         .. math:: \frac{\partial \log p(x_t \mid x_1 \ldots x_{t-1})}{\partial x_s} \cdot x_s
                   = \frac{\partial \log p}{\partial z_s} \cdot W_{xh}[x_s],
 
-        where :math:`z_s` is what the first layer sums before its nonlinearity. It says by how much
-        the log-probability changes if the character enters a little stronger, per unit of strength.
-        What another character would change is a different question. A small back leaves out
-        characters, not paths through which they act: what it returns is exact.
+        where :math:`z_s` is the first layer's sum before its nonlinearity. It is the change of the
+        log-probability, per unit of strength, if the character enters a little stronger. It
+        doesn't say what another character would change. A small back leaves out characters, not
+        the paths through which they act: the result is exact.
 
         Examples
         --------
@@ -213,8 +213,8 @@ class Trace(Generic[TextT]):
     def saliencies(self, start: int, stop: int, back: int) -> NDArray[np.float64]:
         """Return the `saliency` of positions start to stop - 1, float64 (stop - start, back).
 
-        The last column is of the character before each position. There are zeros where the
-        position has fewer characters before it.
+        The last column is the character before each position. A row starts with zeros if fewer
+        than back characters come before its position.
         """
         stop = check_integer("stop", stop, 0, len(self.surprise))
         start = check_integer("start", start, 0, stop)
@@ -281,8 +281,8 @@ class Trace(Generic[TextT]):
             What to look for instead of `properties`: for each name its value at every character,
             (n,) numbers.
         part : str, default "h"
-            What of the units: their states, or another name in `parts`. Layers that have nothing of
-            this name are left out.
+            Which part of the units: their states, or another name in `parts`. Layers without this
+            part are left out.
 
         Notes
         -----
