@@ -46,7 +46,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "accumulator of the absolute gradient": (OPTIMIZER, "accumulator[i] = fma(g, g, accumulator[i])", "accumulator[i] += magnitude(g)"),
     "no pull": (OPTIMIZER, "w[i] = fma(pull, anchor[i] - w[i], w[i])", "pass"),
     "a pull away": (OPTIMIZER, "fma(pull, anchor[i] - w[i], w[i])", "fma(pull, w[i] - anchor[i], w[i])"),
-    "a pull of the weights of characters in use only": (STEPS, "or update.keep != 1 or update.pull > 0", "or update.keep != 1"),
+    "a pull of the weights of characters in use only": (STEPS, "elif update.pull > 0 and j0 < j1:", "elif False:"),
     "no discount of recent counts": (RECENT, "(follower.count - DISCOUNT)", "follower.count"),
     "recent counts leave too little to shorter contexts": (RECENT, "share * DISCOUNT * context.followers", "share * DISCOUNT"),
     "what is not new counts in shorter contexts, too": (RECENT, "].count += 1\n            return", "].count += 1\n            continue"),

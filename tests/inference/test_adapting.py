@@ -179,16 +179,14 @@ def test_a_model_that_has_changed_meanwhile_keeps_its_change():
 
 def test_an_interruption_leaves_the_last_whole_window(monkeypatch):
     model, twin = models()[0], models()[0]
-    learn, done = adapting.Reader.learn, []
+    train, whole = Network.train_steps, 3 * WINDOW
 
-    def interrupted(reader):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(reader.window)
-        learn(reader)
+    def interrupted(network, work, inputs, targets, **options):
+        train(network, work, inputs[:whole], targets[:whole], **options)
+        raise KeyboardInterrupt
 
-    twin.adapt(TEXT[: 3 * WINDOW + 1])  # the first call, at the beginning, has nothing to learn
-    monkeypatch.setattr(adapting.Reader, "learn", interrupted)
+    twin.adapt(TEXT[: whole + 1])
+    monkeypatch.setattr(Network, "train_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.adapt(TEXT)
     assert weights(model) == weights(twin)
@@ -376,8 +374,7 @@ def test_recent_counts_stay_within_their_memory(counting):
 
 def test_recent_counts_need_a_workspace_of_their_kind(counting):
     other = NgramTable(5, Counts.from_ids([np.arange(5)], 5, 2).estimate(), 0.5, 0.5)
-    plain, training = Network(([("rnn", 2)], 4), "float64").workspace(1, 1), counting.network.workspace(1, 1, training=True)
-    for work in (plain, training, counting.network.workspace(1, 2)):
+    for work in (Network(([("rnn", 2)], 4), "float64").workspace(1, 1), counting.network.workspace(1, 2, training=True)):
         with pytest.raises(ValueError, match="recent counts need"):
             work.set_recent(RecentCounts(counting.network.ngrams))
     work = counting.network.workspace(1, 1)

@@ -146,7 +146,7 @@ DOORS = {
     "backward": "work inputs targets states probabilities",
     "update": "work parameters rate",
     "gradient": "work inputs targets settings",
-    "train_steps": "work inputs targets length rates settings =reset =few:n_threads =few:shards =exchange",
+    "train_steps": "work inputs targets length rates settings =reset =few:n_threads =few:shards =exchange =parameters:anchor =reset:each",
     "sample": "work n random allowed past controls",
     "search": "work n scores ended allowed boundary",
     "trace": "work inputs targets few",
@@ -160,7 +160,7 @@ DOORS = {
 NETWORK = {
     "workspace": "T B ?training",
     "train_steps": "work inputs targets =rate:learning_rate ?clip_value ?clip_norm ?weight_decay ?dropout ?dropout_seed ?first_step "
-    "?precision ?length ?reset ?few:n_threads ?few:shards ?exchange",
+    "?precision ?length ?reset ?few:n_threads ?few:shards ?exchange ?parameters:anchor ?reset:each",
     "gradient": "work inputs targets ?dropout ?dropout_seed ?step ?precision",
     "copy_from": "network",
     "evaluate": "work inputs targets",

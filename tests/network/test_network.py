@@ -100,7 +100,7 @@ def test_a_workspace_for_reading_is_not_trained_in(network):
         network.train_steps(network.workspace(2, 1), [[0]], [[1]], learning_rate=0.1, clip_value=5.0)
 
 
-STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor": None}
+STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor": None, "each": False}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
     "next_probs": (0, {}),
@@ -151,6 +151,23 @@ def test_scores_are_sums_of_losses(kernels, network):
             network.feed(work, [[symbol]])
             total += loss
         assert total == sums[b]
+
+
+def test_each_loss_of_a_training_is_from_before_its_step(kernels, network):
+    kernels.initialize(network, 0.5, make_random(1))
+    inputs, targets = np.random.default_rng(0).integers(0, 5, (2, 8, 2))
+    targets[[2, 7], [1, 0]] = -1
+    copies = [pickle.loads(pickle.dumps(network)) for _ in range(2)]
+    each, windows = (copy.workspace(3, 2, training=True) for copy in copies)
+    losses = copies[0].train_steps(each, inputs, targets, learning_rate=0.5, each=True)
+    reading = network.workspace(3, 2)
+    for start in range(0, 8, 3):
+        rows = slice(start, start + 3)
+        np.testing.assert_array_equal(losses[rows], network.evaluate(reading, inputs[rows], targets[rows]))
+        (total,) = copies[1].train_steps(windows, inputs[rows], targets[rows], learning_rate=0.5)
+        assert losses[rows].sum() == pytest.approx(total, rel=1e-12)
+        network.weights.copy_from(copies[1].weights)
+    assert copies[0].weights.block.tobytes() == copies[1].weights.block.tobytes()
 
 
 # ------------------------------------------------------------------------------------------------ workspaces that are lent

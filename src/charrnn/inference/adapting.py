@@ -8,7 +8,7 @@ little toward the trained ones.
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Generic, Literal, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ _RATES = {"rnn": 0.01, "gru": 0.03, "lstm": 0.03}
 _WINDOW = 20  # symbols between two steps
 _PULL = 0.001  # toward the trained weights, in each step
 _ACCUMULATOR = 1.0  # of Adagrad, at first
+_CLIP = 1e10  # of elements of the gradient: a step can't overflow, so none need be undone
 _LEAST = 2.0**-126  # of the probabilities that a character can have; 0 has been rounded
 
 
@@ -44,7 +45,8 @@ class _Moment(NamedTuple):
 
     weights: Real
     memory: Real
-    states: tuple[Real, Real]
+    state: Real
+    start: Real
     recent: RecentCounts | None
     window: list[tuple[int, int]]
     last: NDArray[np.int32]
@@ -53,8 +55,8 @@ class _Moment(NamedTuple):
 class Reader:
     """A copy of a network that reads symbols, scores each, and learns window after window.
 
-    If the network is mixed with counts, it counts what it reads, too. The states of both workspaces
-    are those before the last symbol read, which is the next input.
+    If the network is mixed with counts, it counts what it reads, too. The state of the workspace is
+    that before the last symbol read, which is the next input.
     """
 
     def __init__(self, network: Network) -> None:
@@ -64,66 +66,79 @@ class Reader:
         self.network.memory.block[...] = _ACCUMULATOR
         self.network.mix(network.ngrams)
         self.rate: float = min(_RATES[layer.cell] for layer in network.description.layers)
-        self.scoring: Workspace = self.network.workspace(_WINDOW, 1)
-        self.learning: Workspace = self.network.workspace(_WINDOW, 1, training=True)
+        self.work: Workspace = self.network.workspace(_WINDOW, 1, training=True)
         self.counts: bool = network.ngrams is not None
         if network.ngrams is not None:
-            self.scoring.set_recent(RecentCounts(network.ngrams))
+            self.work.set_recent(RecentCounts(network.ngrams))
         self.window: list[tuple[int, int]] = []  # inputs and targets to learn
+        self.start: Real = self.work.state.copy()  # the state before them
         self.last: NDArray[np.int32] = np.empty(0, np.int32)  # the symbol read last, if any
 
     def begin(self, ids: NDArray[np.int32]) -> None:
         """Learn what is left of the text before, and start another one after ids."""
         self.learn()
-        self.scoring.state[...] = 0
-        self.network.feed(self.scoring, ids[:-1, None])
-        self.learning.set_state(self.scoring.get_state())
+        self.work.state[...] = 0
+        self.network.feed(self.work, ids[:-1, None])
         self.last = ids[-1:]
         if self.counts:
-            self.scoring.set_history(ids[:-1])
+            self.work.set_history(ids[:-1])
 
     def read(self, ids: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the loss of each id in nats."""
         losses = [np.empty(0)]
         if len(self.last) < len(ids[:1]):  # nothing comes before the first: it is not learned
-            losses.append(self.network.next_nll(self.scoring, ids[:1]))
+            losses.append(self.network.next_nll(self.work, ids[:1]))
             self.last, ids = ids[:1], ids[1:]
         while len(ids):
-            targets = ids[: _WINDOW - len(self.window)]
+            whole = 0 if self.window else len(ids) // _WINDOW * _WINDOW
+            targets = ids[: whole or _WINDOW - len(self.window)]
             inputs = np.concatenate([self.last, targets[:-1]])
-            losses.append(self._score(inputs[:, None], targets[:, None])[:, 0])
-            self.window += zip(inputs.tolist(), targets.tolist(), strict=True)
+            read = self._learn if whole else self._score
+            losses.append(read(inputs[:, None], targets[:, None])[:, 0])
             self.last, ids = targets[-1:], ids[len(targets) :]
             if len(self.window) == _WINDOW:
                 self.learn()
         return np.concatenate(losses)
 
     def _score(self, inputs: NDArray[np.int32], targets: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return the losses of a piece of a window, which is learned when it is whole."""
+        if not self.window:
+            self.start = self.work.state.copy()
+        self.window += zip(inputs[:, 0].tolist(), targets[:, 0].tolist(), strict=True)
         if self.counts:
-            return self.network.read_counting(self.scoring, inputs, targets)[0]
-        return self.network.evaluate(self.scoring, inputs, targets)
+            return self.network.read_counting(self.work, inputs, targets)[0]
+        return self.network.evaluate(self.work, inputs, targets)
+
+    def _learn(
+        self, inputs: NDArray[np.int32], targets: NDArray[np.int32], each: bool = True
+    ) -> NDArray[np.float64]:
+        """Learn windows one by one; with each, return the losses of all targets before that."""
+        how: Any = {"learning_rate": self.rate, "pull": _PULL, "clip_value": _CLIP}
+        losses = self.network.train_steps(
+            self.work, inputs, targets, anchor=self.anchor, each=each, **how
+        )
+        if self.work.overflowed:
+            raise DivergedError(
+                f"the {self.work.overflowed} of a step that adapts the model is not finite: "
+                "its weights are too large"
+            )
+        return losses
 
     def learn(self) -> None:
-        """Learn the window that has been read."""
+        """Learn the piece of a window that has been read."""
         if not self.window:
             return
         inputs, targets = np.array(self.window, np.int32).T[:, :, None]
         self.window = []
-        losses = self.network.train_steps(
-            self.learning, inputs, targets, learning_rate=self.rate, anchor=self.anchor, pull=_PULL
-        )
-        if not len(losses):
-            raise DivergedError(
-                f"the {self.learning.overflowed} of a step that adapts the model is not finite: "
-                "its weights are too large"
-            )
+        self.work.state[...] = self.start
+        self._learn(inputs, targets, each=False)
 
     def next_probs(self) -> NDArray[np.float64]:
         """Return the probability of each symbol to follow, float64 (V,)."""
-        work = self.scoring
+        work = self.work
         if not self.counts or not len(self.last):
             work = self.network.workspace(1, 1)
-            work.state[...] = self.scoring.state
+            work.state[...] = self.work.state
             self.network.feed(work, self.last[:, None])
             (p,) = self.network.next_probs(work)
             return np.asarray(p)
@@ -136,16 +151,16 @@ class Reader:
     def moment(self) -> _Moment:
         """Return all that changes, copied."""
         network = self.network
-        states = self.scoring.state.copy(), self.learning.state.copy()
         parts = network.weights.block.copy(), network.memory.block.copy()
-        return _Moment(*parts, states, self.scoring.get_recent(), self.window.copy(), self.last)
+        state, recent = self.work.state.copy(), self.work.get_recent()
+        return _Moment(*parts, state, self.start, recent, self.window.copy(), self.last)
 
     def go_back(self, to: _Moment) -> None:
         """Go back to a moment."""
         self.network.weights.block[...] = to.weights
         self.network.memory.block[...] = to.memory
-        self.scoring.state[...], self.learning.state[...] = to.states
-        self.scoring.set_recent(to.recent)
+        self.work.state[...], self.start = to.state, to.start
+        self.work.set_recent(to.recent)
         self.window, self.last = to.window.copy(), to.last
 
 

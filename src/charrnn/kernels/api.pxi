@@ -236,6 +236,7 @@ def gradient(Workspace work, inputs, targets, settings):
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets, 1)
     cdef Call call = _window_call(work, x, y, None)
+    call.backward = True
     _set_dropout(&call, settings)
     _set_precision(work, &call, settings)
     _make_room(work, &call, 1, 1, False)
@@ -266,6 +267,7 @@ def backward(Workspace work, inputs, targets, states, probabilities):
     p[...] = 0
     p[:, :, :work.plan.V] = given
     cdef Call call = _window_call(work, x, y, None)
+    call.backward = True
     _make_room(work, &call, 1, 1, False)
     _run(work, &call, <Kernel>_run_backward[Workspace32], <Kernel>_run_backward[Workspace64])
     return _copy_gradient(work)
@@ -300,7 +302,7 @@ def update(Workspace work, Parameters gradient not None, double learning_rate):
 
 def train_steps(
     Workspace work, inputs, targets, length, learning_rate, settings, *,
-    bint reset, n_threads, shards, exchange, anchor,
+    bint reset, n_threads, shards, exchange, anchor, bint each,
 ):
     """Train on windows of length (at most T) characters over inputs (N, streams).
 
@@ -311,7 +313,9 @@ def train_steps(
     it is not None, says which part of a larger batch they are (`training.mpi.Ranks`).
 
     Return the loss of each step, summed over its characters in all streams: fewer than N / length
-    mean that the next step diverged, and was not applied.
+    mean that the next step diverged, and was not applied. With each, return the loss of each target
+    instead, (N, B) or fewer rows, before it is learned; in a workspace that counts what it reads,
+    mixed with these counts.
     """
     _check_workspace(work, True)
     cdef Training training
@@ -319,7 +323,8 @@ def train_steps(
     cdef int n_shards = <int>check_size("shards", shards, 1, MAX_SHARDS)
     cdef const int[:, ::1] x, y
     x, y = _check_windows(work, inputs, targets, 0, n_shards > 1)
-    cdef Call call = _window_call(work, x, y, None)
+    cdef double[:, ::1] nll = np.zeros((x.shape[0], work.B)) if each else None
+    cdef Call call = _window_call(work, x, y, nll)
     call.n_shards = call.stop_shard = n_shards
     training.T = check_size("length", length, 1, work.T)
     training.steps = (x.shape[0] + training.T - 1) // training.T
@@ -344,7 +349,7 @@ def train_steps(
     training.pool.work, training.pool.single = <void*>work, work.single
     training.pool.call, training.pool.n_threads = &call, 1
     training.pool.update.optimizer = work.network.rule
-    call.arguments = &training
+    call.arguments, call.backward = &training, True
     _set_dropout(&call, training.settings)
     _set_precision(work, &call, training.settings)
     cdef int threads = <int>min(check_size("n_threads", n_threads, 1, INT_MAX), MAX_THREADS, work.B)
@@ -358,7 +363,7 @@ def train_steps(
     work.steps += training.done
     work.overflowed = ("", "loss", "gradient", "update of the weights")[training.overflowed]
     _raise_interruption(work)
-    return work.losses
+    return np.asarray(nll)[:training.done * training.T] if each else work.losses
 
 
 cdef _set_anchor(Workspace work, Parameters anchor, double pull):

@@ -10,6 +10,8 @@ cdef struct Call:                # what one thread does in a call, and how
     Py_ssize_t rows              # time steps of the window that is loaded
     Py_ssize_t b0, b1            # streams of this thread
     Part part                    # its part of the weights
+    double* counted              # (rows,): gets the losses with recent counts; NULL: none counts
+    bint backward                # whether it leads gradients back, by the network alone
     bint ahead                   # whether each target is predicted before its input is read
     bint in_panels               # whether products read panels
     bint bfloat16                # whether their operands are rounded
@@ -206,7 +208,7 @@ cdef void _logits(
 ) noexcept nogil:
     """p of a span's time steps = the logits of what follows the states from number first on."""
     _network_logits(work, call, span, first)
-    if work.ngrams != NULL:
+    if work.ngrams != NULL and not call.backward:
         _mix(work, call, span, first)
 
 
@@ -240,6 +242,8 @@ cdef void _forward(AnyWorkspace work, Call* call) noexcept nogil:
         for t in range(span.t0, span.t1):
             if _should_stop(call.check, 10 * streams * V):
                 return
+            if call.counted != NULL:
+                call.counted[t] = _read_and_count(work, t)
             for b in range(call.b0, call.b1):
                 work.nll[t, b] = softmax_forward(V, &work.p[t, b, 0], work.targets[t, b])
 
@@ -423,7 +427,7 @@ cdef void _learn(AnyWorkspace work, const Call* call, const Update* update) noex
     cdef Matrix* W
     cdef Py_ssize_t row = 0, j0, j1, n, v
     # If only the gradient moves weights, those of characters that are not in use stay.
-    cdef bint all_rows = update.optimizer >= RMSPROP or update.keep != 1 or update.pull > 0
+    cdef bint all_rows = update.optimizer >= RMSPROP or update.keep != 1
     cdef int i
     for i in range(work.plan.n_matrices):
         W = &work.plan.matrices[i]
@@ -440,6 +444,9 @@ cdef void _learn(AnyWorkspace work, const Call* call, const Update* update) noex
                 _clear(j1 - j0, &work.gradient[W.start + v * W.ld + j0])
             if work.used[v] or all_rows:
                 _update(work, update, W, v * W.ld + j0, j1 - j0)
+            elif update.pull > 0 and j0 < j1:
+                n = W.start + v * W.ld + j0
+                pull_update(j1 - j0, &work.weights[n], &work.anchor[n], update)
         row += W.rows
 
 
@@ -478,7 +485,7 @@ cdef void _lay_out(AnyWorkspace work, const Call* call) noexcept nogil:
         ldt = 0 if call.in_panels else W.ldt
         while W.ldt and j0 < j1 and not _should_stop(call.check, FEW_ROWS * W.ld):
             rows, w = min(FEW_ROWS, j1 - j0), &work.weights[W.start]
-            if work.training:
+            if call.backward:
                 W_T = &work.transposed[W.transposed]
                 transpose(W.rows, W.columns, j0, rows, w, W.ld, W_T, ldt, call.bfloat16)
             if call.in_panels:

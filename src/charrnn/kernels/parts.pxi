@@ -14,7 +14,7 @@ def repeat(Workspace work, part, Py_ssize_t n):
     _check_workspace(work, True)
     cdef Repetition repetition = Repetition(PARTS.index(part), n)
     cdef Call call = _new_call(work, work.T)
-    call.arguments = &repetition
+    call.arguments, call.backward = &repetition, True
     _make_room(work, &call, 1, 1, False)
     _run(work, &call, <Kernel>_repeat[Workspace32], <Kernel>_repeat[Workspace64])
 

@@ -147,11 +147,22 @@ cdef double _read_one(
     return loss + log(mass)
 
 
+cdef double _read_and_count(AnyWorkspace work, Py_ssize_t t) noexcept nogil:
+    """The loss of the target of time step t, whose logits are there; the target is counted."""
+    cdef Recent* recent = &work.recent.recent
+    ngram_log_probabilities(
+        work.ngrams, &work.hs[t + 1, 0, work.plan.contexts], &work.log_p[0],
+    )
+    return _read_one(
+        recent, work.plan.V, &work.p[t, 0, 0], &work.log_p[0], work.inputs[t, 0],
+        work.targets[t, 0],
+    )
+
+
 cdef double _read_counting(AnyWorkspace work, Call* call) noexcept nogil:
     """Run windows over the inputs of one stream, carrying the state; return the sum of losses."""
-    cdef Recent* recent = &work.recent.recent
     cdef Span span
-    cdef Py_ssize_t V = work.plan.V, start = 0, t
+    cdef Py_ssize_t start = 0, t
     cdef double total = 0
     _lay_out(work, call)
     while start < call.n and not _is_stopped(call.check):
@@ -160,13 +171,9 @@ cdef double _read_counting(AnyWorkspace work, Call* call) noexcept nogil:
         _states(work, call, &span)
         _network_logits(work, call, &span, 1)
         for t in range(call.rows):
-            if _should_stop(call.check, 100 * V):
+            if _should_stop(call.check, 100 * work.plan.V):
                 break
-            contexts, logits = &work.hs[t + 1, 0, work.plan.contexts], &work.p[t, 0, 0]
-            ngram_log_probabilities(work.ngrams, contexts, &work.log_p[0])
-            call.nll[start + t] = _read_one(
-                recent, V, logits, &work.log_p[0], work.inputs[t, 0], work.targets[t, 0],
-            )
+            call.nll[start + t] = _read_and_count(work, t)
             total += call.nll[start + t]
         _carry(work, call.rows)
         start += call.rows

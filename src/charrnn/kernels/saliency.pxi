@@ -143,5 +143,6 @@ def saliency(Workspace work, inputs, targets):
     x, y = _check_windows(work, inputs, targets, True)
     cdef double[:, ::1] result = _empty((x.shape[0], work.B))
     cdef Call call = _window_call(work, x, y, result)
+    call.backward = True
     _run(work, &call, <Kernel>_saliency[Workspace32], <Kernel>_saliency[Workspace64])
     return np.asarray(result)

@@ -289,8 +289,13 @@ cdef double _train(AnyWorkspace work, Call* call) noexcept nogil:
         _mark_used(work, call)
         if training.reset:
             _clear(work.B * work.plan.width, &work.hs[0, 0, 0])
+        if call.nll != NULL and work.recent is not None:
+            call.counted = call.nll + window * training.T
         if not _train_step(work, training):
             return 0
+        if call.nll != NULL and work.recent is None:
+            nll = call.nll + window * training.T * work.B
+            memcpy(nll, &work.nll[0, 0], call.rows * work.B * sizeof(double))
         _carry(work, call.rows)
         training.done += 1
         if training.slow or training.exchange != NULL:

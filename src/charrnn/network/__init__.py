@@ -107,6 +107,7 @@ class Network(OwnedNetwork):
         shards: int = 1,
         exchange: Any = None,
         anchor: Parameters | None = None,
+        each: bool = False,
         **settings: Any,
     ) -> NDArray[np.float64]:
         """Train on consecutive windows; the state is carried in work.
@@ -130,6 +131,8 @@ class Network(OwnedNetwork):
             Exchanges the results of each step with other processes, which have other shards.
         anchor : Parameters, optional
             Weights that pull those of the network.
+        each : bool
+            Whether to return the loss of each target, before it is learned.
         pull : float
             In each step, weights first move by this fraction of the distance toward the anchor.
         clip_value, clip_norm : float
@@ -149,7 +152,9 @@ class Network(OwnedNetwork):
         -------
         array of float64
             The loss of each window in nats, summed over its characters in all streams. Fewer than
-            ceil(N / length) mean that the next step diverged, and was not applied.
+            ceil(N / length) mean that the next step diverged, and was not applied. With each, the
+            loss of each target, (N, B) or fewer rows; in a workspace that counts what it reads
+            (`read_counting`), mixed with these counts.
         """
         checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
         with checked_workspace(work, self):
@@ -165,6 +170,7 @@ class Network(OwnedNetwork):
                 shards=shards,
                 exchange=exchange,
                 anchor=anchor,
+                each=each,
             )
 
     def gradient(

@@ -492,12 +492,13 @@ cdef class Workspace:
         self.network, self.plan, self.T, self.B = network, network.description.plan, T, B
         self.inputs, self.targets = new_memory((T, B), _INT32), new_memory((T, B), _INT32)
         self.nll = new_memory((T, B), _FLOAT64)
-        self.table = None if self.training else network.ngrams
+        self.table = network.ngrams
         if self.table is not None:
-            self.ngrams = &self.table.ngrams
+            # A workspace to train in needs the counts only where a model adapts (set_recent).
+            self.ngrams = NULL if self.training else &self.table.ngrams
             self.log_p = new_memory((self.plan.V,), _FLOAT64)
             self.plan.contexts = self.plan.width
-            self.plan.width = _padded(self.plan.width + self.ngrams.order - 1)
+            self.plan.width = _padded(self.plan.width + self.table.ngrams.order - 1)
             self.plan.largest_ld = max(self.plan.width, self.plan.largest_ld)
         try:
             self.lock = threading.Lock()
@@ -523,6 +524,8 @@ cdef class Workspace:
             raise ValueError("recent counts need one stream of a network with as many symbols")
         with self:
             self.recent = None if recent is None else recent.copy()
+            if self.training:
+                self.ngrams = NULL if recent is None else &self.table.ngrams
 
     def set_history(self, ids):
         """Have the counts begin a text after some symbols."""
