@@ -254,7 +254,7 @@ class Trace(Generic[TextT]):
         work = self.network.workspace(length, len(positions), training=True)
         first = positions - length  # of each window; the state before it
         before = np.where(first[:, None] > 0, self._rows[first - 1], self._start)
-        work.state[...] = before[:, : work.state.shape[1]]  # counts have columns behind the units'
+        work.state[...] = before
         inputs = self._ids[first + np.arange(length)[:, None]]
         targets = np.full(inputs.shape, IGNORED, np.int32)
         targets[-1] = np.append(self._ids, len(self.vocabulary))[positions]
