@@ -148,7 +148,7 @@ NO_VENV := Python cannot create a virtual environment. \
 	    || { rm -rf .venv; echo "$(NO_VENV)"; exit 1; }
 	$(INSTALL) "pip>=25.1"  # knows --group
 
-SOURCES := $(wildcard src/charrnn/*.p* src/charrnn/*/*.p* src/charrnn/*.h)
+SOURCES := $(filter-out %.pyc,$(wildcard src/charrnn/*.p* src/charrnn/*/*.p* src/charrnn/*.h))
 .venv/installed: .venv/bin/pip pyproject.toml setup.py $(SOURCES)
 	$(INSTALL) -e . \
 	    || { echo "Is Python.h missing? On Debian and Ubuntu: apt install python3-dev"; exit 1; }
