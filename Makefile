@@ -23,6 +23,7 @@ BUILDS = $$($(BIN)/python -c '$(REQUIRES)')
 
 # The harnesses in tests/trust/. RUNS= says how long they run; faults, flips, memcheck and builds
 # always run in full.
+# make codec OPTIONS="--size 10000000 --flips 10000" takes hours.
 TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck races records \
     differential codec
 
@@ -126,7 +127,7 @@ fuzz: .venv/fuzzing
 
 $(TRUST): .venv/tested
 	$(INSTALL) $(BUILDS)
-	$(BIN)/python tests/trust/$@.py $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python tests/trust/$@.py $(if $(RUNS),--runs $(RUNS)) $(OPTIONS)
 
 mutants: .venv/tested
 	$(INSTALL) $(BUILDS)
