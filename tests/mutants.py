@@ -86,7 +86,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "a layer reads its own states": (STEPS, "x, ldx = &work.hs[span.t0 + 1, 0, plan.layers[i - 1].column]", "x, ldx = &work.hs[span.t0 + 1, 0, layer.column]"),
     "the layer below gets the output's gradient": (STEPS, "else &work.dz[some.t0, 0, plan.layers[i + 1].sums]", "else &work.dz[some.t0, 0, plan.layers[i].sums]"),
     "a workspace of another network is taken": (NETWORK, "network is not network:", "network is None:"),
-    "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(blocking=False):", "if False:"),
+    "a workspace is used by two at once": (NETWORK, "if not self.lock.acquire(False):", "if False:"),
     "no probabilities, no error": (DOORS, "    if nll != nll:\n", "    if False:\n"),
     "a setting is not checked later": ("network/learner.py", "        if name in _SETTINGS:\n            largest", "        if name in _SETTINGS and name not in self.settings:\n            largest"),
     "two models in one call": ("model.py", "length, controls, Controls)\n        ((text", "length, controls, Controls)\n        start = start._replace(network=self.network)\n        ((text"),

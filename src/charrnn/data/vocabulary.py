@@ -1,5 +1,6 @@
 """Characters to ids and back."""
 
+import codecs
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -250,7 +251,7 @@ class Vocabulary:
         ids = check_ids("ids", ids, 0, len(self), (None,))
         if self.of_bytes:
             return ids.astype(np.uint8).tobytes()
-        return self._codes[ids].tobytes().decode("utf-32-le")
+        return codecs.utf_32_le_decode(self._codes.take(ids).tobytes())[0]
 
     @property
     def smallest_dtype(self) -> np.dtype[Any]:

@@ -19,7 +19,7 @@ from ..util.seeding import make_random, random_seed
 _STREAMS = 64  # texts that are written together; more is no faster
 _CHARACTERS = 64  # drawn before the first search for stop texts
 _BEAMS = 1 << 10  # whose states are set at a time, so that Ctrl-C need not wait
-_NO_IDS = np.empty((0, 1), np.int32)
+_NO_IDS, _ON_UNKNOWN = np.empty((0, 1), np.int32), get_args(OnUnknown)
 # A stream draws ahead at most so many floating-point operations and characters: it takes half a
 # millisecond, next to which a call into C costs little.
 _OPERATIONS_AHEAD, _CHARACTERS_AHEAD = 10_000_000, 1024
@@ -196,11 +196,11 @@ class PrimedState(NamedTuple):
         """
         ids, state = _NO_IDS, None
         if isinstance(text, str) and to_builtin(text) == "":
-            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+            check_choice("on_unknown", on_unknown, _ON_UNKNOWN)
         else:
             ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)[:, None]
-        if vocabulary.records or len(ids):
-            read = np.concatenate([*[[[len(vocabulary)]]] * vocabulary.records, ids])
+        read = np.concatenate([[[len(vocabulary)]], ids]) if vocabulary.records else ids
+        if len(read):
             work = network.lend(1, 1)
             network.feed(work, read)
             state = work.state[0].copy()
@@ -255,9 +255,12 @@ class Writer:
         early = max(0, self.sampling.min_length - self.written) * self.start.vocabulary.records
         early = min(n, early)
         self.written += n
-        pieces = (self.sampling.endless, early), (self.sampling.allowed, n - early)
-        drawn = [self._draw_among(*piece) for piece in pieces if piece[1]]
-        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+        if not early:
+            return self._draw_among(self.sampling.allowed, n)
+        first = self._draw_among(self.sampling.endless, early)
+        if early == n:
+            return first
+        return np.concatenate([first, self._draw_among(self.sampling.allowed, n - early)])
 
     def _draw_among(self, allowed: NDArray[np.int8], n: int) -> NDArray[np.int32]:
         ids = self.start.network.draw(

@@ -4,6 +4,8 @@
 # it checks its arguments, works on copies that no other thread can reach, and only then releases
 # the GIL. It exists once for both precisions; `_run` chooses the kernel.
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
 cdef enum:
     SLOW = 1_000_000_000     # floating-point operations of a training step: 10 ms and more
 
@@ -74,9 +76,10 @@ def score_texts(Workspace work, ids, lengths, int end, bint each):
     (rows, B), 0 where a text has ended. Behind its last symbol is end; IGNORED: nothing.
     """
     _check_workspace(work, False)
-    cdef const int[::1] inputs = check_ids("ids", ids, 0, work.plan.V, (None,))
+    ids = check_ids("ids", ids, 0, work.plan.V, (None,))
+    cdef const int* inputs = <const int*>_numbers(ids)
     cdef tuple sizes = tuple(lengths)
-    cdef Py_ssize_t first = 0, rows = 0, n, b
+    cdef Py_ssize_t n_ids = len(ids), first = 0, rows = 0, n, b
     if len(sizes) != work.B or not IGNORED <= end < work.plan.V:
         raise ValueError(f"{work.B} texts have {len(sizes)} lengths, and their end is {end}")
     cdef Scoring* texts = <Scoring*>calloc(work.B, sizeof(Scoring))
@@ -85,11 +88,11 @@ def score_texts(Workspace work, ids, lengths, int end, bint each):
     try:
         for b in range(work.B):
             n = sizes[b]
-            if not 0 <= n <= inputs.shape[0] - first:
-                raise ValueError(f"lengths must be those of {inputs.shape[0]} ids, not {sizes}")
+            if not 0 <= n <= n_ids - first:
+                raise ValueError(f"lengths must be those of {n_ids} ids, not {sizes}")
             texts[b].length, texts[b].end = n, end
             if n > 0:
-                texts[b].ids = &inputs[first]
+                texts[b].ids = inputs + first
             first, rows = first + n, max(rows, n)
         return _total_losses(work, texts, rows + (end != IGNORED), each)
     finally:
@@ -126,9 +129,8 @@ def next_probs(Workspace work):
     """Return the probabilities (B, V) of what follows the state, which stays, float64."""
     _check_workspace(work, False)
     p = _empty((work.B, work.plan.V))
-    cdef double[:, ::1] numbers = p
     cdef Call call = _new_call(work, 1)
-    call.arguments = &numbers[0, 0]
+    call.arguments = _numbers(p)
     _run(work, &call, <Kernel>_next_probs[Workspace32], <Kernel>_next_probs[Workspace64])
     return p
 
@@ -425,14 +427,14 @@ def sample(Workspace work, n, random, allowed, past, controls):
         first = len(past)
     allowed = np.ones(V, np.int8) if allowed is None else allowed
     moved = check_array("random", random, "uint64", (work.B,))
-    cdef unsigned long long[::1] states = moved
-    cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
+    allowed = check_array("allowed", allowed, "int8", (V,))
+    cdef const signed char* mask = <const signed char*>_numbers(allowed)
     rows = first + check_size("n", n, 0, INT_MAX)
     drawn = _empty((rows + 1, work.B), np.int32)
-    cdef int[:, ::1] ids = drawn
     cdef signed char[::1] left
     cdef Drawing drawing = Drawing(
-        controls, _check_allowed(mask), first, &ids[0, 0], &states[0], &mask[0], NULL,
+        controls, _check_allowed(mask, V), first, <int*>_numbers(drawn),
+        <unsigned long long*>_numbers(moved), mask, NULL,
     )
     if drawing.controls.top_k < 1 or not 0 <= drawing.controls.no_repeat <= LOOK_BACK:
         raise ValueError(f"top_k must be at least 1, no_repeat from 0 to {LOOK_BACK}")
@@ -458,15 +460,16 @@ def search(Workspace work, n, scores, ended, allowed, boundary):
     cdef Py_ssize_t B = work.B, V = work.plan.V, steps = check_size("n", n, 0, INT_MAX)
     cdef double[::1] old_scores = check_array("scores", scores, "float64", (B,))
     cdef signed char[::1] old_ended = check_array("ended", ended, "int8", (B,))
-    cdef const signed char[::1] mask = check_array("allowed", allowed, "int8", (V,))
+    allowed = check_array("allowed", allowed, "int8", (V,))
+    cdef const signed char* mask = <const signed char*>_numbers(allowed)
     cdef int[:, ::1] ids = _empty((steps + 1, B), np.int32), parents = ids.copy()
     cdef double[::1] new_scores = old_scores.copy()
     cdef signed char[::1] new_ended = old_ended.copy()
     cdef Search search = Search(
-        <int>check_size("boundary", boundary, -1, V - 1), &mask[0], &ids[0, 0], &parents[0, 0],
+        <int>check_size("boundary", boundary, -1, V - 1), mask, &ids[0, 0], &parents[0, 0],
         &old_scores[0], &new_scores[0], &old_ended[0], &new_ended[0],
     )
-    _check_allowed(mask)
+    _check_allowed(mask, V)
     if work.T < 2:
         raise ValueError("a search needs a workspace of two time steps")
     cdef Call call = _new_call(work, steps)
@@ -576,12 +579,22 @@ cdef _check_rates(learning_rate, Py_ssize_t windows):
     return np.broadcast_to(rates.astype(np.float64), windows).copy()
 
 
-cdef bint _check_allowed(const signed char[::1] mask) except -1:
+cdef void* _numbers(array) except NULL:
+    """Where a C-ordered array begins, while something refers to it: an array that only its caller
+    knows is as safe as a view, which costs more.
+    """
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+    PyBuffer_Release(&buffer)
+    return buffer.buf
+
+
+cdef bint _check_allowed(const signed char* mask, Py_ssize_t V) except -1:
     """Return whether anything is forbidden; or raise ValueError if everything is."""
     cdef Py_ssize_t v, forbidden = 0
-    for v in range(mask.shape[0]):
+    for v in range(V):
         forbidden += mask[v] == 0
-    if forbidden == mask.shape[0]:
+    if forbidden == V:
         raise ValueError("allowed must leave at least one symbol")
     return forbidden > 0
 

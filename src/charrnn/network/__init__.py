@@ -372,6 +372,8 @@ def _checked(
 
     A word becomes its place among the choices.
     """
+    if not given:
+        return dict(neutral)
     for name in given:
         if name not in options:
             raise TypeError(f"there is no option {name!r}{hint(name, options)}")

@@ -549,7 +549,7 @@ cdef class Workspace:
         self.state[:, description.units] = check_array("state", state, "float64", shape)
 
     def __enter__(self):
-        if not self.lock.acquire(blocking=False):
+        if not self.lock.acquire(False):
             raise RuntimeError(
                 "this workspace is in use by another thread; each needs one of its own"
             )
@@ -618,7 +618,7 @@ def keep_spare(Workspace work not None):
     cdef OwnedNetwork network = work.network
     if network is None or work.training or len(network.spare) >= MOST_SPARE:
         return
-    if work.lock.acquire(blocking=False):
+    if work.lock.acquire(False):
         work.complete, work.network, work.recent = False, None, None
         network.spare.append(work)
 
