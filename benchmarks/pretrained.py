@@ -2,8 +2,8 @@
 
 For a model of records, each line of a file is a string: 300 random ones are to learn, 1,500 others
 to score. Otherwise the first 10,000 characters are to learn, and the next 40,000 to score. Prints
-the nats per character of the model as it is, of a new model trained with nothing set, and of the
-pretrained model after further training, as rows of a Markdown table.
+the nats per character of the model as it is, of a new model trained with default options, and of
+the pretrained model after further training, as rows of a Markdown table.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Measure what nothing set gives: python benchmarks/recipes.py [--records] [--seconds S] FILE ...
+"""Measure the default options: python benchmarks/recipes.py [--records] [--seconds S] FILE ...
 
 Each file is a text, or with --records a list of strings, one a line. Trains on the first nine
-tenths (of records: on a random nine tenths of those that differ) with nothing set, and scores the
-rest: in bits per character, the model, its network alone, its counts alone, and counts of the best
-order from 4 to 9 (modified Kneser-Ney; the best on the test itself). Prints a row of a Markdown
-table for each file.
+tenths (of records: on a random nine tenths of those that differ) with default options, and scores
+the rest: in bits per character, the model, its network alone, its counts alone, and counts of the
+best order from 4 to 9 (modified Kneser-Ney; the best on the test itself). Prints a row of a
+Markdown table for each file.
 """
 
 import argparse
