@@ -13,12 +13,15 @@ from charrnn.util.errors import DivergedError
 LARGEST = {"float32": 3.4e38, "float64": 1.7e308}
 
 
-def may_diverge(model):
-    """Whether a sum of weights, and so of products with states of at most 1, may overflow."""
+def may_diverge(model, length=1):
+    """Whether a sum of weights, and so of products with states of at most 1, may overflow.
+
+    Or that of the log-probabilities of so many characters.
+    """
     largest = float(np.abs(model.network.weights.block).max())  # NaN if one is
     description = model.network.description
     terms = 2 + sum(layer.units for layer in description.layers)
-    return not terms * largest < LARGEST[model.network.dtype.name]
+    return not length * terms * largest < LARGEST[model.network.dtype.name]
 
 
 def outcome(model, call):
@@ -135,7 +138,7 @@ def check_beams(model, length, controls):
     assert (scores <= 0).all(), "a text more probable than 1"
     assert (np.diff(scores) <= 0).all(), "not in order"
     assert len({text for text, _ in found}) == len(found), "a text comes twice"
-    assert 0 < len(found) <= 4 or may_diverge(model)
+    assert 0 < len(found) <= 4 or may_diverge(model, length)
     for text, score in found:
         if model.vocabulary.records or len(text) == length:
             check_text(model, text, length, controls)

@@ -4,7 +4,7 @@
 
 Files that are wrong in one to three places, with all else right (offsets, SHA-256), are loaded.
 What is refused must be a ModelFormatError, soon, without memory for more than the file. What is
-accepted must be what the file says, and is used in every way. Where Atheris is installed, it
+accepted must be what the file says, and is used in one way of all. Where Atheris is installed, it
 chooses which files to change further, by the lines of charrnn that they reached; elsewhere chance
 does. Findings are written to --findings; FILE ... runs such files again.
 """
@@ -12,6 +12,7 @@ does. Findings are written to --findings; FILE ... runs such files again.
 import argparse
 import collections
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -125,9 +126,12 @@ class Target:
         if found is not None:
             self.counts["accepted"] += 1
             self.attempt(data, lambda: check_claims(data, *found))
-            uses = model_uses.uses(*found, self.path, self.scratch, zlib.crc32(data))
-            for use in uses:
-                self.counts["resumed"] += self.attempt(data, use) is model_uses.RESUMED
+            number = zlib.crc32(data)
+            look, *uses = model_uses.uses(*found, self.path, self.scratch, number)
+            self.attempt(data, look)
+            use = uses[number % len(uses)]  # one of them: there are many files
+            self.counts["resumed"] += self.attempt(data, use) is model_uses.RESUMED
+            self.scratch.unlink(missing_ok=True)
         for timer in USE_SECONDS:
             signal.setitimer(timer, 0)
         if self.findings is not None and os.fstat(2).st_size != written:
@@ -177,6 +181,7 @@ def work(arguments, folder):
             os._exit(0)
 
     contents = [path.read_bytes() for path in sorted(seeds.iterdir())]
+    gc.freeze()  # or each collection goes through all modules
     if arguments.driver == "atheris":
         # Often of a seed: most files that reach a new line are refused, as is what they become.
         def mutate(data, size, seed):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 
 BLOCK = "__metadata__"
@@ -17,14 +18,14 @@ class Raw:
 
 def dumps(value):
     """Return JSON. A `Raw` stays as it is; keys are cut at "\\0", so that there may be two alike."""
-    if isinstance(value, Raw):
-        return value.text
-    if isinstance(value, dict):
-        items = (f"{json.dumps(key.partition(chr(0))[0])}:{dumps(item)}" for key, item in value.items())
-        return "{" + ",".join(items) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(dumps, value)) + "]"
-    return json.dumps(value)
+    raw = []
+
+    def mark(one):
+        raw.append(one.text)
+        return f"\0raw {len(raw) - 1}"
+
+    text = json.dumps(value, default=mark).replace('\\u0000":', '":')
+    return re.sub(r'"\\u0000raw (\d+)"', lambda found: raw[int(found[1])], text) if raw else text
 
 
 def take_apart(data):
