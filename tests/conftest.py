@@ -1,5 +1,6 @@
 import gc
 import platform
+import re
 import signal
 import sys
 
@@ -9,8 +10,10 @@ import pytest
 from charrnn.network import dispatch as _dispatch
 from chromium import browser, visit  # noqa: F401  fixtures
 
-# How long a case takes depends on what else the machine does, or on an emulator.
-hypothesis.settings.register_profile("charrnn", deadline=None)
+# The same examples each time, however long one takes; --hypothesis-profile=explore draws others.
+hypothesis.settings.register_profile("charrnn", deadline=None, derandomize=True, database=None)
+explore = {"deadline": None, "derandomize": False, "print_blob": True, "max_examples": 1000}
+hypothesis.settings.register_profile("explore", **explore)
 hypothesis.settings.load_profile("charrnn")
 
 
@@ -66,8 +69,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def no_collection(request):
-    """Keep Ctrl-C out of the callbacks of the garbage collector, Hypothesis' among them, where Python swallows it."""
-    if "ctrl_c" in request.node.name:
+    """Keep Ctrl-C and alarms out of the callbacks of the garbage collector, Hypothesis' among them, where Python swallows them."""
+    if re.search("ctrl_c|timeout", request.node.name):
         gc.disable()
     yield
     gc.enable()

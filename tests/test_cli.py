@@ -32,7 +32,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and a POSI
 def run(*arguments, stdin="", check=True, **options):
     command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
     kind = {} if isinstance(stdin, bytes) else {"text": True, "encoding": "utf-8"}
-    ran = subprocess.run(command, input=stdin, timeout=60, capture_output=True, **{**kind, **options})
+    ran = subprocess.run(command, input=stdin, timeout=600, capture_output=True, **{**kind, **options})
     assert not check or ran.returncode == 0, ran.stderr
     return ran
 
@@ -180,12 +180,11 @@ def test_best_weights_and_plot(tmp_path):
 
 
 def test_what_cannot_be_written_is_found_before_training(tmp_path, monkeypatch, capsys):
-    started = time.perf_counter()
-    wrong("train", "--seconds", 30, "-o", tmp_path / "no" / "model")
+    hours = "--seconds", 10_000
+    wrong("train", *hours, "-o", tmp_path / "no" / "model")
     if importlib.util.find_spec("matplotlib"):
-        shown = wrong("train", "--seconds", 30, "--plot", tmp_path / "loss.xyz")
+        shown = wrong("train", *hours, "--plot", tmp_path / "loss.xyz")
         assert "must end in one of" in shown
-    assert time.perf_counter() - started < 20
     monkeypatch.delitem(sys.modules, "charrnn.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["train", "--plot", "loss.png"]) == 2
@@ -199,16 +198,15 @@ def test_divergence_is_exit_code_1(model_file):
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.clock
 def test_progress_where_there_is_no_terminal():
     """The lines come after five seconds: the test makes them come sooner."""
     program = "import sys; from charrnn import cli; from charrnn.util import progress\n"
-    program += "progress._EVERY = 0.1; sys.exit(cli.main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "train", "--seconds", "0.7"]
-    line = re.compile("^charrnn: [0-9]+ %, 00:00 gone, 00:0[01] left, [0-9.]+ nats/char, epoch", re.MULTILINE)
+    program += "progress._EVERY = 0; sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "train", "--steps", "200"]
+    line = re.compile(r"^charrnn: \d+ %, \d\d:\d\d gone, \S+ left, [0-9.]+ nats/char, epoch", re.MULTILINE)
     shown = {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}
     for more, expected in shown.items():
-        ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=600)
         assert bool(line.search(ran.stderr)) is expected
 
 
@@ -227,18 +225,17 @@ def test_nohup_trains_on():
     assert "stop reason: steps" in ran.stdout
 
 
-@pytest.mark.clock
 @posix
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_ctrl_c_sigterm_and_sighup_save_the_model_and_exit_with_130(tmp_path, name):
     paths = ["-o", str(tmp_path / "m"), "--checkpoint", str(tmp_path / "c")]
-    command = [sys.executable, "-m", "charrnn", "train", "--seconds", "40", *paths]
+    command = [sys.executable, "-m", "charrnn", "train", "--seconds", "10000", *paths]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, **pipes, text=True)
     while not (tmp_path / "c").exists() and process.poll() is None:  # until it trains
         time.sleep(0.05)
     process.send_signal(getattr(signal, name))
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=6000)
     assert process.returncode == 130
     assert "stop reason: interrupted" in out
     assert "Traceback" not in err
@@ -392,26 +389,14 @@ def test_escapes_in_texts(model_file, model):
         assert text_argument(given) == meant
 
 
-@pytest.mark.clock
 def test_generate_writes_as_it_draws(model_file, model):
-    """The first of five million characters are there as soon as the program is."""
-
-    def first(*command):
-        began = time.perf_counter()
-        command = [sys.executable, *map(str, command)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout.read(1)
-            took = time.perf_counter() - began
-            process.kill()
-        return took
-
-    load = f"import charrnn; charrnn.load({str(model_file)!r}); print(1, flush=True)"
-    least = min(first("-c", load) for _ in range(3))
-    generate = ["-m", "charrnn", "generate", model_file, "-n", 5_000_000]
-    assert min(first(*generate) for _ in range(3)) < 1.5 * least + 0.2
-    began = time.perf_counter()
+    """The first of two billion characters, which take half an hour, are there at once."""
+    command = [sys.executable, "-m", "charrnn", "generate", model_file, "-n", 2**31 - 1, "--seed", 1]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE) as process:
+        begin = process.stdout.read(100)
+        process.kill()
+    assert begin.decode() == model.generate(100, seed=1)
     many = run("generate", model_file, "-n", 300_000, "--seed", 1).stdout
-    assert time.perf_counter() - began > 2 * least
     assert many == model.generate(300_000, seed=1) + "\n"
 
 

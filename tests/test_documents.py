@@ -158,7 +158,7 @@ def run_commands(code):
 def run_command(line):
     """Run a line in the shell; return its output."""
     captured = {"capture_output": True, "text": True, "encoding": "utf-8"}
-    ran = subprocess.run(line, shell=True, timeout=60, **captured)
+    ran = subprocess.run(line, shell=True, timeout=600, **captured)
     assert ran.returncode == 0, f"{line}\n{ran.stderr}"
     return ran.stdout
 

@@ -433,7 +433,7 @@ def test_scikit_learn_checks_them_as_estimators_of_strings(kind):
 
 def test_without_scikit_learn_the_error_says_what_to_install(python):
     program = "import sys; sys.modules['sklearn'] = None; import charrnn.sklearn"
-    ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=600)
     assert "charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'" in ran.stderr
 
 

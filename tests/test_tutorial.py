@@ -144,7 +144,7 @@ def test_the_tutorials_script_runs(text_file, python):
         rnn.train(data_reader)
         print(rnn.predict(data_reader, 'question', 50))
     """
-    ran = subprocess.run([python, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([python, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=600, check=True)
     assert ran.stdout.count("iter :") == 40
     assert "question" in ran.stdout[-60:]
     assert len(ran.stdout[ran.stdout.rindex("loss:") :].split("\n", 1)[1]) == len("question") + 50 + 1

@@ -76,7 +76,7 @@ def mypy(path, folder):
     """The lines of a file that mypy --strict finds wrong."""
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={folder}", "--no-error-summary", str(path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, env=environment())
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment())
     return [
         int(line) for line in re.findall(rf"^{re.escape(path.name)}:(\d+): error", ran.stdout.replace(f"{path.parent}/", ""), re.MULTILINE)
     ]
@@ -89,7 +89,7 @@ def pyright(path, folder):
     config = {"typeCheckingMode": "strict", "include": [str(path)], "extraPaths": [str(Path(charrnn.__file__).parents[1])]}
     (folder / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
     command = [sys.executable, "-m", "basedpyright", "-p", str(folder), "--outputjson", "--pythonpath", sys.executable]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, env=environment())
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment())
     found = json.loads(ran.stdout)["generalDiagnostics"]
     return [one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"]
 

@@ -347,7 +347,7 @@ def test_a_kill_during_the_passes_leaves_nothing_wrong(text_file, tmp_path, pyth
     temporary.mkdir()
     for cache in (str(folder), ""):
         command = [python, "-c", KILLED, path, cache, str(moment)]
-        ran = subprocess.run(command, env=os.environ | {"TMPDIR": str(temporary)}, timeout=60)
+        ran = subprocess.run(command, env=os.environ | {"TMPDIR": str(temporary)}, timeout=600)
         assert ran.returncode == -signal.SIGKILL
     assert cached(temporary) == []
     assert bits(charrnn.train_file(path, **SMALL, cache=folder, preset="tutorial")) == bits(
@@ -456,13 +456,13 @@ def test_the_command_takes_files_of_all_kinds(text_file, tmp_path, python):
     text_file(gzip.compress(PLAIN.encode()), "a.gz")
     command = [python, "-W", "error", "-m", "charrnn", "train", tmp_path / "a.gz", text_file(PLAIN, "b.txt")]
     options = ["--records", "--preset", "tutorial", "--cache", tmp_path / "cache", "--epochs", "1", "-q", "-o", tmp_path / "m"]
-    subprocess.run([*command, *options], capture_output=True, timeout=60, check=True)
+    subprocess.run([*command, *options], capture_output=True, timeout=600, check=True)
     model = charrnn.load(tmp_path / "m")
     assert bits(model) == bits(charrnn.train_records(PLAIN.splitlines() * 2, epochs=1, progress=False, preset="tutorial"))
     assert len(cached(tmp_path / "cache")) == 1
     for wrong in (["-", "b.txt"], ["-", "--cache", "c"]):
         ran = subprocess.run(
-            [python, "-m", "charrnn", "train", *wrong], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            [python, "-m", "charrnn", "train", *wrong], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
         )
         assert ran.returncode == 2
         assert "standard input is read once" in ran.stderr

@@ -193,7 +193,7 @@ def test_any_bytes_like_object():
 
 def command(*words, stdin=b""):
     line = [sys.executable, "-m", "charrnn", *map(str, words)]
-    return subprocess.run(line, input=stdin, capture_output=True, timeout=120, check=False)
+    return subprocess.run(line, input=stdin, capture_output=True, timeout=6000, check=False)
 
 
 @needs_fma
@@ -234,6 +234,10 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
         while len(list(tmp_path.iterdir())) < 2 and process.poll() is None:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130, process.stderr.read()
+        for _ in range(20):  # again, if Python's import system swallowed one
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+                break
+        assert process.returncode == 130, process.stderr.read()
     assert [path.name for path in tmp_path.iterdir()] == ["large"]

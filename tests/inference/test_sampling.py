@@ -416,13 +416,13 @@ QUESTION = "to be, or not to be, that is the question\n" * 9
 @pytest.mark.clock
 def test_a_stream_costs_at_most_three_times_as_much_a_character():
     model = charrnn.train_text(QUESTION, steps=1, progress=False, preset="tutorial")
-    calls = [lambda: model.generate(20_000, seed=1), lambda: "".join(model.stream(20_000, seed=1))]
+    calls = [lambda: model.generate(50_000, seed=1), lambda: "".join(model.stream(50_000, seed=1))]
     times, texts = ([], []), set()
     for _ in range(5):
         for call, took in zip(calls, times, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()
             texts.add(call())
-            took.append(time.perf_counter() - began)
+            took.append(time.process_time() - began)
     assert len(texts) == 1
     assert min(times[1]) < 3 * min(times[0])
 
@@ -443,7 +443,7 @@ def test_a_stream_has_the_characters_of_generate(controls, length):
 def test_an_endless_stream_draws_little_ahead():
     model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False, preset="tutorial")
     characters = model.stream(seed=1)
-    began = time.perf_counter()
+    began = time.process_time()
     first = next(characters)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
     assert first + "".join(itertools.islice(characters, 50)) == model.generate(51, seed=1)

@@ -66,7 +66,7 @@ def test_missing_kernels_are_told_once(python, copied):
         path.unlink()
     environment = os.environ | {"PYTHONPATH": str(copied.parent), "CHARRNN_ISA": ""}
     program = "import charrnn, charrnn.cli, importlib; importlib.import_module('charrnn'); print(charrnn.isa, charrnn.__file__)"
-    ran = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, timeout=600)
     isa, path = ran.stdout.split()
     assert Path(path).parent == copied
     assert isa == {"v3": "baseline", "v4": "v3"}[best]
@@ -74,7 +74,7 @@ def test_missing_kernels_are_told_once(python, copied):
     assert (
         f"RuntimeWarning: charrnn runs its {isa} kernels: the faster module charrnn._core_{best}, for this processor, is missing" in warning
     )
-    ran = subprocess.run([python, "-W", "error", "-c", program], env=environment | {"CHARRNN_ISA": isa}, capture_output=True, timeout=60)
+    ran = subprocess.run([python, "-W", "error", "-c", program], env=environment | {"CHARRNN_ISA": isa}, capture_output=True, timeout=600)
     assert (ran.returncode, ran.stderr) == (0, b"")  # who asks for it knows
 
 
@@ -82,7 +82,7 @@ def test_a_zip_file_says_why_it_does_not_work(python, copied):
     (copied.parent / "__main__.py").write_text("import charrnn", encoding="utf-8")
     zipapp.create_archive(copied.parent, copied.parents[1] / "app.pyz")
     shutil.rmtree(copied.parent)
-    ran = subprocess.run([python, copied.parents[1] / "app.pyz"], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([python, copied.parents[1] / "app.pyz"], capture_output=True, text=True, timeout=600)
     assert (
         "ImportError: charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, an egg): unpack it" in ran.stderr
     )

@@ -3,8 +3,6 @@
 import io
 import os
 import re
-import signal
-import threading
 import time
 import warnings
 
@@ -18,6 +16,7 @@ from charrnn.network import Network
 from charrnn.network import dispatch as _dispatch
 from charrnn.trace import Trace
 from charrnn.util.seeding import make_random
+from ctrl_c import CtrlC
 
 TEXT = "to be, or not to be, that is the question\n" * 10
 
@@ -203,13 +202,12 @@ def test_states_of_layers_are_apart(kernels):
 @pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_ctrl_c_ends_a_trace_of_all_symbols_of_a_large_vocabulary():
-    vocabulary, sent = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 50_000)))), []
+    vocabulary, ctrl_c = Vocabulary("".join(map(chr, range(0x10000, 0x10000 + 50_000)))), CtrlC(0.3)
     network = Network(([("gru", 4)], len(vocabulary)), "float32")
-    timer = threading.Timer(0.3, lambda: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT)))
-    timer.start()
+    given = network, vocabulary, vocabulary.chars[:100], network.workspace(1, 1).state[0]
     with pytest.raises(KeyboardInterrupt):
-        Trace(network, vocabulary, vocabulary.chars[:100], network.workspace(1, 1).state[0], top=len(vocabulary))  # half a minute
-    assert time.perf_counter() - sent[0] < 0.25
+        ctrl_c.during(lambda: Trace(*given, top=len(vocabulary)))  # half a minute
+    assert ctrl_c.spent() < 0.5
 
 
 @pytest.mark.clock
