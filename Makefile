@@ -9,6 +9,7 @@
 # make trust          kills, failing disks and memory, hostile files, Ctrl-C, races, random
 #                     configurations in all ways: each briefly;
 #                     make fuzz RUNS=3000000 runs one of them at length
+# make explore        the tests that Hypothesis draws examples for, with others than make test
 # make interop        compares with PyTorch and ONNX, which it installs first
 # make page-check     opens trace pages in headless Chromium (as root on Debian, apt installs it)
 # make site-check     builds the site and opens README.md and every page in headless Chromium
@@ -28,7 +29,7 @@ TRUST := fuzz flips kills faults memory interrupts moments soak builds memcheck 
     differential codec
 
 .PHONY: demo test lint docs man models page-check site-check interop wheel-check release-check \
-    coverage mutants sanitize trust $(TRUST) clean
+    explore coverage mutants sanitize trust $(TRUST) clean
 
 demo: .venv/installed
 	$(BIN)/charrnn train
@@ -51,6 +52,9 @@ lint: .venv/linted
 
 wheel-check: .venv/shipped
 	$(BIN)/python tools/wheel_check.py
+
+explore: .venv/tested
+	$(BIN)/python -m pytest -q --hypothesis-profile explore $$(grep -rl "import.* given" tests)
 
 # A CPU-only wheel of PyTorch is a tenth of the size: make interop TORCH=torch==2.13.0+cpu
 TORCH ?= torch
