@@ -680,10 +680,14 @@ class CharRNN(Hinting, Generic[TextT]):
 
         prefix may be empty. The last symbol of a model of records is the end of a record.
         """
-        start = _primed(self._state, prefix, "prefix", on_unknown)
-        work = start.workspace(1, 1)
-        (p,) = start.network.next_probs(work)
-        start.network.give_back(work)
+        state = self._state  # of one moment: another thread may train the model
+        network = state.learner.network
+        read = sampling.inputs(state.vocabulary, prefix, "prefix", on_unknown)
+        work = network.lend(1, 1)
+        if len(read):
+            network.feed(work, read)
+        (p,) = network.next_probs(work)
+        network.give_back(work)
         return np.asarray(p)
 
     def trace(

@@ -170,6 +170,23 @@ def _all_symbols(symbols: int) -> NDArray[np.int8]:
     return mask
 
 
+def inputs(
+    vocabulary: Vocabulary, text: str | bytes, name: str, on_unknown: OnUnknown
+) -> NDArray[np.int32]:
+    """Return what a network reads of text, (n, 1): of a model of records, a boundary comes first.
+
+    An error calls the text name. "" is the empty text of any model.
+    """
+    ids = _NO_IDS
+    if isinstance(text, str) and to_builtin(text) == "":
+        check_choice("on_unknown", on_unknown, _ON_UNKNOWN)
+    else:
+        ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)[:, None]
+    if not vocabulary.records:
+        return ids
+    return np.concatenate([np.full((1, 1), len(vocabulary), np.int32), ids])
+
+
 class PrimedState(NamedTuple):
     """A network that has read a text: its ids (n, 1), and the state (width,) after them.
 
@@ -190,22 +207,14 @@ class PrimedState(NamedTuple):
         name: str = "prime",
         on_unknown: OnUnknown = "error",
     ) -> Self:
-        """Have a network read text from the zero state; an error calls the text name.
-
-        "" is the empty text of any model.
-        """
-        ids, state = _NO_IDS, None
-        if isinstance(text, str) and to_builtin(text) == "":
-            check_choice("on_unknown", on_unknown, _ON_UNKNOWN)
-        else:
-            ids = vocabulary.encode(text, name=name, on_unknown=on_unknown)[:, None]
-        read = np.concatenate([[[len(vocabulary)]], ids]) if vocabulary.records else ids
+        """Have a network read text from the zero state; an error calls the text name."""
+        read, state = inputs(vocabulary, text, name, on_unknown), None
         if len(read):
             work = network.lend(1, 1)
             network.feed(work, read)
             state = work.state[0].copy()
             network.give_back(work)
-        return cls(network, vocabulary, ids, state)
+        return cls(network, vocabulary, read[int(vocabulary.records) :], state)
 
     def workspace(self, T: int, B: int) -> Workspace:
         """Return a workspace whose B streams are in this state: the network lends it."""

@@ -120,8 +120,9 @@ cdef _total_losses(Workspace work, Scoring* texts, Py_ssize_t rows, bint each):
 def feed(Workspace work, inputs):
     """Lead the state through inputs (N, B)."""
     _check_workspace(work, False)
-    cdef const int[:, ::1] x = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
-    cdef Call call = _window_call(work, x, x, None)
+    inputs = check_ids("inputs", inputs, 0, work.plan.V, (None, work.B))
+    cdef Call call = _new_call(work, len(inputs))
+    call.inputs = call.targets = <const int*>_numbers(inputs)
     _run(work, &call, <Kernel>_feed[Workspace32], <Kernel>_feed[Workspace64])
 
 
