@@ -155,7 +155,7 @@ def test_errors_say_what_is_wrong(model, records):
         charrnn.compress("text")
     with pytest.raises(TypeError, match="model must be a CharRNN or None, not 5"):
         charrnn.compress(b"", 5)
-    with pytest.raises(charrnn.CodecError, match="nothing that charrnn has compressed"):
+    with pytest.raises(charrnn.CodecError, match="charrnn has not compressed this data"):
         charrnn.decompress(b"PK\3\4 and so on")
     with pytest.raises(charrnn.CodecError, match="version 9 of compressed data"):
         charrnn.decompress(b"\xf5crn\x09")
