@@ -6,6 +6,7 @@ import pytest
 import charrnn
 import reference
 from charrnn import RNN, DataReader
+from charrnn.network.learner import Learner
 from charrnn.util.seeding import make_random
 from ctrl_c import CtrlC
 from reference import Weights, train_steps, training_workspace
@@ -290,3 +291,12 @@ def test_drawing_many_weights_ends_soon_after_ctrl_c(kernels):
     with pytest.raises(KeyboardInterrupt):
         ctrl_c.during(lambda: kernels.initialize(network, 0.01, random))
     assert ctrl_c.spent() < 0.2  # all would take a second
+
+
+@pytest.mark.clock
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
+def test_filling_an_optimizers_memory_ends_soon_after_ctrl_c():
+    ctrl_c = CtrlC(0.02)
+    with pytest.raises(KeyboardInterrupt):
+        ctrl_c.during(lambda: Learner([("rnn", 8192)], 8, seed=0))
+    assert ctrl_c.spent() < 0.1  # all would take a third of a second

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..util.errors import hint
+from ..util.hashing import blocks
 from ..util.options import table
 from ..util.seeding import make_random
 from . import Network
@@ -68,7 +69,8 @@ class Learner:
         for name, value in {**default_settings(network.optimizer), **settings}.items():
             setattr(self, name, value)
         if network.optimizer == "adagrad":
-            network.memory.block[...] = self.initial_accumulator_value
+            for block in blocks(network.memory.block):  # in pieces: Ctrl-C comes between them
+                block[...] = self.initial_accumulator_value
 
     def options(self) -> dict[str, Any]:
         """Return the options that a model file keeps: the optimizer and the settings."""
