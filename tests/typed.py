@@ -63,6 +63,7 @@ def train(folder: Path) -> CharRNN:
         shards=None,
         ngram=0,
         min_count=1,
+        min_char_count=2,
         comm=None,
         epochs=9,
         steps=30,
@@ -302,6 +303,10 @@ def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     unknown: int = larger.ids_and_unknown("xyz")[1]
     assert unknown >= 0
     codes: NDArray[np.int32] = larger.lookup("xyz") + larger.of_codes(np.array([1, 2, 3]))
+    shared: Vocabulary = larger.with_rare("x")
+    nats: NDArray[np.float64] = shared.rare_nats(codes)
+    assert shared.rare == "x"
+    assert len(nats) == len(codes) + shared.rare_id - len(shared.chars) + 1
     symbols: int = larger.symbols + len(Vocabulary.all_bytes().empty) + np.dtype(larger.smallest_dtype).itemsize + len(codes)
     assert larger.check("text", "to be")
     assert symbols > len(vocabulary)

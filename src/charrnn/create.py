@@ -17,10 +17,10 @@ from .network.learner import Learner
 from .storage import model_file as persistence
 from .storage.model_file import ModelSource, ModelState
 from .training.fit import over_mpi
-from .training.recipe import Amount, described, with_recipe
+from .training.recipe import Amount, described, is_auto, least_count, with_recipe
 from .util.atomic_write import Paths
 from .util.errors import ModelFormatError, check_choice, check_flags
-from .util.options import check_names, shows
+from .util.options import check_names, shows, table
 from .util.progress import check_progress, note
 
 Pretrained: TypeAlias = Literal["english", "identifiers", "names", "python", "words"]
@@ -148,6 +148,10 @@ def train_text(
     min_count : int, default 1
         With ngram: drop runs of two characters or more that occur less often. At 2, the counts
         contain nothing that occurs only once.
+    min_char_count : int, default 1
+        Characters that occur less often share one symbol, which the model reads and scores, but
+        never writes: each of them is as probable as the others. A large alphabet makes a network
+        slow. "auto" does so where a few in a thousand characters are most of a large alphabet.
     shards : int, optional
         Split the streams of a batch into this many shards, at most batch_size, and sum their
         gradients in a fixed tree. With the same number of shards, one process and several give
@@ -353,15 +357,27 @@ def train_records(
 
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
+    source, options = _without_rare(source, options)
     symbols = source.vocabulary.symbols
     chosen = with_recipe(options, Amount(symbols, source.characters, source.records))
     layers, settings, run = split(chosen)
     if chosen is not options and check_progress(run["progress"]):
         note(f"charrnn: {described(chosen)}")
-    learner = Learner(layers, source.vocabulary.symbols, **settings)
+    learner = Learner(layers, symbols, **settings)
     empty = source.empty_records
     new = ModelState(learner, source.vocabulary, History(), source.index, empty_records=empty)
     return CharRNN[Any]._from_state(new)._train(new, source, run)
+
+
+def _without_rare(
+    source: dataset.Text | dataset.Records, options: NewOptions
+) -> tuple[dataset.Text | dataset.Records, NewOptions]:
+    """Return a source whose rare characters share a symbol, and options that say how rare."""
+    least = options.get("min_char_count")
+    if least is None:
+        least = least_count(source) if is_auto(options) else 1
+    least = table(NewOptions)["min_char_count"].check(least)
+    return dataset.with_rare(source, least), {**options, "min_char_count": least}
 
 
 @overload

@@ -289,7 +289,10 @@ class CharRNN(Hinting, Generic[TextT]):
             raise ValueError(f"novel=True needs a model that remembers its records: {how}")
         index = state.index if novel else None
         seed = controls.get("seed")
-        yield from sampling.chosen_texts(start, checked, length, seed, count, unique, whole, index)
+        prime = controls.get("prime", "")
+        yield from sampling.chosen_texts(
+            start, checked, length, seed, count, unique, whole, index, prime
+        )
 
     @shows(Controls)
     def stream(
@@ -441,7 +444,8 @@ class CharRNN(Hinting, Generic[TextT]):
         Ranks
             Arrays ``guesses``, ``low`` and ``high`` (n,) of float64: the number, and the bounds of
             a 95 % interval. They are infinite for a string that the model never writes: one with a
-            character that it does not know, or an empty one if it writes none.
+            character that it does not know or that is rare (``min_char_count``), or an empty one if
+            it writes none.
 
         Raises
         ------
@@ -934,6 +938,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         old = state.learner.network
         _, settings, run = config.split({**options, "dtype": old.dtype}, state.learner.options())
+        source = dataset.with_rare(source, run["min_char_count"], len(state.vocabulary))
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
         places = [*range(len(state.vocabulary))]
         places += [len(source.vocabulary)] * state.vocabulary.records
@@ -1121,7 +1126,8 @@ class CharRNN(Hinting, Generic[TextT]):
         Its outputs are ``logits`` (T, B, V) of what follows each id, and the state after them,
         ``h1_after`` ....
         The metadata has the ``vocabulary`` (a JSON string of the characters in the order of their
-        ids), ``alphabet`` and ``kind`` ("records": the last id is the boundary between records).
+        ids), the ``rare`` characters that share the id of U+FFFD, ``alphabet`` and ``kind``
+        ("records": the last id is the boundary between records).
 
         Parameters
         ----------

@@ -274,6 +274,7 @@ def _log_probs_are_those_of_next_probs(model: CharRNN) -> None:
         _same(log_p[:length], model.log_probs(text)[:length], "log_probs before later text")
     ids = [*model.vocabulary.encode(text[:12]), -1][: 12 + ends]
     p = [model.next_probs(text[:place])[ix] for place, ix in enumerate(ids)]
+    p *= np.exp(-model.vocabulary.rare_nats(np.array(ids)))
     _close(model, np.exp(model.log_probs(text[:12])), p, "exp(log_probs)")
     after = model.log_probs(text[5:12], context=text[:5])
     _close(model, after, model.log_probs(text[:12])[5:], "log_probs after a context")
@@ -373,6 +374,9 @@ def _controls_keep_the_most_probable(model: CharRNN) -> None:
         text = model.generate(12, seed=seed, min_length=0, **control)
         for place, ix in enumerate(model.vocabulary.encode(text)):
             p = model.next_probs(text[:place])
+            if model.vocabulary.rare:  # is never drawn
+                p[model.vocabulary.rare_id] = 0
+                p /= p.sum()
             allowed = p[ix] >= least(p) * (1 - _rounding(model))
             _require(allowed, f"{control} drew one of p = {p[ix]}, the limit is {least(p)}")
 

@@ -29,6 +29,7 @@ CASES = {
     "gru of text, two layers": lambda: charrnn.train_text(TEXT, cell="gru", n_layers=2, hidden_size=13, **TINY),
     "lstm of records, counts": lambda: charrnn.train_records(NAMES, cell="lstm", hidden_size=18, ngram=4, **TINY),
     "three layers of records": lambda: charrnn.train_records(NAMES, n_layers=3, hidden_size=16, **TINY),
+    "rare characters": lambda: charrnn.train_records([*NAMES, *(f"an{c}" for c in "ßΩ☃é")], min_char_count=2, **TINY),
     "bytes": lambda: charrnn.train_text(TEXT.encode(), alphabet="bytes", hidden_size=8, **TINY),
     "600 symbols": lambda: charrnn.train_text("".join(map(chr, range(600, 1200))), hidden_size=4, **TINY),
 }
@@ -183,6 +184,24 @@ def test_unknown_characters(tmp_path):
     assert skip == model.score("anÜÖa", total=True, on_unknown="skip")
     assert surprise == model.score("ÜanÜÖa", total=True, on_unknown="surprise")
     assert unknown == empty == "Infinity"
+
+
+@node
+@same_bits
+def test_rare_characters(tmp_path):
+    model = exported(trained("rare characters"), tmp_path / "model.js")
+    program = """
+        const model = require(process.argv[1]), how = { exact: true, total: true, onUnknown: "surprise" };
+        const texts = ["anΩ", "☃naéß", "Ü☃"];
+        print([texts.map((text) => model.score(text, how)), model.losses("anΩ", how).losses,
+            model.generate({ exact: true, prime: "Ω", seed: 1, length: 12 }), model.rank("anΩ").guesses]);
+    """
+    scores, losses, written, guesses = run(program, tmp_path / "model.js")
+    texts = ["anΩ", "☃naéß", "Ü☃"]
+    assert scores == model.score_many(texts, total=True, on_unknown="surprise").tolist()
+    assert losses == (-model.log_probs("anΩ")).tolist()
+    assert written == model.generate(12, prime="Ω", seed=1)
+    assert guesses == "Infinity"
 
 
 @node

@@ -123,6 +123,8 @@ def _data(state: ModelState, network: Network, weights: Weights) -> dict[str, An
         "output": _encoded(views["Why"], weights),
         "outputBias": _encoded(views["by"], weights),
     }
+    if vocabulary.rare:
+        data |= {"rare": vocabulary.rare, "rareNats": math.log(1 + len(vocabulary.rare))}
     if state.mixture is not None:
         arrays = state.mixture.counts.arrays()
         discounts = arrays.pop("discounts").tolist()

@@ -407,6 +407,9 @@ class CharRNN {
     this.ofBytes = data.bytes;
     this.shortest = data.shortest;
     this.ids = new Map(this.chars.map((char, id) => [char, id]));
+    this.rare = data.rare ? this.ids.get("\ufffd") : -2; // the id that rare characters share
+    this.rareNats = data.rareNats;
+    for (const char of data.rare ?? "") this.ids.set(char, this.rare);
     const V = this.V = this.chars.length + (data.records ? 1 : 0);
     this.layers = data.layers.map(({ cell, units, inputs, recurrent, bias }, i) => {
       const { sums, inputs: gates, recurrent: first } = CELLS[cell];
@@ -470,7 +473,8 @@ class CharRNN {
   }
 
   leastLikely(logits) {
-    const ofChars = logits.subarray(0, this.chars.length);
+    const ofChars = logits.slice(0, this.chars.length);
+    if (this.rare >= 0) ofChars[this.rare] -= this.rareNats;
     return ofChars.indexOf(ofChars.reduce((least, other) => Math.min(least, other)));
   }
 
@@ -510,20 +514,28 @@ class CharRNN {
    *   read but not scored; end: whether the end of a record counts (default: true)
    * @returns {{losses: number[], unknown: boolean[]}}
    */
-  losses(text, { exact, onUnknown = "error", context = "", end = true } = {}) {
+  losses(text, options) {
+    const { losses, unknown, more } = this.ofSymbols(text, options);
+    return { losses: losses.map((loss, i) => loss + more[i]), unknown };
+  }
+
+  /** The losses of symbols, and what rare characters cost more because they share one. */
+  ofSymbols(text, { exact, onUnknown = "error", context = "", end = true } = {}) {
     const op = exact ? EXACT : FAST, state = this.after(op, context, onUnknown);
     if (onUnknown === "error") this.known(text, onUnknown);
-    const losses = [], unknown = [];
+    const losses = [], unknown = [], more = [];
     const ids = this.encode(text);
     if (this.records && end) ids.push(this.chars.length);
     for (const id of ids) {
       if (id < 0 && onUnknown === "skip") continue;
       const logits = this.predict(op, state);
-      losses.push(this.loss(op, logits, id < 0 ? this.leastLikely(logits) : id));
+      const target = id < 0 ? this.leastLikely(logits) : id;
+      losses.push(this.loss(op, logits, target));
+      more.push(target === this.rare ? this.rareNats : 0);
       unknown.push(id < 0);
       if (id >= 0) this.read(op, state, id);
     }
-    return { losses, unknown };
+    return { losses, unknown, more };
   }
 
   /**
@@ -534,10 +546,12 @@ class CharRNN {
    * @returns {number}
    */
   score(text, options = {}) {
-    const { losses, unknown } = this.losses(text, options);
+    const { losses, unknown, more } = this.ofSymbols(text, options);
     let sum = 0;
     losses.forEach((loss, i) => { if (!unknown[i]) sum += loss; });
-    losses.forEach((loss, i) => { if (unknown[i]) sum += loss; });
+    const rare = more.filter((nats, i) => nats && !unknown[i]).length;
+    if (rare) sum += rare * this.rareNats;
+    losses.forEach((loss, i) => { if (unknown[i]) sum += loss + more[i]; });
     return (options.total ? sum : sum / losses.length) / Math.LN2;
   }
 
@@ -566,7 +580,7 @@ class CharRNN {
   rank(text, { exact } = {}) {
     if (!this.ranks) throw new Error("this file has no table of guess numbers");
     const ids = this.encode(text);
-    const never = ids.length < this.shortest || ids.includes(-1);
+    const never = ids.length < this.shortest || ids.includes(-1) || ids.includes(this.rare);
     if (never) return { guesses: Infinity, low: Infinity, high: Infinity };
     return this.ranks.of(-this.score(text, { exact, total: true }) * Math.LN2);
   }
@@ -587,6 +601,7 @@ class CharRNN {
     for (let n = 0; n < length; n++) {
       const logits = this.predict(op, state);
       if (this.records && n < minLength) logits[end] = -Infinity;
+      if (this.rare >= 0) logits[this.rare] = -Infinity;
       const id = this.draw(op, logits, temperature, topK, topP, draw);
       if (id === end) return;
       yield this.ofBytes ? id : this.chars[id];

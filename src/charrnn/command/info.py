@@ -31,6 +31,8 @@ def run(arguments: Arguments) -> None:
     print(f"network        {layers}")
     print(f"kind           {'records' if vocabulary.records else 'text'} of {unit}")
     print(f"vocab_size     {network.description.vocab_size}{chars}")
+    if vocabulary.rare:
+        print(f"rare           {len(vocabulary.rare)} more characters share a symbol")
     print(f"parameters     {network.description.n_parameters:,} of {network.dtype}")
     print(f"trained with   {' '.join(f'{name}={value}' for name, value in settings.items())}")
     steps = f"{model.history.steps:,}; stop reason: {model.history.stop_reason}"

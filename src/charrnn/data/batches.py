@@ -14,7 +14,7 @@ from ..util.atomic_write import named
 from ..util.seeding import permutation
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
-Ids: TypeAlias = "NDArray[Any] | StoredIds"  # of a text or of records
+Ids: TypeAlias = "NDArray[Any] | StoredIds | MappedIds"  # of a text or of records
 AnyIds: TypeAlias = "Ids | GappedIds | JoinedIds"
 
 _PIECE = 1 << 20  # ids at a time
@@ -59,6 +59,28 @@ class StoredIds:
         found = np.empty(stop - start, self.dtype)
         self.file.fill(found, self.first + start * self.dtype.itemsize)
         return found
+
+
+class MappedIds:
+    """Ids in a file, each replaced by its entry in a table when it is read."""
+
+    def __init__(self, ids: "StoredIds | MappedIds", table: NDArray[Any]) -> None:
+        self.ids: StoredIds | MappedIds = ids
+        self.table: NDArray[Any] = table
+        self.dtype: np.dtype[Any] = table.dtype
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, where: Any) -> Any:
+        """Return the part in a slice, or the ids at places (..., time, streams)."""
+        found = self.ids[where]
+        return mapped(found, self.table)
+
+
+def mapped(ids: Ids, table: NDArray[Any]) -> Ids:
+    """Return ids that are each replaced by its entry in a table."""
+    return table[ids] if isinstance(ids, np.ndarray) else MappedIds(ids, table)
 
 
 class GappedIds:

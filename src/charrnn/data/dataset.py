@@ -5,9 +5,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,14 @@ from .batches import (
     TextStream,
     begins,
     in_pieces,
+    mapped,
     smallest,
 )
 from .record_index import RecordIndex
 from .text import check_length
 from .vocabulary import AnyText, Vocabulary, described, distinct
 
+_Source = TypeVar("_Source", bound="Text | Records")
 Alphabet: TypeAlias = Literal["characters", "bytes"]
 
 # Characters that are measured after each pass: that should cost little beside the pass.
@@ -232,6 +234,39 @@ class Records:
         rest = rest[: max(1, np.searchsorted(sizes, _MEASURED, "right"))]
         rest = rest[np.argsort(self.lengths[rest], kind="stable")]  # batches of like length
         return train, stream(rest, 64)
+
+
+def character_counts(source: Text | Records) -> NDArray[np.int64]:
+    """Return how often each character of the vocabulary occurs."""
+    counts = np.zeros(len(source.vocabulary), np.int64)
+    for ids in in_pieces(source.ids):
+        counts += np.bincount(ids, minlength=len(counts))
+    return counts
+
+
+def with_rare(source: _Source, least: int, known: int = 0) -> _Source:
+    """Return a source in which characters that occur less often share one symbol.
+
+    The first known characters stay as they are: a model that trains further has learned them.
+    """
+    if least == 1:
+        return source
+    if source.vocabulary.of_bytes:
+        raise ValueError("min_char_count is of characters, and these are bytes")
+    counts, chars = character_counts(source), source.vocabulary.chars
+    rare = "".join(chars[i] for i in np.flatnonzero(counts < least) if i >= known)
+    if not rare:
+        return source
+    vocabulary = source.vocabulary.with_rare(rare)
+    if len(vocabulary) == 1:
+        raise ValueError(f"no character occurs min_char_count={least} times: lower it")
+    table = vocabulary.lookup(chars).astype(vocabulary.smallest_dtype)
+    old: Any = source.old and _mapped(source.old, vocabulary, table)
+    return replace(_mapped(source, vocabulary, table), old=old)
+
+
+def _mapped(source: _Source, vocabulary: Vocabulary, table: NDArray[Any]) -> _Source:
+    return replace(source, vocabulary=vocabulary, ids=mapped(source.ids, table))
 
 
 def _with_digest(own: str, old: Text | Records | None) -> str:

@@ -1,6 +1,7 @@
 """Characters to ids and back."""
 
 import codecs
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -27,6 +28,7 @@ _CODE_POINTS = 0x110000
 _SHOWN = 8  # characters in a message
 _BYTES = "".join(map(chr, range(256)))
 _ON_UNKNOWN = get_args(OnUnknown)
+_RARE = "\ufffd"  # the replacement character stands for rare ones
 
 
 def described(chars: Iterable[str]) -> str:
@@ -81,11 +83,14 @@ class Vocabulary:
     of_bytes : bool, default False
         Whether texts are bytes instead of str. chars must then be U+0000 to U+00FF, so that the id
         of a byte is its value.
+    rare : str
+        More characters, which share the id of U+FFFD, the replacement character: one of chars, by
+        which they are decoded, and which a model never writes.
 
     Raises
     ------
     ValueError
-        If chars is empty, or has a surrogate, or a character twice.
+        If chars is empty, or has a surrogate, or a character twice, and so of rare.
     TypeError
         If chars is a set, or has something other than str.
 
@@ -102,17 +107,27 @@ class Vocabulary:
     [1, 0, 2]
     """
 
-    def __init__(self, chars: Iterable[str], records: bool = False, of_bytes: bool = False) -> None:
+    def __init__(
+        self,
+        chars: Iterable[str],
+        records: bool = False,
+        of_bytes: bool = False,
+        rare: Iterable[str] = "",
+    ) -> None:
         self.records: bool = bool(records)
         self.of_bytes: bool = bool(of_bytes)
         self._chars = _joined(chars)
-        if self.of_bytes and self._chars != _BYTES:
+        self._rare = _joined([self._chars, *rare])[len(self._chars) :]
+        if self.of_bytes and self._chars + self._rare != _BYTES:
             raise ValueError("a vocabulary of bytes has all 256 of them, in order")
-        codes = np.array([ord(char) for char in self._chars], dtype=np.int64)
-        self._codes = codes.astype("<u4")
+        if self._rare and _RARE not in self._chars:
+            raise ValueError("chars must have U+FFFD, which stands for rare characters")
+        codes = np.array([ord(char) for char in self._chars + self._rare], dtype=np.int64)
+        self._codes = codes[: len(self._chars)].astype("<u4")
         # The id of each code point; the last entry is of all larger ones.
         self._table = np.full(codes.max() + 2, -1, dtype=np.int32)
-        self._table[codes] = np.arange(len(codes))
+        self._table[codes[len(self._chars) :]] = self._chars.find(_RARE)
+        self._table[self._codes] = np.arange(len(self._chars))
 
     @classmethod
     def from_text(cls, text: str, records: bool = False) -> "Vocabulary":
@@ -126,7 +141,14 @@ class Vocabulary:
 
     def extended(self, text: str) -> "Vocabulary":
         """Return a vocabulary that also knows the characters of text; new ids follow old ones."""
-        return Vocabulary(self._chars + self.missing(text), self.records, self.of_bytes)
+        return Vocabulary(self._chars + self.missing(text), self.records, self.of_bytes, self.rare)
+
+    def with_rare(self, rare: str) -> "Vocabulary":
+        """Return a vocabulary in which these characters, too, share the id of U+FFFD."""
+        moved = {*rare} - {_RARE}
+        kept = "".join(char for char in self._chars if char not in moved)
+        kept += _RARE if _RARE not in kept else ""
+        return Vocabulary(kept, self.records, self.of_bytes, sorted({*self._rare, *moved}))
 
     def missing(self, text: AnyText) -> str:
         """Return the distinct characters of text that are unknown, in order of code point."""
@@ -139,6 +161,20 @@ class Vocabulary:
     def chars(self) -> str:
         """All characters, as one str in the order of their ids."""
         return self._chars
+
+    @property
+    def rare(self) -> str:
+        """The characters that share the id of U+FFFD, in order of code point."""
+        return self._rare
+
+    @property
+    def rare_id(self) -> int:
+        """The id that rare characters share, or -2 if there are none."""
+        return self._chars.index(_RARE) if self._rare else -2
+
+    def rare_nats(self, ids: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what each id costs beyond its symbol: rare characters are equally probable."""
+        return np.where(ids == self.rare_id, math.log(len(self._rare) + 1), 0.0)
 
     @property
     def empty(self) -> AnyText:
@@ -234,7 +270,7 @@ class Vocabulary:
 
     def _unknown(self, name: str, text: AnyText, where: int) -> str:
         """Return the message that text[where], and perhaps others, are unknown."""
-        others = sorted({*text} - {*self._chars, text[where]})
+        others = sorted({*text} - {*self._chars, *self._rare, text[where]})
         nor = f", nor {'are' if len(others) > 1 else 'is'} {described(others)}" if others else ""
         what = f"{name}[{where}] = {described(text[where])}"
         known = f"the {len(self)} characters of this vocabulary"
@@ -267,7 +303,7 @@ class Vocabulary:
         return len(self._chars)
 
     def __contains__(self, char: str) -> bool:
-        return len(char) == 1 and char in self._chars
+        return len(char) == 1 and (char in self._chars or char in self._rare)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._key() == other._key()
@@ -275,14 +311,15 @@ class Vocabulary:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def _key(self) -> tuple[str, bool, bool]:
-        return self._chars, self.records, self.of_bytes
+    def _key(self) -> tuple[str, bool, bool, str]:
+        return self._chars, self.records, self.of_bytes, self._rare
 
     def __repr__(self) -> str:
         if self.of_bytes:
             return "Vocabulary.all_bytes()"
         shown = self._chars if len(self) <= 40 else self._chars[:37] + "..."
-        return f"Vocabulary({shown!r}, {len(self)} characters)"
+        rare = f", and {len(self._rare)} rare ones" if self._rare else ""
+        return f"Vocabulary({shown!r}, {len(self)} characters{rare})"
 
 
 def _joined(chars: Iterable[str]) -> str:

@@ -175,9 +175,10 @@ def read_text(
     losses = [np.empty(0)]
     for piece in pieces:
         if not len(piece) or piece[0] >= 0:
-            losses.append(reader.read(piece))
+            losses.append(reader.read(piece) + vocabulary.rare_nats(piece))
         elif on_unknown == "surprise":
-            least = max(reader.next_probs()[: len(vocabulary)].min(), _LEAST)
+            p = reader.next_probs()[: len(vocabulary)]
+            least = max((p * np.exp(-vocabulary.rare_nats(np.arange(len(p))))).min(), _LEAST)
             losses.append(np.full(len(piece), -math.log(least)))
     if vocabulary.records:
         losses.append(reader.read(np.array([len(vocabulary)], np.int32)))

@@ -259,7 +259,7 @@ def _key(state: ModelState) -> bytes:
     """Return the SHA-256 of all that a model's predictions depend on."""
     network, vocabulary = state.learner.network, state.vocabulary
     words = f"{network.description} {network.dtype} {vocabulary.chars!r} {vocabulary.records} "
-    words += f"{vocabulary.of_bytes} {state.mixture and state.mixture[1:]!r}"
+    words += f"{vocabulary.of_bytes} {state.mixture and state.mixture[1:]!r}{vocabulary.rare}"
     arrays: Iterable[NDArray[Any]] = state.mixture.counts.arrays().values() if state.mixture else ()
     named = np.frombuffer(words.encode(), np.uint8)
     return bytes.fromhex(sha256(named, network.weights.block, *arrays))
@@ -275,9 +275,16 @@ class _Guide:
     def __init__(self, state: ModelState) -> None:
         network, vocabulary = state.learner.network, state.vocabulary
         codec = "latin-1" if vocabulary.of_bytes else "utf-8"
-        spelled = [char.encode(codec) for char in vocabulary.chars]
+        chars = vocabulary.chars + vocabulary.rare
+        spelled = [char.encode(codec) for char in chars]
+        self.ids: NDArray[np.int32] = vocabulary.of_codes(np.array([*map(ord, chars)]))
+        # What each has of the probability of its symbol, which rare characters share.
+        self.parts: NDArray[np.float64] = np.ones(len(chars))
+        self.parts[self.ids == vocabulary.rare_id] /= 1 + len(vocabulary.rare)
         if vocabulary.records:
             spelled.append(b"\n")
+            self.ids = np.append(self.ids, np.int32(len(vocabulary)))
+            self.parts = np.append(self.parts, 1.0)
         self.lengths: NDArray[np.intp] = np.array([len(one) for one in spelled])
         self.spelled: NDArray[np.uint8] = np.zeros((len(spelled), 4), np.uint8)
         for i, one in enumerate(spelled):
@@ -290,7 +297,7 @@ class _Guide:
 
     def _begin(self) -> None:
         """Begin a character."""
-        p = self.network.next_probs(self.work)[0]
+        p = self.network.next_probs(self.work)[0][self.ids] * self.parts
         self.shares: NDArray[np.int64] = 1 + (p * _MASS).astype(np.int64)
         self.possible: NDArray[np.intp] = np.arange(len(self.lengths))
         self.place = 0
@@ -309,7 +316,7 @@ class _Guide:
         if not len(self.possible):
             self._begin()
         elif self.lengths[self.possible[0]] == self.place:
-            self._feed(int(self.possible[0]))
+            self._feed(int(self.ids[self.possible[0]]))
             self._begin()
 
     def _feed(self, id: int) -> None:

@@ -57,6 +57,8 @@ class RankTable(NamedTuple):
         """Enumerate and draw strings, which may be empty if sampling allows that."""
         exact, shortest, empty = _enumerated(start, sampling), sampling.min_length, 0.0
         drawn, characters = [], 0
+        if start.vocabulary.rare:  # otherwise the others are drawn more often than the model says
+            sampling = sampling.with_rare(start.vocabulary)
         for one in texts(start, sampling, _LONGEST, seed, _SAMPLES, _AT_ONCE, look_ahead=1):
             drawn.append(one)
             characters += len(one[0])
@@ -66,7 +68,7 @@ class RankTable(NamedTuple):
         if shortest:  # then the others are drawn more often than the model says
             end = [len(start.vocabulary)]
             empty = math.exp(-start.network.next_nll(start.workspace(1, 1), end)[0])
-        beyond = -np.sort(-log_p[log_p < exact[-1]])
+        beyond = -np.sort(-log_p[(log_p < exact[-1]) & (log_p > -math.inf)])
         each = (1 - empty) * np.exp(np.minimum(-beyond, _MOST_NATS)) / len(drawn)
         sums, squares = np.cumsum(each), np.cumsum(each**2)
         sums, squares = np.append(0, sums), np.append(0, squares)
@@ -114,4 +116,7 @@ def _log_probs(start: PrimedState, strings: list[AnyText]) -> NDArray[np.float64
     encoded = Encoded.from_texts(start.vocabulary, strings, "strings[{}]", "skip")
     log_p = -np.array(scoring.known_nll(start, encoded))
     log_p[np.array(encoded.unknown) > 0] = -math.inf
+    rare = np.append(0, np.cumsum(encoded.ids == start.vocabulary.rare_id))
+    ends = np.cumsum([0, *map(len, strings)])
+    log_p[np.diff(rare[ends]) > 0] = -math.inf
     return log_p

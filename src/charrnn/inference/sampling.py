@@ -113,6 +113,12 @@ class Sampling(NamedTuple):
         drawing = {name: values[name] for name in table(DrawControls) if name in values}
         return cls(drawing, allowed, endless, values.get("min_length", 0), stop)
 
+    def with_rare(self, vocabulary: Vocabulary) -> Self:
+        """Return the same controls, but that rare characters are drawn, too."""
+        allowed, endless = self.allowed.copy(), self.endless.copy()
+        allowed[vocabulary.rare_id] = endless[vocabulary.rare_id] = 1
+        return self._replace(allowed=allowed, endless=endless)
+
     @property
     def longest_partial_stop(self) -> int:
         """How many characters at the end of a text may be the beginning of a stop text."""
@@ -149,8 +155,11 @@ def _check_stop(vocabulary: Vocabulary, stop: Any) -> tuple[AnyText, ...]:
 def _check_allowed(
     vocabulary: Vocabulary, allowed: str | bytes | None, forbidden: str | bytes | None
 ) -> NDArray[np.int8]:
-    """Return which symbols may be drawn, (V,) of int8; the end of a record always may."""
-    if allowed is None and forbidden is None:
+    """Return which symbols may be drawn, (V,) of int8.
+
+    The end of a record always may, and what rare characters share never.
+    """
+    if allowed is None and forbidden is None and not vocabulary.rare:
         return _all_symbols(vocabulary.symbols)
     mask = np.ones(vocabulary.symbols, np.int8)
     if allowed is not None:
@@ -158,6 +167,8 @@ def _check_allowed(
         mask[vocabulary.encode(allowed, name="allowed", on_unknown="skip")] = 1
     if forbidden is not None:
         mask[vocabulary.encode(forbidden, name="forbidden", on_unknown="skip")] = 0
+    if vocabulary.rare:
+        mask[vocabulary.rare_id] = 0
     if not mask[: len(vocabulary)].any():
         raise ValueError("allowed and forbidden leave no character of the model")
     return mask
@@ -316,6 +327,7 @@ def chosen_texts(
     unique: bool,
     whole: bool,
     index: RecordIndex | None,
+    prime: AnyText = "",
 ) -> Iterator[AnyText]:
     """Yield up to count texts of a seed: if unique different ones, if whole those that ended.
 
@@ -328,7 +340,11 @@ def chosen_texts(
         tries = min(count, 1)
     # Half a record is neither new nor one of a kind.
     whole = whole or (start.vocabulary.records and differ)
-    primed = start.vocabulary.decode(start.ids[:, 0])
+    primed = prime or start.vocabulary.empty
+    if start.vocabulary.rare:  # ids don't tell which of the rare ones a character is
+        primed = "".join(char for char in primed if char in start.vocabulary)
+    else:
+        primed = start.vocabulary.decode(start.ids[:, 0])
     seen: set[AnyText] = set()
     look_ahead = max(start.vocabulary.records, *map(len, sampling.stop), 0) if whole else 0
     for text, ended in texts(start, sampling, length, seed, tries, count, look_ahead):

@@ -107,6 +107,19 @@ def known_nll(start: PrimedState, texts: Encoded, end: bool = True) -> list[floa
     """Return the summed loss of the known symbols of each text in nats."""
     lengths = texts.known
     ids = texts.ids[texts.ids >= 0] if any(texts.unknown) else texts.ids
+    sums = _symbols_nll(start, ids, lengths, end)
+    if not start.vocabulary.rare:
+        return sums
+    more = np.cumsum(np.append(0.0, ids == start.vocabulary.rare_id))[np.cumsum([0, *lengths])]
+    nats = start.vocabulary.rare_nats(np.array([start.vocabulary.rare_id]))
+    found: list[float] = (np.array(sums) + np.diff(more) * nats).tolist()
+    return found
+
+
+def _symbols_nll(
+    start: PrimedState, ids: NDArray[np.int32], lengths: list[int], end: bool
+) -> list[float]:
+    """Return the summed loss of the symbols of each text, which rare characters share."""
     if len(lengths) == 1:
         found: list[float] = nll(start, ids, lengths, end)
         return found
@@ -135,6 +148,7 @@ def symbol_nll(
     known = ids >= 0
     read = ids[known]
     losses: NDArray[np.float64] = nll(start, read, [len(read)], each=True)[:, 0]
+    losses[: len(read)] += start.vocabulary.rare_nats(read)
     if on_unknown != "surprise" or known.all():
         return losses
     known = np.concatenate([known, np.ones(int(start.vocabulary.records), np.bool_)])
@@ -169,19 +183,20 @@ def unknown_nll(start: PrimedState, ids: NDArray[np.int32]) -> NDArray[np.float6
     It is that of the least likely character there.
     """
     network, known, characters = start.network, ids[ids >= 0], len(start.vocabulary)
+    more = start.vocabulary.rare_nats(np.arange(characters))
     # Unknown characters after the same number of known ones cost the same.
     places, which = np.unique(np.cumsum(ids >= 0)[ids < 0], return_inverse=True)
     losses = np.empty(len(places))
     work = start.workspace(network.rows(1, 64), 1)
     if places[0] == 0:
-        least = network.next_probs(work)[0, :characters].argmin()
-        losses[0] = network.next_nll(work, [least])[0]
+        least = (network.next_probs(work)[0, :characters] * np.exp(-more)).argmin()
+        losses[0] = network.next_nll(work, [least])[0] + more[least]
     for first in range(0, int(places[-1]), work.T):
         read = known[first : first + work.T, None]
         here = slice(*np.searchsorted(places, (first, first + len(read)), "right"))
         rows = places[here] - first - 1
         targets = np.full_like(read, IGNORED)
         logits = network.next_logits(work, read)[rows, 0, :characters]
-        targets[rows, 0] = logits.argmin(axis=1)
-        losses[here] = network.evaluate(work, read, targets)[rows, 0]
+        least = targets[rows, 0] = (logits - more).argmin(axis=1)
+        losses[here] = network.evaluate(work, read, targets)[rows, 0] + more[least]
     return losses[which]

@@ -238,6 +238,11 @@ class RunOptions(TypedDict, total=False):
         Option(1, minimum=1, saved="checkpoint"),
         Flag("with --ngram: drop runs that occur fewer than N times", "network", "N"),
     ]
+    min_char_count: Annotated[
+        int,
+        Option(1, minimum=1, saved="checkpoint"),
+        Flag("characters that occur fewer than N times share one symbol", "text", "N"),
+    ]
     shards: Annotated[
         int | None,
         Option(None, minimum=1, maximum=4096, saved="checkpoint"),
@@ -365,6 +370,7 @@ BY_PRESET = dict.fromkeys(
             "warmup",
             "keep",
             "ngram",
+            "min_char_count",
         ),
         *("validation_fraction", "validation_pieces", "refit"),
     )

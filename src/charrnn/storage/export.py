@@ -222,6 +222,7 @@ def to_onnx(network: Network, vocabulary: Vocabulary, path: StrPath) -> None:
         "alphabet": "bytes" if vocabulary.of_bytes else "characters",
         "kind": "records" if vocabulary.records else "text",
         "vocabulary": json.dumps(vocabulary.chars),
+        "rare": json.dumps(vocabulary.rare),
     }
     onnx.helper.set_model_props(model, words)
     onnx.checker.check_model(model, full_check=True)

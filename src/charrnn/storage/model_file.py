@@ -19,6 +19,7 @@ The last tensor, sha256, is of all bytes before it. The metadata has format, "ch
     kind        "text" or "records", which have one symbol more, the boundary, with the last id
     alphabet    "characters", or "bytes": 256 of them
     vocabulary  the characters in the order of their ids
+    rare        more characters, which share the id of U+FFFD, if there are any
     layers      pairs of cell and units, from the input on
     settings    what the network is trained with, such as optimizer and learning_rate
     history     what training did: stop_reason, kept_step, and of all reports the steps, losses ...
@@ -69,7 +70,7 @@ _Arrays: TypeAlias = dict[str, NDArray[Any]]  # by name
 _FORMAT, _VERSION = "charrnn", "1"
 _HISTORY = 4096  # characters of JSON that a history may take in a file of any size
 _NAMES = ("kind", "alphabet", "vocabulary", "layers", "settings", "history")
-_OPTIONAL = ("training", "mixture", "run", "empty_records")
+_OPTIONAL = ("rare", "training", "mixture", "run", "empty_records")
 _NGRAMS = tuple(f"ngrams.{name}" for name in ARRAYS)
 _OPTIMIZER_STATE = {  # of a checkpoint
     "adagrad": ("memory",),
@@ -178,6 +179,8 @@ def _describe(state: ModelState, size: int) -> dict[str, Any]:
         "layers": state.learner.network.description.layers,
         "settings": state.learner.options(),
     }
+    if vocabulary.rare:
+        words["rare"] = vocabulary.rare
     if training is not None:
         position, options, sha256, *_ = training
         words["training"] = {
@@ -307,7 +310,8 @@ class Metadata(NamedTuple):
         kind = check_choice("kind", values["kind"], ("text", "records"))
         alphabet = check_choice("alphabet", values["alphabet"], ("characters", "bytes"))
         chars = check_text("vocabulary", values["vocabulary"])
-        vocabulary = Vocabulary(chars, kind == "records", alphabet == "bytes")
+        rare = check_text("rare", values.get("rare", ""))
+        vocabulary = Vocabulary(chars, kind == "records", alphabet == "bytes", rare)
         settings = values["settings"]
         _check_names("settings", settings, ("optimizer", *SAVED_SETTINGS))
         optimizer = check_choice("optimizer", settings.pop("optimizer"), OPTIMIZERS)
@@ -363,9 +367,11 @@ def _parse_mixture(values: Any) -> tuple[float, float]:
 
 def _parse_run(values: Any) -> dict[str, Any]:
     """Return how a model was trained, checked as when the options were given."""
-    _check_names("run", values, RUN_NAMES)
+    new = ("min_char_count",)  # which files of before lack
+    _check_names("run", values, [name for name in RUN_NAMES if name not in new], optional=new)
     options = table(RunOptions)
-    return {name: options[name].check(values[name]) for name in RUN_NAMES}
+    values = {name: values.get(name, options[name].default) for name in RUN_NAMES}
+    return {name: options[name].check(value) for name, value in values.items()}
 
 
 def _parse_history(values: Any) -> History:

@@ -113,7 +113,9 @@ class Trace(Generic[TextT]):
             rows, nll, next_ids, p = _dispatch.core.trace(
                 work, ids[:, None], targets[1:, None], top
             )
-        bits = np.concatenate([first, nll[:, 0]])[: n + records] / math.log(2)
+        losses = np.concatenate([first, nll[:, 0]])[: n + records]
+        losses[:n] += self.vocabulary.rare_nats(ids)
+        bits = losses / math.log(2)
         return _Symbols(ids, rows[:, 0], next_ids[:, 0], p[:, 0]), bits
 
     def _boundary(self, work: Workspace, top: int) -> "_Symbols":

@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
+
+from ..data.dataset import Records, Text, character_counts
 from ..network._types import Description
 from ..network.config import BUDGETS, LayerOptions, NewOptions, Preset
 from ..network.counts import MAX_ORDER
@@ -22,7 +25,25 @@ _WINDOW = 64  # time steps
 _MOST_PASSES = 30.0  # over the text
 _SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
+_MANY, _RARE = 512, 0.004  # characters of an alphabet; share of the text that is rare
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
+
+
+def is_auto(options: Mapping[str, Any]) -> bool:
+    """Return whether these options have preset="auto", the default."""
+    preset = options.get("preset")
+    preset = "auto" if preset is None else preset
+    return check_choice("preset", preset, get_args(Preset)) == "auto"
+
+
+def least_count(source: Text | Records) -> int:
+    """Return how often a character must occur to have a symbol of its own."""
+    if len(source.vocabulary) < _MANY:
+        return 1
+    counts = np.sort(character_counts(source))
+    first = counts[np.searchsorted(np.cumsum(counts), _RARE * source.characters)]
+    rare = counts[counts < first]  # that is the first of which there are too many
+    return int(rare[-1]) + 1 if 2 * len(rare) >= len(counts) else 1
 
 
 class Amount(NamedTuple):
@@ -40,8 +61,7 @@ class Amount(NamedTuple):
 
 def with_recipe(options: Mapping[str, Any], amount: Amount) -> Mapping[str, Any]:
     """Return options with what preset="auto", the default, chooses beside them."""
-    preset = options.get("preset")
-    if check_choice("preset", "auto" if preset is None else preset, get_args(Preset)) != "auto":
+    if not is_auto(options):
         return options
     known, given = table(NewOptions), {}
     for name, value in options.items():
@@ -91,6 +111,8 @@ def described(options: Mapping[str, Any]) -> str:
     if options["ngram"]:
         counts = f", counts of up to {options['ngram']} characters"
     budget = ", ".join(f"{options[name]:,} {name}" for name in BUDGETS if name in options)
+    if options["min_char_count"] > 1:
+        counts += f", one symbol for characters seen fewer than {options['min_char_count']} times"
     return (
         f"{cell if cell == 'rnn' else cell.upper()} of {options['hidden_size']} units, "
         f"dropout {options['dropout']:g}, {options['batch_size']} streams, {budget}{counts}"
