@@ -25,7 +25,7 @@ _WINDOW = 64  # time steps
 _MOST_PASSES = 30.0  # over the text
 _SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
-_MANY, _RARE = 512, 0.004  # characters of an alphabet; share of the text that is rare
+_MANY, _RARE = 2048, 0.004  # characters of an alphabet; share of the text that is rare
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
 
 
