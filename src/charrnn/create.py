@@ -358,12 +358,11 @@ def train_records(
 def train_new(source: dataset.Text | dataset.Records, options: NewOptions) -> CharRNN[Any]:
     """Train a new model on a source."""
     source, options = _without_rare(source, options)
-    symbols = source.vocabulary.symbols
-    chosen = with_recipe(options, Amount(symbols, source.characters, source.records))
+    chosen = with_recipe(options, Amount.of(source))
     layers, settings, run = split(chosen)
     if chosen is not options and check_progress(run["progress"]):
         note(f"charrnn: {described(chosen)}")
-    learner = Learner(layers, symbols, **settings)
+    learner = Learner(layers, source.vocabulary.symbols, **settings)
     empty = source.empty_records
     new = ModelState(learner, source.vocabulary, History(), source.index, empty_records=empty)
     return CharRNN[Any]._from_state(new)._train(new, source, run)

@@ -2,10 +2,11 @@
 
 import contextlib
 import copy
+import functools
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import (
     IO,
@@ -41,6 +42,7 @@ from .training import fit as training
 from .training.fit import over_mpi
 from .training.loop import trains_alone
 from .training.mixture import add_counts
+from .training.recipe import described_further, plans_further, with_further_recipe
 from .tutorial import RNN
 from .util.atomic_write import Paths, StrPath
 from .util.errors import (
@@ -53,6 +55,7 @@ from .util.errors import (
     check_sequence,
 )
 from .util.options import AsBefore, check_names, shows, table
+from .util.progress import check_progress, note
 from .util.seeding import make_random
 
 if TYPE_CHECKING:
@@ -745,7 +748,7 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         text: TextT,
         *,
-        rehearse: TextT | bool = False,
+        rehearse: TextT | bool | None = None,
         **options: Unpack[config.FurtherOptions],
     ) -> Self:
         """Train the model further on another text, in place.
@@ -754,18 +757,24 @@ class CharRNN(Hinting, Generic[TextT]):
         ----------
         text : str
             At least two characters.
-        rehearse : str or bool
+        rehearse : str or bool, optional
             Old text to train on together with the new one, so that the model does not forget it.
             If the old text is longer, a pass reads the new one up to 8 times. With True, the model
             writes the old text itself: as long as the new one, up to 262,144 characters. Only new
-            text is held out for validation, or added to the model's counts.
+            text is held out for validation, or added to the model's counts. By default True if
+            "auto" plans the training.
+        preset : {"auto", "tutorial", "small", "medium", "large"}, optional
+            "auto" plans a training that forgets little of the old text: passes, rate, schedule,
+            dropout, batch_size and what is held out follow from the amount of new text, and from
+            the share of its characters that are new. It is the default unless you give
+            learning_rate, optimizer, schedule, epochs, steps or seconds. The others replace the
+            settings of the model.
         extend : bool
             Whether to add new characters to the vocabulary. Known characters keep their ids.
         **options
             Those of `charrnn.train_text` except cell, hidden_size, n_layers, dtype and alphabet.
-            By default, the model keeps its optimizer and settings (seq_length, batch_size,
-            dropout, learning_rate ...); a preset replaces them. The optimizer's state starts
-            afresh.
+            What neither they nor a preset set stays as before (optimizer, seq_length ...). The
+            optimizer's state starts afresh.
 
         Returns
         -------
@@ -793,9 +802,8 @@ class CharRNN(Hinting, Generic[TextT]):
         state = _state_to_train(self._state, options, config.FurtherOptions, records=False)
         extend = options.get("extend", False)
         source = dataset.Text.from_text(text, known=state.vocabulary, extend=extend)
-        if rehearse is not False:
-            old = _written(state, source, options) if rehearse is True else rehearse
-            source.old = dataset.Text.from_text(old, known=source.vocabulary)
+        encode = functools.partial(dataset.Text.from_text, known=source.vocabulary)
+        source.old = _rehearsed(state, source, rehearse, options, encode)
         return self._train_further(state, source, options)
 
     @over_mpi
@@ -805,7 +813,7 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         path: Paths,
         *,
-        rehearse: Paths | bool = False,
+        rehearse: Paths | bool | None = None,
         **options: Unpack[config.FurtherFileOptions],
     ) -> Self:
         """Train the model further on files.
@@ -827,14 +835,9 @@ class CharRNN(Hinting, Generic[TextT]):
         how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
         how |= {"records": state.vocabulary.records, "remember": state.index is not None}
         source = read_files(path, ReadOptions(**how))
-        if rehearse is True:
-            old = _written(state, source, options)
-            kind: Any = dataset.Records if state.vocabulary.records else dataset.Text
-            make = kind.from_strings if state.vocabulary.records else kind.from_text
-            source.old = make(old, known=source.vocabulary)
-        elif rehearse is not False:
-            how |= {"known": source.vocabulary, "extend": False, "remember": False}
-            source.old = read_files(rehearse, ReadOptions(**how))
+        how |= {"known": source.vocabulary, "extend": False, "remember": False}
+        read = functools.partial(read_files, options=ReadOptions(**how))
+        source.old = _rehearsed(state, source, rehearse, options, read)
         return self._train_further(state, source, options)
 
     @over_mpi
@@ -844,7 +847,7 @@ class CharRNN(Hinting, Generic[TextT]):
         self,
         strings: Iterable[TextT],
         *,
-        rehearse: Iterable[TextT] | bool = False,
+        rehearse: Iterable[TextT] | bool | None = None,
         **options: Unpack[config.FurtherRecordOptions],
     ) -> Self:
         """Train the model further on other records.
@@ -856,7 +859,7 @@ class CharRNN(Hinting, Generic[TextT]):
         rehearse : iterable of str, or bool
             Old records to train on together with the new ones, in any order; see `train_text`.
             With True, the model writes four times as many as there are new ones, up to 16,384.
-        extend, **options
+        extend, preset, **options
             See `train_text`.
         remember : bool
             Whether to raise an error if the model does not remember its records. A model that
@@ -868,9 +871,8 @@ class CharRNN(Hinting, Generic[TextT]):
         source = dataset.Records.from_strings(
             strings, known=known, extend=extend, remember=remember
         )
-        if rehearse is not False:
-            old = _written(state, source, options) if rehearse is True else rehearse
-            source.old = dataset.Records.from_strings(old, known=source.vocabulary)
+        encode = functools.partial(dataset.Records.from_strings, known=source.vocabulary)
+        source.old = _rehearsed(state, source, rehearse, options, encode)
         return self._train_further(state, source, options)
 
     def adapting(self) -> LiveModel[TextT]:
@@ -937,8 +939,11 @@ class CharRNN(Hinting, Generic[TextT]):
         Reading the source may run the caller's code, which may train this model as well.
         """
         old = state.learner.network
-        _, settings, run = config.split({**options, "dtype": old.dtype}, state.learner.options())
+        chosen = with_further_recipe(options, state.learner, len(state.vocabulary), source)
+        _, settings, run = config.split({**chosen, "dtype": old.dtype}, state.learner.options())
         source = dataset.with_rare(source, run["min_char_count"], len(state.vocabulary))
+        if chosen is not options and check_progress(run["progress"]):
+            note(f"charrnn: {described_further({**settings, **run}, source)}")
         learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
         places = [*range(len(state.vocabulary))]
         places += [len(source.vocabulary)] * state.vocabulary.records
@@ -1231,18 +1236,31 @@ def _like(texts: Any, values: NDArray[Any]) -> Any:
     return values
 
 
+def _rehearsed(
+    state: ModelState, source: Any, rehearse: Any, options: Any, read: Callable[[Any], Any]
+) -> Any:
+    """Return what to rehearse as ids, or None. read encodes what is given."""
+    if rehearse is None:
+        rehearse = plans_further(options)
+    if isinstance(rehearse, bool):
+        return _written(state, source, options) if rehearse else None
+    return read(rehearse)
+
+
 def _written(
     state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
-) -> Any:
-    """Return what a model writes to rehearse: a text, or records."""
+) -> dataset.Text | dataset.Records | None:
+    """Return what a model writes to rehearse, or None if it writes nothing."""
     model, seed = CharRNN[Any]._from_state(state), options.get("seed", 0)
     if state.vocabulary.records:
         count = min(4 * source.records, _MOST_WRITTEN_RECORDS)
-        return list(model._each(count, _LONGEST_WRITTEN, seed=seed, whole=True))
+        records = list(model._each(count, _LONGEST_WRITTEN, seed=seed, whole=True))
+        known = source.vocabulary
+        return dataset.Records.from_strings(records, known=known) if any(records) else None
     length = min(source.characters, _MOST_WRITTEN)
     pieces = -(-length // _LONGEST_WRITTEN)
     texts = model.generate_many(pieces, -(-length // pieces), seed=seed)
-    return state.vocabulary.empty.join(texts)
+    return dataset.Text.from_text(state.vocabulary.empty.join(texts), known=source.vocabulary)
 
 
 def _state_to_train(

@@ -53,8 +53,9 @@ def add_parser(commands: Any) -> Any:
     add("--extend", action="store_true", help=help)
     help = "with --start: train on this old text, too, so that the model does not forget it"
     add("--rehearse", metavar="FILE", action="append", help=help)
-    help = "with --start: the same, with text that the model writes"
-    add("--rehearse-own", action="store_true", help=help)
+    help = "with --start: the same, with text that the model writes (default: unless you set a "
+    help += "preset, a budget, an optimizer, a rate or a schedule)"
+    add("--rehearse-own", action=argparse.BooleanOptionalAction, help=help)
     add = groups["output"].add_argument
     help = "draw the losses to this file (.png, .svg, .pdf); needs matplotlib"
     add("--plot", metavar="PICTURE", help=help)
@@ -93,9 +94,10 @@ def _train_in_process(arguments: Arguments, team: Any) -> None:
     first = team is None or team.rank == 0
     if arguments.extend and arguments.start is None:
         raise ValueError("--extend needs --start")
-    if (arguments.rehearse or arguments.rehearse_own) and arguments.start is None:
+    own = arguments.rehearse_own
+    if (arguments.rehearse or own is not None) and arguments.start is None:
         raise ValueError("--rehearse and --rehearse-own need --start")
-    if arguments.rehearse and arguments.rehearse_own:
+    if arguments.rehearse and own:
         raise ValueError("--rehearse-own and --rehearse exclude each other")
     if arguments.remember and not arguments.records:
         raise ValueError("--remember needs --records")
@@ -169,8 +171,7 @@ def _train_on(arguments: Arguments, options: dict[str, Any]) -> CharRNN:
         _check_kind(trainer, arguments)
         of_bytes = trainer.vocabulary.of_bytes
         options["extend"] = arguments.extend
-        if arguments.rehearse or arguments.rehearse_own:
-            options["rehearse"] = arguments.rehearse or True
+        options["rehearse"] = arguments.rehearse or arguments.rehearse_own
     if of_bytes and arguments.encoding is not None:
         raise ValueError("--encoding is for characters, but this training reads bytes")
     if arguments.records:

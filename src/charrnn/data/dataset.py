@@ -109,7 +109,7 @@ class Text:
         if self.old is None:
             return stream
         assert isinstance(stream, TextStream)
-        ids = JoinedIds(self.old.ids, stream.ids, _times(self, self.old))
+        ids = JoinedIds(self.old.ids, stream.ids, times(self))
         return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(
@@ -204,10 +204,10 @@ class Records:
             return stream
         assert isinstance(stream, RecordStream)
         ids = np.concatenate([*in_pieces(self.ids), *in_pieces(self.old.ids)])
-        times = _times(self, self.old)
-        lengths = np.concatenate([*[stream.lengths] * times, self.old.lengths])
+        often = times(self)
+        lengths = np.concatenate([*[stream.lengths] * often, self.old.lengths])
         old_starts = begins(self.old.lengths).astype(np.int64) + len(self.ids)
-        starts = np.concatenate([*[stream.starts] * times, old_starts])
+        starts = np.concatenate([*[stream.starts] * often, old_starts])
         V, B, T = len(self.vocabulary), learner.batch_size, learner.seq_length
         return RecordStream(ids, lengths, V, B, seed, T, starts=starts)
 
@@ -276,9 +276,10 @@ def _with_digest(own: str, old: Text | Records | None) -> str:
     return sha256_of([np.frombuffer((own + old.sha256()).encode(), np.uint8)])
 
 
-def _times(new: Text | Records, old: Text | Records) -> int:
+def times(new: Text | Records) -> int:
     """Return how often to read what is new in a pass, so that it is about as long as the old."""
-    return min(max(1, old.characters // new.characters), _MOST_TIMES)
+    old = 0 if new.old is None else new.old.characters
+    return min(max(1, old // new.characters), _MOST_TIMES)
 
 
 def _check_records(strings: Any, of_bytes: bool) -> list[AnyText]:

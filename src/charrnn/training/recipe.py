@@ -1,5 +1,7 @@
 """What preset="auto" chooses: an LSTM, counts beside it, and how long to train, for each text.
 
+For a model that trains further it chooses how much to learn without forgetting the old text.
+
 The constants come from a study, benchmarks/recipes.py; docs/howto/recipes.md has its table. A short
 text is read many times by a small network that drops much, and is trained on twice: first to
 measure, then on all of it. The longer the text and the time, the larger the network.
@@ -11,10 +13,12 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from ..data.dataset import Records, Text, character_counts
+from ..data.batches import in_pieces
+from ..data.dataset import Records, Text, character_counts, times
 from ..network._types import Description
 from ..network.config import BUDGETS, LayerOptions, NewOptions, Preset
 from ..network.counts import MAX_ORDER
+from ..network.learner import Learner
 from ..util.errors import check_choice
 from ..util.options import defaults, table
 
@@ -26,6 +30,8 @@ _MOST_PASSES = 30.0  # over the text
 _SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
 _MANY, _RARE = 2048, 0.004  # characters of an alphabet; share of the text that is rare
+_FURTHER_RATES = {"adagrad": 0.05, "adam": 0.01}  # at most, for text of known characters
+_PLANS = {"learning_rate", "optimizer", "schedule", *BUDGETS}  # each is a plan of further training
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
 
 
@@ -53,6 +59,11 @@ class Amount(NamedTuple):
     characters: int
     records: int = 0
 
+    @classmethod
+    def of(cls, source: Text | Records) -> "Amount":
+        """Return the amount of a text, or of records."""
+        return cls(source.vocabulary.symbols, source.characters, source.records)
+
     @property
     def length(self) -> float:
         """Characters of a record, or of a window if that is less."""
@@ -63,12 +74,18 @@ def with_recipe(options: Mapping[str, Any], amount: Amount) -> Mapping[str, Any]
     """Return options with what preset="auto", the default, chooses beside them."""
     if not is_auto(options):
         return options
+    given = _given(options)
+    chosen = recipe(amount, given)
+    return {**options, **chosen, **given}
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, checked, but the preset."""
     known, given = table(NewOptions), {}
     for name, value in options.items():
         if value is not None and name != "preset":
             given[name] = known[name].check(value) if name in known else value
-    chosen = recipe(amount, given)
-    return {**options, **chosen, **given}
+    return given
 
 
 def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,12 +114,60 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("optimizer", "adam") == "adam":
         chosen |= {"optimizer": "adam", "weight_decay": 0.1, "clip_norm": 0.1}
         chosen["learning_rate"] = 0.02 if hidden_size < 192 else 0.03
+    short = chooses and spare > 2  # a given budget is for one training
+    return chosen | _measured(n, short, given)
+
+
+def _measured(characters: int, refits: bool, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is held out, if options don't say: more of a text that is trained on twice."""
     if given.keys() & _MEASURES:
-        return chosen
-    refit = n < 3 * _SHORT and chooses and spare > 2  # a given budget is for one training
-    held_out = 0.1 if refit else min(0.05, _HELD_OUT / n)
-    chosen |= {"keep": "last", "refit": refit}
-    return {**chosen, "validation_fraction": held_out, "validation_pieces": _PIECES}
+        return {}
+    refit = characters < 3 * _SHORT and refits
+    fraction = 0.1 if refit else min(0.05, _HELD_OUT / characters)
+    measures = {"keep": "last", "refit": refit}
+    return {**measures, "validation_fraction": fraction, "validation_pieces": _PIECES}
+
+
+def plans_further(options: Mapping[str, Any]) -> bool:
+    """Return whether auto plans a further training: if asked to, or if nothing else does."""
+    given = {name for name, value in options.items() if value is not None}
+    return options.get("preset") == "auto" or not given & {"preset", *_PLANS}
+
+
+def with_further_recipe(
+    options: Mapping[str, Any], learner: Learner, known: int, source: Text | Records
+) -> Mapping[str, Any]:
+    """Return options with what auto chooses beside them for a model that trains further.
+
+    learner is the model's, known how many characters it knows; source is the new text, perhaps
+    with an old one to rehearse. Passes and rate are below those of a new model, unless the
+    characters are new.
+    """
+    if not plans_further(options):
+        return options
+    given = _given(options)
+    before, amount = learner.options(), Amount.of(source)
+    old = 0 if source.old is None else source.old.characters
+    n, often = amount.characters, times(source)
+    new = _share_of_new(source, known)
+    chosen: dict[str, Any] = {"schedule": "cosine"}
+    chosen["batch_size"] = min(before["batch_size"], _streams(amount))
+    chosen["epochs"] = max(1, round(_passes(amount) * (1 + new) / (2 * often)))
+    if before["dropout"]:
+        reads = given.get("epochs", chosen["epochs"]) * often
+        units = learner.network.description.layers[0].units
+        chosen["dropout"] = max(before["dropout"], _dropout(amount, reads, units))
+    if given.get("optimizer", before["optimizer"]) == before["optimizer"]:
+        rate = _FURTHER_RATES.get(before["optimizer"], math.inf)
+        chosen["learning_rate"] = min(before["learning_rate"], rate * (1 + 2 * new))
+    if given.keys() & BUDGETS:
+        del chosen["epochs"]
+    epochs = given.get("epochs", chosen.get("epochs", 1))
+    streams = given.get("batch_size", chosen["batch_size"])
+    steps = epochs * (often * n + old) / (streams * amount.length)
+    chosen["warmup"] = min(100, math.ceil(steps / 8))
+    chosen |= _measured(n, "epochs" in chosen, given)
+    return {**options, "preset": None, **chosen, **given}
 
 
 def described(options: Mapping[str, Any]) -> str:
@@ -116,6 +181,24 @@ def described(options: Mapping[str, Any]) -> str:
     return (
         f"{cell if cell == 'rnn' else cell.upper()} of {options['hidden_size']} units, "
         f"dropout {options['dropout']:g}, {options['batch_size']} streams, {budget}{counts}"
+    )
+
+
+def _share_of_new(source: Text | Records, known: int) -> float:
+    """Return the share of characters that are not among so many known ones."""
+    if len(source.vocabulary) == known:
+        return 0.0
+    new = sum(int((piece >= known).sum()) for piece in in_pieces(source.ids))
+    return new / source.characters
+
+
+def described_further(options: Mapping[str, Any], source: Text | Records) -> str:
+    """Say in a line what was chosen for a model that trains further."""
+    budget = ", ".join(f"{options[name]:,} {name}" for name in BUDGETS if options.get(name))
+    rehearsed = 0 if source.old is None else source.old.characters
+    return (
+        f"rate {options['learning_rate']:g}, {options['batch_size']} streams, {budget}, "
+        f"{rehearsed:,} old characters rehearsed"
     )
 
 

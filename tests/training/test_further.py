@@ -1,0 +1,84 @@
+"""What auto plans for a model that trains further."""
+
+import copy
+
+import pytest
+
+import charrnn
+from charrnn.datasets import names, python_docs
+
+SMALL = {"hidden_size": 16, "progress": False}
+OLD, UNSEEN, BACKWARDS = names()[::3], names()[1::3], [name[::-1] for name in names()[2::3]]
+NEW, OTHERS = BACKWARDS[:30], BACKWARDS[30:]
+
+
+def weights(model):
+    return model.network.weights.block.tobytes()
+
+
+@pytest.fixture(scope="module")
+def of_records():
+    return charrnn.train_records(OLD, epochs=8, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def of_text():
+    return charrnn.train_text(python_docs()[:3000].lower(), steps=30, **SMALL)
+
+
+def further(model, *arguments, **options):
+    twin = copy.deepcopy(model)
+    method = twin.train_records if model.vocabulary.records else twin.train_text
+    return method(*arguments, **{"progress": False, "extend": True, **options})
+
+
+def test_a_few_strings_help_and_the_old_ones_stay_good(of_records):
+    def bits(model, strings):
+        return model.score_many(strings, on_unknown="surprise").mean()
+
+    model, fresh = further(of_records, NEW), charrnn.train_records(NEW, **SMALL)
+    assert bits(model, OTHERS) < 0.97 * bits(fresh, OTHERS)
+    assert bits(model, UNSEEN) < 1.05 * bits(of_records, UNSEEN)
+    forgetful = further(of_records, NEW, epochs=20, batch_size=1)
+    assert bits(forgetful, UNSEEN) > 1.05 * bits(of_records, UNSEEN)
+
+
+def test_it_plans_only_where_nothing_else_does(of_records):
+    before = of_records.recipe
+    plan = further(of_records, NEW).recipe
+    assert plan["learning_rate"] == 0.01 < before["learning_rate"]
+    assert (plan["schedule"], plan["refit"], plan["keep"], plan["epochs"]) == ("cosine", True, "last", 2)
+    for name, value in {"epochs": 2, "steps": 5, "learning_rate": 0.02, "schedule": "linear"}.items():
+        found = further(of_records, NEW, **{name: value}).recipe
+        assert (found[name], found["refit"]) == (value, False)
+        found = further(of_records, NEW, preset="auto", **{name: value}).recipe
+        assert (found[name], found["batch_size"]) == (value, plan["batch_size"])
+
+
+def test_new_characters_are_learned_faster_and_for_longer(of_text):
+    known, new = further(of_text, "to be or not to be " * 40).recipe, further(of_text, "БЫТЬ ИЛИ НЕ БЫТЬ, " * 42, extend=True).recipe
+    assert known["learning_rate"] == 0.01 < new["learning_rate"] == 0.02
+    assert known["epochs"] == 15 < new["epochs"] <= 30
+    again = charrnn.train_text("abc " * 99, preset="tutorial", steps=1, progress=False)
+    assert further(again, "cab " * 99).recipe["learning_rate"] == 0.05
+
+
+def test_what_it_writes_is_rehearsed(of_records, of_text, monkeypatch):
+    for model, new in ((of_records, NEW), (of_text, "to be or not to be " * 9)):
+        assert weights(further(model, new)) == weights(further(model, new, rehearse=True))
+        assert weights(further(model, new)) != weights(further(model, new, rehearse=False))
+    monkeypatch.setattr(charrnn.CharRNN, "_each", lambda *_, **__: iter(["", ""]))
+    assert weights(further(of_records, NEW)) == weights(further(of_records, NEW, rehearse=False))
+
+
+def test_a_resumed_plan_has_the_bits_of_an_uninterrupted_one(of_records, tmp_path):
+    whole, path = further(of_records, NEW), tmp_path / "checkpoint"
+    further(of_records, NEW, checkpoint=path, callback=lambda progress: True)
+    assert weights(further(of_records, NEW, resume=path)) == weights(whole)
+
+
+def test_the_progress_says_what_was_planned(of_records, capsys):
+    further(of_records, NEW, progress=True)
+    assert "charrnn: rate 0.01, 9 streams, 2 epochs, " in capsys.readouterr().err
+    further(of_records, NEW, epochs=1, progress=True)
+    assert "charrnn:" not in capsys.readouterr().err
