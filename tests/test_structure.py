@@ -67,6 +67,7 @@ ORDER = [
     "inference.codec_tables",
     "inference._codec",
     "inference.codec",
+    "browser.kernels",
     "browser",
     "trace.page",
     "trace",

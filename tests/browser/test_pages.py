@@ -47,6 +47,14 @@ def test_chromium_has_the_bits_of_python(visit, pages, names):
     assert {text for _, text in found} == {names.generate(20, seed=3)}
 
 
+@pytest.mark.skipif(dispatch.isa == "baseline", reason="without FMA Python's own bits are others")
+def test_a_page_that_may_not_compile_has_them_too(visit, pages, names):
+    page = visit(pages["names"].replace(" 'wasm-unsafe-eval'", ""), allowed=["WebAssembly"])
+    assert page.evaluate("model.fast.product.name") == "fastProduct"
+    texts = names.generate_many(20, 20, seed=1)
+    assert page.evaluate(BITS, texts) == [[score, names.generate(20, seed=3)] for score in names.score_many(texts, total=True)]
+
+
 @pytest.mark.parametrize(("dark", "size"), LOOKS)
 @pytest.mark.parametrize("name", ["meter", "names", "text"])
 def test_pages_fit_and_everything_has_a_name(visit, pages, name, dark, size):

@@ -8,12 +8,12 @@ import json
 import math
 import re
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import charrnn
+from charrnn.util.page import read
 from chromium import keep_picture
 
 SHAKESPEARE = """HAMLET:
@@ -54,7 +54,7 @@ HOSTILE = (
     "{{meta}}${alert(3)}\u2028\u2029\u202eesrever\u0000\u001b[31m\x7f\r\n\t\\u003c"
 )
 COLOURS = """(many) => [...document.querySelectorAll("#text span")].slice(0, many).map((span) => getComputedStyle(span).backgroundColor)"""
-STYLE = (Path(charrnn.__file__).parent / "trace/page.css").read_text(encoding="utf-8")
+STYLE = "".join(read(f"charrnn.{where}", "page.css") for where in ("util", "trace"))
 
 
 @pytest.fixture(scope="module")

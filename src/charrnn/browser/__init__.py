@@ -1,9 +1,9 @@
 """A model as one file for a browser or Node: a script, or a page that contains it.
 
 runtime.js computes; generator.html and meter.html are pages around it. This module writes what it
-reads: JSON with the vocabulary, the layers, counts, and a table of guess numbers. Matrices are
-float32 or float16 in base64, or whole numbers from -45 to 45 with a scale for each column. Each of
-these numbers is one printable character, which a server's compression makes smaller than base64.
+reads: JSON with the vocabulary, the layers, counts, a table of guess numbers, and kernels. Matrices
+are float32 or float16 in base64, or whole numbers with a scale for each gate. Nearly each of these
+numbers is one printable character, which a server's compression makes smaller than base64.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -27,17 +27,19 @@ from ..storage.model_file import ModelState
 from ..util import page
 from ..util.atomic_write import StrPath, write_atomically
 from ..util.errors import check_choice, check_text
+from . import kernels
 
 Weights: TypeAlias = Literal["float32", "float16", "int8"]
 Page: TypeAlias = Literal["generator", "meter"]
 
 ENDINGS = ".html", ".js"  # of a page, and of a script
 _DIGITS = "".join(char for char in map(chr, range(32, 126)) if char not in '"\\<')
-_LARGEST = len(_DIGITS) // 2  # of a weight in int8
+_STEPS = 14  # of a weight in int8, in the root mean square of its matrix
 _TOP = 256  # strings whose log-probabilities are in the table of guess numbers
 _STEP = 0.1  # of log-probability between two numbers of the others, in nats
 _FARTHEST = 350.0  # nats from the first of these to the last
 _PARTS = 500  # of a nat, in which the logarithms of guess numbers are given
+_COMMENTS = re.compile(r"^ *(//[^\n]*|/\*\*.*?\*/)\n|^ +", re.MULTILINE | re.DOTALL)
 _CHARACTERS, _LENGTH = 20_000, 100  # of the texts that show what rounding costs
 
 
@@ -77,17 +79,17 @@ def save(
 
 
 def exported_network(state: ModelState, weights: Weights) -> Network:
-    """Return the network that the browser has: of float32, its matrices rounded."""
+    """Return the network that the browser has: of float32, with rounded weights."""
     source = state.learner.network
     network = Network((source.description.layers, source.description.vocab_size), "float32")
     for name, view in network.weights.views().items():
         with np.errstate(over="ignore", invalid="ignore"):
             view[...] = source.weights.views()[name]
-            if view.ndim == 2 and weights == "float16":
+            if weights == "float16":
                 view[...] = view.astype(np.float16)
-            if view.ndim == 2 and weights == "int8":
-                numbers, scales = _quantized(view)
-                view[...] = numbers * scales
+            if weights == "int8":
+                numbers, scale = _quantized(view)
+                view[...] = numbers * scale
         if not np.isfinite(view).all():
             what = "the weights have values that are not finite, or too large"
             raise ValueError(f"{what} for {weights}: no file is written")
@@ -96,12 +98,11 @@ def exported_network(state: ModelState, weights: Weights) -> Network:
     return network
 
 
-def _quantized(matrix: Real) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a matrix as whole numbers, and the scale of each column, a float16."""
-    scales = (np.abs(matrix).max(axis=0) / _LARGEST).astype(np.float16).astype(np.float32)
-    scales[scales == 0] = 1
-    numbers = np.rint(matrix / scales).clip(-_LARGEST, _LARGEST)
-    return numbers.astype(np.float32), scales
+def _quantized(matrix: Real) -> tuple[NDArray[np.float32], np.float32]:
+    """Return a matrix or bias as whole numbers, and their scale."""
+    mean = math.sqrt(np.square(matrix, dtype=np.float64).mean())
+    scale = np.float32(mean / _STEPS) or np.float32(1)
+    return np.rint(matrix / scale), scale
 
 
 # ------------------------------------------------------------------------------------ what it says
@@ -120,8 +121,9 @@ def _data(state: ModelState, network: Network, weights: Weights) -> dict[str, An
             {"cell": cell, "units": units, **_layer(views, str(i) if i > 1 else "", weights)}
             for i, (cell, units) in enumerate(network.description.layers, 1)
         ],
-        "output": _encoded(views["Why"], weights),
-        "outputBias": _encoded(views["by"], weights),
+        "kernels": [kernels.module(fused).hex() for fused in (True, False)],
+        "output": _encoded([views["Why"]], weights),
+        "outputBias": _encoded([views["by"]], weights),
     }
     if vocabulary.rare:
         data |= {"rare": vocabulary.rare, "rareNats": math.log(1 + len(vocabulary.rare))}
@@ -142,26 +144,24 @@ def _layer(views: Mapping[str, Real], suffix: str, weights: Weights) -> dict[str
 
     def joined(kind: str) -> dict[str, Any]:
         names = re.compile(rf"{kind}h?[a-z]{suffix}")
-        gates = [view for name, view in views.items() if names.fullmatch(name)]
-        return _encoded(np.concatenate(gates, axis=-1), weights)
+        return _encoded([view for name, view in views.items() if names.fullmatch(name)], weights)
 
     return {"inputs": joined("Wx"), "recurrent": joined("Wh(?!y)"), "bias": joined("b(?!y)")}
 
 
-def _encoded(array: Real, weights: Weights) -> dict[str, Any]:
-    """Return a matrix in the format of weights, or a bias, which is float32."""
-    if array.ndim == 1:
-        weights = "float32"
-    if weights == "int8":
-        numbers, scales = _quantized(array)
-        values = digits(numbers.astype(np.int64) + _LARGEST)
-        return {
-            "kind": weights,
-            "columns": array.shape[1],
-            "values": values,
-            "scales": page.base64_of(scales.astype("<f2")),
-        }
-    return {"kind": weights, "values": page.base64_of(array.astype(np.dtype(weights), order="C"))}
+def _encoded(gates: Sequence[Real], weights: Weights) -> dict[str, Any]:
+    """Return the matrices or biases of some gates in the format of weights."""
+    if weights != "int8":
+        joined = np.concatenate(gates, axis=-1).astype(np.dtype(weights))
+        return {"kind": weights, "values": page.base64_of(joined)}
+    numbers, scales = zip(*map(_quantized, gates), strict=True)
+    q = np.concatenate(numbers, axis=-1).astype(np.int64)
+    return {
+        "kind": weights,
+        "columns": gates[0].shape[-1],
+        "values": digits(np.where(q < 0, -2 * q - 1, 2 * q)),
+        "scales": [float(scale) for scale in scales],
+    }
 
 
 def digits(numbers: ArrayLike) -> str:
@@ -205,9 +205,9 @@ def rank_table(table: RankTable) -> dict[str, Any]:
 
 
 def _script(data: str) -> str:
-    runtime = page.read(__package__, "runtime.js")
     return (
-        f"(() => {{\n{runtime}\nconst model = new CharRNN({data});\n"
+        f"// A model and its runtime, by charrnn.\n(() => {{\n{_source('runtime.js')}"
+        f"const model = new CharRNN({data});\n"
         'if (typeof module === "object") module.exports = model;\n'
         "else globalThis.charrnn = model;\n})();\n"
     )
@@ -215,10 +215,15 @@ def _script(data: str) -> str:
 
 def _page(data: str, kind: Page, title: str | None) -> str:
     title = {"generator": "Generator", "meter": "Guess meter"}[kind] if title is None else title
-    script = page.read(__package__, "runtime.js") + page.read(__package__, f"{kind}.js")
+    script = "".join(_source(f"{name}.js") for name in ("runtime", "page", kind))
     style = page.read(__package__, "page.css")
     parts = {"title": html.escape(check_text("title", title)), "data": data}
-    return page.fill(page.read(__package__, f"{kind}.html"), style, script, parts)
+    return page.fill(page.read(__package__, f"{kind}.html"), style, script, parts, compiles=True)
+
+
+def _source(name: str) -> str:
+    """Return a file without indentation and without lines that are comments."""
+    return _COMMENTS.sub("", page.read(__package__, name))
 
 
 def _cost(state: ModelState, network: Network) -> float:

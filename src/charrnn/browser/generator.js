@@ -1,8 +1,6 @@
 
 // ------------------------------------------------------------------------------- the generator
 
-const $ = (id) => document.getElementById(id);
-const model = new CharRNN(JSON.parse($("model").textContent));
 const NAMES = { " ": "space", "\n": "line end", "\t": "tab", "\r": "return" };
 
 /** A symbol as people read it. */
@@ -10,13 +8,6 @@ function shown(id) {
   if (id === model.chars.length) return "end";
   const char = model.chars[id];
   return NAMES[char] ?? (/[\p{C}\p{Z}]/u.test(char) ? `U+${char.codePointAt(0).toString(16)}` : char);
-}
-
-/** A new element with a text. */
-function element(name, text = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
 }
 
 /** Say whether the model knows all characters of the beginning. */

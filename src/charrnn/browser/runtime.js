@@ -110,15 +110,15 @@ function log(x) {
 
 // ------------------------------------------------------------------------ products and softmax
 
-const WIDTH = 8; // columns of a panel, whose rows are adjacent in memory
+const WIDTH = 16; // columns of a panel, whose rows are adjacent in memory
 const LANES = 16; // partial sums of a softmax
 
 /** A matrix (rows, columns) in panels, the last one filled up with zeros. */
 class Matrix {
-  constructor(rows, columns, values) {
+  constructor(rows, columns, values, floats) {
     this.rows = rows;
     this.columns = Math.ceil(columns / WIDTH) * WIDTH;
-    this.panels = new Float32Array(rows * this.columns);
+    this.panels = floats(rows * this.columns);
     for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) {
       this.panels[(j - j % WIDTH) * rows + i * WIDTH + j % WIDTH] = values[i * columns + j];
     }
@@ -145,9 +145,10 @@ function exactProduct({ rows, columns, panels: W }, x, y) {
 }
 
 function fastProduct({ rows, columns, panels: W }, x, y) {
-  for (let j = 0, w = 0; j < columns; j += WIDTH) {
+  for (let j = 0; j < columns; j += 8) {
     let y0 = y[j], y1 = y[j + 1], y2 = y[j + 2], y3 = y[j + 3];
     let y4 = y[j + 4], y5 = y[j + 5], y6 = y[j + 6], y7 = y[j + 7];
+    let w = (j - j % WIDTH) * rows + j % WIDTH;
     for (let i = 0; i < rows; i++, w += WIDTH) {
       const xi = x[i];
       y0 += xi * W[w], y1 += xi * W[w + 1], y2 += xi * W[w + 2], y3 += xi * W[w + 3];
@@ -195,38 +196,90 @@ function fastSoftmax(logits, V, scale, p) {
   return Math.log(mass);
 }
 
-const EXACT = { fma, tanh, sigmoid, log, product: exactProduct, softmax: exactSoftmax };
+/** A function of n numbers in an array, whose results go to a place in another one. */
+const each = (f) => (x, from, y, to, n) => { for (let j = 0; j < n; j++) y[to + j] = f(x[from + j]); };
+
+const EXACT = {
+  fma, log, tanh: each(tanh), sigmoid: each(sigmoid), product: exactProduct, softmax: exactSoftmax,
+};
 const FAST = {
   fma: (a, b, c) => a * b + c,
-  tanh: (x) => 1 - 2 / (Math.exp(2 * x) + 1),
-  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   log: Math.log,
+  tanh: each((x) => 1 - 2 / (Math.exp(2 * x) + 1)),
+  sigmoid: each((x) => 1 / (1 + Math.exp(-x))),
   product: fastProduct,
   softmax: fastSoftmax,
 };
 
+/**
+ * Room for arrays of float32, and the kernels of charrnn/browser that compute in it: the first of
+ * their modules that the engine knows, or none where a page may not compile.
+ */
+function memory(modules, n) {
+  const pages = Math.ceil(n / 2 ** 14);
+  for (const hex of modules) {
+    try {
+      const room = new WebAssembly.Memory({ initial: pages });
+      const code = Uint8Array.from(hex.match(/../g), (byte) => parseInt(byte, 16));
+      const made = new WebAssembly.Instance(new WebAssembly.Module(code), { "": { "": room } });
+      return { buffer: room.buffer, ...made.exports };
+    } catch { /* the next one */ }
+  }
+  return { buffer: new ArrayBuffer(pages * 2 ** 16) };
+}
+
+/** Fast and exact arithmetic: with the kernels that there are, in exact mode only fused ones. */
+function arithmetic({ product, activate }, scratch) {
+  if (!product) return [FAST, EXACT];
+  const at = scratch.byteOffset;
+  const compiled = {
+    product({ rows, columns, panels }, x, y) {
+      scratch.set(x);
+      product(panels.byteOffset, at, 4 * rows, y.byteOffset, y.byteOffset + 4 * columns);
+    },
+    tanh(x, from, y, to, n) {
+      const start = y.byteOffset + 4 * to;
+      activate(x.byteOffset + 4 * from, start, start + 4 * n, 1, 0);
+    },
+    sigmoid(x, from, y, to, n) {
+      const start = y.byteOffset + 4 * to;
+      activate(x.byteOffset + 4 * from, start, start + 4 * n, 0.5, 0.5);
+    },
+  };
+  scratch.fill(1 + 2 ** -12).fill(-1 - 2 ** -11, 32, 48);
+  product(at + 64, at, 4, at + 128, at + 192);
+  const fused = scratch[32] === 2 ** -24;
+  return [{ ...FAST, ...compiled }, fused ? { ...EXACT, ...compiled } : EXACT];
+}
+
 // --------------------------------------------------------------------------------- cells
-// z is a row of sums, one of n units for each gate; before and h are rows of states. They are
-// Float32Arrays, so what is stored in them is rounded. docs/math.md of charrnn has the equations.
+// z is a row of sums, one of n units for each gate; before and h are rows of states. Activations go
+// to `a`, and may go on to the next multiple of 4 there. What is stored in arrays of float32 is
+// rounded. docs/math.md of charrnn has the equations.
 
 const CELLS = {
-  rnn: { sums: 1, inputs: 1, recurrent: 0, states: 1, step(op, n, before, h, z) {
-    for (let j = 0; j < n; j++) h[j] = op.tanh(z[j]);
+  rnn: { sums: 1, inputs: 1, recurrent: 0, states: 1, step(op, n, before, h, z, a) {
+    op.tanh(z, 0, a, 0, n);
+    for (let j = 0; j < n; j++) h[j] = a[j];
   } },
-  gru: { sums: 4, inputs: 3, recurrent: 1, states: 1, step(op, n, before, h, z) { // n, r, u, q
+  gru: { sums: 4, inputs: 3, recurrent: 1, states: 1, step(op, n, before, h, z, a) { // n, r, u, q
+    op.sigmoid(z, n, a, 0, 2 * n);
+    for (let j = 0; j < n; j++) z[j] = op.fma(a[j], z[3 * n + j], z[j]);
+    op.tanh(z, 0, a, 2 * n, n);
     for (let j = 0; j < n; j++) {
-      const r = op.sigmoid(z[n + j]), u = op.sigmoid(z[2 * n + j]);
-      const candidate = op.tanh(op.fma(r, z[3 * n + j], z[j]));
-      h[j] = op.fma(u, round(before[j] - candidate), candidate);
+      const candidate = a[2 * n + j];
+      h[j] = op.fma(a[n + j], round(before[j] - candidate), candidate);
     }
   } },
-  lstm: { sums: 4, inputs: 4, recurrent: 0, states: 2, step(op, n, before, h, z) { // i, f, g, o
+  lstm: { sums: 4, inputs: 4, recurrent: 0, states: 2, step(op, n, before, h, z, a) { // i, f, g, o
+    op.sigmoid(z, 0, a, 0, 2 * n);
+    op.tanh(z, 2 * n, a, 2 * n, n);
+    op.sigmoid(z, 3 * n, a, 3 * n, n);
     for (let j = 0; j < n; j++) {
-      const i = op.sigmoid(z[j]), f = op.sigmoid(z[n + j]);
-      const g = op.tanh(z[2 * n + j]), o = op.sigmoid(z[3 * n + j]);
-      h[n + j] = op.fma(f, before[n + j], round(i * g));
-      h[j] = o * op.tanh(h[n + j]);
+      z[j] = h[n + j] = op.fma(a[n + j], before[n + j], round(a[j] * a[2 * n + j]));
     }
+    op.tanh(z, 0, a, 4 * n, n);
+    for (let j = 0; j < n; j++) h[j] = a[3 * n + j] * a[4 * n + j];
   } },
 };
 
@@ -256,12 +309,13 @@ function fromHalf(bits) {
   return sign * (exponent ? (1 + rest / 1024) * 2 ** (exponent - 15) : rest * 2 ** -24);
 }
 
-/** The float32 of a matrix or bias, as `encoded` in charrnn/browser wrote them. */
+/** The float32 of matrices or biases, as `_encoded` in charrnn/browser wrote them. */
 function weights({ kind, columns, values, scales }) {
   if (kind === "float32") return new Float32Array(bytes(values));
   if (kind === "float16") return Float32Array.from(new Uint16Array(bytes(values)), fromHalf);
-  const scale = Float32Array.from(new Uint16Array(bytes(scales)), fromHalf), half = (DIGITS.length - 1) / 2;
-  return Float32Array.from(numbers(values), (q, i) => (q - half) * scale[i % columns]);
+  return Float32Array.from(numbers(values), (n, i) => (
+    (n % 2 ? (-1 - n) / 2 : n / 2) * scales[Math.floor(i / columns) % scales.length]
+  ));
 }
 
 /**
@@ -411,24 +465,42 @@ class CharRNN {
     this.rareNats = data.rareNats;
     for (const char of data.rare ?? "") this.ids.set(char, this.rare);
     const V = this.V = this.chars.length + (data.records ? 1 : 0);
+    const floats = this.makeRoom(data);
     this.layers = data.layers.map(({ cell, units, inputs, recurrent, bias }, i) => {
       const { sums, inputs: gates, recurrent: first } = CELLS[cell];
       const [below, values] = [i ? data.layers[i - 1].units : V, weights(inputs)];
-      const z = new Float32Array(sums * units + WIDTH); // a product writes up to a whole panel
+      const z = floats(sums * units + WIDTH); // a product writes up to a whole panel
       return {
         ...CELLS[cell], units, bias: weights(bias), rows: values, width: gates * units,
-        input: i ? new Matrix(below, gates * units, values) : null,
-        matrix: new Matrix(units, (sums - first) * units, weights(recurrent)),
-        z, gates: z.subarray(first * units),
+        input: i ? new Matrix(below, gates * units, values, floats) : null,
+        matrix: new Matrix(units, (sums - first) * units, weights(recurrent), floats),
+        z, gates: z.subarray(first * units), activations: floats(5 * units + 4),
       };
     });
     const last = this.layers[this.layers.length - 1].units;
-    this.output = new Matrix(last, V, weights(data.output));
+    this.output = new Matrix(last, V, weights(data.output), floats);
     this.outputBias = weights(data.outputBias);
     this.counts = data.counts ? new Counts(data.counts, V) : null;
     this.ranks = data.ranks ? new Ranks(data.ranks) : null;
-    this.logits = new Float32Array(this.output.columns);
+    this.logits = floats(this.output.columns);
     this.p = new Float32Array(Math.ceil(V / LANES) * LANES);
+  }
+
+  /** Return a function that makes arrays where the arithmetic of the model computes. */
+  makeRoom({ layers, kernels }) {
+    const most = Math.max(...layers.map(({ units }) => units)), scratch = 2 * most + 3 * WIDTH;
+    const room = layers.reduce((sum, { cell, units }) => ( // below, z and activations are shorter
+      sum + (most + units + 10) * (CELLS[cell].sums * units + WIDTH)
+    ), scratch + (most + 1) * (this.V + WIDTH));
+    const kernel = memory(kernels, room);
+    let end = 0;
+    const floats = (n) => {
+      const start = end;
+      end += 16 * Math.ceil(n / 4);
+      return new Float32Array(kernel.buffer, start, n);
+    };
+    [this.fast, this.exact] = arithmetic(kernel, floats(scratch));
+    return floats;
   }
 
   /** The state before anything has been read. */
@@ -445,13 +517,13 @@ class CharRNN {
   read(op, state, id) {
     let below = null;
     this.layers.forEach((layer, i) => {
-      const { units, bias, rows, width, input, matrix, z, gates } = layer;
+      const { units, bias, rows, width, input, matrix, z, gates, activations } = layer;
       z.set(bias);
       if (input) op.product(input, below, z);
       else for (let j = 0; j < width; j++) z[j] = rows[id * width + j] + bias[j];
       const before = state.rows[i], h = below = state.next[i];
       op.product(matrix, before, gates);
-      layer.step(op, units, before, h, z);
+      layer.step(op, units, before, h, z, activations);
       state.rows[i] = h, state.next[i] = before;
     });
     if (this.counts) this.counts.advance(state.contexts, id);
@@ -521,7 +593,7 @@ class CharRNN {
 
   /** The losses of symbols, and what rare characters cost more because they share one. */
   ofSymbols(text, { exact, onUnknown = "error", context = "", end = true } = {}) {
-    const op = exact ? EXACT : FAST, state = this.after(op, context, onUnknown);
+    const op = exact ? this.exact : this.fast, state = this.after(op, context, onUnknown);
     if (onUnknown === "error") this.known(text, onUnknown);
     const losses = [], unknown = [], more = [];
     const ids = this.encode(text);
@@ -564,7 +636,7 @@ class CharRNN {
    * @returns {Float32Array}
    */
   nextProbs(prefix, { exact, onUnknown } = {}) {
-    const op = exact ? EXACT : FAST;
+    const op = exact ? this.exact : this.fast;
     op.softmax(this.predict(op, this.after(op, prefix, onUnknown)), this.V, 1, this.p);
     return this.p.slice(0, this.V);
   }
@@ -589,34 +661,53 @@ class CharRNN {
    * Yield the characters of a text (numbers, if the model is of bytes).
    *
    * @param {Options & {length?: number, prime?: string, temperature?: number, topK?: number,
-   *   topP?: number, minLength?: number, seed?: number|bigint, number?: number}} [options]
+   *   topP?: number, allowed?: string, forbidden?: string, stop?: string|string[],
+   *   minLength?: number, seed?: number|bigint, number?: number}} [options]
    *   as of `CharRNN.generate` in Python, which writes the same text for the same seed if `exact`;
    *   number: of the text, as in `generate_many`
    */
-  *stream({ exact, length = 100, prime = "", temperature = 1, topK = Infinity, topP = 1, minLength,
-    seed = Math.floor(Math.random() * 2 ** 53), number = 0, onUnknown } = {}) {
-    const op = exact ? EXACT : FAST, draw = random(seed, number), end = this.chars.length;
-    const state = this.after(op, prime, onUnknown);
-    minLength ??= prime.length ? 0 : this.shortest;
-    for (let n = 0; n < length; n++) {
+  *stream({ exact, length = 100, prime = "", minLength = prime.length ? 0 : this.shortest, stop = [],
+    seed = Math.floor(Math.random() * 2 ** 53), number = 0, onUnknown, ...controls } = {}) {
+    const op = exact ? this.exact : this.fast, end = this.chars.length, next = random(seed, number);
+    const state = this.after(op, prime, onUnknown), never = this.excluded(controls);
+    const stops = [stop].flat().map((text) => this.encode(text)).sort((a, b) => b.length - a.length);
+    if (stops.some((ids) => !ids.length)) throw new RangeError("stop must not have an empty text");
+    const ready = (id) => (this.ofBytes ? id : this.chars[id]);
+    const held = []; // what may be the beginning of a stop text
+    for (let n = 0; n < length;) {
       const logits = this.predict(op, state);
+      for (const id of never) logits[id] = -Infinity;
       if (this.records && n < minLength) logits[end] = -Infinity;
       if (this.rare >= 0) logits[this.rare] = -Infinity;
-      const id = this.draw(op, logits, temperature, topK, topP, draw);
-      if (id === end) return;
-      yield this.ofBytes ? id : this.chars[id];
+      const id = this.draw(op, logits, controls, next);
+      if (id === end) break;
+      held.push(id), n++;
+      const found = stops.find((ids) => n - ids.length >= minLength
+        && ids.every((one, i) => one === held[held.length - ids.length + i]));
+      if (found) return yield* held.slice(0, held.length - found.length).map(ready);
+      if (held.length >= (stops[0]?.length ?? 1)) yield ready(held.shift());
       this.read(op, state, id);
     }
+    yield* held.map(ready);
+  }
+
+  /** The ids of the characters that may not be drawn. */
+  excluded({ allowed, forbidden }) {
+    const set = (text) => text !== undefined && new Set(this.encode(text));
+    const [some, none] = [set(allowed), set(forbidden)];
+    const ids = [...this.chars.keys()].filter((id) => (some && !some.has(id)) || (none && none.has(id)));
+    if (ids.length < this.chars.length) return ids;
+    throw new RangeError("allowed and forbidden leave no character of the model");
   }
 
   /** Draw a symbol. */
-  draw(op, logits, temperature, topK, topP, random) {
+  draw(op, logits, { temperature = 1, topK = Infinity, topP = 1 }, next) {
     const { p, V } = this;
     if (temperature === 0) return logits.indexOf(largest(logits, V));
-    op.softmax(logits, V, round(1 / temperature), p);
+    op.softmax(logits, V, round(Math.min(1e30, 1 / temperature)), p);
     let mass = topK < V ? keepLargest(p, V, topK, 2) : 1;
     if (topP < 1) mass = keepLargest(p, V, V, topP * mass);
-    let rest = random() * mass, start = 0, block;
+    let rest = next() * mass, start = 0, block;
     while (start < p.length && rest >= (block = sumLanes(p, start))) rest -= block, start += LANES;
     for (let v = start; v < Math.min(V, start + LANES); v++) if ((rest -= p[v]) < 0) return v;
     for (let v = V - 1; ; v--) if (p[v] > 0) return v; // rounding left a rest
