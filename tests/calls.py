@@ -164,7 +164,9 @@ def trainings(model, folder, steps=2):
     if model.vocabulary.records:
         return {
             "CharRNN.train_records": lambda: model.train_records(NAMES, **more),
-            "CharRNN.train_records, rehearse": lambda: model.train_records(NAMES, rehearse=NAMES, **more),
+            "CharRNN.train_records, rehearse": lambda: model.train_records(
+                NAMES, rehearse=NAMES, **more
+            ),
             "CharRNN.adapt": lambda: model.adapt(NAMES),
         }
     two = {"batch_size": 2, "n_threads": 2, **more}
@@ -196,11 +198,17 @@ def functions(folder):
         "load, checkpoint": lambda: charrnn.load(folder / "checkpoint"),
         **{f"load, {name}": damaged(folder / name) for name in DAMAGED},
         "train_text": lambda: charrnn.train_text(some, **TINY, preset="tutorial"),
-        "train_text, checkpoint": lambda: charrnn.train_text(some, checkpoint=new, **TINY, preset="tutorial"),
+        "train_text, checkpoint": lambda: charrnn.train_text(
+            some, checkpoint=new, **TINY, preset="tutorial"
+        ),
         "train_text, resumed": lambda: charrnn.train_text(some, **resume, preset="tutorial"),
         "train_text, diverged": refused(charrnn.DivergedError, diverging),
-        "train_text, stopped": refused(RuntimeError, lambda: charrnn.train_text(some, **stop, preset="tutorial")),
-        "train_records": lambda: charrnn.train_records(NAMES, remember=True, **TINY, preset="tutorial"),
+        "train_text, stopped": refused(
+            RuntimeError, lambda: charrnn.train_text(some, **stop, preset="tutorial")
+        ),
+        "train_records": lambda: charrnn.train_records(
+            NAMES, remember=True, **TINY, preset="tutorial"
+        ),
         "train_file": lambda: charrnn.train_file(folder / "text", **two, preset="tutorial"),
         "pretrained": needs("charrnn_models", lambda: charrnn.pretrained("names")),
         "CharRNN.from_pretrained": lambda: charrnn.CharRNN.from_pretrained(folder),
@@ -284,8 +292,14 @@ def mistakes(model, folder):
         "save": (OSError, lambda: model.save(folder / "missing" / "model")),
         "load": (OSError, lambda: charrnn.load(folder / "missing")),
         "train_text": (TypeError, lambda: charrnn.train_text(5, preset="tutorial")),
-        "train_text, no option": (TypeError, lambda: charrnn.train_text("ab", steppes=1, preset="tutorial")),
-        "train_file": (ValueError, lambda: charrnn.train_file(folder / "latin-1", **TINY, preset="tutorial")),
+        "train_text, no option": (
+            TypeError,
+            lambda: charrnn.train_text("ab", steppes=1, preset="tutorial"),
+        ),
+        "train_file": (
+            ValueError,
+            lambda: charrnn.train_file(folder / "latin-1", **TINY, preset="tutorial"),
+        ),
         "train_records": (ValueError, lambda: charrnn.train_records([""], preset="tutorial")),
         "RNN": (ValueError, lambda: charrnn.RNN(0, 5, 3, 0.1)),
         "Vocabulary": (ValueError, lambda: charrnn.Vocabulary("aa")),

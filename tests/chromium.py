@@ -1,4 +1,6 @@
-"""Chromium for tests of pages; they need Playwright, too. CHARRNN_PICTURES names a folder for screenshots to look at."""
+"""Chromium for tests of pages; they need Playwright, too. CHARRNN_PICTURES names a folder for
+screenshots to look at.
+"""
 
 import os
 import shutil
@@ -7,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(
+        None,
+        map(
+            shutil.which, ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+        ),
+    ),
+    None,
+)
 
 # As root it has no sandbox, and it should look for nothing in the network.
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run
+--disable-background-networking --disable-component-update
 --disable-sync --force-color-profile=srgb""".split()
 
 
@@ -29,7 +40,9 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the test at its end."""
+    """Open a page of HTML; what it does that it should not (dialogs, requests, errors) fails the
+    test at its end.
+    """
     contexts, wrong = [], []
 
     def open_(content, *, dark=False, size=(1280, 800), allowed=(), phone=False):
@@ -42,15 +55,28 @@ def visit(browser, tmp_path):
             is_mobile=phone,
         )
         contexts.append(context)
-        context.set_default_timeout(120_000)  # where much else runs, Chromium may take half a minute to open even an empty page
+        context.set_default_timeout(
+            120_000
+        )  # where much else runs, Chromium may take half a minute to open even an empty page
         page = context.new_page()
-        note = lambda what: wrong.append(what) if not any(word in what for word in allowed) else None  # noqa: E731
+
+        def note(what):
+            if not any(word in what for word in allowed):
+                wrong.append(what)
+
         page.on("dialog", lambda dialog: (note(f"dialog {dialog.message}"), dialog.dismiss()))
         page.on("pageerror", lambda error: note(f"error {error}"))
         page.on("console", lambda message: note(f"console {message.text}"))
-        page.on("request", lambda request: None if request.url == path.as_uri() else note(f"request {request.url:.100}"))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url == path.as_uri() else note(f"request {request.url:.100}")
+            ),
+        )
         page.goto(path.as_uri())
-        while not page.evaluate("performance.getEntriesByName('painted').length"):  # the policy of pages forbids wait_for_function
+        while not page.evaluate(
+            "performance.getEntriesByName('painted').length"
+        ):  # the policy of pages forbids wait_for_function
             page.wait_for_timeout(20)
         return page
 

@@ -22,10 +22,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "clock: looks at the clock, and fails where other tests run beside it")
+    config.addinivalue_line(
+        "markers", "clock: looks at the clock, and fails where other tests run beside it"
+    )
 
 
-# Where pytest-run-parallel runs each test in several threads at once, these run in one: they change something of the whole process, or
+# Where pytest-run-parallel runs each test in several threads at once, these run in one: they change
+# something of the whole process, or
 # share a file or a network.
 ALONE = {
     f"test_{name}"
@@ -63,13 +66,19 @@ SHARED = {"path", "rnn", "text_file"}
 def pytest_collection_modifyitems(config, items):
     if config.pluginmanager.hasplugin("_run-parallel"):
         for item in items:
-            if item.module.__name__ in ALONE or SHARED & set(item.fixturenames) or "ctrl_c" in item.name:
+            if (
+                item.module.__name__ in ALONE
+                or SHARED & set(item.fixturenames)
+                or "ctrl_c" in item.name
+            ):
                 item.add_marker("thread_unsafe")
 
 
 @pytest.fixture(autouse=True)
 def no_collection(request):
-    """Keep Ctrl-C and alarms out of the callbacks of the garbage collector, Hypothesis' among them, where Python swallows them."""
+    """Keep Ctrl-C and alarms out of the callbacks of the garbage collector, Hypothesis' among them,
+    where Python swallows them.
+    """
     if re.search("ctrl_c|timeout", request.node.name):
         gc.disable()
     yield

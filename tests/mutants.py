@@ -1,6 +1,8 @@
-"""Break the kernels on purpose, one way at a time, and check that the tests notice: python tests/mutants.py [--jobs N] [NAME ...].
+"""Break the kernels on purpose, one way at a time, and check that the tests notice: python
+tests/mutants.py [--jobs N] [NAME ...].
 
-A mutant is a copy of the package with one text replaced, built for the baseline only, and tested in a process of its own.
+A mutant is a copy of the package with one text replaced, built for the baseline only, and tested in
+a process of its own.
 """
 
 import argparse
@@ -14,7 +16,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LINALG, DENSE, INPUT, SOFTMAX, OPTIMIZER, DROPOUT, CELL, GRU, LSTM, STEPS, TRAIN, SAMPLING, DOORS, TRACE = (
+(
+    LINALG,
+    DENSE,
+    INPUT,
+    SOFTMAX,
+    OPTIMIZER,
+    DROPOUT,
+    CELL,
+    GRU,
+    LSTM,
+    STEPS,
+    TRAIN,
+    SAMPLING,
+    DOORS,
+    TRACE,
+) = (
     f"kernels/{name}.pxi"
     for name in (
         *("matmul", "linear", "input", "softmax", "optimizers", "dropout", "rnn", "gru", "lstm"),
@@ -254,7 +271,14 @@ TESTS = [
 
 
 # Whose tests are those of another name.
-ROOMS = {GRU: "cells", LSTM: "cells", DROPOUT: "cells", OPTIMIZER: "optimizers", TRAIN: "mpi", DOORS: "network"}
+ROOMS = {
+    GRU: "cells",
+    LSTM: "cells",
+    DROPOUT: "cells",
+    OPTIMIZER: "optimizers",
+    TRAIN: "mpi",
+    DOORS: "network",
+}
 
 
 def copy_project(folder):
@@ -262,20 +286,34 @@ def copy_project(folder):
     for part in ("src", "tests", "setup.py", "pyproject.toml"):
         source = ROOT / part
         ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
-        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder / part)
+        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(
+            source, folder / part
+        )
     return folder
 
 
 def killer(project, file, text, replacement):
-    """Return the first test that fails with text replaced in file, or None if all pass; the file is put right again."""
+    """Return the first test that fails with text replaced in file, or None if all pass; the file is
+    put right again.
+    """
     mutated = project / "src/charrnn" / file
     words = mutated.read_text(encoding="utf-8")
     if words.count(text) < 1:
         raise SystemExit(f"the text of this mutant is not in {file} any more: {text!r}")
     mutated.write_text(words.replace(text, replacement), encoding="utf-8")
-    build = os.environ | {"_PYTHON_HOST_PLATFORM": "linux-mutant", "CHARRNN_QUICK": "1"}  # a machine without variants; no speed is needed
-    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=project, env=build, check=True, capture_output=True)
-    # An absolute path: tests start processes in other folders. The baseline by name, or its import warns that others are missing.
+    build = os.environ | {
+        "_PYTHON_HOST_PLATFORM": "linux-mutant",
+        "CHARRNN_QUICK": "1",
+    }  # a machine without variants; no speed is needed
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=project,
+        env=build,
+        check=True,
+        capture_output=True,
+    )
+    # An absolute path: tests start processes in other folders. The baseline by name, or its import
+    # warns that others are missing.
     run = os.environ | {"PYTHONPATH": str(project / "src"), "CHARRNN_ISA": "baseline"}
     room = ROOMS.get(mutated.name, mutated.stem.strip("_"))  # its own tests are the first
     command = [
@@ -291,21 +329,32 @@ def killer(project, file, text, replacement):
         *sorted(TESTS, key=lambda test: room not in test),
     ]
     try:
-        ran = subprocess.run(command, cwd=project, env=run, capture_output=True, text=True, timeout=SECONDS)
+        ran = subprocess.run(
+            command, cwd=project, env=run, capture_output=True, text=True, timeout=SECONDS
+        )
     except subprocess.TimeoutExpired:
         return "no end"
     finally:
         mutated.write_text(words, encoding="utf-8")
     if ran.returncode == 0:
         return None
-    return next((line.split()[1] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "no test: pytest itself")
+    return next(
+        (
+            line.split()[1]
+            for line in ran.stdout.splitlines()
+            if line.startswith(("FAILED", "ERROR"))
+        ),
+        "no test: pytest itself",
+    )
 
 
 def main():
     """Run the named mutants, or all; exit with their number that survived."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="of mutants (default: all)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     names = arguments.names or list(MUTANTS)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:

@@ -1,6 +1,8 @@
-"""The oracle: the network and its training step in NumPy, written for clarity, column by column as the equations in docs/math.md read.
+"""The oracle: the network and its training step in NumPy, written for clarity, column by column as
+the equations in docs/math.md read.
 
-Everything is float64, or complex128 for complex-step derivatives, which need functions without abs() and comparisons on the way
+Everything is float64, or complex128 for complex-step derivatives, which need functions without
+abs() and comparisons on the way
 from a weight to the loss (Squire and Trapp, 1998).
 """
 
@@ -36,7 +38,11 @@ class Weights:
 
 def train_steps(rnn, work, inputs, targets, **options):
     """Train a charrnn.RNN's network on windows with its own settings; return the losses."""
-    options = {"learning_rate": rnn.learning_rate, "clip_value": rnn.clip_value, "n_threads": rnn.n_threads} | options
+    options = {
+        "learning_rate": rnn.learning_rate,
+        "clip_value": rnn.clip_value,
+        "n_threads": rnn.n_threads,
+    } | options
     return rnn.network.train_steps(work, inputs, targets, **options)
 
 
@@ -46,14 +52,20 @@ def training_workspace(rnn, T=None, B=None):
 
 
 def random_weights(H, V, rng, scale=0.5):
-    """Weights of standard deviation scale; those that leave a hidden unit are smaller when there are many, lest the states be chaotic."""
+    """Weights of standard deviation scale; those that leave a hidden unit are smaller when there
+    are many, lest the states be chaotic.
+    """
     fan = min(1.0, 2.0 / np.sqrt(H))
     shapes = ((H, V, 1.0), (H, H, fan), (V, H, fan), (H, 1, 1.0), (V, 1, 1.0))
-    return Weights(*(scale * factor * rng.standard_normal((rows, cols)) for rows, cols, factor in shapes))
+    return Weights(
+        *(scale * factor * rng.standard_normal((rows, cols)) for rows, cols, factor in shapes)
+    )
 
 
 def forward(w, inputs, h0):
-    """States h[-1], h[0], ... (as a dict) and log-probabilities of the next character, one column a step."""
+    """States h[-1], h[0], ... (as a dict) and log-probabilities of the next character, one column a
+    step.
+    """
     h, log_p = {-1: h0}, {}
     for t, x in enumerate(inputs):
         h[t] = np.tanh(w.U[:, [x]] + w.W @ h[t - 1] + w.b)
@@ -93,7 +105,9 @@ def adagrad(w, memory, d, learning_rate):
 
 
 def train(w, memory, windows, h0, learning_rate, clip):
-    """One clipped Adagrad step for each (inputs, targets), the state carried; returns losses and last state. Changes w and memory."""
+    """One clipped Adagrad step for each (inputs, targets), the state carried; returns losses and
+    last state. Changes w and memory.
+    """
     losses = []
     for inputs, targets in windows:
         losses.append(loss(w, inputs, targets, h0))
@@ -116,7 +130,9 @@ def central_differences(w, inputs, targets, h0, step=1e-3):
                 array[place] = kept + steps * np.longdouble(step)
                 losses.append(loss(w, inputs, targets, h0))
             array[place] = kept
-            out[place] = (losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (12 * np.longdouble(step))
+            out[place] = (losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (
+                12 * np.longdouble(step)
+            )
     return result.map(lambda array: array.astype(float))
 
 
@@ -137,7 +153,9 @@ def sigmoid(x):
 
 
 def unit_forward(cell, w, x, h, c):
-    """One time step of a layer: (h, c) after input x and (h, c) before, all with a row for each stream; w has the layer's arrays."""
+    """One time step of a layer: (h, c) after input x and (h, c) before, all with a row for each
+    stream; w has the layer's arrays.
+    """
 
     def z(gate):
         return x @ w["Wx" + gate] + w["b" + gate]
@@ -157,7 +175,9 @@ def unit_backward(cell, w, x, h, c, dh, dc):
     """The gradient by x, h, c and the arrays w of `unit_forward`, from that by its results."""
     z = {gate: x @ w["Wx" + gate] + w["b" + gate] for gate in CELLS[cell]}
     if cell == "rnn":
-        return *_through(w, x, h, {"h": (1 - np.tanh(z["h"] + h @ w["Whh"]) ** 2) * dh}), np.zeros_like(h)
+        return *_through(
+            w, x, h, {"h": (1 - np.tanh(z["h"] + h @ w["Whh"]) ** 2) * dh}
+        ), np.zeros_like(h)
     if cell == "gru":
         r, u = (sigmoid(z[gate] + h @ w["Wh" + gate]) for gate in "ru")
         q = h @ w["Whn"] + w["bhn"]
@@ -171,25 +191,38 @@ def unit_backward(cell, w, x, h, c, dh, dc):
     g = np.tanh(z["g"] + h @ w["Whg"])
     tanh_c = np.tanh(f * c + i * g)
     dc = dc + o * (1 - tanh_c**2) * dh
-    dz = {"i": i * (1 - i) * g * dc, "f": f * (1 - f) * c * dc, "g": (1 - g**2) * i * dc, "o": o * (1 - o) * tanh_c * dh}
+    dz = {
+        "i": i * (1 - i) * g * dc,
+        "f": f * (1 - f) * c * dc,
+        "g": (1 - g**2) * i * dc,
+        "o": o * (1 - o) * tanh_c * dh,
+    }
     return *_through(w, x, h, dz), f * dc
 
 
 def _through(w, x, h, dz, dq=None):
-    """The gradient by the arrays, by x and by h, from that by the sums of each gate; dq has those of the part that h adds, if others."""
+    """The gradient by the arrays, by x and by h, from that by the sums of each gate; dq has those
+    of the part that h adds, if others.
+    """
     dq = dz | (dq or {})
     d = {"Wx" + gate: x.T @ dz[gate] for gate in dz} | {"Wh" + gate: h.T @ dq[gate] for gate in dz}
     d |= {"b" + gate: dz[gate].sum(0) for gate in dz}
-    return d, sum(dz[gate] @ w["Wx" + gate].T for gate in dz), sum(dq[gate] @ w["Wh" + gate].T for gate in dz)
+    return (
+        d,
+        sum(dz[gate] @ w["Wx" + gate].T for gate in dz),
+        sum(dq[gate] @ w["Wh" + gate].T for gate in dz),
+    )
 
 
 CELLS = {"rnn": "h", "gru": "run", "lstm": "ifgo"}
 
 
 class Stack:
-    """A network of layers, row by row; arrays by the kernels' names, in float64 or complex128. A state has h, and c of an LSTM, by layer.
+    """A network of layers, row by row; arrays by the kernels' names, in float64 or complex128. A
+    state has h, and c of an LSTM, by layer.
 
-    masks (T, layers) of arrays (B, units) scale what each layer gives to what is above it; without them nothing is dropped.
+    masks (T, layers) of arrays (B, units) scale what each layer gives to what is above it; without
+    them nothing is dropped.
     """
 
     def __init__(self, description, arrays):
@@ -199,7 +232,9 @@ class Stack:
         """The arrays of a layer, without its number."""
         suffix, arrays = str(i + 1) if i else "", self.arrays if arrays is None else arrays
         gates = CELLS[self.cells[i].cell]
-        names = [kind + gate for kind in ("Wx", "Wh", "b") for gate in gates] + (["bhn"] if self.cells[i].cell == "gru" else [])
+        names = [kind + gate for kind in ("Wx", "Wh", "b") for gate in gates] + (
+            ["bhn"] if self.cells[i].cell == "gru" else []
+        )
         return {name: arrays[name + suffix] for name in names}
 
     def split(self, state):
@@ -215,10 +250,14 @@ class Stack:
 
     def join(self, parts):
         pairs = zip(self.cells, parts, strict=True)
-        return np.concatenate([np.concatenate(pair, 1) if layer.cell == "lstm" else pair[0] for layer, pair in pairs], 1)
+        return np.concatenate(
+            [np.concatenate(pair, 1) if layer.cell == "lstm" else pair[0] for layer, pair in pairs],
+            1,
+        )
 
     def run(self, inputs, targets, state, masks=None, lengths=None):
-        """Losses (T, B), 0 where a target is -1; and what `gradient` needs: inputs of layers, states and probabilities, step by step.
+        """Losses (T, B), 0 where a target is -1; and what `gradient` needs: inputs of layers,
+        states and probabilities, step by step.
 
         lengths (T, B) are those of the one-hot vectors that are read, 1 if not given.
         """
@@ -238,7 +277,9 @@ class Stack:
         return np.array(losses), self.join(parts), trace
 
     def gradient(self, inputs, targets, state, masks=None):
-        """Backpropagation through time of the loss (sum over T, mean over B), by the names of the arrays."""
+        """Backpropagation through time of the loss (sum over T, mean over B), by the names of the
+        arrays.
+        """
         _, _, trace = self.run(inputs, targets, state, masks)
         d = {name: np.zeros_like(array) for name, array in self.arrays.items()}
         later = [(np.zeros_like(h), np.zeros_like(c)) for h, c in self.split(state)]
@@ -252,7 +293,9 @@ class Stack:
             above = dy @ self.arrays["Why"].T
             for i in reversed(range(len(self.cells))):
                 dh = later[i][0] + (above if masks is None else above * masks[t][i])
-                found, above, *later[i] = unit_backward(self.cells[i].cell, self.of_layer(i), taken[i], *before[i], dh, later[i][1])
+                found, above, *later[i] = unit_backward(
+                    self.cells[i].cell, self.of_layer(i), taken[i], *before[i], dh, later[i][1]
+                )
                 for name, view in self.of_layer(i, d).items():
                     view += found[name]
         return d
@@ -270,13 +313,18 @@ def dropout_masks(description, T, B, p, seed, step):
 
     def mask(layer, t, b, units):
         key = mixed(mixed(mixed(mixed(seed) + step) + (layer << 56)) + (t << 28) + b)
-        bits = (np.arange(units, dtype=np.uint32) * np.uint32(0x9E3779B9)) ^ np.uint32(key & 0xFFFFFFFF)
+        bits = (np.arange(units, dtype=np.uint32) * np.uint32(0x9E3779B9)) ^ np.uint32(
+            key & 0xFFFFFFFF
+        )
         bits = (bits ^ (bits >> 16)) * np.uint32(0x85EBCA6B)
         bits = ((bits ^ (bits >> 13)) + np.uint32(key >> 32)) * np.uint32(0xC2B2AE35)
         return ((bits ^ (bits >> 16)) >= np.uint32(int(p * 2**32))) / (1 - p)
 
     sizes = [layer.units for layer in description.layers]
-    return [[np.array([mask(i, t, b, units) for b in range(B)]) for i, units in enumerate(sizes)] for t in range(T)]
+    return [
+        [np.array([mask(i, t, b, units) for b in range(B)]) for i, units in enumerate(sizes)]
+        for t in range(T)
+    ]
 
 
 def change(
@@ -295,10 +343,14 @@ def change(
     pull=0.0,
     T=1,
 ):
-    """One step (the first is 1) of an optimiser, in place; clip_norm is of the gradient by the loss of each of T characters."""
+    """One step (the first is 1) of an optimiser, in place; clip_norm is of the gradient by the loss
+    of each of T characters.
+    """
     rate, norm = learning_rate, np.sqrt(sum((g**2).sum() for g in gradient.values())) / T
     for name, w in arrays.items():
-        g = np.clip(gradient[name] * min(1.0, clip_norm / norm if norm else 1.0), -clip_value, clip_value)
+        g = np.clip(
+            gradient[name] * min(1.0, clip_norm / norm if norm else 1.0), -clip_value, clip_value
+        )
         v, m = memory[name], momentum[name]
         w += pull * (anchor[name] - w)
         if name.startswith("W"):
@@ -318,8 +370,13 @@ def change(
 
 
 def saliency(stack, inputs, target, state, step=1e-4):
-    """How log p(target | inputs) of a `Stack` changes with the length of each input's one-hot vector: fourth-order central differences."""
-    stack = Stack(stack.description, {name: array.astype(np.longdouble) for name, array in stack.arrays.items()})
+    """How log p(target | inputs) of a `Stack` changes with the length of each input's one-hot
+    vector: fourth-order central differences.
+    """
+    stack = Stack(
+        stack.description,
+        {name: array.astype(np.longdouble) for name, array in stack.arrays.items()},
+    )
     targets = np.full((len(inputs), 1), -1)
     targets[-1] = target
     result = np.zeros(len(inputs))
@@ -328,13 +385,22 @@ def saliency(stack, inputs, target, state, step=1e-4):
         for steps in (-2, -1, 1, 2):
             lengths = np.ones((len(inputs), 1), np.longdouble)
             lengths[s] += steps * np.longdouble(step)
-            losses.append(stack.run(np.reshape(inputs, (-1, 1)), targets, state.astype(np.longdouble), lengths=lengths)[0][-1, 0])
+            losses.append(
+                stack.run(
+                    np.reshape(inputs, (-1, 1)),
+                    targets,
+                    state.astype(np.longdouble),
+                    lengths=lengths,
+                )[0][-1, 0]
+            )
         result[s] = -(losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (12 * step)
     return result
 
 
 def gradient_norms(w, inputs, target, h0):
-    """The length of dL/dh_(T-k) for k = 0 to T - 1, L the loss of target after inputs: each by complex steps through what follows h."""
+    """The length of dL/dh_(T-k) for k = 0 to T - 1, L the loss of target after inputs: each by
+    complex steps through what follows h.
+    """
     h, _ = forward(w, inputs, h0)
     norms = []
     for k in range(len(inputs)):
@@ -353,7 +419,11 @@ def gradient_norms(w, inputs, target, h0):
 
 def digest(rnn):
     """SHA-256 of the weights, whatever their padding."""
-    return hashlib.sha256(b"".join(np.ascontiguousarray(view).tobytes() for view in rnn.network.weights.views().values())).hexdigest()
+    return hashlib.sha256(
+        b"".join(
+            np.ascontiguousarray(view).tobytes() for view in rnn.network.weights.views().values()
+        )
+    ).hexdigest()
 
 
 def random_network(layers, V, seed=0, dtype="float64", optimizer="adagrad"):
@@ -366,10 +436,15 @@ def random_network(layers, V, seed=0, dtype="float64", optimizer="adagrad"):
 
 
 def oracle(network, dtype=np.float64):
-    return Stack(network.description, {name: view.astype(dtype) for name, view in network.weights.views().items()})
+    return Stack(
+        network.description,
+        {name: view.astype(dtype) for name, view in network.weights.views().items()},
+    )
 
 
 def distance(gradient, expected):
     """The largest norm of a difference, relative to the norm of all."""
     norm = np.sqrt(sum((array**2).sum() for array in expected.values()))
-    return max(np.linalg.norm(gradient[name] - expected[name]) for name in expected) / max(norm, 1e-30)
+    return max(np.linalg.norm(gradient[name] - expected[name]) for name in expected) / max(
+        norm, 1e-30
+    )

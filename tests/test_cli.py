@@ -32,7 +32,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and a POSI
 def run(*arguments, stdin="", check=True, **options):
     command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
     kind = {} if isinstance(stdin, bytes) else {"text": True, "encoding": "utf-8"}
-    ran = subprocess.run(command, input=stdin, timeout=600, capture_output=True, **{**kind, **options})
+    ran = subprocess.run(
+        command, input=stdin, timeout=600, capture_output=True, **{**kind, **options}
+    )
     assert not check or ran.returncode == 0, ran.stderr
     return ran
 
@@ -41,7 +43,9 @@ def wrong(*arguments, **options):
     """What a command prints on stderr that ends with exit code 2."""
     ran = run(*arguments, check=False, **options)
     assert ran.returncode == 2
-    assert b"Traceback" not in (ran.stderr if isinstance(ran.stderr, bytes) else ran.stderr.encode())
+    assert b"Traceback" not in (
+        ran.stderr if isinstance(ran.stderr, bytes) else ran.stderr.encode()
+    )
     return ran.stderr
 
 
@@ -67,7 +71,17 @@ def model(model_file):
 
 
 def test_train_prints_a_sample_and_a_summary_unless_quiet(model_file, tmp_path):
-    options = [model_file.with_name("fox.txt"), "--preset", "tutorial", "--steps", 50, "--hidden-size", 20, "--seed", 3]
+    options = [
+        model_file.with_name("fox.txt"),
+        "--preset",
+        "tutorial",
+        "--steps",
+        50,
+        "--hidden-size",
+        20,
+        "--seed",
+        3,
+    ]
     ran = run("train", *options)
     assert ran.stderr == ""  # no bar without a terminal
     assert len(ran.stdout) > 300
@@ -135,10 +149,26 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
 def test_old_text_is_rehearsed(tmp_path):
     (tmp_path / "old").write_text("anna\nbob\n" * 9)
     (tmp_path / "new").write_text("nobb\n" * 9)
-    model, options = charrnn.train_records(["anna", "bob"] * 9, hidden_size=9, steps=9, progress=False), {"steps": 9, "progress": False}
+    model, options = (
+        charrnn.train_records(["anna", "bob"] * 9, hidden_size=9, steps=9, progress=False),
+        {"steps": 9, "progress": False},
+    )
     model.save(tmp_path / "m")
-    command = ["train", "-q", "--records", "--steps", 9, "--start", tmp_path / "m", "-o", tmp_path / "further"]
-    for flags, old in ((["--rehearse", tmp_path / "old"], ["anna", "bob"] * 9), (["--rehearse-own"], True)):
+    command = [
+        "train",
+        "-q",
+        "--records",
+        "--steps",
+        9,
+        "--start",
+        tmp_path / "m",
+        "-o",
+        tmp_path / "further",
+    ]
+    for flags, old in (
+        (["--rehearse", tmp_path / "old"], ["anna", "bob"] * 9),
+        (["--rehearse-own"], True),
+    ):
         expected = bits(copy.deepcopy(model).train_records(["nobb"] * 9, rehearse=old, **options))
         run(*command, *flags, tmp_path / "new")
         assert bits(charrnn.load(tmp_path / "further")) == expected
@@ -168,7 +198,18 @@ def test_best_weights_and_plot(tmp_path):
     pytest.importorskip("matplotlib")
     text = "".join(random.Random(0).choices("abcdefgh", k=300))
     (tmp_path / "t").write_text(text, encoding="utf-8")
-    options = ["--preset", "tutorial", "--epochs", 60, "--patience", 9, "--learning-rate", 0.3, "--keep", "best"]
+    options = [
+        "--preset",
+        "tutorial",
+        "--epochs",
+        60,
+        "--patience",
+        9,
+        "--learning-rate",
+        0.3,
+        "--keep",
+        "best",
+    ]
     options += ["--learning-rate-decay", 0.99, "--threads", 1, "--hidden-size", 30]
     ran = run("train", tmp_path / "t", "-o", tmp_path / "m", "--plot", tmp_path / "p.svg", *options)
     assert "stop reason: patience" in ran.stdout
@@ -203,7 +244,9 @@ def test_progress_where_there_is_no_terminal():
     program = "import sys; from charrnn import cli; from charrnn.util import progress\n"
     program += "progress._EVERY = 0; sys.exit(cli.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "train", "--steps", "200"]
-    line = re.compile(r"^charrnn: \d+ %, \d\d:\d\d gone, \S+ left, [0-9.]+ nats/char, epoch", re.MULTILINE)
+    line = re.compile(
+        r"^charrnn: \d+ %, \d\d:\d\d gone, \S+ left, [0-9.]+ nats/char, epoch", re.MULTILINE
+    )
     shown = {(): True, ("--progress",): True, ("--no-progress",): False, ("-q",): False}
     for more, expected in shown.items():
         ran = subprocess.run([*command, *more], capture_output=True, text=True, timeout=600)
@@ -322,19 +365,35 @@ def test_score_prints_totals_and_words(model_file, model):
     ):
         printed = run("score", model_file, *options, stdin=f"{line}\n").stdout
         assert [float(number) for number in printed.split()] == pytest.approx(bits, abs=1e-4)
-    (found,) = run("score", model_file, "--json", "--total", "--by-word", stdin=f"{line}\n").stdout.splitlines()
+    (found,) = run(
+        "score", model_file, "--json", "--total", "--by-word", stdin=f"{line}\n"
+    ).stdout.splitlines()
     assert json.loads(found) == {
         "text": line,
         "bits": model.score(line, total=True),
         "unknown": 0,
         "by_word": [[*pair] for pair in model.score_words(line)],
     }
-    assert "--by-word and --adapt exclude each other" in wrong("score", model_file, "--adapt", "--by-word")
+    assert "--by-word and --adapt exclude each other" in wrong(
+        "score", model_file, "--adapt", "--by-word"
+    )
 
 
 def test_rank_prints_guesses_and_the_bounds_of_an_interval(tmp_path):
     names = "anna\nanna\nhanna\nsusanna\n" * 20
-    run("train", "-", "-q", "--records", "--preset", "tutorial", "--epochs", 20, "-o", tmp_path / "m", stdin=names)
+    run(
+        "train",
+        "-",
+        "-q",
+        "--records",
+        "--preset",
+        "tutorial",
+        "--epochs",
+        20,
+        "-o",
+        tmp_path / "m",
+        stdin=names,
+    )
     ran = run("rank", tmp_path / "m", stdin="anna\nnannanannan\nzoe\n")
     first, second, third = ran.stdout.splitlines()
     assert first == "1 1 1"
@@ -354,20 +413,31 @@ def test_export_writes_pages_and_scripts(model_file, tmp_path):
     assert "<title>A fox</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     size = (tmp_path / "page.html").stat().st_size
     assert re.fullmatch(
-        rf"charrnn: {size:,} bytes, [\d,]+ compressed\ncharrnn: int8 costs 0\.\d{{4}} bits per character of generated text\n",
+        rf"charrnn: {size:,} bytes, [\d,]+ compressed\ncharrnn: int8 costs 0\.\d{{4}} bits per "
+        rf"character of generated text\n",
         ran.stderr,
     )
     run("export", model_file, tmp_path / "model.js")
     assert "module.exports = model" in (tmp_path / "model.js").read_text(encoding="utf-8")
     for arguments, message in {
         ("model.txt",): "FILE must end in .html, .js or, without options, .onnx, not",
-        ("model.onnx", "--weights", "int8"): "FILE must end in .html, .js or, without options, .onnx, not",
-        ("page.html", "--page", "meter"): "--page must be 'generator': a model of text has no guess numbers",
+        (
+            "model.onnx",
+            "--weights",
+            "int8",
+        ): "FILE must end in .html, .js or, without options, .onnx, not",
+        (
+            "page.html",
+            "--page",
+            "meter",
+        ): "--page must be 'generator': a model of text has no guess numbers",
         ("no/page.html",): "No such file",
     }.items():
         assert message in wrong("export", model_file, tmp_path / arguments[0], *arguments[1:])
     shutil.copy(model_file, tmp_path / "fox.js")
-    assert "is also the model, and would be overwritten" in wrong("export", tmp_path / "fox.js", tmp_path / "fox.js")
+    assert "is also the model, and would be overwritten" in wrong(
+        "export", tmp_path / "fox.js", tmp_path / "fox.js"
+    )
 
 
 def test_escapes_in_texts(model_file, model):
@@ -391,7 +461,17 @@ def test_escapes_in_texts(model_file, model):
 
 def test_generate_writes_as_it_draws(model_file, model):
     """The first of two billion characters, which take half an hour, are there at once."""
-    command = [sys.executable, "-m", "charrnn", "generate", model_file, "-n", 2**31 - 1, "--seed", 1]
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "generate",
+        model_file,
+        "-n",
+        2**31 - 1,
+        "--seed",
+        1,
+    ]
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE) as process:
         begin = process.stdout.read(100)
         process.kill()
@@ -448,14 +528,30 @@ def test_score_prints_a_number_or_an_object_per_line(model_file, model, tmp_path
 
 
 def test_score_adapt_learns_each_line_before_it_scores_the_next(model_file, model):
-    lines, options = ["the dog", "the dog", "fox"], {"context": "\n", "on_unknown": "surprise", "adapt": True}
-    ran = run("score", model_file, "--adapt", "--context", r"\n", "--on-unknown", "surprise", stdin="the dog\n\nthe dog\nf☃ox\n")
+    lines, options = (
+        ["the dog", "the dog", "fox"],
+        {"context": "\n", "on_unknown": "surprise", "adapt": True},
+    )
+    ran = run(
+        "score",
+        model_file,
+        "--adapt",
+        "--context",
+        r"\n",
+        "--on-unknown",
+        "surprise",
+        stdin="the dog\n\nthe dog\nf☃ox\n",
+    )
     bits = model.score_many(["the dog", "the dog", "f☃ox"], **options)
     assert ran.stdout.split() == [f"{bits[0]:.4f}", "nan", *(f"{one:.4f}" for one in bits[1:])]
     ran = run("score", model_file, "--adapt", "--per-char", "--json", stdin="\n".join(lines))
     found = [json.loads(line) for line in ran.stdout.splitlines()]
-    np.testing.assert_allclose([one["bits_per_character"] for one in found], model.score_many(lines, adapt=True))
-    np.testing.assert_allclose(found[0]["per_character"], -model.log_probs(lines[0], adapt=True) / np.log(2))
+    np.testing.assert_allclose(
+        [one["bits_per_character"] for one in found], model.score_many(lines, adapt=True)
+    )
+    np.testing.assert_allclose(
+        found[0]["per_character"], -model.log_probs(lines[0], adapt=True) / np.log(2)
+    )
     ran = run("score", model_file, "--adapt", stdin="dog\nX\n", check=False)
     assert (ran.stdout, ran.returncode) == (f"{model.score('dog', adapt=True):.4f}\n", 2)
     assert "line 2: text[0] = 'X'" in ran.stderr
@@ -467,7 +563,10 @@ def test_score_after_a_context_and_of_unknown_characters(model_file, model):
     after = {"context": "\n", "on_unknown": "surprise"}
     texts, counts = ["the dog", "the ☃"], [0, 1]
     assert list(map(json.loads, ran.stdout.splitlines())) == [
-        *({"text": text, "bits_per_character": model.score(text, **after), "unknown": n} for text, n in zip(texts, counts, strict=True)),
+        *(
+            {"text": text, "bits_per_character": model.score(text, **after), "unknown": n}
+            for text, n in zip(texts, counts, strict=True)
+        ),
         {"text": "", "bits_per_character": None, "unknown": 0},
     ]
     expected = "charrnn: scored as the least likely: 1 unknown character in 1 of 3 lines\n"
@@ -530,7 +629,16 @@ def test_the_command_is_completed(tmp_path, shell):
             ("train -o nam", "names.txt"),
             ("generate nam", "names.txt"),
         ):
-            command = [program, "--norc", "-c", _COMPLETE, "bash", script, "charrnn", *words.split()]
+            command = [
+                program,
+                "--norc",
+                "-c",
+                _COMPLETE,
+                "bash",
+                script,
+                "charrnn",
+                *words.split(),
+            ]
             shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
             assert shown.stdout.split() == [completed], words
 
@@ -598,12 +706,16 @@ def test_module_and_command_are_the_same(model_file):
     assert cli.main(["info", str(model_file)]) == 0
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"], ["export"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"], ["export"]]
+)
 def test_help(command):
     shown = " ".join(run(*command, "--help").stdout.split())
     assert "usage: charrnn" in shown
     assert "(default: True)" not in shown
-    assert (r"Escapes in TEXT and CHARS: \n, \t, \r, \\, \xHH" in shown) == (command in (["generate"], ["score"], ["look"]))
+    assert (r"Escapes in TEXT and CHARS: \n, \t, \r, \\, \xHH" in shown) == (
+        command in (["generate"], ["score"], ["look"])
+    )
     if command == ["train"]:  # from the table, defaults written one way
         for words in ("units in a layer (default: 100)", "(default: 0.1)", "(default: adagrad)"):
             assert words in shown
@@ -627,7 +739,8 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         # A wrong option, and what it may mean.
         (
             ["train", "--hiden-size=3"],
-            "charrnn train: error: unrecognized arguments: --hiden-size=3; did you mean --hidden-size? (charrnn train --help)\n",
+            "charrnn train: error: unrecognized arguments: --hiden-size=3; did you mean "
+            "--hidden-size? (charrnn train --help)\n",
         ),
         ([*TRAIN, "--lr", "0.1"], "arguments: --lr 0.1; did you mean --learning-rate?"),
         ([*TRAIN, "--lstm"], "did you mean --cell?"),
@@ -645,7 +758,10 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         ([*TRAIN, "--validation", "1"], "charrnn: error: --validation must be a finite number"),
         ([*TRAIN, "--learning-rate", "nan"], "--learning-rate must be"),
         ([*TRAIN, "--sample-every", "0"], "--sample-every must be from 1"),
-        ([*TRAIN, "--batch-size", "1", "--shards", "3"], "shards=3 needs as many streams, not batch_size=1: "),
+        (
+            [*TRAIN, "--batch-size", "1", "--shards", "3"],
+            "shards=3 needs as many streams, not batch_size=1: ",
+        ),
         ([*TRAIN, "--patience", "3", "--validation", "0"], "patience=3 needs a held-out part"),
         (["generate", MODEL, "-n", "-1"], "--length must be"),
         (["generate", MODEL, "--temperature", "-1"], "--temperature must be"),

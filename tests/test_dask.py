@@ -1,4 +1,6 @@
-"""A cluster of two processes searches and scores as one process does: by Dask alone, nothing of ours between."""
+"""A cluster of two processes searches and scores as one process does: by Dask alone, nothing of
+ours between.
+"""
 
 import os
 import warnings
@@ -29,7 +31,10 @@ MODEL = charrnn.train_records(NAMES, hidden_size=16, epochs=2, progress=False, p
 def client():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own files and sockets
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
             yield client
 
 
@@ -39,7 +44,9 @@ def test_the_cluster_is_two_other_processes(client):
 
 def test_a_search_of_twelve_settings_gives_the_numbers_of_one_process(client):
     grid = {"hidden_size": [4, 8, 12], "batch_size": [1, 4], "learning_rate": [0.05, 0.2]}
-    search = GridSearchCV(CharRNNClassifier(epochs=3, preset="tutorial"), grid, cv=2, n_jobs=1).fit(X, Y)
+    search = GridSearchCV(CharRNNClassifier(epochs=3, preset="tutorial"), grid, cv=2, n_jobs=1).fit(
+        X, Y
+    )
     with joblib.parallel_config(backend="dask"):
         spread = GridSearchCV(CharRNNClassifier(epochs=3, preset="tutorial"), grid, cv=2).fit(X, Y)
     for name, numbers in search.cv_results_.items():
@@ -59,7 +66,11 @@ def test_models_of_classes_are_trained_on_the_cluster(client):
 
 def test_a_partitioned_column_is_scored_part_by_part(client):
     frame = pd.DataFrame({"name": NAMES}, index=range(100, 100 + len(NAMES)))
-    bits = dd.from_pandas(frame, npartitions=5)["name"].map_partitions(MODEL.score_many, meta=("bits", "float64")).compute()
+    bits = (
+        dd.from_pandas(frame, npartitions=5)["name"]
+        .map_partitions(MODEL.score_many, meta=("bits", "float64"))
+        .compute()
+    )
     assert bits.index.equals(frame.index)
     assert bits.tolist() == MODEL.score_many(NAMES).tolist()
 

@@ -20,7 +20,12 @@ def test_names_are_distinct_sorted_words():
 def test_python_docs_train():
     text = datasets.python_docs()
     assert len(text) > 300_000
-    assert charrnn.train_text(text[:5000], hidden_size=8, epochs=1, progress=False, preset="tutorial").history.steps == 180
+    assert (
+        charrnn.train_text(
+            text[:5000], hidden_size=8, epochs=1, progress=False, preset="tutorial"
+        ).history.steps
+        == 180
+    )
 
 
 def test_asking_for_it_imports_it(python):
@@ -29,7 +34,10 @@ def test_asking_for_it_imports_it(python):
         assert "datasets" in dir(charrnn) and "charrnn.datasets" not in sys.modules
         print(charrnn.datasets.names()[0])
     """
-    assert subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout == "aaron\n"
+    assert (
+        subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "aaron\n"
+    )
     with pytest.raises(AttributeError, match="has no attribute 'dataset'"):
         charrnn.dataset  # noqa: B018
 
@@ -47,7 +55,9 @@ def test_shakespeare_from_a_file(shakespeare):
     assert datasets.tiny_shakespeare(shakespeare).startswith("First Citizen:\n")
     shakespeare.write_bytes(b"Second Citizen:\n")
     with pytest.raises(
-        ValueError, match=r"input.txt is not Tiny Shakespeare: its SHA-256 is [0-9a-f]{64}, not .*train_file reads any text"
+        ValueError,
+        match=r"input.txt is not Tiny Shakespeare: its SHA-256 is [0-9a-f]{64}, not .*train_file "
+        r"reads any text",
     ):
         datasets.tiny_shakespeare(shakespeare)
 
@@ -57,14 +67,18 @@ def test_shakespeare_is_downloaded_once(shakespeare, tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        monkeypatch.setattr(datasets, "_SHAKESPEARE", f"http://127.0.0.1:{server.server_port}/input.txt")
+        monkeypatch.setattr(
+            datasets, "_SHAKESPEARE", f"http://127.0.0.1:{server.server_port}/input.txt"
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         text = datasets.tiny_shakespeare()
         server.shutdown()
     assert text.startswith("First Citizen:\n")
     assert datasets.tiny_shakespeare() == text
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "empty")
-    with pytest.raises(OSError, match=r"cannot be downloaded: .*tiny_shakespeare\(path\) reads the file"):
+    with pytest.raises(
+        OSError, match=r"cannot be downloaded: .*tiny_shakespeare\(path\) reads the file"
+    ):
         datasets.tiny_shakespeare()
 
 

@@ -58,18 +58,25 @@ def test_passwords():
     bits = {line.split()[0]: float(line.split()[1]) for line in run("passwords.py").splitlines()}
     assert bits["password"] == 0  # the most probable one
     assert bits["dragon123"] < 10 < bits["Angel99!"] < bits["angelflower"] < bits["nogard321"]
-    most = {word: round(math.log2(sum(95**n for n in range(len(word) + 1)) - 1), 1) for word in bits}
+    most = {
+        word: round(math.log2(sum(95**n for n in range(len(word) + 1)) - 1), 1) for word in bits
+    }
     assert all(bits[word] <= most[word] for word in bits)  # tsqnmvrw had 113.8 bits once
     assert bits["x7!Kq_zT"] == most["x7!Kq_zT"] == 52.6
 
 
 def judged(printed):
-    """By method: the share of false alarms, and by kind the area under the ROC curve and the share found."""
+    """By method: the share of false alarms, and by kind the area under the ROC curve and the share
+    found.
+    """
     methods = {}
     table = re.compile(r"^(\w.*?) +false alarms ([\d.]+)%\n((?:  .*\n)+)", re.MULTILINE)
     for name, alarms, rows in table.findall(printed):
         found = re.findall(r"(\w+) +ROC AUC ([\d.]+), found +(\d+)%", rows)
-        methods[name] = float(alarms), {kind: (float(auc), int(share)) for kind, auc, share in found}
+        methods[name] = (
+            float(alarms),
+            {kind: (float(auc), int(share)) for kind, auc, share in found},
+        )
     assert list(methods) == ["detector", "TF-IDF and LR"]
     return methods.values()
 

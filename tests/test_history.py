@@ -13,7 +13,9 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 
 def trained(**options):
-    return charrnn.train_text(TEXT, hidden_size=8, epochs=3, progress=False, **options, preset="tutorial").history
+    return charrnn.train_text(
+        TEXT, hidden_size=8, epochs=3, progress=False, **options, preset="tutorial"
+    ).history
 
 
 def measured(losses):
@@ -27,7 +29,10 @@ def measured(losses):
 @pytest.mark.parametrize("every", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("best", [0, 1, 500, 2900, 9999])
 def test_of_many_reports_the_best_stays_and_the_means_add_up(every, best):
-    losses = [1 + abs(step // every - best // every) if step % every == best % every else None for step in range(10_000)]
+    losses = [
+        1 + abs(step // every - best // every) if step % every == best % every else None
+        for step in range(10_000)
+    ]
     history = measured(losses)
     assert _MOST_REPORTS / 4 < len(history.reports) <= _MOST_REPORTS
     assert [report.step for report in history.reports if report.validation_nll == 1] == [best + 1]
@@ -36,7 +41,9 @@ def test_of_many_reports_the_best_stays_and_the_means_add_up(every, best):
     history.kept_step = best + 1
     assert history.kept.validation_nll == min(history.validation_losses)
     characters = np.diff([0, *(report.characters for report in history.reports)])
-    assert (characters * history.losses).sum() == pytest.approx(sum(10 * (2 + 1 / step) for step in range(1, 10_001)))
+    assert (characters * history.losses).sum() == pytest.approx(
+        sum(10 * (2 + 1 / step) for step in range(1, 10_001))
+    )
     assert History.from_dict(history.to_dict()) == history
 
 
@@ -48,7 +55,9 @@ def test_plot(tmp_path):
     figure = history.plot()
     training, validation = (line.get_xydata() for line in figure.axes[0].lines)
     np.testing.assert_array_equal(training[:, 1], history.losses)
-    np.testing.assert_array_equal(validation, np.column_stack([[1, 2, 3], history.validation_losses]))
+    np.testing.assert_array_equal(
+        validation, np.column_stack([[1, 2, 3], history.validation_losses])
+    )
     figure.savefig(tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     ax = Figure().add_subplot()
@@ -69,7 +78,11 @@ def test_a_figure_shows_itself_in_a_notebook_and_in_a_window(monkeypatch):
     monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
     assert not pyplot.get_fignums()  # pyplot has nothing to do with it before it is shown
     monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
-    with pytest.raises(RuntimeError, match=r"no window is available \(matplotlib's backend is agg\): savefig\(path\) writes the figure"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"no window is available \(matplotlib's backend is agg\): savefig\(path\) writes "
+        r"the figure",
+    ):
         figure.show()
     monkeypatch.setattr(pyplot, "get_backend", lambda: "QtAgg")
     figure.show()
@@ -80,7 +93,11 @@ def test_a_figure_shows_itself_in_a_notebook_and_in_a_window(monkeypatch):
 def test_a_path_is_no_axes(tmp_path):
     pytest.importorskip("matplotlib")
     history = trained()
-    with pytest.raises(TypeError, match=r"ax must be Axes of matplotlib, not 'loss.png': history.plot\(\).savefig\('loss.png'\) writes"):
+    with pytest.raises(
+        TypeError,
+        match=r"ax must be Axes of matplotlib, not 'loss.png': "
+        r"history.plot\(\).savefig\('loss.png'\) writes",
+    ):
         history.plot("loss.png")
     with pytest.raises(TypeError, match="ax must be Axes of matplotlib, not 3"):
         history.plot(3)
@@ -90,13 +107,23 @@ def test_reports_as_a_table(monkeypatch):
     pandas = pytest.importorskip("pandas")
     history = trained()
     frame = history.to_frame()
-    assert list(frame.columns) == ["step", "epoch", "characters", "seconds", "nll", "smooth_loss", "validation_nll"]
+    assert list(frame.columns) == [
+        "step",
+        "epoch",
+        "characters",
+        "seconds",
+        "nll",
+        "smooth_loss",
+        "validation_nll",
+    ]
     assert frame["nll"].tolist() == history.losses
     assert frame["validation_nll"].dropna().tolist() == history.validation_losses
     assert frame.dtypes["step"] == "int64"
     assert isinstance(History().to_frame(), pandas.DataFrame)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ModuleNotFoundError, match=r"history\.to_frame needs pandas: pip install pandas"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"history\.to_frame needs pandas: pip install pandas"
+    ):
         history.to_frame()
 
 
@@ -105,15 +132,22 @@ def test_reprs_take_one_line(tmp_path):
     kept = history.kept
     assert (
         repr(history)
-        == f"History({history.steps} steps, 3 epochs, training {kept.nll:.3f}, validation {kept.validation_nll:.3f}, stop_reason='epochs')"
+        == f"History({history.steps} steps, 3 epochs, training {kept.nll:.3f}, validation "
+        f"{kept.validation_nll:.3f}, stop_reason='epochs')"
     )
     assert repr(History()) == "History(no steps)"
     assert "\n" not in repr(history.reports)[:100]
-    wanted = "RNN(hidden_size=8, vocab_size=11, seq_length=5, batch_size=1, learning_rate=0.1, dtype='float32')"
+    wanted = (
+        "RNN(hidden_size=8, vocab_size=11, seq_length=5, batch_size=1, learning_rate=0.1, "
+        "dtype='float32')"
+    )
     assert repr(RNN(8, 11, 5, 0.1)) == wanted
     path = tmp_path / "input.txt"
     path.write_text("hello\n", encoding="utf-8", newline="")
-    assert repr(DataReader(path, 3)) == f"DataReader({str(path)!r}, 6 characters, 5 different ones, seq_length=3)"
+    assert (
+        repr(DataReader(path, 3))
+        == f"DataReader({str(path)!r}, 6 characters, 5 different ones, seq_length=3)"
+    )
 
 
 def test_plot_without_matplotlib_says_what_to_install(monkeypatch):

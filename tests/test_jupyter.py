@@ -114,7 +114,9 @@ def test_what_is_shown_of_values_is_a_line(kernel):
 
 
 def test_a_stopped_cell_leaves_its_model_where_the_message_says(kernel):
-    train = "charrnn.train_text(text, seconds=10_000, callback=lambda at: print(at.step), **options)"
+    train = (
+        "charrnn.train_text(text, seconds=10_000, callback=lambda at: print(at.step), **options)"
+    )
     number = kernel.start(f"model = None\nmodel = {train}")
     kernel.finish(number, until=lambda output: output["kind"] == "stream")  # until it trains
     kernel.manager.interrupt_kernel()

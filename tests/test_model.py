@@ -23,13 +23,17 @@ from reference import Weights
 def model():
     """Five characters, large random weights."""
     rnn = RNN(7, 5, 4, 0.1, dtype="float64", seed=0)
-    for name, array in zip("UWVbc", reference.random_weights(7, 5, np.random.default_rng(0)), strict=True):
+    for name, array in zip(
+        "UWVbc", reference.random_weights(7, 5, np.random.default_rng(0)), strict=True
+    ):
         setattr(rnn, name, array)
     return CharRNN(rnn, Vocabulary("abcd☃"), History())
 
 
 def oracle_log_probs(model, text):
-    """Log-probability of each character: the first by the bias alone, as the zero state gives it."""
+    """Log-probability of each character: the first by the bias alone, as the zero state gives
+    it.
+    """
     w, ids = Weights.of(model.rnn), model.vocabulary.encode(text)
     _, log_p = reference.forward(w, ids[:-1], np.zeros((model.rnn.hidden_size, 1)))
     first = w.c - np.log(np.exp(w.c).sum())
@@ -51,7 +55,9 @@ def test_chain_rule(model, prefix, char):
     p = model.next_probs(prefix)
     assert p.sum() == pytest.approx(1, abs=1e-12)
     assert p.shape == (5,)
-    assert math.log(p[model.vocabulary.encode(char)[0]]) == pytest.approx(model.log_probs(prefix + char)[-1], rel=1e-10)
+    assert math.log(p[model.vocabulary.encode(char)[0]]) == pytest.approx(
+        model.log_probs(prefix + char)[-1], rel=1e-10
+    )
 
 
 def test_generate_has_the_length_asked_for_and_no_prime(model):
@@ -81,7 +87,9 @@ def test_sample_i_is_the_same_whatever_the_count(model, kernels):
 @given(st.lists(st.text("abcd☃", min_size=1, max_size=90), max_size=150))
 @settings(max_examples=15)
 def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
-    np.testing.assert_array_equal(model.score_many(texts), np.array([model.score(text) for text in texts]))
+    np.testing.assert_array_equal(
+        model.score_many(texts), np.array([model.score(text) for text in texts])
+    )
 
 
 def test_long_and_short_texts_are_scored_together(model, monkeypatch, kernels):
@@ -109,18 +117,30 @@ def test_empty_log_probs(model):
         (lambda m: m.generate(5, temperature=math.inf), ValueError, "temperature must be"),
         (lambda m: m.generate(5, temperature="1"), TypeError, "temperature must be"),
         (lambda m: m.generate(5, seed=-1), ValueError, "seed must be"),
-        (lambda m: m.generate(5, prime="abX"), ValueError, r"prime\[2\] = 'X' \(U\+0058\) is not among the 5 characters"),
+        (
+            lambda m: m.generate(5, prime="abX"),
+            ValueError,
+            r"prime\[2\] = 'X' \(U\+0058\) is not among the 5 characters",
+        ),
         (lambda m: m.generate(5, prime=b"ab"), TypeError, "prime must be a str"),
         (lambda m: m.score("aX"), ValueError, r"text\[1\] = 'X'"),
         (lambda m: m.score(""), ValueError, "at least one character"),
         (lambda m: m.score(None), TypeError, "text must be a str"),
         (lambda m: m.log_probs("X"), ValueError, r"text\[0\] = 'X'"),
         (lambda m: m.score_many(["ab", "aX"]), ValueError, r"texts\[1\]\[1\] = 'X'"),
-        (lambda m: m.score_many(["ab", ""]), ValueError, r"texts\[1\] must have at least one character"),
+        (
+            lambda m: m.score_many(["ab", ""]),
+            ValueError,
+            r"texts\[1\] must have at least one character",
+        ),
         (lambda m: m.score_many(["ab", 3]), TypeError, r"texts\[1\] must be a str, not int"),
         (lambda m: m.generate_many(-1, 5), ValueError, "count must be"),
         (lambda m: m.next_probs("X"), ValueError, r"prefix\[0\] = 'X'"),
-        (lambda m: CharRNN(m.rnn, Vocabulary("ab"), History()), ValueError, "vocab_size=5, the vocabulary 2"),
+        (
+            lambda m: CharRNN(m.rnn, Vocabulary("ab"), History()),
+            ValueError,
+            "vocab_size=5, the vocabulary 2",
+        ),
     ],
 )
 def test_wrong_input_is_named_and_changes_nothing(model, call, error, message):
@@ -135,10 +155,20 @@ def test_many_threads_may_use_one_model(model):
 
     def use():
         controls = {"seed": 5, "top_k": 3, "no_repeat": 9}
-        texts = model.generate(300, seed=5), "".join(model.stream(90, **controls)), *model.generate_many(3, 90, **controls)
+        texts = (
+            model.generate(300, seed=5),
+            "".join(model.stream(90, **controls)),
+            *model.generate_many(3, 90, **controls),
+        )
         best = tuple(model.beam_search(9, n_best=2, prime="ab"))
         best += tuple(model.likeliest(5, max_length=3))
-        return texts, best, model.score(text), model.score_many([text, "a"]).tobytes(), model.next_probs("abc").tobytes()
+        return (
+            texts,
+            best,
+            model.score(text),
+            model.score_many([text, "a"]).tobytes(),
+            model.next_probs("abc").tobytes(),
+        )
 
     expected = use()
     results = [None] * 8
@@ -164,13 +194,17 @@ def test_public_names():
     assert all(getattr(charrnn, name).__doc__ for name in charrnn.__all__ if name != "isa")
 
 
-# ------------------------------------------------------------------------------------------------------------- going on
+# ----------------------------------------------------------------------------------------- going on
 
 FOX = "the quick brown fox " * 20
 
 
 def fox(**options):
-    return charrnn.train_text(FOX, **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options}, preset="tutorial")
+    return charrnn.train_text(
+        FOX,
+        **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options},
+        preset="tutorial",
+    )
 
 
 def test_going_on_equals_the_oracle_that_starts_at_these_weights():
@@ -189,7 +223,9 @@ def test_going_on_equals_the_oracle_that_starts_at_these_weights():
 @pytest.mark.parametrize("records", [False, True])
 def test_a_vocabulary_grows_without_moving_what_was_there(records):
     if records:
-        model = charrnn.train_records(["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3, preset="tutorial")
+        model = charrnn.train_records(
+            ["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3, preset="tutorial"
+        )
         before = copy.deepcopy(model)
         model.train_records(["zé"] * 9, extend=True, steps=0)
     else:
@@ -217,7 +253,9 @@ def test_new_text_is_learned(tmp_path):
     model = fox(epochs=10)
     (tmp_path / "dog.txt").write_text("the lazy dog! " * 40, encoding="utf-8")
     with pytest.raises(
-        ValueError, match=r"characters that the model does not know: '!' \(U\+0021\), 'a' \(U\+0061\), .*; extend=True adds them"
+        ValueError,
+        match=r"characters that the model does not know: '!' \(U\+0021\), 'a' \(U\+0061\), .*; "
+        r"extend=True adds them",
     ):
         model.train_file(tmp_path / "dog.txt", epochs=10)
     model.train_file(tmp_path / "dog.txt", extend=True, epochs=10)
@@ -230,7 +268,11 @@ def test_new_text_is_learned(tmp_path):
 def test_a_mistake_leaves_the_model_as_it_was():
     model = fox()
     before = pickle.dumps(model)
-    for options, error in [({"epochs": -1}, ValueError), ({"hidden_size": 3}, TypeError), ({"alphabet": "bytes"}, TypeError)]:
+    for options, error in [
+        ({"epochs": -1}, ValueError),
+        ({"hidden_size": 3}, TypeError),
+        ({"alphabet": "bytes"}, TypeError),
+    ]:
         with pytest.raises(error):
             model.train_text("the fox", **options)
     for call in (model.train_text, model.train_file):
@@ -280,11 +322,17 @@ def test_records_remembered_add_up():
     model.train_records(["ox", "god"] * 9, steps=1, remember=True)
     model.train_records(["fog"] * 9, steps=1)
     assert all(record in model.index for record in ("fox", "dog", "ox", "god", "fog"))
-    with pytest.raises(ValueError, match="does not remember the records that it was trained on before"):
-        charrnn.train_records(["fox"] * 9, steps=1, preset="tutorial").train_records(["ox"] * 9, remember=True)
+    with pytest.raises(
+        ValueError, match="does not remember the records that it was trained on before"
+    ):
+        charrnn.train_records(["fox"] * 9, steps=1, preset="tutorial").train_records(
+            ["ox"] * 9, remember=True
+        )
 
 
-@pytest.mark.parametrize("epoch", [30, 21.5])  # long after the best pass, and in the middle of the next one
+@pytest.mark.parametrize(
+    "epoch", [30, 21.5]
+)  # long after the best pass, and in the middle of the next one
 def test_an_interrupted_model_has_its_best_weights(epoch):
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
     options = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1}
@@ -300,10 +348,14 @@ def test_an_interrupted_model_has_its_best_weights(epoch):
     history = stopped.value.model.history
     assert history.kept_step == whole.history.kept_step
     assert history.kept.validation_nll == min(history.validation_losses)
-    np.testing.assert_array_equal(stopped.value.model.network.weights.block, whole.network.weights.block)
+    np.testing.assert_array_equal(
+        stopped.value.model.network.weights.block, whole.network.weights.block
+    )
 
 
-REFUSED = pytest.raises(RuntimeError, match="this model is being trained already: wait until that ends, or train a copy")
+REFUSED = pytest.raises(
+    RuntimeError, match="this model is being trained already: wait until that ends, or train a copy"
+)
 
 
 def test_a_second_training_at_the_same_time_is_refused(text_file):
@@ -375,7 +427,9 @@ def test_copies_and_pickles_are_whole_and_apart(dtype):
         assert again.generate(30, seed=1) == model.generate(30, seed=1)
         assert again.rnn.network.weights.block.ctypes.data % 64 == 0
         again.rnn.W[0, 0] += 1
-        assert again.rnn.network.weights.block.tobytes() != model.rnn.network.weights.block.tobytes()
+        assert (
+            again.rnn.network.weights.block.tobytes() != model.rnn.network.weights.block.tobytes()
+        )
         again.train_text(FOX, epochs=1)
         assert again.generate(30, seed=1) != model.generate(30, seed=1)
 
@@ -389,7 +443,12 @@ def test_a_pickle_is_as_small_as_the_file(tmp_path):
     model.save(tmp_path / "m")
     assert len(pickle.dumps(model)) < (tmp_path / "m").stat().st_size + 200
     mine = Mine(model.rnn, model.vocabulary, model.history)
-    assert type(copy.copy(mine)) is type(copy.deepcopy(mine)) is type(pickle.loads(pickle.dumps(mine))) is Mine
+    assert (
+        type(copy.copy(mine))
+        is type(copy.deepcopy(mine))
+        is type(pickle.loads(pickle.dumps(mine)))
+        is Mine
+    )
     assert copy.copy(mine).network is model.network is not copy.deepcopy(mine).network
     model.rnn.W[0, 0] = np.nan
     with pytest.raises(ValueError, match="Whh has values that are not finite"):
@@ -397,7 +456,7 @@ def test_a_pickle_is_as_small_as_the_file(tmp_path):
     assert np.isnan(copy.deepcopy(model).rnn.W[0, 0])
 
 
-# ------------------------------------------------------------------------------------------------ several threads, and what cannot be set
+# ---------------------------------------------------------- several threads, and what cannot be set
 
 
 @pytest.mark.parametrize("name", ["rnn", "network", "vocabulary", "history", "index", "anything"])
@@ -409,7 +468,9 @@ def test_parts_of_a_model_cannot_be_replaced(model, name):
 
 def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
     """Characters and network always fit together, in the middle of a call too."""
-    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        "ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial"
+    )
     texts = ["ab" * 20 + "".join(map(chr, range(0x100, 0x100 + 20 * i))) for i in range(1, 12)]
     errors, over = [], threading.Event()
 
@@ -437,11 +498,15 @@ def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
 
 
 def test_an_argument_that_trains_the_model_does_not_mix_two_models():
-    model = charrnn.train_text("ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        "ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial"
+    )
 
     class Temperature:
         def __float__(self):
-            model.train_text("ab" + "".join(map(chr, range(0x100, 0x200))), extend=True, steps=1, progress=False)
+            model.train_text(
+                "ab" + "".join(map(chr, range(0x100, 0x200))), extend=True, steps=1, progress=False
+            )
             return 1.0
 
     twin = copy.deepcopy(model)
@@ -459,19 +524,31 @@ def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
 
 @pytest.mark.parametrize("option", ["cell", "preset", "alphabet", "progress"])
 def test_an_int_too_long_to_be_written_is_no_choice_and_no_flag(option):
-    with pytest.raises((ValueError, TypeError), match=f"{option} must be .* not an int of 16,610 bits"):
+    with pytest.raises(
+        (ValueError, TypeError), match=f"{option} must be .* not an int of 16,610 bits"
+    ):
         charrnn.train_text("abc" * 9, **{"preset": "tutorial", option: 10**5000})
 
 
 def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
     model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
-    with pytest.raises(TypeError, match="temperature must be a number, not a value of list that cannot be written"):
+    with pytest.raises(
+        TypeError, match="temperature must be a number, not a value of list that cannot be written"
+    ):
         model.generate(3, temperature=[10**5000])
 
 
 @pytest.mark.parametrize(
     "value",
-    [np.True_, np.array(True), np.complex128(0.1 + 5j), np.array("0.1"), np.array(b"0.1"), bytearray(b"0.1"), memoryview(b"0.1")],
+    [
+        np.True_,
+        np.array(True),
+        np.complex128(0.1 + 5j),
+        np.array("0.1"),
+        np.array(b"0.1"),
+        bytearray(b"0.1"),
+        memoryview(b"0.1"),
+    ],
     ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
 )
 def test_what_float_takes_and_is_no_number_is_refused(value):
@@ -483,14 +560,20 @@ def test_what_float_takes_and_is_no_number_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    "value", [Fraction(1, 2), Decimal("0.5"), np.float16(0.5), np.longdouble(0.5), np.array(0.5)], ids=lambda value: type(value).__name__
+    "value",
+    [Fraction(1, 2), Decimal("0.5"), np.float16(0.5), np.longdouble(0.5), np.array(0.5)],
+    ids=lambda value: type(value).__name__,
 )
 def test_numbers_of_all_kinds_are_numbers(value):
     model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
-    assert model.generate(9, temperature=value, seed=1) == model.generate(9, temperature=0.5, seed=1)
+    assert model.generate(9, temperature=value, seed=1) == model.generate(
+        9, temperature=0.5, seed=1
+    )
 
 
 def test_a_masked_text_is_called_missing():
     model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
-    with pytest.raises(TypeError, match=r"texts\[1\] must be a str, not MaskedConstant: a missing value"):
+    with pytest.raises(
+        TypeError, match=r"texts\[1\] must be a str, not MaskedConstant: a missing value"
+    ):
         model.score_many(np.ma.array(["ab", "ca"], mask=[False, True]))

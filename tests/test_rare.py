@@ -55,7 +55,9 @@ def test_a_vocabulary_has_one_id_for_rare_characters():
     assert "☃" not in str(error.value)
 
 
-@pytest.mark.parametrize(("chars", "rare"), [("ab", "c"), ("ab\ufffd", "b"), ("ab\ufffd", "cc"), ("ab\ufffd", "\ud800")])
+@pytest.mark.parametrize(
+    ("chars", "rare"), [("ab", "c"), ("ab\ufffd", "b"), ("ab\ufffd", "cc"), ("ab\ufffd", "\ud800")]
+)
 def test_a_wrong_vocabulary_is_refused(chars, rare):
     with pytest.raises(ValueError, match=r"U\+FFFD|distinct|surrogate"):
         Vocabulary(chars, rare=rare)
@@ -67,14 +69,19 @@ def test_probabilities_of_all_characters_sum_to_1(model):
     characters = sorted({*v.chars, *v.rare})
     for prefix in ("", "an", f"a{ODD[3]}n"):
         texts = [prefix + char for char in characters]
-        for one in (lambda text: model.log_probs(text), lambda text: -model.trace(text).surprise * math.log(2)):
+        for one in (
+            lambda text: model.log_probs(text),
+            lambda text: -model.trace(text).surprise * math.log(2),
+        ):
             total = sum(math.exp(one(text)[len(prefix)]) for text in texts)
             end = model.next_probs(prefix)[-1] if v.records else 0.0
             assert total + end == pytest.approx(1, abs=1e-5)
         totals = model.score_many(texts, total=True, end=False)
         bits = [-model.log_probs(text)[: len(text)].sum() / math.log(2) for text in texts]
         np.testing.assert_allclose(totals, bits, rtol=1e-12)
-        np.testing.assert_array_equal(totals, [model.score(text, total=True, end=False) for text in texts])
+        np.testing.assert_array_equal(
+            totals, [model.score(text, total=True, end=False) for text in texts]
+        )
 
 
 def test_a_model_that_learns_charges_the_same(model):
@@ -90,7 +97,10 @@ def test_an_unknown_character_costs_as_much_as_the_least_likely(case):
     v = model.vocabulary
     for prefix in ("", "an", "anna"):
         for adapt in (False, True):
-            each = [model.log_probs(prefix + char, adapt=adapt)[len(prefix)] for char in v.chars + v.rare]
+            each = [
+                model.log_probs(prefix + char, adapt=adapt)[len(prefix)]
+                for char in v.chars + v.rare
+            ]
             least = min(each)
             found = model.log_probs(f"{prefix}☃", on_unknown="surprise", adapt=adapt)[len(prefix)]
             assert found == pytest.approx(least, rel=1e-5)
@@ -151,7 +161,9 @@ def test_files_and_checkpoints_keep_it(model, tmp_path):
     train = record_model if model.vocabulary.records else text_model
     path = tmp_path / "checkpoint"
     train(checkpoint=path, epochs=1)
-    np.testing.assert_array_equal(train(resume=path).network.weights.block, model.network.weights.block)
+    np.testing.assert_array_equal(
+        train(resume=path).network.weights.block, model.network.weights.block
+    )
     with pytest.raises(ValueError, match="min_char_count was"):
         charrnn.train_text(TEXT, min_char_count=2, ngram=2, resume=path, **OPTIONS)
 
@@ -160,7 +172,9 @@ def test_further_training_adds_new_ones():
     model = text_model()
     before = model.vocabulary
     assert "z" not in before
-    model.train_text("zoo " * 9 + ODD[0] + "☃", extend=True, min_char_count=2, steps=3, progress=False)
+    model.train_text(
+        "zoo " * 9 + ODD[0] + "☃", extend=True, min_char_count=2, steps=3, progress=False
+    )
     assert model.vocabulary == Vocabulary(before.chars + "z", rare=sorted(before.rare + "☃"))
     plain = charrnn.train_text("abc\ufffd" * 20, **OPTIONS)
     plain.train_text("abd" * 9 + "☃", extend=True, min_char_count=2, steps=3, progress=False)
@@ -181,7 +195,9 @@ def test_compression_knows_rare_characters(model):
     assert charrnn.decompress(charrnn.compress(data, model), model) == data
     guide = _Guide(model._state)
     p = model.next_probs("")[model.vocabulary.rare_id]
-    assert sum(guide.shares[guide.ids == model.vocabulary.rare_id]) == pytest.approx(p * 2**24, rel=0.01)
+    assert sum(guide.shares[guide.ids == model.vocabulary.rare_id]) == pytest.approx(
+        p * 2**24, rel=0.01
+    )
     for byte in ODD[0].encode():
         guide.read(byte)
     np.testing.assert_allclose(guide.network.next_probs(guide.work)[0], model.next_probs(ODD[0]))
@@ -194,7 +210,9 @@ def test_wrong_thresholds_are_refused():
         charrnn.train_text(TEXT.encode(), alphabet="bytes", min_char_count=2, **OPTIONS)
     with pytest.raises(ValueError, match="min_char_count must be"):
         charrnn.train_text(TEXT, min_char_count=0, **OPTIONS)
-    assert charrnn.train_text(TEXT * 2, min_char_count=2, **OPTIONS).vocabulary == Vocabulary.from_text(TEXT)
+    assert charrnn.train_text(
+        TEXT * 2, min_char_count=2, **OPTIONS
+    ).vocabulary == Vocabulary.from_text(TEXT)
 
 
 def test_auto_chooses_it_where_many_characters_are_rare():
@@ -202,7 +220,9 @@ def test_auto_chooses_it_where_many_characters_are_rare():
     text = "to be " * 300_000
     assert recipe.least_count(Text.from_text(text + many * 3)) == 4
     assert recipe.least_count(Text.from_text(text + many[:600] * 3)) == 1  # few characters
-    assert recipe.least_count(Text.from_text(text[:99_999] + many * 3)) == 1  # they are a part of the text
+    assert (
+        recipe.least_count(Text.from_text(text[:99_999] + many * 3)) == 1
+    )  # they are a part of the text
     assert recipe.least_count(Records.from_strings([text, *many])) == 2
     options = {"hidden_size": 4, "steps": 1, "progress": False}
     text = text[:900_000] + many

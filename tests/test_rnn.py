@@ -35,7 +35,11 @@ H0 = np.zeros((6, 1))
                 ("8", TypeError),
             ]
         ),
-        *((name, value, ValueError) for name in ("learning_rate", "clip_value") for value in (float("nan"), 0, -1)),
+        *(
+            (name, value, ValueError)
+            for name in ("learning_rate", "clip_value")
+            for value in (float("nan"), 0, -1)
+        ),
         ("learning_rate", float("inf"), ValueError),
         ("learning_rate", "0.1", TypeError),
         ("learning_rate", None, TypeError),
@@ -47,12 +51,21 @@ H0 = np.zeros((6, 1))
     ],
 )
 def test_wrong_argument_is_named(name, value, error):
-    arguments = {"hidden_size": 4, "vocab_size": 3, "seq_length": 2, "learning_rate": 0.1, name: value}
+    arguments = {
+        "hidden_size": 4,
+        "vocab_size": 3,
+        "seq_length": 2,
+        "learning_rate": 0.1,
+        name: value,
+    }
     with pytest.raises(error, match=f"{name} must be"):
         RNN(**arguments)
 
 
-@pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "dtype", "network", "random", "typo_rate", "params", "__dict__"])
+@pytest.mark.parametrize(
+    "name",
+    ["hidden_size", "vocab_size", "dtype", "network", "random", "typo_rate", "params", "__dict__"],
+)
 def test_sizes_are_fixed_and_unknown_names_refused(rnn, name):
     before = rnn.forward([1, 2], H0)[2][1]
     for value in (50, None, RNN(9, 5, 4, 0.1).network):
@@ -69,10 +82,26 @@ def test_sizes_are_fixed_and_unknown_names_refused(rnn, name):
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        *((name, value, ValueError) for name in ("seq_length", "batch_size", "n_threads") for value in (0, -1, 2**40)),
-        *((name, value, TypeError) for name in ("seq_length", "batch_size", "n_threads") for value in (None, "3", 2.5, True)),
-        *((name, value, ValueError) for name in ("learning_rate", "clip_value") for value in (0, -1, float("nan"))),
-        *((name, value, TypeError) for name in ("learning_rate", "clip_value") for value in (None, "x", b"1", [1])),
+        *(
+            (name, value, ValueError)
+            for name in ("seq_length", "batch_size", "n_threads")
+            for value in (0, -1, 2**40)
+        ),
+        *(
+            (name, value, TypeError)
+            for name in ("seq_length", "batch_size", "n_threads")
+            for value in (None, "3", 2.5, True)
+        ),
+        *(
+            (name, value, ValueError)
+            for name in ("learning_rate", "clip_value")
+            for value in (0, -1, float("nan"))
+        ),
+        *(
+            (name, value, TypeError)
+            for name in ("learning_rate", "clip_value")
+            for value in (None, "x", b"1", [1])
+        ),
         ("learning_rate", float("inf"), ValueError),
         ("initial_accumulator_value", -1, ValueError),
     ],
@@ -96,7 +125,9 @@ def test_a_gradient_of_another_shape_is_refused(rnn, place):
     before = rnn.network.weights.block.copy()
     for wrong in (gradient[place].T if place != 1 else np.ones((6, 5)), np.ones(3), 1.0, None):
         given = [*gradient[:place], wrong, *gradient[place + 1 :]]
-        with pytest.raises(ValueError, match=r"the gradient of \w+ must have shape \(\d, \d\), not \("):
+        with pytest.raises(
+            ValueError, match=r"the gradient of \w+ must have shape \(\d, \d\), not \("
+        ):
             rnn.update_model(*given)
     np.testing.assert_array_equal(rnn.network.weights.block, before)
 
@@ -201,7 +232,9 @@ def test_arrays_of_any_layout_are_taken(rnn):
     expected = rnn.forward([1, 2], H0 + 0.25)[2][1]
     big_endian = np.full((6, 1), 0.25, ">f4")[::-1]
     big_endian.flags.writeable = False
-    np.testing.assert_array_equal(rnn.forward(np.array([2, 9, 1], ">i8")[::-2], big_endian)[2][1], expected)
+    np.testing.assert_array_equal(
+        rnn.forward(np.array([2, 9, 1], ">i8")[::-2], big_endian)[2][1], expected
+    )
 
 
 @pytest.mark.parametrize("logits", [[0.0, 1.0], ["a"] * 5, None])
@@ -224,7 +257,9 @@ def test_sample_and_predict_check_their_arguments(rnn, text_file):
         rnn.sample(H0, 0, -1)
     with pytest.raises(IndexError, match="seed_ix"):
         rnn.sample(H0, 5, 1)
-    with pytest.raises(ValueError, match=r"start\[1\] = 'z' \(U\+007A\) is not among the 5 characters"):
+    with pytest.raises(
+        ValueError, match=r"start\[1\] = 'z' \(U\+007A\) is not among the 5 characters"
+    ):
         rnn.predict(reader, "az", 3)
     with pytest.raises(ValueError, match="at least one character"):
         rnn.predict(reader, "", 3)
@@ -243,7 +278,10 @@ def test_text_with_more_characters_than_the_network_is_refused(rnn, text_file):
     ("options", "error"),
     [
         *(({name: -1}, ValueError) for name in ("epochs", "steps", "seconds")),
-        *(({name: "1"}, TypeError) for name in ("epochs", "steps", "seconds", "threshold", "callback")),
+        *(
+            ({name: "1"}, TypeError)
+            for name in ("epochs", "steps", "seconds", "threshold", "callback")
+        ),
         ({"epochs": 1.5}, TypeError),
         ({"steps": True}, TypeError),
         ({"seconds": float("nan")}, ValueError),
@@ -270,7 +308,9 @@ def test_gradient_norms_equal_the_oracle(T, kernels):
     w = reference.random_weights(9, 6, rng)
     rnn.U, rnn.W, rnn.V, rnn.b, rnn.c = w
     inputs, h0 = rng.integers(0, 6, T), rng.uniform(-1, 1, (9, 1))
-    assert rnn.gradient_norms(inputs, 4, h0) == pytest.approx(reference.gradient_norms(w, inputs, 4, h0), rel=1e-9)
+    assert rnn.gradient_norms(inputs, 4, h0) == pytest.approx(
+        reference.gradient_norms(w, inputs, 4, h0), rel=1e-9
+    )
 
 
 def test_gradient_norms_name_a_wrong_argument(rnn):

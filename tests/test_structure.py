@@ -182,7 +182,8 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         assert np.float32(1e-40) * np.float32(0.5) > 0, "subnormals are flushed"
         libraries = "safetensors tqdm argparse matplotlib pydoc_data pooch sklearn pandas polars "
         libraries += "torch onnx importlib.metadata"
-        own = "testing datasets sklearn browser trace trace.page plotting storage.export data.sources"
+        own = "testing datasets sklearn browser trace trace.page plotting storage.export "
+        own += "data.sources"
         for heavy in (*libraries.split(), *(f"charrnn.{module}" for module in own.split())):
             assert heavy not in sys.modules, heavy
     """

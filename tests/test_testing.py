@@ -24,10 +24,18 @@ KINDS = {
     "text": lambda: charrnn.train_text(TEXT, **OPTIONS, preset="tutorial"),
     "float64": lambda: charrnn.train_text(TEXT, dtype="float64", **OPTIONS, preset="tutorial"),
     "one character": lambda: charrnn.train_text("aaaa", **OPTIONS, preset="tutorial"),
-    "certain": lambda: charrnn.train_text("abc" * 100, **OPTIONS | {"epochs": 40}, preset="tutorial"),
-    "records": lambda: charrnn.train_records(NAMES, remember=True, **OPTIONS | {"epochs": 100}, preset="tutorial"),
-    "bytes": lambda: charrnn.train_text(bytes(range(256)) * 2, alphabet="bytes", **OPTIONS, preset="tutorial"),
-    "records of bytes": lambda: charrnn.train_records(BYTES, alphabet="bytes", **OPTIONS, preset="tutorial"),
+    "certain": lambda: charrnn.train_text(
+        "abc" * 100, **OPTIONS | {"epochs": 40}, preset="tutorial"
+    ),
+    "records": lambda: charrnn.train_records(
+        NAMES, remember=True, **OPTIONS | {"epochs": 100}, preset="tutorial"
+    ),
+    "bytes": lambda: charrnn.train_text(
+        bytes(range(256)) * 2, alphabet="bytes", **OPTIONS, preset="tutorial"
+    ),
+    "records of bytes": lambda: charrnn.train_records(
+        BYTES, alphabet="bytes", **OPTIONS, preset="tutorial"
+    ),
 }
 
 
@@ -253,7 +261,10 @@ SABOTAGE = {
     "every_build_gives_the_same_bits": [("next_probs", after(nudge))],
 }
 
-KIND_OF = {"a_text_has_the_length_asked_for": "records", "log_probs_are_those_of_next_probs": "certain"}
+KIND_OF = {
+    "a_text_has_the_length_asked_for": "records",
+    "log_probs_are_those_of_next_probs": "certain",
+}
 
 
 @pytest.fixture

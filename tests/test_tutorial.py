@@ -1,4 +1,6 @@
-"""What the tutorial's program gets wrong, one test a mistake: each fails on the tutorial's version (docs/math.md lists them)."""
+"""What the tutorial's program gets wrong, one test a mistake: each fails on the tutorial's version
+(docs/math.md lists them).
+"""
 
 import os
 import subprocess
@@ -35,10 +37,16 @@ def test_output_bias_learns(reader):
 
 
 def test_symbol_order_is_the_same_in_every_process(text_file, python):
-    program = f"from charrnn import DataReader; print(DataReader({str(text_file(TEXT))!r}, 5).char_to_ix)"
+    program = (
+        f"from charrnn import DataReader; print(DataReader({str(text_file(TEXT))!r}, 5).char_to_ix)"
+    )
     orders = {
         subprocess.run(
-            [python, "-c", program], env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True, text=True, check=True
+            [python, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in range(3)
     }
@@ -140,12 +148,21 @@ def test_the_tutorials_script_runs(text_file, python):
         from charrnn import DataReader, RNN
         seq_length = 25
         data_reader = DataReader({str(text_file(TEXT * 30))!r}, seq_length)
-        rnn = RNN(hidden_size=100, vocab_size=data_reader.vocab_size, seq_length=seq_length, learning_rate=1e-1)
+        rnn = RNN(hidden_size=100, vocab_size=data_reader.vocab_size,
+                  seq_length=seq_length, learning_rate=1e-1)
         rnn.train(data_reader)
         print(rnn.predict(data_reader, 'question', 50))
     """
-    ran = subprocess.run([python, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=600, check=True)
+    ran = subprocess.run(
+        [python, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
     assert ran.stdout.count("iter :") == 40
     assert "question" in ran.stdout[-60:]
-    assert len(ran.stdout[ran.stdout.rindex("loss:") :].split("\n", 1)[1]) == len("question") + 50 + 1
+    assert (
+        len(ran.stdout[ran.stdout.rindex("loss:") :].split("\n", 1)[1]) == len("question") + 50 + 1
+    )
     assert ran.stderr == ""

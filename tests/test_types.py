@@ -1,4 +1,6 @@
-"""Type checkers accept what is right of the public interface and refuse what is wrong, and who only runs Python sees each option."""
+"""Type checkers accept what is right of the public interface and refuse what is wrong, and who only
+runs Python sees each option.
+"""
 
 import importlib.util
 import inspect
@@ -75,21 +77,54 @@ n: int = model.history.losses  # refused
 def mypy(path, folder):
     """The lines of a file that mypy --strict finds wrong."""
     pytest.importorskip("mypy")
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={folder}", "--no-error-summary", str(path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment())
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        f"--cache-dir={folder}",
+        "--no-error-summary",
+        str(path),
+    ]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment()
+    )
     return [
-        int(line) for line in re.findall(rf"^{re.escape(path.name)}:(\d+): error", ran.stdout.replace(f"{path.parent}/", ""), re.MULTILINE)
+        int(line)
+        for line in re.findall(
+            rf"^{re.escape(path.name)}:(\d+): error",
+            ran.stdout.replace(f"{path.parent}/", ""),
+            re.MULTILINE,
+        )
     ]
 
 
 def pyright(path, folder):
-    """The lines of a file that Pyright, in the edition that brings its own Node, finds wrong in its strict mode."""
+    """The lines of a file that Pyright, in the edition that brings its own Node, finds wrong in its
+    strict mode.
+    """
     if importlib.util.find_spec("basedpyright") is None:
         pytest.skip("basedpyright is not installed")
-    config = {"typeCheckingMode": "strict", "include": [str(path)], "extraPaths": [str(Path(charrnn.__file__).parents[1])]}
+    config = {
+        "typeCheckingMode": "strict",
+        "include": [str(path)],
+        "extraPaths": [str(Path(charrnn.__file__).parents[1])],
+    }
     (folder / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
-    command = [sys.executable, "-m", "basedpyright", "-p", str(folder), "--outputjson", "--pythonpath", sys.executable]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment())
+    command = [
+        sys.executable,
+        "-m",
+        "basedpyright",
+        "-p",
+        str(folder),
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+    ]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment()
+    )
     found = json.loads(ran.stdout)["generalDiagnostics"]
     return [one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"]
 
@@ -129,7 +164,10 @@ def test_the_code_that_they_accept_runs(tmp_path, capsys):
 def test_all_public_names_are_used_there():
     words = set(re.findall(r"\w+", RIGHT.read_text(encoding="utf-8")))
     assert set(charrnn.__all__) <= words
-    options = inspect.signature(charrnn.train_text).parameters.keys() | inspect.signature(CharRNN.generate_many).parameters.keys()
+    options = (
+        inspect.signature(charrnn.train_text).parameters.keys()
+        | inspect.signature(CharRNN.generate_many).parameters.keys()
+    )
     assert options - {"self", "path", "text", "count", "length"} <= words
 
 
@@ -139,15 +177,23 @@ def test_all_that_the_reference_shows_is_used_there():
     pytest.importorskip("sklearn")
     words = set(re.findall(r"\w+", RIGHT.read_text(encoding="utf-8")))
     entries = re.findall(
-        r"^\.\. auto\w+:: ([\w.]+)\n(?:   :members:((?: .*)?(?:\n      .*)*))?", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\.\. auto\w+:: ([\w.]+)\n(?:   :members:((?: .*)?(?:\n      .*)*))?",
+        REFERENCE.read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     assert len(entries) > 25
     for name, members in entries:
         thing = pkgutil.resolve_name(name if name.startswith("charrnn.") else f"charrnn.{name}")
         assert thing.__name__ in words
         if inspect.isclass(thing) and not issubclass(thing, BaseException):
-            own = {name for name, value in vars(thing).items() if isinstance(value, (property, classmethod)) or inspect.isfunction(value)}
-            listed = set(re.findall(r"\w+", members)) or {name for name in own if not name.startswith("_")}
+            own = {
+                name
+                for name, value in vars(thing).items()
+                if isinstance(value, (property, classmethod)) or inspect.isfunction(value)
+            }
+            listed = set(re.findall(r"\w+", members)) or {
+                name for name in own if not name.startswith("_")
+            }
             assert listed <= words, (thing, listed - words)
 
 
@@ -157,14 +203,18 @@ WRITE = [CharRNN.generate, CharRNN.generate_many, CharRNN.stream]
 
 
 @pytest.mark.parametrize(
-    ("functions", "options"), [(TRAIN, NewOptions), (GO_ON, FurtherOptions), (WRITE, Controls)], ids=["train", "go on", "write"]
+    ("functions", "options"),
+    [(TRAIN, NewOptions), (GO_ON, FurtherOptions), (WRITE, Controls)],
+    ids=["train", "go on", "write"],
 )
 def test_signature_and_help_show_every_option(functions, options):
     import pydoc
 
     for function in functions:
         parameters = inspect.signature(function).parameters
-        assert not [one for one in parameters.values() if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+        assert not [
+            one for one in parameters.values() if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        ]
         shown = defaults(options)
         assert shown.keys() <= parameters.keys()
         for name, default in shown.items():
@@ -177,21 +227,38 @@ def test_signature_and_help_show_every_option(functions, options):
             documented = inspect.getdoc(TRAIN[0]) if functions is GO_ON else ""
             assert re.search(rf"\b{name}\b", documented + inspect.getdoc(functions[0]))
     if options is not Controls:
-        assert "keep: Optional[Literal['best', 'last']]" in text or "keep: Literal['best', 'last'] | None" in text
+        assert (
+            "keep: Optional[Literal['best', 'last']]" in text
+            or "keep: Literal['best', 'last'] | None" in text
+        )
 
 
 @pytest.mark.parametrize(
     "function",
-    [CharRNN.beam_search, CharRNN.likeliest, CharRNN.score, CharRNN.score_many, CharRNN.log_probs, charrnn.load, charrnn.RNN.train],
+    [
+        CharRNN.beam_search,
+        CharRNN.likeliest,
+        CharRNN.score,
+        CharRNN.score_many,
+        CharRNN.log_probs,
+        charrnn.load,
+        charrnn.RNN.train,
+    ],
 )
 def test_other_functions_have_no_hidden_options_either(function):
-    assert not [one for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_KEYWORD]
+    assert not [
+        one
+        for one in inspect.signature(function).parameters.values()
+        if one.kind is one.VAR_KEYWORD
+    ]
 
 
 def test_defaults_that_are_shown_are_those_in_use():
     text = "to be, or not to be " * 20
     plain = charrnn.train_text(text, steps=50, progress=False, preset="tutorial")
-    spelt = charrnn.train_text(text, **{**defaults(NewOptions), "preset": "tutorial", "steps": 50, "progress": False})
+    spelt = charrnn.train_text(
+        text, **{**defaults(NewOptions), "preset": "tutorial", "steps": 50, "progress": False}
+    )
     assert plain.network.weights.block.tobytes() == spelt.network.weights.block.tobytes()
     assert plain.generate(50, seed=1) == plain.generate(50, **{**defaults(Controls), "seed": 1})
     assert plain.rnn.hidden_size == 100
@@ -226,9 +293,15 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("given", "meant"), MISTAKES.items())
 def test_a_misspelt_option_is_answered_with_the_likely_one(given, meant):
-    for train, source in ((charrnn.train_text, "to be"), (charrnn.train_file, RIGHT), (charrnn.train_records, ["to be"])):
+    for train, source in (
+        (charrnn.train_text, "to be"),
+        (charrnn.train_file, RIGHT),
+        (charrnn.train_records, ["to be"]),
+    ):
         if meant != "remember" or train is charrnn.train_records:
-            with pytest.raises(TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"):
+            with pytest.raises(
+                TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"
+            ):
                 train(source, **{given: 1})
 
 
@@ -241,11 +314,21 @@ def test_a_misspelt_value_is_answered_with_the_likely_one():
         ("schedule", "cos", "cosine"),
         ("preset", "Large", "large"),
     ):
-        with pytest.raises(ValueError, match=f"{option} must be .*, not '{given}'; did you mean {meant}"):
+        with pytest.raises(
+            ValueError, match=f"{option} must be .*, not '{given}'; did you mean {meant}"
+        ):
             charrnn.train_text("to be " * 9, **{"preset": "tutorial", option: given})
     model = charrnn.train_text("to be " * 9, steps=2, progress=False, preset="tutorial")
-    for given, meant in {"temp": "temperature", "topk": "top_k", "stops": "stop", "prompt": "prime", "max_length": "length"}.items():
-        with pytest.raises(TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"):
+    for given, meant in {
+        "temp": "temperature",
+        "topk": "top_k",
+        "stops": "stop",
+        "prompt": "prime",
+        "max_length": "length",
+    }.items():
+        with pytest.raises(
+            TypeError, match=rf"there is no option '{given}'; did you mean {meant}\?"
+        ):
             model.generate(5, **{given: 1})
     with pytest.raises(TypeError, match="there is no option 'zzz'; the options are"):
         model.train_text("to be", zzz=1)
@@ -253,7 +336,9 @@ def test_a_misspelt_value_is_answered_with_the_likely_one():
 
 def test_a_model_of_the_other_alphabet_is_refused(tmp_path):
     charrnn.train_text("to be", steps=2, progress=False, preset="tutorial").save(tmp_path / "m")
-    with pytest.raises(charrnn.ModelFormatError, match="this is a model of characters, not of bytes"):
+    with pytest.raises(
+        charrnn.ModelFormatError, match="this is a model of characters, not of bytes"
+    ):
         charrnn.load(tmp_path / "m", alphabet="bytes")
     with pytest.raises(ValueError, match="alphabet must be 'characters' or 'bytes', not 'text'"):
         charrnn.load(tmp_path / "m", alphabet="text")

@@ -1,4 +1,6 @@
-"""Code that uses the whole public interface as its documentation says: test_types.py has type checkers read it, and runs it."""
+"""Code that uses the whole public interface as its documentation says: test_types.py has type
+checkers read it, and runs it.
+"""
 
 import importlib.util
 import io
@@ -82,10 +84,16 @@ def train(folder: Path) -> CharRNN:
         checkpoint=folder / "checkpoint",
         resume=None,
     )
-    same: CharRNN[str] = model.train_text("or not", steps=2, extend=True, progress=False, keep="last")
+    same: CharRNN[str] = model.train_text(
+        "or not", steps=2, extend=True, progress=False, keep="last"
+    )
     same.train_file(str(path), steps=2, progress=False)
-    resumed: CharRNN[str] = charrnn.train_text("to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"), preset="tutorial")
-    charrnn.train_text("to be " * 20, steps=5, progress=False, resume=folder / "c", preset="tutorial")
+    resumed: CharRNN[str] = charrnn.train_text(
+        "to be " * 20, steps=3, progress=False, checkpoint=str(folder / "c"), preset="tutorial"
+    )
+    charrnn.train_text(
+        "to be " * 20, steps=5, progress=False, resume=folder / "c", preset="tutorial"
+    )
     with model.adapt("or not").adapting() as live:
         adapting: LiveModel[str] = live
         adapting.begin()
@@ -110,9 +118,19 @@ def networks() -> list[str]:
         progress=False,
         preset="tutorial",
     )
-    long: CharRNN[str] = charrnn.train_text(text, preset="small", cell="lstm", hidden_size=8, steps=2, batch_size=2, progress=False)
+    long: CharRNN[str] = charrnn.train_text(
+        text, preset="small", cell="lstm", hidden_size=8, steps=2, batch_size=2, progress=False
+    )
     plain = charrnn.train_text(
-        text, optimizer="sgd", clip_norm=1.0, schedule="linear", steps=3, batch_size=2, shards=2, progress=False, preset="tutorial"
+        text,
+        optimizer="sgd",
+        clip_norm=1.0,
+        schedule="linear",
+        steps=3,
+        batch_size=2,
+        shards=2,
+        progress=False,
+        preset="tutorial",
     )
     plain.train_text(text, optimizer="rmsprop", weight_decay=0.1, steps=3, progress=False)
     gates: list[Unit] = long.trace("to be").units(part="f")
@@ -120,21 +138,43 @@ def networks() -> list[str]:
 
 
 def records() -> list[str]:
-    names = charrnn.train_records(["anna", "susanna"] * 20, remember=True, hidden_size=8, steps=50, progress=False, preset="tutorial")
+    names = charrnn.train_records(
+        ["anna", "susanna"] * 20,
+        remember=True,
+        hidden_size=8,
+        steps=50,
+        progress=False,
+        preset="tutorial",
+    )
     ranks: Ranks = names.rank(["anna"], seed=1)
     guesses: NDArray[np.float64] = ranks.guesses
     words: list[tuple[str, float]] = names.score_words("anna")
     assert len(guesses) == len(words) == 1
     names.train_records(iter(["hanna"]), steps=2, progress=False, extend=True, remember=True)
-    return names.generate_many(3, 10, unique=True, novel=True, whole=True, prime="a", seed=1, min_length=1)
+    return names.generate_many(
+        3, 10, unique=True, novel=True, whole=True, prime="a", seed=1, min_length=1
+    )
 
 
 def use_bytes(folder: Path) -> bytes:
-    model = charrnn.train_file(folder / "input.txt", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
-    again: CharRNN[bytes] = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
-    charrnn.train_records([b"to", b"be"], alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
+    model = charrnn.train_file(
+        folder / "input.txt",
+        alphabet="bytes",
+        hidden_size=8,
+        steps=3,
+        progress=False,
+        preset="tutorial",
+    )
+    again: CharRNN[bytes] = charrnn.train_text(
+        b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial"
+    )
+    charrnn.train_records(
+        [b"to", b"be"], alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial"
+    )
     again.save(folder / "bytes")
-    written: bytes = charrnn.load(folder / "bytes", alphabet="bytes").generate(5, prime=b"to", stop=b"\n")
+    written: bytes = charrnn.load(folder / "bytes", alphabet="bytes").generate(
+        5, prime=b"to", stop=b"\n"
+    )
     return written + model.generate(3) + b"".join(model.stream(3))
 
 
@@ -155,16 +195,24 @@ def write(model: CharRNN) -> str:
         on_unknown="skip",
     )
     characters: Iterator[str] = model.stream(prime="to", seed=1)
-    first: tuple[str, float] = next(model.likeliest(5, max_length=9, threshold=-40.0, prime="t", allowed="tobe ", min_length=1))
-    best: list[tuple[str, float]] = model.beam_search(5, n_best=2, width=4, prime="t", allowed="tobe ", min_length=1, on_unknown="error")
+    first: tuple[str, float] = next(
+        model.likeliest(5, max_length=9, threshold=-40.0, prime="t", allowed="tobe ", min_length=1)
+    )
+    best: list[tuple[str, float]] = model.beam_search(
+        5, n_best=2, width=4, prime="t", allowed="tobe ", min_length=1, on_unknown="error"
+    )
     return text + next(characters) + best[0][0] + first[0]
 
 
 def score(model: CharRNN) -> float:
     bits: float = model.score("to be")
-    counted: tuple[float, int] = model.score("to bé", context="or", on_unknown="surprise", return_unknown=True)
+    counted: tuple[float, int] = model.score(
+        "to bé", context="or", on_unknown="surprise", return_unknown=True
+    )
     many: NDArray[np.float64] = model.score_many(["to", "be"], context="\n", on_unknown="skip")
-    both: tuple[NDArray[np.float64], NDArray[np.int64]] = model.score_many(["to"], return_unknown=True)
+    both: tuple[NDArray[np.float64], NDArray[np.int64]] = model.score_many(
+        ["to"], return_unknown=True
+    )
     nats = model.log_probs("to be", context="o") + model.next_probs("to").max()
     return bits + counted[0] + float(many.sum() + both[0].sum() + nats.sum())
 
@@ -190,7 +238,18 @@ def inside(model: CharRNN, octets: CharRNN[bytes], folder: Path) -> int:
     cut: Trace[str] = trace[1:3]
     text: str = cut.text + trace.html()
     assert found[0] in named
-    return number + len(trace) + len(states) + len(likely) + len(unlikely) + len(moved) + len(parts) + len(names) + len(bits) + len(text)
+    return (
+        number
+        + len(trace)
+        + len(states)
+        + len(likely)
+        + len(unlikely)
+        + len(moved)
+        + len(parts)
+        + len(names)
+        + len(bits)
+        + len(text)
+    )
 
 
 def keep(model: CharRNN, folder: Path) -> CharRNN:
@@ -231,25 +290,55 @@ def estimators() -> float:
 
     X, y = ["anna", "hanna", "susanna", "bob", "jacob"], ["f", "f", "f", "m", "m"]
     density = CharRNNDensity(
-        cell="rnn", hidden_size=8, steps=9, alphabet="characters", on_unknown="surprise", random_state=0, preset="tutorial"
+        cell="rnn",
+        hidden_size=8,
+        steps=9,
+        alphabet="characters",
+        on_unknown="surprise",
+        random_state=0,
+        preset="tutorial",
     ).fit(X)
     drawn: NDArray[np.object_] = density.sample(2, random_state=1, max_length=9, temperature=0.5)
     nats: NDArray[np.float64] = density.score_samples(X)
     model: CharRNN[Any] = density.model_
     detector = CharRNNOutlierDetector(
-        hidden_size=8, steps=9, contamination=0.1, calibration_fraction=0.5, total=True, missing="nan", preset="tutorial"
+        hidden_size=8,
+        steps=9,
+        contamination=0.1,
+        calibration_fraction=0.5,
+        total=True,
+        missing="nan",
+        preset="tutorial",
     ).fit(X)
     signs: NDArray[np.int_] = detector.predict(X) + detector.fit_predict(X)
-    nats = nats + detector.score_samples(X) + detector.decision_function(X) + detector.transform(X)[:, 0] + signs
+    nats = (
+        nats
+        + detector.score_samples(X)
+        + detector.decision_function(X)
+        + detector.transform(X)[:, 0]
+        + signs
+    )
     bits: NDArray[np.float64] = density.transform(X)
     assert bits.shape == detector.fit_transform(X).shape == (len(X), 1)
     classifier = CharRNNClassifier(
-        hidden_size=8, steps=9, keep="last", on_unknown="skip", priors=[0.5, 0.5], n_jobs=None, preset="tutorial"
+        hidden_size=8,
+        steps=9,
+        keep="last",
+        on_unknown="skip",
+        priors=[0.5, 0.5],
+        n_jobs=None,
+        preset="tutorial",
     ).fit(X, y)
-    p: NDArray[np.float64] = classifier.predict_proba(X) + classifier.predict_log_proba(X) + classifier.predict_joint_log_proba(X)
+    p: NDArray[np.float64] = (
+        classifier.predict_proba(X)
+        + classifier.predict_log_proba(X)
+        + classifier.predict_joint_log_proba(X)
+    )
     accuracy: float = classifier.score(X, y)
     models: list[CharRNN[Any]] = classifier.models_
-    assert len(drawn) == len(models) == len(classifier.classes_) == len(classifier.class_prior_) == 2
+    assert (
+        len(drawn) == len(models) == len(classifier.classes_) == len(classifier.class_prior_) == 2
+    )
     assert len(classifier.predict(X)) == len(X)
     return accuracy + density.score(X) + float(nats.sum() + p.sum()) + model.score("anna")
 
@@ -258,18 +347,42 @@ def engine(model: CharRNN) -> float:
     network: Network = model.network
     work = network.workspace(4, 1, training=True)
     inputs, targets = np.array([[0], [1], [2]]), np.array([[1], [2], [3]])
-    losses: NDArray[np.float64] = network.train_steps(work, inputs, targets, learning_rate=0.01, clip_value=5.0)
+    losses: NDArray[np.float64] = network.train_steps(
+        work, inputs, targets, learning_rate=0.01, clip_value=5.0
+    )
     nll, gradient = network.gradient(work, inputs, targets)
     name: str = min(gradient.views())
     network.feed(work, inputs)
-    ids: NDArray[np.int32] = network.draw(work, 3, np.array([1], np.uint64), temperature=0.8, top_k=3)
+    ids: NDArray[np.int32] = network.draw(
+        work, 3, np.array([1], np.uint64), temperature=0.8, top_k=3
+    )
     allowed, wide = np.ones(network.description.vocab_size, np.int8), network.workspace(2, 2)
-    found, _, scores, _ = network.search(wide, 2, np.array([0.0, -np.inf]), np.zeros(2, np.int8), allowed, -1)
+    found, _, scores, _ = network.search(
+        wide, 2, np.array([0.0, -np.inf]), np.zeros(2, np.int8), allowed, -1
+    )
     after: NDArray[np.float64] = network.next_probs(work)[0] - network.next_nll(work, [0])
     after += network.next_log_probs(work)[0]
-    layers: list[tuple[str, int]] = [(layer.cell, layer.units) for layer in network.description.layers]
+    layers: list[tuple[str, int]] = [
+        (layer.cell, layer.units) for layer in network.description.layers
+    ]
     count: int = network.description.n_parameters + len(layers) + len(name)
-    return float(sum(x.sum() for x in (losses, nll, ids, found, scores, after, network.evaluate(work, inputs, targets)))) + count
+    return (
+        float(
+            sum(
+                x.sum()
+                for x in (
+                    losses,
+                    nll,
+                    ids,
+                    found,
+                    scores,
+                    after,
+                    network.evaluate(work, inputs, targets),
+                )
+            )
+        )
+        + count
+    )
 
 
 def checked(model: CharRNN) -> int:
@@ -299,7 +412,9 @@ def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     steps: int = history.steps + (history.kept_step or 0) + len(losses)
     ids = vocabulary.encode("to be", on_unknown="skip")
     text: str = vocabulary.decode(ids)
-    larger: Vocabulary = Vocabulary.from_text("to be", records=False).extended(vocabulary.missing("to be") + "x")
+    larger: Vocabulary = Vocabulary.from_text("to be", records=False).extended(
+        vocabulary.missing("to be") + "x"
+    )
     unknown: int = larger.ids_and_unknown("xyz")[1]
     assert unknown >= 0
     codes: NDArray[np.int32] = larger.lookup("xyz") + larger.of_codes(np.array([1, 2, 3]))
@@ -307,19 +422,35 @@ def look(model: CharRNN) -> tuple[History, Vocabulary, str]:
     nats: NDArray[np.float64] = shared.rare_nats(codes)
     assert shared.rare == "x"
     assert len(nats) == len(codes) + shared.rare_id - len(shared.chars) + 1
-    symbols: int = larger.symbols + len(Vocabulary.all_bytes().empty) + np.dtype(larger.smallest_dtype).itemsize + len(codes)
+    symbols: int = (
+        larger.symbols
+        + len(Vocabulary.all_bytes().empty)
+        + np.dtype(larger.smallest_dtype).itemsize
+        + len(codes)
+    )
     assert larger.check("text", "to be")
     assert symbols > len(vocabulary)
     return (
         model.history,
         vocabulary,
-        f"{reason} {steps} {text} {vocabulary.chars} {len(vocabulary)} {charrnn.isa} {model.network.description}",
+        f"{reason} {steps} {text} {vocabulary.chars} {len(vocabulary)} {charrnn.isa} "
+        f"{model.network.description}",
     )
 
 
 def lesson(folder: Path) -> str:
     with DataReader(folder / "input.txt", seq_length=10) as reader:
-        rnn = charrnn.RNN(8, reader.vocab_size, reader.seq_length, 0.1, batch_size=1, clip_value=5.0, dtype="float64", seed=0, n_threads=1)
+        rnn = charrnn.RNN(
+            8,
+            reader.vocab_size,
+            reader.seq_length,
+            0.1,
+            batch_size=1,
+            clip_value=5.0,
+            dtype="float64",
+            seed=0,
+            n_threads=1,
+        )
         assert reader.just_started()
         inputs, targets = reader.next_batch()
         xs, hs, ps = rnn.forward(inputs, np.zeros((8, 1)))
@@ -328,7 +459,18 @@ def lesson(folder: Path) -> str:
         history: History = rnn.train(reader, steps=3, threshold=loss / 1000, callback=None)
         ids: list[int] = rnn.sample(hs[len(inputs) - 1], 0, 3)
         norms: NDArray[np.float64] = rnn.gradient_norms(inputs, targets[-1], np.zeros((8, 1)))
-        letters: list[NDArray[np.floating[Any]]] = [rnn.U, rnn.W, rnn.V, rnn.b, rnn.c, rnn.mU, rnn.mW, rnn.mV, rnn.mb, rnn.mc]
+        letters: list[NDArray[np.floating[Any]]] = [
+            rnn.U,
+            rnn.W,
+            rnn.V,
+            rnn.b,
+            rnn.c,
+            rnn.mU,
+            rnn.mW,
+            rnn.mV,
+            rnn.mb,
+            rnn.mc,
+        ]
         size: int = rnn.hidden_size * (2 * rnn.vocab_size + rnn.hidden_size + 1) + rnn.vocab_size
         assert sum(letter.size for letter in letters) == 2 * size
         assert len(norms) == len(inputs)
@@ -344,7 +486,9 @@ def mistakes(model: CharRNN) -> list[str]:
     except ValueError as error:
         found.append(str(error))
     try:
-        charrnn.train_text("to be " * 20, learning_rate=3.4e38, steps=9, progress=False, preset="tutorial")
+        charrnn.train_text(
+            "to be " * 20, learning_rate=3.4e38, steps=9, progress=False, preset="tutorial"
+        )
     except charrnn.DivergedError as error:
         found.append("" if error.model is None else error.model.generate(1))
     except (
@@ -375,12 +519,21 @@ def main(folder: Path) -> None:
     assert use_bytes(folder)
     assert write(model)
     assert score(model) > 0
-    octets = charrnn.train_text(b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial")
+    octets = charrnn.train_text(
+        b"to be", alphabet="bytes", hidden_size=8, steps=3, progress=False, preset="tutorial"
+    )
     assert inside(model, octets, folder) > 9
     assert repr(keep(model, folder)) == repr(model)
     assert elsewhere(model, folder).score("to be") > 0
     assert estimators() != 0
-    assert engine(charrnn.train_text("to be, or not", hidden_size=8, steps=3, progress=False, preset="tutorial")) > 0
+    assert (
+        engine(
+            charrnn.train_text(
+                "to be, or not", hidden_size=8, steps=3, progress=False, preset="tutorial"
+            )
+        )
+        > 0
+    )
     assert checked(model) == 0
     assert look(model)[0] is model.history
     assert lesson(folder).startswith("to")

@@ -1,4 +1,6 @@
-"""The generator and the meter in Chromium: same bits, by keyboard, on a phone, in light and dark; they ask the network for nothing."""
+"""The generator and the meter in Chromium: same bits, by keyboard, on a phone, in light and dark;
+they ask the network for nothing.
+"""
 
 import re
 
@@ -12,17 +14,26 @@ from chromium import keep_picture
 
 LOOKS = [(dark, size) for dark in (False, True) for size in ((390, 844), (1280, 900))]
 FITS = "document.documentElement.scrollWidth <= innerWidth"
-NAMED = """[...document.querySelectorAll("input, button")].filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.id)"""
-TARGETS = """[...document.querySelectorAll("input:not([type=checkbox]), button")].map((e) => e.getBoundingClientRect().height)"""
+NAMED = """[...document.querySelectorAll("input, button")]
+    .filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.id)"""
+TARGETS = """[...document.querySelectorAll("input:not([type=checkbox]), button")]
+    .map((e) => e.getBoundingClientRect().height)"""
 PAINTED = "performance.getEntriesByType('paint')[0]?.startTime"
 BITS = """(texts) => texts.map((text) =>
-    [model.score(text, { exact: true, total: true }), model.generate({ exact: true, seed: 3, length: 20 })])"""
+    [model.score(text, { exact: true, total: true }),
+     model.generate({ exact: true, seed: 3, length: 20 })])"""
 
 
 @pytest.fixture(scope="module")
 def names():
     return charrnn.train_records(
-        charrnn.datasets.names(), cell="lstm", hidden_size=24, ngram=3, epochs=2, progress=False, preset="tutorial"
+        charrnn.datasets.names(),
+        cell="lstm",
+        hidden_size=24,
+        ngram=3,
+        epochs=2,
+        progress=False,
+        preset="tutorial",
     )
 
 
@@ -30,7 +41,9 @@ def names():
 def pages(names, tmp_path_factory):
     """The pages by name."""
     folder = tmp_path_factory.mktemp("pages")
-    text = charrnn.train_text("to be, or not to be\n" * 90, hidden_size=20, epochs=20, progress=False, preset="tutorial")
+    text = charrnn.train_text(
+        "to be, or not to be\n" * 90, hidden_size=20, epochs=20, progress=False, preset="tutorial"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SAMPLES", 2000)
         names.save_js(folder / "meter.html", page="meter", title="How guessable is a name?")
@@ -52,7 +65,9 @@ def test_a_page_that_may_not_compile_has_them_too(visit, pages, names):
     page = visit(pages["names"].replace(" 'wasm-unsafe-eval'", ""), allowed=["WebAssembly"])
     assert page.evaluate("model.fast.product.name") == "fastProduct"
     texts = names.generate_many(20, 20, seed=1)
-    assert page.evaluate(BITS, texts) == [[score, names.generate(20, seed=3)] for score in names.score_many(texts, total=True)]
+    assert page.evaluate(BITS, texts) == [
+        [score, names.generate(20, seed=3)] for score in names.score_many(texts, total=True)
+    ]
 
 
 @pytest.mark.parametrize(("dark", "size"), LOOKS)
@@ -67,7 +82,9 @@ def test_pages_fit_and_everything_has_a_name(visit, pages, name, dark, size):
     assert page.evaluate(FITS)
     assert page.evaluate(NAMED) == []
     assert min(page.evaluate(TARGETS)) >= 44
-    red = int(re.match(r"rgb\((\d+)", page.evaluate("getComputedStyle(document.body).backgroundColor"))[1])
+    red = int(
+        re.match(r"rgb\((\d+)", page.evaluate("getComputedStyle(document.body).backgroundColor"))[1]
+    )
     assert (red < 60) == dark
 
 
@@ -88,7 +105,9 @@ def test_the_meter_by_keyboard(visit, pages, names):
     assert "a" not in page.locator("#letters b").first.inner_text()
     page.locator("#text").fill("An")
     assert page.locator("#guesses").inner_text() == "The model never guesses this."
-    assert "it does not know “A”" in page.locator("#interval").inner_text().lower().replace("“a”", "“A”")
+    assert "it does not know “A”" in page.locator("#interval").inner_text().lower().replace(
+        "“a”", "“A”"
+    )
 
 
 def test_the_generator_by_keyboard(visit, pages, names):
@@ -100,11 +119,16 @@ def test_the_generator_by_keyboard(visit, pages, names):
     page.locator("#written[aria-busy=false] li:nth-child(20):not(:empty)").wait_for()
     page.locator("#speed:not(:empty)").wait_for()
     drawn = names.generate_many(20, 1000, prime="ma", seed=1, temperature=0.8)
-    same = [one == "ma" + text for one, text in zip(page.locator("#written li").all_inner_texts(), drawn, strict=True)]
+    same = [
+        one == "ma" + text
+        for one, text in zip(page.locator("#written li").all_inner_texts(), drawn, strict=True)
+    ]
     assert sum(same) >= 19  # fast arithmetic may draw another character, hardly ever
     probs = names.next_probs("ma")
     first = page.locator("#next tr").first.inner_text().split()
-    best = "end" if probs.argmax() == len(names.vocabulary) else names.vocabulary.chars[probs.argmax()]
+    best = (
+        "end" if probs.argmax() == len(names.vocabulary) else names.vocabulary.chars[probs.argmax()]
+    )
     assert first == [best, f"{100 * probs.max():.1f}", "%"]
     page.locator("#prime").fill("mÜ")
     assert page.get_by_role("alert").inner_text() == 'The model does not know "Ü", character 1.'
@@ -126,16 +150,21 @@ def test_axe_finds_no_barrier(visit, pages, dark):
 @pytest.mark.clock
 def test_pages_are_fast(visit, pages):
     page = visit(pages["text"])
-    while (painted := page.evaluate(PAINTED)) is None:  # Chromium records the paint some time after the page has loaded
+    while (
+        painted := page.evaluate(PAINTED)
+    ) is None:  # Chromium records the paint some time after the page has loaded
         page.wait_for_timeout(20)
     speed = page.evaluate(
-        "(() => { model.generate({ length: 20000 }); const t = performance.now(); model.generate({ length: 20000 }); "
+        "(() => { model.generate({ length: 20000 }); const t = performance.now(); "
+        "model.generate({ length: 20000 }); "
         "return 2e7 / (performance.now() - t); })()"
     )
     page = visit(pages["meter"])
     rank = page.evaluate(
-        "(() => { for (let i = 0; i < 500; i++) model.rank('marianne'); const t = performance.now(); "
-        "for (let i = 0; i < 100; i++) model.rank('marianne'); return (performance.now() - t) / 100; })()"
+        "(() => { for (let i = 0; i < 500; i++) model.rank('marianne'); const t = "
+        "performance.now(); "
+        "for (let i = 0; i < 100; i++) model.rank('marianne'); return (performance.now() - t) / "
+        "100; })()"
     )
     print({"painted_ms": painted, "characters_per_second": speed, "rank_ms": rank})
     assert painted < 2000

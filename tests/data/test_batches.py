@@ -42,7 +42,10 @@ def test_wrong_content_is_refused(text_file, content, message):
 def test_missing_file_and_directory(tmp_path):
     with pytest.raises(FileNotFoundError) as missing:
         read_text(tmp_path / "no.txt")
-    assert missing.value.filename == str(tmp_path / "no.txt") or missing.value.filename == tmp_path / "no.txt"
+    assert (
+        missing.value.filename == str(tmp_path / "no.txt")
+        or missing.value.filename == tmp_path / "no.txt"
+    )
     with pytest.raises((IsADirectoryError, PermissionError)):
         read_text(tmp_path)
 
@@ -86,7 +89,8 @@ def test_reader_has_the_tutorials_attributes(text_file):
 
 
 @pytest.mark.parametrize(
-    ("seq_length", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)]
+    ("seq_length", "error"),
+    [(0, ValueError), (-1, ValueError), (True, TypeError), (2.5, TypeError), ("8", TypeError)],
 )
 def test_wrong_seq_length_is_refused(text_file, seq_length, error):
     with pytest.raises(error, match="seq_length must be"):
@@ -94,7 +98,9 @@ def test_wrong_seq_length_is_refused(text_file, seq_length, error):
 
 
 @pytest.mark.parametrize("piece", [1, 300, 1 << 20])
-def test_the_order_of_records_is_that_of_one_sort_however_many_are_sorted_at_a_time(monkeypatch, piece):
+def test_the_order_of_records_is_that_of_one_sort_however_many_are_sorted_at_a_time(
+    monkeypatch, piece
+):
     monkeypatch.setattr("charrnn.data.batches._PIECE", piece)
     monkeypatch.setattr("charrnn.util.seeding._PIECE", piece)
     n, B, seed, epoch = 1000, 3, 5, 2
@@ -119,7 +125,9 @@ def _state(*seeds):
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_some_streams_are_those_of_all(batch_size):
     ids, lengths = np.arange(1, 60).astype(np.uint8), np.array([7, 0, 140, 3, 12, 1, 33])
-    records = RecordStream(np.resize(ids, lengths.sum()), lengths, 60, batch_size, seed=1, seq_length=9)
+    records = RecordStream(
+        np.resize(ids, lengths.sum()), lengths, 60, batch_size, seed=1, seq_length=9
+    )
     for stream in (TextStream(ids, 9, batch_size), records):
         for window in range(stream.windows):
             inputs, targets = stream.read(window, 1)
@@ -137,10 +145,16 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "_PIECE", 7)
     ids = np.arange(40, dtype=np.int32)
     (tmp_path / "ids").write_bytes(ids.tobytes())
-    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")  # noqa: SIM115  the object closes it
+    file = open(tmp_path / "ids", "rb", buffering=0)  # noqa: SIM115  OpenFile closes it
+    file = batches.OpenFile(file, "ids")
     stored = batches.StoredIds(file, ids.dtype, 0, 40)
-    for one, other in [(ids, stored), *((batches.GappedIds(x, 6, 2, 5),) * 2 for x in (ids, stored))]:
-        assert [x.tolist() for x in batches.in_pieces(one)] == [x.tolist() for x in batches.in_pieces(other)]
+    for one, other in [
+        (ids, stored),
+        *((batches.GappedIds(x, 6, 2, 5),) * 2 for x in (ids, stored)),
+    ]:
+        assert [x.tolist() for x in batches.in_pieces(one)] == [
+            x.tolist() for x in batches.in_pieces(other)
+        ]
     assert [len(piece) for piece in batches.in_pieces(stored)] == [7, 7, 7, 7, 7, 5]
 
 
@@ -148,25 +162,38 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
 def test_texts_that_are_joined_stay_where_they_are(tmp_path, monkeypatch, batch_size):
     first, again = np.arange(50, dtype=np.uint8), np.arange(300, 340, dtype=np.int32)
     (tmp_path / "ids").write_bytes(first.tobytes() + again.tobytes())
-    file = batches.OpenFile(open(tmp_path / "ids", "rb", buffering=0), "ids")  # noqa: SIM115  the object closes it
-    stored = batches.StoredIds(file, first.dtype, 0, 50), batches.StoredIds(file, again.dtype, 50, 40)
+    file = open(tmp_path / "ids", "rb", buffering=0)  # noqa: SIM115  OpenFile closes it
+    file = batches.OpenFile(file, "ids")
+    stored = (
+        batches.StoredIds(file, first.dtype, 0, 50),
+        batches.StoredIds(file, again.dtype, 50, 40),
+    )
     sizes, read = [], batches.StoredIds.read
-    monkeypatch.setattr(batches.StoredIds, "read", lambda ids, start, stop: sizes.append(stop - start) or read(ids, start, stop))
+    monkeypatch.setattr(
+        batches.StoredIds,
+        "read",
+        lambda ids, start, stop: sizes.append(stop - start) or read(ids, start, stop),
+    )
     found = batches.TextStream(batches.JoinedIds(*stored, 3), 5, batch_size)
     expected = batches.TextStream(np.concatenate([first, *[again] * 3]), 5, batch_size)
     assert found.windows == expected.windows
     for window in range(found.windows):
         np.testing.assert_array_equal(found.read(window, 1), expected.read(window, 1))
     assert max(sizes) <= 6
-    np.testing.assert_array_equal(*(np.concatenate(list(one.sequences())) for one in (found, expected)))
+    np.testing.assert_array_equal(
+        *(np.concatenate(list(one.sequences())) for one in (found, expected))
+    )
 
 
 def test_held_out_pieces_of_a_file_are_read_alone(tmp_path, monkeypatch):
     (tmp_path / "text").write_bytes(b"ab" * 500_000)
-    file = batches.OpenFile(open(tmp_path / "text", "rb", buffering=0), "text")  # noqa: SIM115  the object closes it
+    file = open(tmp_path / "text", "rb", buffering=0)  # noqa: SIM115  OpenFile closes it
+    file = batches.OpenFile(file, "text")
     stored = batches.StoredIds(file, np.dtype(np.uint8), 0, 1_000_000)
     sizes, read = [], stored.read
-    monkeypatch.setattr(stored, "read", lambda start, stop: sizes.append(stop - start) or read(start, stop))
+    monkeypatch.setattr(
+        stored, "read", lambda start, stop: sizes.append(stop - start) or read(start, stop)
+    )
     text = dataset.Text(charrnn.Vocabulary("ab", of_bytes=False), stored, 0.0)
     learner = SimpleNamespace(seq_length=64, batch_size=4)
     text.streams(learner, 0.008, 0, 8)

@@ -1,4 +1,6 @@
-"""Files to ids in two passes: the bits of what is in memory, whatever is done to the files meanwhile."""
+"""Files to ids in two passes: the bits of what is in memory, whatever is done to the files
+meanwhile.
+"""
 
 import bz2
 import gzip
@@ -18,13 +20,19 @@ from charrnn.data.batches import StoredIds
 
 PLAIN = "to be, or not to be: that is the question\n" * 40
 ACCENTED = "à la recherche du temps perdu ☃\r\n🙂 longtemps je me suis couché\n" * 30
-CONTENTS = {"ascii": PLAIN.encode(), "accented": ACCENTED.encode(), "long": ("x" + "abc" * 70 + "\n" + PLAIN).encode()}
+CONTENTS = {
+    "ascii": PLAIN.encode(),
+    "accented": ACCENTED.encode(),
+    "long": ("x" + "abc" * 70 + "\n" + PLAIN).encode(),
+}
 SMALL = {"hidden_size": 8, "epochs": 2, "progress": False}
 
 
 @pytest.fixture(params=["in memory", "in a file", "in a cache"])
 def place(request, monkeypatch, tmp_path):
-    """Where ids are: an option of train_file. Whole pieces are small, so that characters and lines lie across two."""
+    """Where ids are: an option of train_file. Whole pieces are small, so that characters and lines
+    lie across two.
+    """
     monkeypatch.setattr(sources, "PIECE", 7)
     monkeypatch.setattr("charrnn.data.batches._PIECE", 11)
     if request.param != "in memory":
@@ -33,14 +41,18 @@ def place(request, monkeypatch, tmp_path):
 
 
 def bits(model):
-    return model.network.weights.block.tobytes(), model.vocabulary, model.history.reports[-1].validation_nll
+    return (
+        model.network.weights.block.tobytes(),
+        model.vocabulary,
+        model.history.reports[-1].validation_nll,
+    )
 
 
 def lines(content):
     return [line for line in content.replace(b"\r", b"\n").split(b"\n") if line]
 
 
-# ------------------------------------------------------------------------------------------------------------ the bits of memory
+# ------------------------------------------------------------------------------- the bits of memory
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -50,19 +62,30 @@ def test_a_file_trains_as_its_text(text_file, place, content, batch_size):
     expected = charrnn.train_text(content.decode(), **options, preset="tutorial")
     assert bits(charrnn.train_file(path, **options, **place, preset="tutorial")) == bits(expected)
     expected = charrnn.train_text(content, alphabet="bytes", **options, preset="tutorial")
-    assert bits(charrnn.train_file(path, alphabet="bytes", **options, **place, preset="tutorial")) == bits(expected)
+    assert bits(
+        charrnn.train_file(path, alphabet="bytes", **options, **place, preset="tutorial")
+    ) == bits(expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=list(CONTENTS))
 def test_the_lines_of_a_file_train_as_records(text_file, place, content, batch_size):
-    path, options = text_file(content), {**SMALL, "batch_size": batch_size, "seq_length": 9, "remember": True}
-    expected = charrnn.train_records([line.decode() for line in lines(content)], **options, preset="tutorial")
+    path, options = (
+        text_file(content),
+        {**SMALL, "batch_size": batch_size, "seq_length": 9, "remember": True},
+    )
+    expected = charrnn.train_records(
+        [line.decode() for line in lines(content)], **options, preset="tutorial"
+    )
     found = charrnn.train_file(path, records=True, **options, **place, preset="tutorial")
     assert bits(found) == bits(expected)
     assert found.index.fingerprints.tobytes() == expected.index.fingerprints.tobytes()
     expected = charrnn.train_records(lines(content), alphabet="bytes", **options, preset="tutorial")
-    assert bits(charrnn.train_file(path, records=True, alphabet="bytes", **options, **place, preset="tutorial")) == bits(expected)
+    assert bits(
+        charrnn.train_file(
+            path, records=True, alphabet="bytes", **options, **place, preset="tutorial"
+        )
+    ) == bits(expected)
 
 
 def test_many_characters_have_wide_ids(text_file, place):
@@ -95,32 +118,49 @@ def test_a_checkpoint_goes_on_with_the_text_wherever_it_is(text_file, place, tmp
             preset="tutorial",
             checkpoint=tmp_path / "c",
         )
-        again = charrnn.train_file(path, records=records, **options, resume=tmp_path / "c", **place, preset="tutorial")
+        again = charrnn.train_file(
+            path, records=records, **options, resume=tmp_path / "c", **place, preset="tutorial"
+        )
         assert again.network.weights.block.tobytes() == whole.network.weights.block.tobytes()
         with pytest.raises(ValueError, match="the text is another"):
             charrnn.train_file(
-                text_file(PLAIN[:-1] + "?", "other"), records=records, **options, resume=tmp_path / "c", **place, preset="tutorial"
+                text_file(PLAIN[:-1] + "?", "other"),
+                records=records,
+                **options,
+                resume=tmp_path / "c",
+                **place,
+                preset="tutorial",
             )
 
 
 def test_a_model_goes_on_with_files(text_file, place, tmp_path):
-    model, twin = (charrnn.train_text("to be, or not to be " * 20, **SMALL, preset="tutorial") for _ in range(2))
-    with pytest.raises(ValueError, match=r"characters that the model does not know: .*extend=True adds them"):
+    model, twin = (
+        charrnn.train_text("to be, or not to be " * 20, **SMALL, preset="tutorial")
+        for _ in range(2)
+    )
+    with pytest.raises(
+        ValueError, match=r"characters that the model does not know: .*extend=True adds them"
+    ):
         model.train_file(text_file(PLAIN), **place, epochs=1)
     model.train_file(text_file(PLAIN), extend=True, epochs=1, progress=False, **place)
     twin.train_text(PLAIN, extend=True, epochs=1, progress=False)
     assert bits(model) == bits(twin)
     assert model.vocabulary.chars.startswith(twin.vocabulary.chars[:5])
-    with pytest.raises(ValueError, match="this is a model of text, which has no records to remember"):
+    with pytest.raises(
+        ValueError, match="this is a model of text, which has no records to remember"
+    ):
         model.train_file(text_file(PLAIN), remember=True)
-    model, twin = (charrnn.train_records(["to be", "or not"] * 20, remember=True, **SMALL, preset="tutorial") for _ in range(2))
+    model, twin = (
+        charrnn.train_records(["to be", "or not"] * 20, remember=True, **SMALL, preset="tutorial")
+        for _ in range(2)
+    )
     model.train_file(text_file(PLAIN), extend=True, epochs=1, progress=False, **place)
     twin.train_records(PLAIN.splitlines(), extend=True, epochs=1, progress=False)
     assert bits(model) == bits(twin)
     assert PLAIN.splitlines()[0] in model.index
 
 
-# ---------------------------------------------------------------------------------------------------------------- which files
+# -------------------------------------------------------------------------------------- which files
 
 
 @pytest.fixture
@@ -128,7 +168,14 @@ def library(tmp_path):
     """A directory of texts, one of them empty, one hidden."""
     folder = tmp_path / "library"
     (folder / "b").mkdir(parents=True)
-    for name, text in {"a.txt": "aa\n", "b/2.txt": "two", "b/1.txt": "\ufeffone\n", "c.txt": "", ".hidden": "?", "d.md": "dd\n"}.items():
+    for name, text in {
+        "a.txt": "aa\n",
+        "b/2.txt": "two",
+        "b/1.txt": "\ufeffone\n",
+        "c.txt": "",
+        ".hidden": "?",
+        "d.md": "dd\n",
+    }.items():
         (folder / name).write_bytes(text.encode())
     return folder
 
@@ -149,7 +196,10 @@ def test_several_files_are_one_text(library):
     assert content(read(str(library / "**" / "*.txt"))) == "aa\none\ntwo"
     assert content(read(library, "bytes")) == b"aa\n\xef\xbb\xbfone\ntwodd\n"
     found = read([library / "b" / "2.txt", library / "d.md"], records=True)
-    assert (content(found), found.lengths.tolist()) == ("twodd", [3, 2])  # a file's end ends its last line
+    assert (content(found), found.lengths.tolist()) == (
+        "twodd",
+        [3, 2],
+    )  # a file's end ends its last line
 
 
 def test_only_the_first_byte_order_mark_of_a_file_is_dropped(text_file, place):
@@ -162,11 +212,23 @@ MISTAKES = [
     (lambda folder: str(folder / "*.csv"), FileNotFoundError, r"no file matches .*\*.csv"),
     (lambda folder: folder / "empty", FileNotFoundError, "empty is a directory with no file in it"),
     (lambda folder: [], ValueError, "path names no file"),
-    (lambda folder: b"a.txt", TypeError, "path must be a str or path-like, not bytes: train_text trains on what it holds"),
+    (
+        lambda folder: b"a.txt",
+        TypeError,
+        "path must be a str or path-like, not bytes: train_text trains on what it holds",
+    ),
     (lambda folder: 3, TypeError, "path must be a str or path-like, not int"),
     (lambda folder: [[folder / "a.txt"]], TypeError, "path must be a str or path-like, not list"),
-    (lambda folder: [folder / "c.txt"], ValueError, "the text has no character; training needs at least 2"),
-    (lambda folder: folder / "c.txt", ValueError, "c.txt has no character; training needs at least 2"),
+    (
+        lambda folder: [folder / "c.txt"],
+        ValueError,
+        "the text has no character; training needs at least 2",
+    ),
+    (
+        lambda folder: folder / "c.txt",
+        ValueError,
+        "c.txt has no character; training needs at least 2",
+    ),
 ]
 
 
@@ -178,7 +240,9 @@ def test_where_there_is_no_text_the_error_says_so(library, path, error, message)
 
 
 def test_other_mistakes(text_file, tmp_path):
-    with pytest.raises(ValueError, match="has no line with a character in it; training needs at least 1"):
+    with pytest.raises(
+        ValueError, match="has no line with a character in it; training needs at least 1"
+    ):
         charrnn.train_file(text_file("\n\r\n"), records=True, preset="tutorial")
     with pytest.raises(ValueError, match="remember=True needs records=True"):
         charrnn.train_file(text_file("ab"), remember=True, preset="tutorial")
@@ -194,17 +258,26 @@ def test_other_mistakes(text_file, tmp_path):
         charrnn.train_file("a\0b", preset="tutorial")
     with pytest.raises(FileNotFoundError) as missing:
         charrnn.train_file("a text,\nand not a name", preset="tutorial")
-    assert missing.value.__notes__ == ["This looks like a text, not the name of a file: train_text trains on a text."]
+    assert missing.value.__notes__ == [
+        "This looks like a text, not the name of a file: train_text trains on a text."
+    ]
 
 
 def _zst(data):
-    return (pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")).compress(data)
+    return (
+        pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    ).compress(data)
 
 
-@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress), (".zst", _zst)])
+@pytest.mark.parametrize(
+    ("ending", "compress"),
+    [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress), (".zst", _zst)],
+)
 def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress):
     data = ACCENTED.encode()
-    path = text_file(compress(data[:500]) + compress(data[500:]), f"a{ending}")  # in two parts, as logs are
+    path = text_file(
+        compress(data[:500]) + compress(data[500:]), f"a{ending}"
+    )  # in two parts, as logs are
     assert bits(charrnn.train_file(path, **SMALL, **place, preset="tutorial")) == bits(
         charrnn.train_text(ACCENTED, **SMALL, preset="tutorial")
     )
@@ -212,19 +285,27 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
         charrnn.train_text(data, alphabet="bytes", **SMALL, preset="tutorial")
     )
     second = compress(data[500:])
-    torn = [compress(data[:500]) + part for part in (b"?" + second[1:], second[:9], b"more")]  # what follows a member is one
+    torn = [
+        compress(data[:500]) + part for part in (b"?" + second[1:], second[:9], b"more")
+    ]  # what follows a member is one
     for damaged in (compress(data)[:-9], b"plain text", *torn):
         with pytest.raises(ValueError, match=f"damaged{ending} is not a complete {ending} file: "):
             charrnn.train_file(text_file(damaged, f"damaged{ending}"), preset="tutorial")
 
 
-@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+@pytest.mark.parametrize(
+    ("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)]
+)
 def test_zeros_after_what_is_compressed_are_nothing(text_file, monkeypatch, ending, compress):
     """They fill a block up, also between two files."""
     monkeypatch.setattr(sources, "_READ", 5)
     data = ACCENTED.encode()
-    path = text_file(compress(data[:500]) + bytes(24) + compress(data[500:]) + bytes(16), f"a{ending}")
-    assert bits(charrnn.train_file(path, **SMALL, preset="tutorial")) == bits(charrnn.train_text(ACCENTED, **SMALL, preset="tutorial"))
+    path = text_file(
+        compress(data[:500]) + bytes(24) + compress(data[500:]) + bytes(16), f"a{ending}"
+    )
+    assert bits(charrnn.train_file(path, **SMALL, preset="tutorial")) == bits(
+        charrnn.train_text(ACCENTED, **SMALL, preset="tutorial")
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,13 +326,17 @@ def test_what_is_not_utf8_is_named_by_its_byte(text_file, place, data, byte, rea
 def test_a_binary_file_among_others_suggests_a_pattern(library):
     (library / "__pycache__").mkdir()
     (library / "__pycache__" / "a.pyc").write_bytes(b"\xcb\r\r\n\0\0\0\0")
-    with pytest.raises(ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*\*\*/\*\.txt' chooses files"):
+    with pytest.raises(
+        ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*\*\*/\*\.txt' chooses files"
+    ):
         charrnn.train_file(library, preset="tutorial")
-    with pytest.raises(ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*reads any bytes as they are$"):
+    with pytest.raises(
+        ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*reads any bytes as they are$"
+    ):
         charrnn.train_file(library / "__pycache__", preset="tutorial")
 
 
-# ------------------------------------------------------------------------------------------------------------------- the cache
+# ---------------------------------------------------------------------------------------- the cache
 
 
 def cached(folder):
@@ -262,7 +347,9 @@ def test_a_cache_is_of_any_number_of_files(text_file, tmp_path, monkeypatch):
     """Its header does not grow with their number."""
     paths = [text_file("abc", "\U0001f642" * 60)] * 18_000
     written = read(paths, cache=tmp_path / "cache")
-    assert (tmp_path / "cache" / cached(tmp_path / "cache")[0]).stat().st_size < len(paths) * 3 + 500
+    assert (tmp_path / "cache" / cached(tmp_path / "cache")[0]).stat().st_size < len(
+        paths
+    ) * 3 + 500
     monkeypatch.setattr(corpus, "_scan", None)  # is used again
     assert content(read(paths, cache=tmp_path / "cache")) == content(written) == "abc" * 18_000
 
@@ -277,7 +364,9 @@ def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monke
     assert not passes
     assert cached(folder) == [name]
     stat = path.stat()
-    path.write_bytes(ACCENTED.replace("perdu", "gagné").encode()[: stat.st_size])  # as long, and as old
+    path.write_bytes(
+        ACCENTED.replace("perdu", "gagné").encode()[: stat.st_size]
+    )  # as long, and as old
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "gn" in content(read(path, cache=folder))
     assert len(passes) == 1
@@ -292,11 +381,16 @@ def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monke
     assert len(cached(folder)) == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff" * 20, b"half", b"header", b"an id", b"the last length", b"huge", b"deep"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"\xff" * 20, b"half", b"header", b"an id", b"the last length", b"huge", b"deep"],
+)
 @pytest.mark.parametrize("records", [False, True])
 def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
     path = text_file(PLAIN)
-    made = charrnn.train_file(path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial")
+    made = charrnn.train_file(
+        path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial"
+    )
     (name,) = cached(tmp_path / "cache")
     whole = (tmp_path / "cache" / name).read_bytes()
     damaged = {
@@ -308,7 +402,11 @@ def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
         b"deep": (1 << 20).to_bytes(8, "little") + b"[" * (1 << 20),
     }.get(damage, damage)
     (tmp_path / "cache" / name).write_bytes(damaged)
-    assert bits(charrnn.train_file(path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial")) == bits(made)
+    assert bits(
+        charrnn.train_file(
+            path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial"
+        )
+    ) == bits(made)
     assert (tmp_path / "cache" / name).read_bytes() == whole
 
 
@@ -342,7 +440,9 @@ KILLED = """if True:
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no kill -9")
 @pytest.mark.parametrize("moment", [3, 20, 33])
-def test_a_kill_during_the_passes_leaves_nothing_wrong(text_file, tmp_path, python, moment, monkeypatch):
+def test_a_kill_during_the_passes_leaves_nothing_wrong(
+    text_file, tmp_path, python, moment, monkeypatch
+):
     path, folder, temporary = text_file(PLAIN), tmp_path / "cache", tmp_path / "tmp"
     temporary.mkdir()
     for cache in (str(folder), ""):
@@ -356,7 +456,7 @@ def test_a_kill_during_the_passes_leaves_nothing_wrong(text_file, tmp_path, pyth
     assert len([name for name in cached(folder) if not name.endswith(".tmp")]) == 1
 
 
-# ----------------------------------------------------------------------------------------------------------- files that change
+# -------------------------------------------------------------------------------- files that change
 
 
 def append(path):
@@ -375,7 +475,9 @@ def truncate(path):
 @pytest.mark.parametrize("change", [append, rewrite, truncate])
 @pytest.mark.parametrize("moment", [2, 20])
 @pytest.mark.parametrize("records", [False, True])
-def test_a_file_that_changes_during_the_passes_is_an_error(text_file, place, monkeypatch, change, moment, records):
+def test_a_file_that_changes_during_the_passes_is_an_error(
+    text_file, place, monkeypatch, change, moment, records
+):
     path, calls = text_file(PLAIN), []
 
     def during(real):
@@ -389,14 +491,19 @@ def test_a_file_that_changes_during_the_passes_is_an_error(text_file, place, mon
 
     monkeypatch.setattr(sources, "PIECE", 100)
     monkeypatch.setattr(corpus, "_codes", during(corpus._codes))
-    with pytest.raises(ValueError, match=r"input.txt has changed while it was read: train again when nobody writes to it"):
+    with pytest.raises(
+        ValueError,
+        match=r"input.txt has changed while it was read: train again when nobody writes to it",
+    ):
         charrnn.train_file(path, records=records, **SMALL, **place, preset="tutorial")
     if place:
         assert cached(place["cache"]) == []
 
 
 @pytest.mark.parametrize("records", [False, True])
-def test_a_file_that_changes_unseen_between_the_passes_is_an_error(text_file, place, monkeypatch, records):
+def test_a_file_that_changes_unseen_between_the_passes_is_an_error(
+    text_file, place, monkeypatch, records
+):
     path, stat = text_file(PLAIN), text_file(PLAIN).stat()
 
     def between(*arguments):
@@ -413,11 +520,13 @@ def test_a_file_that_changes_during_the_training_is_an_error(text_file, monkeypa
     monkeypatch.setattr(corpus, "_IN_MEMORY", 0)
     path = text_file(PLAIN * 10)
     with pytest.raises(ValueError, match="has changed while it was read") as error:
-        charrnn.train_file(path, alphabet="bytes", **SMALL, callback=lambda report: change(path), preset="tutorial")
+        charrnn.train_file(
+            path, alphabet="bytes", **SMALL, callback=lambda report: change(path), preset="tutorial"
+        )
     assert error.value.model.history.steps > 0
 
 
-# ----------------------------------------------------------------------------------------------------------------- how it looks
+# ------------------------------------------------------------------------------------- how it looks
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path, python):
@@ -436,7 +545,12 @@ def test_memory_does_not_grow_with_the_text(tmp_path, python):
     if not sys.platform.startswith("linux"):
         pytest.skip("ru_maxrss has other units")
     assert (tmp_path / "large.txt").stat().st_size > 130e6
-    ran = subprocess.run([python, "-W", "ignore", "-c", program, tmp_path / "large.txt"], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [python, "-W", "ignore", "-c", program, tmp_path / "large.txt"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert int(ran.stdout) < 100_000  # kB
     os.unlink(tmp_path / "large.txt")
 
@@ -454,21 +568,47 @@ def test_passes_that_take_long_are_shown(text_file, monkeypatch, capfd):
 
 def test_the_command_takes_files_of_all_kinds(text_file, tmp_path, python):
     text_file(gzip.compress(PLAIN.encode()), "a.gz")
-    command = [python, "-W", "error", "-m", "charrnn", "train", tmp_path / "a.gz", text_file(PLAIN, "b.txt")]
-    options = ["--records", "--preset", "tutorial", "--cache", tmp_path / "cache", "--epochs", "1", "-q", "-o", tmp_path / "m"]
+    command = [
+        python,
+        "-W",
+        "error",
+        "-m",
+        "charrnn",
+        "train",
+        tmp_path / "a.gz",
+        text_file(PLAIN, "b.txt"),
+    ]
+    options = [
+        "--records",
+        "--preset",
+        "tutorial",
+        "--cache",
+        tmp_path / "cache",
+        "--epochs",
+        "1",
+        "-q",
+        "-o",
+        tmp_path / "m",
+    ]
     subprocess.run([*command, *options], capture_output=True, timeout=600, check=True)
     model = charrnn.load(tmp_path / "m")
-    assert bits(model) == bits(charrnn.train_records(PLAIN.splitlines() * 2, epochs=1, progress=False, preset="tutorial"))
+    assert bits(model) == bits(
+        charrnn.train_records(PLAIN.splitlines() * 2, epochs=1, progress=False, preset="tutorial")
+    )
     assert len(cached(tmp_path / "cache")) == 1
     for wrong in (["-", "b.txt"], ["-", "--cache", "c"]):
         ran = subprocess.run(
-            [python, "-m", "charrnn", "train", *wrong], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+            [python, "-m", "charrnn", "train", *wrong],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert ran.returncode == 2
         assert "standard input is read once" in ran.stderr
 
 
-# ------------------------------------------------------------------------------------------------- records between separators, encodings
+# ------------------------------------------------------------ records between separators, encodings
 
 FORTUNES = "jo\r\nann\r\n%\r\nbob\r\n% \r\n%\r\n%\r\n\r\nzoë"
 
@@ -481,8 +621,17 @@ def test_records_between_separators(tmp_path, monkeypatch, alphabet, piece):
     monkeypatch.setattr(corpus, "_RECORDS", 2)
     (tmp_path / "1").write_bytes(FORTUNES.encode())
     (tmp_path / "2").write_bytes(b"ann\0\n")
-    for separator, expected in {"%": ["jo\nann", "bob\n% ", "\nzoë", "ann\0"], "": ["jo\nann\n%\nbob\n% \n%\n%", "zoë", "ann\0"]}.items():
-        found = read([tmp_path / "1", tmp_path / "2"], alphabet, records=True, separator=separator, cache=tmp_path / "ids")
+    for separator, expected in {
+        "%": ["jo\nann", "bob\n% ", "\nzoë", "ann\0"],
+        "": ["jo\nann\n%\nbob\n% \n%\n%", "zoë", "ann\0"],
+    }.items():
+        found = read(
+            [tmp_path / "1", tmp_path / "2"],
+            alphabet,
+            records=True,
+            separator=separator,
+            cache=tmp_path / "ids",
+        )
         texts = [text.encode() for text in expected] if alphabet == "bytes" else expected
         assert content(found) == texts[0][:0].join(texts)
         assert found.lengths.tolist() == list(map(len, texts))
@@ -521,7 +670,11 @@ def test_a_model_is_trained_on_other_encodings_and_further(tmp_path):
         ({"encoding": "utf-99"}, ValueError, "encoding must be the name of an encoding"),
         ({"encoding": "base64"}, ValueError, "encoding must be the name of an encoding"),
         ({"encoding": "ascii"}, ValueError, "t is not ascii at byte 2: ordinal not in range"),
-        ({"encoding": "ascii", "alphabet": "bytes"}, ValueError, "encoding is for characters, but these are bytes"),
+        (
+            {"encoding": "ascii", "alphabet": "bytes"},
+            ValueError,
+            "encoding is for characters, but these are bytes",
+        ),
     ],
 )
 def test_separators_and_encodings_are_checked(tmp_path, options, error, message):

@@ -28,16 +28,24 @@ NAMES = ["anna", "bob", "", "christina", "di", "edda", "fritz", "gwendolyn", "ha
 def stream_of(strings, batch_size, seed=0):
     vocabulary = Vocabulary.from_text("".join(strings), records=True)
     lengths = np.array([len(string) for string in strings])
-    return RecordStream(vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, seed), vocabulary
+    return RecordStream(
+        vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, seed
+    ), vocabulary
 
 
-@given(st.lists(st.text("abcde", max_size=6), min_size=1, max_size=40).filter(any), st.integers(1, 7), st.integers(0, 3))
+@given(
+    st.lists(st.text("abcde", max_size=6), min_size=1, max_size=40).filter(any),
+    st.integers(1, 7),
+    st.integers(0, 3),
+)
 def test_every_record_is_in_an_epoch_once(strings, batch_size, epoch):
     stream, vocabulary = stream_of(strings, batch_size)
     stream.begin(epoch)
     batch_size = stream.batch_size  # no more than records
     inputs, targets = stream.read(0, stream.windows)
-    inputs, targets = (array.reshape(stream.windows, stream.seq_length, batch_size) for array in (inputs, targets))
+    inputs, targets = (
+        array.reshape(stream.windows, stream.seq_length, batch_size) for array in (inputs, targets)
+    )
     found = []
     for window in range(stream.windows):
         for b in range(batch_size):
@@ -73,7 +81,9 @@ def test_training_equals_the_oracle(kernels, n_threads):
     """Each record from the zero state; the gradient is the mean over the records of a batch."""
     stream, vocabulary = stream_of(["anna", "bob", "di", "edda", "hal", "ida"], 2)
     stream.begin(0)
-    rnn = RNN(5, vocabulary.symbols, 99, 0.1, batch_size=2, dtype="float64", seed=0, n_threads=n_threads)
+    rnn = RNN(
+        5, vocabulary.symbols, 99, 0.1, batch_size=2, dtype="float64", seed=0, n_threads=n_threads
+    )
     w = Weights.of(rnn)
     memory = w.map(np.zeros_like)
     work = training_workspace(rnn, stream.seq_length)
@@ -98,7 +108,9 @@ def test_training_equals_the_oracle(kernels, n_threads):
 def model():
     """Five characters and a boundary, large random weights."""
     rnn = RNN(7, 6, 4, 0.1, dtype="float64", seed=0)
-    for name, array in zip("UWVbc", reference.random_weights(7, 6, np.random.default_rng(0)), strict=True):
+    for name, array in zip(
+        "UWVbc", reference.random_weights(7, 6, np.random.default_rng(0)), strict=True
+    ):
         setattr(rnn, name, array)
     return CharRNN(rnn, Vocabulary("abcde", records=True), History())
 
@@ -115,7 +127,9 @@ def test_scores_include_the_end(model, text, kernels):
 
 @given(st.lists(st.text("abcde", max_size=30), max_size=100))
 def test_scores_of_many_equal_scores_one_by_one_to_the_bit(model, texts):
-    np.testing.assert_array_equal(model.score_many(texts), np.array([model.score(text) for text in texts]))
+    np.testing.assert_array_equal(
+        model.score_many(texts), np.array([model.score(text) for text in texts])
+    )
 
 
 def test_records_end_where_the_model_ends_them(model):
@@ -138,9 +152,14 @@ def test_train_records_learns_names_and_their_ends():
 
 
 def test_validation_is_the_mean_over_held_out_symbols():
-    model = charrnn.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2, preset="tutorial")
+    model = charrnn.train_records(
+        NAMES, hidden_size=10, epochs=2, validation_fraction=0.2, preset="tutorial"
+    )
     _, held_out = dataset.Records.from_strings(NAMES).streams(model.rnn, 0.2, 0)
-    texts = [model.vocabulary.decode(held_out.ids[s : s + n]) for s, n in zip(held_out.starts, held_out.lengths, strict=True)]
+    texts = [
+        model.vocabulary.decode(held_out.ids[s : s + n])
+        for s, n in zip(held_out.starts, held_out.lengths, strict=True)
+    ]
     assert len(texts) == 10
     nll = np.concatenate([-model.log_probs(text) for text in texts])
     assert model.history.validation_losses[-1] == pytest.approx(nll.mean(), rel=1e-6)
@@ -152,10 +171,16 @@ def test_resume_gives_the_same_bits(tmp_path, batch_size):
     options = {"hidden_size": 10, "batch_size": batch_size, "checkpoint": tmp_path / "c"}
     for k in [1, 2, 5, 11, 12, 13, 14, 24, 30]:
         charrnn.train_records(NAMES, steps=k, **options, preset="tutorial")
-        model = charrnn.train_records(NAMES, steps=40, resume=tmp_path / "c", **options, preset="tutorial")
-        assert digest(model.rnn) == digest(charrnn.train_records(NAMES, steps=40, **options, preset="tutorial").rnn), k
+        model = charrnn.train_records(
+            NAMES, steps=40, resume=tmp_path / "c", **options, preset="tutorial"
+        )
+        assert digest(model.rnn) == digest(
+            charrnn.train_records(NAMES, steps=40, **options, preset="tutorial").rnn
+        ), k
     with pytest.raises(ValueError, match="the text is another"):
-        charrnn.train_records(NAMES[1:], steps=40, resume=tmp_path / "c", **options, preset="tutorial")
+        charrnn.train_records(
+            NAMES[1:], steps=40, resume=tmp_path / "c", **options, preset="tutorial"
+        )
 
 
 def test_save_and_load(model, tmp_path):
@@ -166,7 +191,9 @@ def test_save_and_load(model, tmp_path):
 
 
 def test_one_long_record_does_not_make_the_others_slow():
-    """Windows are as long as the records in them, and only such as go on with a long one carry the state."""
+    """Windows are as long as the records in them, and only such as go on with a long one carry the
+    state.
+    """
     stream, _ = stream_of(["ab"] * 100 + ["abcde" * 1001] + ["a"] * 100 + ["abc" * 40], 1)
     stream.begin(0)
     sizes = [len(stream.read(window, 1)[0]) for window in range(stream.windows)]
@@ -175,14 +202,21 @@ def test_one_long_record_does_not_make_the_others_slow():
 
 
 @given(
-    st.lists(st.text("abcde", max_size=20), min_size=1, max_size=20).filter(any), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)
+    st.lists(st.text("abcde", max_size=20), min_size=1, max_size=20).filter(any),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 9),
 )
-def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch_size, seq_length, most):
+def test_windows_of_long_records_go_on_where_the_one_before_ended(
+    strings, batch_size, seq_length, most
+):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_WHOLE", 4)
         vocabulary = Vocabulary.from_text("".join(strings), records=True)
         lengths = np.array([len(string) for string in strings])
-        stream = RecordStream(vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, 0, seq_length)
+        stream = RecordStream(
+            vocabulary.encode("".join(strings)), lengths, len(vocabulary), batch_size, 0, seq_length
+        )
         stream.begin(1)
         batch_size = stream.batch_size
         found, now, window = [], [[] for _ in range(batch_size)], 0
@@ -198,7 +232,9 @@ def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch
                     now = [[] for _ in range(batch_size)]
                 for b in range(batch_size):
                     real = targets[i, :, b] != IGNORED
-                    wanted = [*(now[b][-1:] or [len(vocabulary)]), *targets[i, real, b]][: real.sum()]
+                    wanted = [*(now[b][-1:] or [len(vocabulary)]), *targets[i, real, b]][
+                        : real.sum()
+                    ]
                     assert inputs[i, real, b].tolist() == wanted
                     now[b] += targets[i, real, b].tolist()
             window += count
@@ -211,15 +247,35 @@ def test_windows_of_long_records_go_on_where_the_one_before_ended(strings, batch
 def test_long_records_train_resume_and_are_validated_with_the_state_carried(tmp_path, batch_size):
     """0.1.0 led the gradient back through whole documents, and diverged."""
     strings = ["the quick brown fox " * size for size in (1, 40, 3, 90, 7)] * 3
-    options = {"hidden_size": 20, "seed": 1, "batch_size": batch_size, "validation_fraction": 0.2, "learning_rate": 0.3}
+    options = {
+        "hidden_size": 20,
+        "seed": 1,
+        "batch_size": batch_size,
+        "validation_fraction": 0.2,
+        "learning_rate": 0.3,
+    }
     whole = charrnn.train_records(strings, epochs=3, **options, preset="tutorial")
     assert whole.history.validation_losses[-1] < 0.5
     for steps in (37, 151):
-        charrnn.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options, preset="tutorial")
-        again = charrnn.train_records(strings, epochs=3, resume=tmp_path / "c", keep="last", **options, preset="tutorial")
-        assert digest(again.rnn) == digest(charrnn.train_records(strings, epochs=3, keep="last", **options, preset="tutorial").rnn)
+        charrnn.train_records(
+            strings,
+            steps=steps,
+            checkpoint=tmp_path / "c",
+            keep="last",
+            **options,
+            preset="tutorial",
+        )
+        again = charrnn.train_records(
+            strings, epochs=3, resume=tmp_path / "c", keep="last", **options, preset="tutorial"
+        )
+        assert digest(again.rnn) == digest(
+            charrnn.train_records(strings, epochs=3, keep="last", **options, preset="tutorial").rnn
+        )
     _, held_out = dataset.Records.from_strings(strings).streams(whole.rnn, 0.2, 1)
-    texts = [whole.vocabulary.decode(held_out.ids[i : i + n]) for i, n in zip(held_out.starts, held_out.lengths, strict=True)]
+    texts = [
+        whole.vocabulary.decode(held_out.ids[i : i + n])
+        for i, n in zip(held_out.starts, held_out.lengths, strict=True)
+    ]
     expected = -np.concatenate([whole.log_probs(text) for text in texts]).mean()
     assert loop.validate(whole.network, held_out) == pytest.approx(expected, rel=1e-5)
 
@@ -230,7 +286,11 @@ def test_a_long_record_costs_no_memory():
     assert all(len(stream.read(window, 1)[0]) <= 128 for window in range(stream.windows))
 
 
-@pytest.mark.parametrize("strings", [["ab" * 10**7], ["\U0001f600", *["ab" * 5000] * 2000]], ids=["one", "a rare character in one of many"])
+@pytest.mark.parametrize(
+    "strings",
+    [["ab" * 10**7], ["\U0001f600", *["ab" * 5000] * 2000]],
+    ids=["one", "a rare character in one of many"],
+)
 def test_records_take_little_more_memory_than_their_ids(strings):
     model = SimpleNamespace(seq_length=25, batch_size=1)
     tracemalloc.start()
@@ -251,13 +311,29 @@ def test_records_take_little_more_memory_than_their_ids(strings):
         ("anna", TypeError, "sequence of str, not one"),
         (None, TypeError, "strings must be a sequence of texts, not NoneType"),
         (["anna", 3], TypeError, r"strings\[1\] must be a str, not int$"),
-        (["anna", None], TypeError, r"strings\[1\] must be a str, not NoneType: a missing value; leave it out"),
-        (["anna", math.nan], TypeError, r"strings\[1\] must be a str, not float: a missing value; leave it out"),
+        (
+            ["anna", None],
+            TypeError,
+            r"strings\[1\] must be a str, not NoneType: a missing value; leave it out",
+        ),
+        (
+            ["anna", math.nan],
+            TypeError,
+            r"strings\[1\] must be a str, not float: a missing value; leave it out",
+        ),
         (["a\ud800"], ValueError, "surrogate"),
         ({"anna": 1}, TypeError, "not dict: give its values"),
         ({"anna", "bert"}, TypeError, r"not set: sorted\(...\) puts them in an order"),
-        (SimpleNamespace(columns=["name"]), TypeError, "not SimpleNamespace: give one of its columns"),  # a table of pandas or polars
-        (io.StringIO("anna\nbert\n"), TypeError, r"not StringIO: give file.read\(\).splitlines\(\)"),
+        (
+            SimpleNamespace(columns=["name"]),
+            TypeError,
+            "not SimpleNamespace: give one of its columns",
+        ),  # a table of pandas or polars
+        (
+            io.StringIO("anna\nbert\n"),
+            TypeError,
+            r"not StringIO: give file.read\(\).splitlines\(\)",
+        ),
     ],
 )
 def test_wrong_records_are_refused(strings, error, message):
@@ -267,7 +343,18 @@ def test_wrong_records_are_refused(strings, error, message):
 
 def test_command_line(tmp_path):
     (tmp_path / "names.txt").write_bytes(b"anna\r\nhanna\nsusanna\n\nbob\n" * 20)
-    command = [sys.executable, "-m", "charrnn", "train", "--records", tmp_path / "names.txt", "-o", tmp_path / "m", "--epochs", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "train",
+        "--records",
+        tmp_path / "names.txt",
+        "-o",
+        tmp_path / "m",
+        "--epochs",
+        "60",
+    ]
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
     assert "bits per character" in ran.stdout
     model = charrnn.load(tmp_path / "m")
@@ -290,7 +377,10 @@ def test_records_that_train_the_model_are_refused(others):
             with pytest.raises(RuntimeError, match="is being trained already"):
                 model.train_records([record], extend=True, steps=1)
 
-    expected, model = (charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5, preset="tutorial") for _ in range(2))
+    expected, model = (
+        charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5, preset="tutorial")
+        for _ in range(2)
+    )
     expected.train_records(strings(expected), extend=True, steps=3)
     model.train_records(strings(model, [others]), extend=True, steps=3)
     assert model.vocabulary.chars == "abx"
@@ -316,7 +406,10 @@ def test_an_error_of_a_generator_comes_out_as_it_is():
 
 def test_a_lazy_table_is_refused_without_a_warning():
     polars = pytest.importorskip("polars")
-    with pytest.raises(TypeError, match="strings must be a sequence of texts, not LazyFrame: give one of its columns"):
+    with pytest.raises(
+        TypeError,
+        match="strings must be a sequence of texts, not LazyFrame: give one of its columns",
+    ):
         charrnn.train_records(polars.LazyFrame({"name": ["anna"]}), preset="tutorial")
 
 

@@ -7,8 +7,29 @@ import pytest
 
 from charrnn.data import sources
 
-FILES = ["1.txt", "a/2.txt", "a/b/3.txt", "a/b/[x].txt", "c/a/4.md", ".h/5.txt", "a/.6.txt", "a/b/.7/8.txt"]
-PATTERNS = ["*.txt", "**", "**/*.txt", "a/**", "a/**/*.txt", "**/a/**/*.txt", "**/b/*", "./**/a/*", "*/*.txt", "a**/*.txt", "**/**/[[]x].*"]
+FILES = [
+    "1.txt",
+    "a/2.txt",
+    "a/b/3.txt",
+    "a/b/[x].txt",
+    "c/a/4.md",
+    ".h/5.txt",
+    "a/.6.txt",
+    "a/b/.7/8.txt",
+]
+PATTERNS = [
+    "*.txt",
+    "**",
+    "**/*.txt",
+    "a/**",
+    "a/**/*.txt",
+    "**/a/**/*.txt",
+    "**/b/*",
+    "./**/a/*",
+    "*/*.txt",
+    "a**/*.txt",
+    "**/**/[[]x].*",
+]
 
 
 @pytest.fixture
@@ -27,13 +48,21 @@ def found(path, folder="."):
 
 def test_a_file_a_directory_and_several_of_them(tree):
     assert found("a/2.txt") == [os.path.join("a", "2.txt")]
-    assert found(tree / "a", tree) == [os.path.normpath(name) for name in ("a/2.txt", "a/b/3.txt", "a/b/[x].txt")]
-    assert found(["c", "1.txt", "c"]) == [os.path.normpath(name) for name in ("c/a/4.md", "1.txt", "c/a/4.md")]
+    assert found(tree / "a", tree) == [
+        os.path.normpath(name) for name in ("a/2.txt", "a/b/3.txt", "a/b/[x].txt")
+    ]
+    assert found(["c", "1.txt", "c"]) == [
+        os.path.normpath(name) for name in ("c/a/4.md", "1.txt", "c/a/4.md")
+    ]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_are_those_of_glob(tree, pattern):
-    expected = {os.path.normpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}
+    expected = {
+        os.path.normpath(name)
+        for name in glob.glob(pattern, recursive=True)
+        if os.path.isfile(name)
+    }
     assert found(pattern) == sorted(expected)
     assert found(str(tree / pattern), tree) == sorted(expected)
 

@@ -15,7 +15,11 @@ def pieces_of(text, cuts):
     return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
-@given(st.text("ab\r\n\0", max_size=30), st.lists(st.integers(0, 30), max_size=5), st.sampled_from([LINE, LINE_FEED, NUL]))
+@given(
+    st.text("ab\r\n\0", max_size=30),
+    st.lists(st.integers(0, 30), max_size=5),
+    st.sampled_from([LINE, LINE_FEED, NUL]),
+)
 def test_lines_do_not_depend_on_pieces(text, cuts, end):
     expected = re.split(end, text)
     expected = expected[: len(expected) - (expected[-1] == "")]
@@ -29,7 +33,14 @@ def test_an_empty_piece_between_carriage_return_and_line_feed_is_nothing():
 
 def test_what_has_arrived_is_counted():
     lines = Lines(["a\nb", "c\nd\n", "\n\ne"])
-    assert [(line, lines.left) for line in lines] == [("a", 0), ("bc", 1), ("d", 0), ("", 1), ("", 0), ("e", 0)]
+    assert [(line, lines.left) for line in lines] == [
+        ("a", 0),
+        ("bc", 1),
+        ("d", 0),
+        ("", 1),
+        ("", 0),
+        ("e", 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,10 +60,16 @@ def test_records(text, separator, expected):
 
 
 def test_a_record_has_the_number_of_its_first_line():
-    assert list(groups(["%", "a", "b", "%", "", "%", "%", "c"], "%")) == [(2, "a\nb"), (5, ""), (8, "c")]
+    assert list(groups(["%", "a", "b", "%", "", "%", "%", "c"], "%")) == [
+        (2, "a\nb"),
+        (5, ""),
+        (8, "c"),
+    ]
 
 
 @pytest.mark.parametrize("wrong", ["a\nb", "\r", "\0\0", "a\0"])
 def test_separators_are_checked(wrong):
-    with pytest.raises(ValueError, match="separator must be the text of a line, '' for a blank line, or "):
+    with pytest.raises(
+        ValueError, match="separator must be the text of a line, '' for a blank line, or "
+    ):
         check_separator(wrong)

@@ -29,7 +29,9 @@ def test_text_longer_than_a_piece(monkeypatch):
 
 def test_unknown_character_is_named_with_its_place():
     v = Vocabulary("abc")
-    with pytest.raises(ValueError, match=r"prime\[2\] = '☃' \(U\+2603\) is not among the 3 characters"):
+    with pytest.raises(
+        ValueError, match=r"prime\[2\] = '☃' \(U\+2603\) is not among the 3 characters"
+    ):
         v.encode("ab☃", name="prime")
     with pytest.raises(ValueError, match=r"text\[0\] = 'A'"):
         v.encode("A")
@@ -67,8 +69,15 @@ def test_encoding_has_the_dtype_asked_for():
     assert Vocabulary("ab").smallest_dtype == np.uint8
     assert v.encode("ab").dtype == np.int32
     assert v.encode("ab", dtype=np.uint16).dtype == np.uint16
-    for known, dtype in ((v, np.uint8), (v, np.int8), (v, float), (Vocabulary.all_bytes(), np.int8)):
-        with pytest.raises(ValueError, match=f"dtype must be an integer type that holds {len(known) - 1}, not "):
+    for known, dtype in (
+        (v, np.uint8),
+        (v, np.int8),
+        (v, float),
+        (Vocabulary.all_bytes(), np.int8),
+    ):
+        with pytest.raises(
+            ValueError, match=f"dtype must be an integer type that holds {len(known) - 1}, not "
+        ):
             known.encode(known.empty, dtype=dtype)
 
 

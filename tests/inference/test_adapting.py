@@ -26,7 +26,14 @@ TEXT = "abcd" * 9 + "dcab" * 12 + "aabbccdd" * 5
 
 
 def make_model(vocabulary, cell="lstm", seed=0):
-    learner = Learner([(cell, 6)], vocabulary.symbols, dtype="float64", optimizer="adam", seed=seed, learning_rate=0.01)
+    learner = Learner(
+        [(cell, 6)],
+        vocabulary.symbols,
+        dtype="float64",
+        optimizer="adam",
+        seed=seed,
+        learning_rate=0.01,
+    )
     return CharRNN(learner, vocabulary, History())
 
 
@@ -44,7 +51,9 @@ class Oracle:
     def __init__(self, model):
         self.stack = reference.oracle(model.network)
         self.anchor = {name: array.copy() for name, array in self.stack.arrays.items()}
-        self.memory = {name: np.full_like(array, ACCUMULATOR) for name, array in self.stack.arrays.items()}
+        self.memory = {
+            name: np.full_like(array, ACCUMULATOR) for name, array in self.stack.arrays.items()
+        }
         self.zero = np.zeros((1, model.network.description.state_size))
 
     def read(self, ids):
@@ -56,16 +65,23 @@ class Oracle:
             nll, state, _ = self.stack.run(x, y, state)
             losses.append(nll[:, 0])
             rule = {"learning_rate": 0.03, "pull": PULL, "anchor": self.anchor}
-            reference.change("adagrad", self.stack.arrays, self.memory, self.memory, gradient, 1, **rule)
+            reference.change(
+                "adagrad", self.stack.arrays, self.memory, self.memory, gradient, 1, **rule
+            )
         return np.concatenate(losses)
 
 
 def test_each_window_is_scored_then_learned_and_pulled_back(kernels):
     text, records = models()
     found = -text.log_probs(TEXT, adapt=True)
-    np.testing.assert_allclose(found[1:], Oracle(text).read(text.vocabulary.encode(TEXT)), rtol=1e-9)
+    np.testing.assert_allclose(
+        found[1:], Oracle(text).read(text.vocabulary.encode(TEXT)), rtol=1e-9
+    )
     oracle, some = Oracle(records), ["abba", "", "dddd" * 12, "abba", "abba"]
-    expected = [oracle.read(np.array([4, *records.vocabulary.encode(one), 4])).mean() / math.log(2) for one in some]
+    expected = [
+        oracle.read(np.array([4, *records.vocabulary.encode(one), 4])).mean() / math.log(2)
+        for one in some
+    ]
     np.testing.assert_allclose(records.score_many(some, adapt=True), expected, rtol=1e-9)
 
 
@@ -86,7 +102,9 @@ def test_it_makes_no_difference_how_a_text_is_cut(place, pieces):
     with model.adapting() as live:
         read = [live.read(piece) for piece in pieces]
     if place == 0:
-        np.testing.assert_array_equal(np.concatenate([np.empty(0), *read]), model.log_probs("".join(pieces), adapt=True))
+        np.testing.assert_array_equal(
+            np.concatenate([np.empty(0), *read]), model.log_probs("".join(pieces), adapt=True)
+        )
     else:
         bits = [-one.mean() / math.log(2) for one in read]
         np.testing.assert_allclose(bits, model.score_many(pieces, adapt=True), rtol=1e-12)
@@ -135,7 +153,11 @@ def test_next_probs_are_those_of_what_comes_next():
 @pytest.mark.parametrize("place", [0, 1], ids=["text", "records"])
 def test_adapt_keeps_what_is_learned(place):
     model = models()[place]
-    before, twin, some = model.score_many(["abcd" * 5], adapt=False)[0], copy.copy(model), TEXT if place == 0 else ["abcd" * 5] * 9
+    before, twin, some = (
+        model.score_many(["abcd" * 5], adapt=False)[0],
+        copy.copy(model),
+        TEXT if place == 0 else ["abcd" * 5] * 9,
+    )
     assert model.adapt(some) is model
     assert model.score("abcd" * 5) < before == twin.score("abcd" * 5)
     assert model.network.optimizer == "adam"
@@ -213,14 +235,18 @@ def test_mistakes_change_nothing(call, message):
 
 
 def test_records_that_were_learned_are_remembered():
-    model = charrnn.train_records(["anna", "hanna"], remember=True, hidden_size=4, steps=2, progress=False, preset="tutorial")
+    model = charrnn.train_records(
+        ["anna", "hanna"], remember=True, hidden_size=4, steps=2, progress=False, preset="tutorial"
+    )
     model.adapt(["nan", "han"])
     assert len(model.index) == 4
     assert "nan" in model.index
 
 
 def test_a_mixture_with_counts_adapts_its_network():
-    model = charrnn.train_text(python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5, progress=False, preset="tutorial"
+    )
     new = "".join(char for char in python_docs()[30_000:36_000] if char in model.vocabulary.chars)
     assert model.score(new, adapt=True) < model.score(new)
     assert model.adapt(new).mixture is not None
@@ -240,11 +266,13 @@ def test_drifting_text_and_records_score_lower():
     assert model.score_many(others, adapt=True).mean() < 0.9 * model.score_many(others).mean()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- counts
+# ------------------------------------------------------------------------------------------- counts
 
 
 class RecentOracle:
-    """Counts of what is read, backed off to the model's counts, and the mixture of three, by dictionaries."""
+    """Counts of what is read, backed off to the model's counts, and the mixture of three, by
+    dictionaries.
+    """
 
     LONGEST, DISCOUNT, RATE = 8, 0.5, 0.005
 
@@ -254,7 +282,10 @@ class RecentOracle:
 
     def score(self, history, target, logits, log_p):
         """The loss of a target after a history, which is then counted."""
-        contexts = [tuple(history[len(history) - k :]) for k in range(min(self.LONGEST, len(history)), -1, -1)]
+        contexts = [
+            tuple(history[len(history) - k :])
+            for k in range(min(self.LONGEST, len(history)), -1, -1)
+        ]
         recent, share, row = np.zeros(len(log_p)), 1.0, None
         for context in contexts:
             if (known := self.followers.get(context)) is None:
@@ -283,7 +314,16 @@ class RecentOracle:
 
 @pytest.fixture(scope="module")
 def counting():
-    return charrnn.train_text(TEXT * 3, cell="gru", hidden_size=6, dtype="float64", ngram=4, epochs=2, progress=False, preset="tutorial")
+    return charrnn.train_text(
+        TEXT * 3,
+        cell="gru",
+        hidden_size=6,
+        dtype="float64",
+        ngram=4,
+        epochs=2,
+        progress=False,
+        preset="tutorial",
+    )
 
 
 def log_p_by_counts(model, text):
@@ -307,12 +347,23 @@ def test_recent_counts_are_mixed_in_as_the_oracle_says(counting, kernels):
         _, _, trace = network.stack.run(x, y, state)
         for t, step in enumerate(trace):
             at = start + t
-            expected.append(oracle.score(ids[max(0, at - 7) : at + 1].tolist(), ids[at + 1], np.log(step[-1][0]), log_p[at]))
+            expected.append(
+                oracle.score(
+                    ids[max(0, at - 7) : at + 1].tolist(),
+                    ids[at + 1],
+                    np.log(step[-1][0]),
+                    log_p[at],
+                )
+            )
         gradient = network.stack.gradient(x, y, state)
         _, state, _ = network.stack.run(x, y, state)
         rule = {"learning_rate": 0.03, "pull": PULL, "anchor": network.anchor}
-        reference.change("adagrad", network.stack.arrays, network.memory, network.memory, gradient, 1, **rule)
-    np.testing.assert_allclose(-counting.log_probs(text, adapt=True)[1:], expected, rtol=1e-5, atol=1e-7)
+        reference.change(
+            "adagrad", network.stack.arrays, network.memory, network.memory, gradient, 1, **rule
+        )
+    np.testing.assert_allclose(
+        -counting.log_probs(text, adapt=True)[1:], expected, rtol=1e-5, atol=1e-7
+    )
     assert counting.score(text, adapt=True) < 0.7 * counting.score(text)
 
 
@@ -320,7 +371,9 @@ def test_adaptive_scores_are_the_same_bits_in_every_variant(kernels, has_fma):
     if not has_fma:
         pytest.skip("without FMA the results are right to rounding, not to the bit")
     options = {"cell": "lstm", "hidden_size": 40, "steps": 60, "ngram": 5, "progress": False}
-    model = charrnn.train_text("to be, or not to be: that is the question. " * 30, **options, preset="tutorial")
+    model = charrnn.train_text(
+        "to be, or not to be: that is the question. " * 30, **options, preset="tutorial"
+    )
     text = "what is to be, is not to be questioned: it is " * 10
     found = model.log_probs(text, on_unknown="skip", adapt=True)
     assert hashlib.sha256(found.tobytes()).hexdigest() == SHA256
@@ -341,18 +394,29 @@ def test_next_probs_and_rollback_know_the_recent_counts(counting):
 
 def test_counts_of_what_was_read_are_kept(counting):
     model = copy.deepcopy(counting)
-    assert model.adapting().model.mixture.counts.arrays().keys() == model.mixture.counts.arrays().keys()
+    assert (
+        model.adapting().model.mixture.counts.arrays().keys()
+        == model.mixture.counts.arrays().keys()
+    )
     model.adapt("dbdb" * 8)
     ids = model.vocabulary.encode("dbdb" * 8)
     expected = counting.mixture.counts.merged(Counts.from_ids([ids], 4, 4))
     np.testing.assert_equal(model.mixture.counts.arrays(), expected.arrays())
     file = io.BytesIO()
     model.save(file)
-    assert charrnn.load(file.getvalue()).score("dbdb") == model.score("dbdb") < counting.score("dbdb")
+    assert (
+        charrnn.load(file.getvalue()).score("dbdb") == model.score("dbdb") < counting.score("dbdb")
+    )
 
 
 def test_counts_of_records_end_where_the_records_do():
-    options = {"hidden_size": 6, "ngram": 4, "steps": 9, "progress": False, "validation_fraction": 0}
+    options = {
+        "hidden_size": 6,
+        "ngram": 4,
+        "steps": 9,
+        "progress": False,
+        "validation_fraction": 0,
+    }
     model = charrnn.train_records(["ab", "ba"], **options, preset="tutorial")
     model.adapt(["ab", "ba"])
     both = charrnn.train_records(["ab", "ba", "ab", "ba"], **options, preset="tutorial")
@@ -374,12 +438,18 @@ def test_recent_counts_stay_within_their_memory(counting):
 
 def test_recent_counts_need_a_workspace_of_their_kind(counting):
     other = NgramTable(5, Counts.from_ids([np.arange(5)], 5, 2).estimate(), 0.5, 0.5)
-    for work in (Network(([("rnn", 2)], 4), "float64").workspace(1, 1), counting.network.workspace(1, 2, training=True)):
+    for work in (
+        Network(([("rnn", 2)], 4), "float64").workspace(1, 1),
+        counting.network.workspace(1, 2, training=True),
+    ):
         with pytest.raises(ValueError, match="recent counts need"):
             work.set_recent(RecentCounts(counting.network.ngrams))
     work = counting.network.workspace(1, 1)
     assert work.get_recent() is None
-    for call in (lambda: work.set_history([0]), lambda: counting.network.read_counting(work, [[0]], [[0]])):
+    for call in (
+        lambda: work.set_history([0]),
+        lambda: counting.network.read_counting(work, [[0]], [[0]]),
+    ):
         with pytest.raises(ValueError, match="counts nothing"):
             call()
     with pytest.raises(ValueError, match="recent counts need"):

@@ -1,4 +1,6 @@
-"""Ranks against an exact enumeration: how far off they are, and how often their intervals are right."""
+"""Ranks against an exact enumeration: how far off they are, and how often their intervals are
+right.
+"""
 
 import random
 
@@ -43,7 +45,12 @@ def test_estimates_are_close_and_their_intervals_right(names, ordered, monkeypat
 
 def test_what_the_model_never_writes_has_no_rank(names):
     ranks = names.rank(["anna", "Anna", "", "zqxjkvwzqxjkvwzqxjkvw"])
-    assert ranks.guesses[1:3].tolist() == ranks.low[1:3].tolist() == ranks.high[1:3].tolist() == [np.inf, np.inf]
+    assert (
+        ranks.guesses[1:3].tolist()
+        == ranks.low[1:3].tolist()
+        == ranks.high[1:3].tolist()
+        == [np.inf, np.inf]
+    )
     assert 0 < ranks.low[3] <= ranks.guesses[3] <= ranks.high[3]
     assert ranks.high[3] <= np.exp(-names.log_probs("zqxjkvwzqxjkvwzqxjkvw").sum())
     assert len(names.rank([]).guesses) == 0
@@ -51,7 +58,9 @@ def test_what_the_model_never_writes_has_no_rank(names):
 
 def test_the_table_is_built_once_for_each_seed_and_training(names, monkeypatch):
     built, build = [], ranking.RankTable.build.__func__
-    monkeypatch.setattr(ranking.RankTable, "build", classmethod(lambda *given: built.append(given) or build(*given)))
+    monkeypatch.setattr(
+        ranking.RankTable, "build", classmethod(lambda *given: built.append(given) or build(*given))
+    )
     monkeypatch.setattr(ranking, "_SAMPLES", 100)
     monkeypatch.setattr(ranking, "_EXACT", 10)
     model = charrnn.CharRNN._from_state(names._state)
@@ -66,7 +75,9 @@ def test_the_table_is_built_once_for_each_seed_and_training(names, monkeypatch):
 
 
 def test_wrong_arguments_are_named(names):
-    with pytest.raises(TypeError, match="strings must be a sequence of str, not one: rank takes a list"):
+    with pytest.raises(
+        TypeError, match="strings must be a sequence of str, not one: rank takes a list"
+    ):
         names.rank("anna")
     with pytest.raises(TypeError, match=r"strings\[1\] must be a str, not int"):
         names.rank(["anna", 3])
@@ -81,7 +92,9 @@ def test_strings_that_take_more_guesses_than_there_are_numbers(monkeypatch):
     for name, value in {"_EXACT": 16, "_FOLLOWED": 64, "_SAMPLES": 64, "_CHARACTERS": 4000}.items():
         monkeypatch.setattr(ranking, name, value)
     long = "".join(map(chr, range(200, 600)))
-    model = charrnn.train_records([long], preset="tutorial", hidden_size=3, steps=1, seed=0, progress=False)
+    model = charrnn.train_records(
+        [long], preset="tutorial", hidden_size=3, steps=1, seed=0, progress=False
+    )
     found = model.rank([long[:3], long, long * 2])
     assert (np.diff(found.guesses) >= 0).all()
     assert (found.low <= found.guesses).all()

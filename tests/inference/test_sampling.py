@@ -23,17 +23,23 @@ SEVEN_EIGHT = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1], np.int8)
 def model():
     """Nine characters, three of them equally likely after the zero state."""
     rnn = RNN(6, 9, 4, 0.1, dtype="float32", seed=0)
-    for name, array in zip("UWVbc", reference.random_weights(6, 9, np.random.default_rng(2), 1.0), strict=True):
+    for name, array in zip(
+        "UWVbc", reference.random_weights(6, 9, np.random.default_rng(2), 1.0), strict=True
+    ):
         setattr(rnn, name, array)
     rnn.c[...] = np.array([0.5, 1.0, -1.0, 1.0, 2.0, 0.0, 1.0, -3.0, 0.3])[:, None]
     return CharRNN(rnn, Vocabulary("abcdefghi"), History())
 
 
-def plain_filter(p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed=None, forbidden=None):
+def plain_filter(
+    p, temperature=1.0, top_k=None, top_p=None, min_p=None, allowed=None, forbidden=None
+):
     """The same choice by sorting, in float64."""
     chars = "abcdefghi"
     p = p ** (1 / temperature)
-    p = p * [(allowed is None or char in allowed) and char not in (forbidden or "") for char in chars]
+    p = p * [
+        (allowed is None or char in allowed) and char not in (forbidden or "") for char in chars
+    ]
     p /= p.sum()
     order = np.argsort(-p, kind="stable")
     if top_k is not None:
@@ -94,7 +100,12 @@ def test_a_million_draws_follow_next_probs(model, temperature):
     assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom, p = 0.001
 
 
-NARROWEST = [{"top_p": 5e-324}, {"top_p": 5e-324, "top_k": 3}, {"top_k": 1, "temperature": 1e300}, {"top_k": 8, "temperature": 1e-9}]
+NARROWEST = [
+    {"top_p": 5e-324},
+    {"top_p": 5e-324, "top_k": 3},
+    {"top_k": 1, "temperature": 1e300},
+    {"top_k": 8, "temperature": 1e-9},
+]
 
 
 @pytest.mark.parametrize("controls", NARROWEST)
@@ -118,15 +129,21 @@ def test_stop_ends_before_the_first_stop_text(model):
         assert model.generate(5000, seed=4, stop=stop) == expected
         assert "".join(model.stream(5000, seed=4, stop=stop)) == expected
     overlapping = ["eedeif", "de"]
-    assert model.generate(500, seed=4, stop={*overlapping}) == model.generate(500, seed=4, stop=overlapping)
+    assert model.generate(500, seed=4, stop={*overlapping}) == model.generate(
+        500, seed=4, stop=overlapping
+    )
     second = text[: text.find(text[0], 100)]
     options = {"seed": 4, "stop": text[0], "min_length": 100}
     assert model.generate(500, **options) == "".join(model.stream(500, **options)) == second
     texts = model.generate_many(80, 200, seed=5)
-    assert model.generate_many(80, 200, seed=5, stop="ea") == [text.split("ea")[0] for text in texts]
+    assert model.generate_many(80, 200, seed=5, stop="ea") == [
+        text.split("ea")[0] for text in texts
+    ]
 
 
-@pytest.mark.parametrize(("stop", "end"), [(["de", "eedeif"], 0), (["deif", "eedeif"], -2), (["deif", "eedei"], -2)])
+@pytest.mark.parametrize(
+    ("stop", "end"), [(["de", "eedeif"], 0), (["deif", "eedeif"], -2), (["deif", "eedei"], -2)]
+)
 def test_of_stop_texts_that_overlap_the_one_that_is_complete_first_counts(model, stop, end):
     text = model.generate(500, seed=4)
     expected = text[: text.index("de") + end]
@@ -140,9 +157,17 @@ def test_of_stop_texts_that_overlap_the_one_that_is_complete_first_counts(model,
         ({"top_k": 0}, ValueError, "top_k must be"),
         ({"top_k": 2.0}, TypeError, "top_k must be"),
         ({"top_p": 0}, ValueError, "top_p must be"),
-        ({"top_p": 1.1}, ValueError, "top_p must be a finite number above 0 and at most 1, not 1.1"),
+        (
+            {"top_p": 1.1},
+            ValueError,
+            "top_p must be a finite number above 0 and at most 1, not 1.1",
+        ),
         ({"min_p": -0.1}, ValueError, "min_p must be"),
-        ({"min_p": 1.5}, ValueError, "min_p must be a finite number at least 0 and at most 1, not 1.5"),
+        (
+            {"min_p": 1.5},
+            ValueError,
+            "min_p must be a finite number at least 0 and at most 1, not 1.5",
+        ),
         ({"allowed": "xyz"}, ValueError, "leave no character of the model"),
         ({"forbidden": "abcdefghi"}, ValueError, "leave no character of the model"),
         ({"allowed": "ab", "forbidden": "ab"}, ValueError, "leave no character of the model"),
@@ -155,12 +180,24 @@ def test_of_stop_texts_that_overlap_the_one_that_is_complete_first_counts(model,
         ({"temperature": math.nan}, ValueError, "temperature must be"),
         ({"temperature": 10**400}, ValueError, "temperature must be"),
         ({"stop": 5}, TypeError, "stop must be a sequence of texts, not int"),
-        ({"temprature": 1}, TypeError, r"there is no option 'temprature'; did you mean temperature\?"),
-        ({"colour": 1}, TypeError, "there is no option 'colour'; the options are length, .*temperature"),
+        (
+            {"temprature": 1},
+            TypeError,
+            r"there is no option 'temprature'; did you mean temperature\?",
+        ),
+        (
+            {"colour": 1},
+            TypeError,
+            "there is no option 'colour'; the options are length, .*temperature",
+        ),
     ],
 )
 def test_wrong_control_is_named(model, controls, error, message):
-    for call in (model.generate, lambda length, **c: model.generate_many(2, length, **c), model.stream):
+    for call in (
+        model.generate,
+        lambda length, **c: model.generate_many(2, length, **c),
+        model.stream,
+    ):
         with pytest.raises(error, match=message):
             call(5, **controls)
 
@@ -175,7 +212,9 @@ class Number:
         return self.values.pop(0) if len(self.values) > 1 else self.values[0]
 
 
-@pytest.mark.parametrize("length", [Number(5), Number(5, 10**6), np.uint8(5), np.uint8(0), np.array(5)])
+@pytest.mark.parametrize(
+    "length", [Number(5), Number(5, 10**6), np.uint8(5), np.uint8(0), np.array(5)]
+)
 def test_a_length_is_asked_once(model, length):
     again = copy.deepcopy(length)
     n = len(model.generate(length, seed=1))
@@ -224,7 +263,9 @@ def test_no_repeat_writes_no_run_twice(model, kernels, n, length, temperature):
 
 def test_no_repeat_knows_the_prime_and_what_came_pieces_ago(model):
     prime = "".join(chr(ord("a") + i % 9) for i in range(9))
-    text = model.generate(400, prime=prime, temperature=0.3, no_repeat=4, stop="zzz", seed=1)  # a stop text: drawn in pieces
+    text = model.generate(
+        400, prime=prime, temperature=0.3, no_repeat=4, stop="zzz", seed=1
+    )  # a stop text: drawn in pieces
     assert not repeats(prime + text, 4)
     assert text == model.generate(400, prime=prime, temperature=0.3, no_repeat=4, seed=1)
 
@@ -247,9 +288,14 @@ def test_no_repeat_looks_back_a_bounded_way(model, kernels):
         past[-ago:][:5], past[-4:] = [0, 0, 0, 0, 7], [0, 0, 0, 0]
         counts = np.bincount(
             [
-                model.network.draw(model.network.workspace(1, 1), 1, make_random(i), no_repeat=5, past=past[:, None], allowed=SEVEN_EIGHT)[
-                    0, 0
-                ]
+                model.network.draw(
+                    model.network.workspace(1, 1),
+                    1,
+                    make_random(i),
+                    no_repeat=5,
+                    past=past[:, None],
+                    allowed=SEVEN_EIGHT,
+                )[0, 0]
                 for i in range(50)
             ],
             minlength=9,
@@ -257,22 +303,31 @@ def test_no_repeat_looks_back_a_bounded_way(model, kernels):
         assert (counts[7] > 0) == drawn, ago
 
 
-# ------------------------------------------------------------------------------------------------------------- records
+# ------------------------------------------------------------------------------------------ records
 
 
 @pytest.fixture(scope="module")
 def records():
     rnn = RNN(6, 10, 4, 0.1, seed=0)
-    for name, array in zip("UWVbc", reference.random_weights(6, 10, np.random.default_rng(2), 1.0), strict=True):
+    for name, array in zip(
+        "UWVbc", reference.random_weights(6, 10, np.random.default_rng(2), 1.0), strict=True
+    ):
         setattr(rnn, name, array)
-    return CharRNN(rnn, Vocabulary("abcdefghi", records=True), History(), RecordIndex.from_records(["a", "b", "ab", "i"]))
+    return CharRNN(
+        rnn,
+        Vocabulary("abcdefghi", records=True),
+        History(),
+        RecordIndex.from_records(["a", "b", "ab", "i"]),
+    )
 
 
 def test_min_length_of_records(records):
     lengths = [len(text) for text in records.generate_many(500, 40, min_length=7, seed=1)]
     assert min(lengths) == 7
     assert max(lengths) > 7
-    assert "".join(records.stream(40, min_length=30, seed=3)) == records.generate(40, min_length=30, seed=3)
+    assert "".join(records.stream(40, min_length=30, seed=3)) == records.generate(
+        40, min_length=30, seed=3
+    )
 
 
 def test_unique_texts_are_the_first_different_ones(records):
@@ -292,18 +347,32 @@ def test_novel_texts_are_not_among_the_records(records):
     primed = [text for text in plain if text not in ("", "b") and len(text) <= 2]  # not a, ab
     assert "i" in primed  # known, but ai is not
     assert records.generate_many(9, 2, prime="a", seed=1, novel=True) == primed[:9]
-    assert records.generate_many(9, 2, prime="aé", seed=1, novel=True, on_unknown="skip") == primed[:9]
-    assert records.generate_many(100, 40, seed=1, novel=True, unique=True) == list(dict.fromkeys(new))[:100]
+    assert (
+        records.generate_many(9, 2, prime="aé", seed=1, novel=True, on_unknown="skip") == primed[:9]
+    )
+    assert (
+        records.generate_many(100, 40, seed=1, novel=True, unique=True)
+        == list(dict.fromkeys(new))[:100]
+    )
 
 
 def test_whole_texts_have_ended_by_themselves(records, model):
     """Those of exactly the length, too: their end is looked for."""
     plain = records.generate_many(200, 20, seed=2)
-    assert records.generate_many(20, 5, seed=2, whole=True) == [text for text in plain if len(text) <= 5][:20]
+    assert (
+        records.generate_many(20, 5, seed=2, whole=True)
+        == [text for text in plain if len(text) <= 5][:20]
+    )
     stopped = model.generate_many(200, 20, seed=2, stop="b")
-    assert model.generate_many(9, 5, seed=2, stop="b", whole=True) == [text for text in stopped if len(text) <= 5][:9]
+    assert (
+        model.generate_many(9, 5, seed=2, stop="b", whole=True)
+        == [text for text in stopped if len(text) <= 5][:9]
+    )
     longer = model.generate_many(200, 90, seed=2, stop="ea")
-    assert model.generate_many(9, 9, seed=2, stop="ea", whole=True) == [text for text in longer if len(text) <= 9][:9]
+    assert (
+        model.generate_many(9, 9, seed=2, stop="ea", whole=True)
+        == [text for text in longer if len(text) <= 9][:9]
+    )
     with pytest.warns(UserWarning, match="0 of 2 texts: no others were found"):
         assert model.generate_many(2, 5, seed=2, whole=True) == []  # of a text there is no end
 
@@ -311,7 +380,9 @@ def test_whole_texts_have_ended_by_themselves(records, model):
 def test_whole_records_of_exactly_the_length_are_found():
     letters = np.random.default_rng(0).choice(list("abcd"), (1500, 8))
     words = ["".join(word) for word in letters]
-    model = charrnn.train_records(words, hidden_size=20, epochs=6, progress=False, preset="tutorial")
+    model = charrnn.train_records(
+        words, hidden_size=20, epochs=6, progress=False, preset="tutorial"
+    )
     for length in (8, 9):
         texts = model.generate_many(20, length, whole=True, unique=True, seed=1)
         assert sum(len(text) == 8 for text in texts) > 15
@@ -322,7 +393,9 @@ def test_whole_records_of_exactly_the_length_are_found():
 def test_empty_records_come_only_if_the_training_had_some(empty):
     """A model of C, N, O, CC and CN wrote 1,934 empty ones of 5,000."""
     strings = ["C", "N", "O", "CC", "CN"] * 20
-    model = charrnn.train_records(strings + [""] * 9 * empty, hidden_size=8, steps=2, progress=False, preset="tutorial")
+    model = charrnn.train_records(
+        strings + [""] * 9 * empty, hidden_size=8, steps=2, progress=False, preset="tutorial"
+    )
     for one in (model, pickle.loads(pickle.dumps(model))):
         assert ("" in one.generate_many(200, 9, seed=1)) is empty
         assert ("" in dict(one.beam_search(9, n_best=5))) is empty
@@ -346,17 +419,21 @@ def test_novel_needs_an_index(model):
         model.generate_many(3, 5, novel=True)
 
 
-# ------------------------------------------------------------------------------------------------------------- beam search
+# -------------------------------------------------------------------------------------- beam search
 
 
 def exhaustive(model, length, prime=""):
-    """Every text of a length, or whole record up to it, with its log-probability, by enumeration."""
+    """Every text of a length, or whole record up to it, with its log-probability, by
+    enumeration.
+    """
     live, found = [("", 0.0)], []
     for n in range(length + 1):
         grown = []
         for text, score in live:
             logs = np.log(model.next_probs(prime + text))
-            grown += [(text + char, score + log) for char, log in zip("abcdefghi", logs, strict=False)]
+            grown += [
+                (text + char, score + log) for char, log in zip("abcdefghi", logs, strict=False)
+            ]
             if model.vocabulary.records:
                 found.append((text, score + logs[9]))
             elif n == length:
@@ -372,10 +449,14 @@ def test_a_wide_beam_finds_the_most_probable_texts(request, kernels, which, prim
     expected = exhaustive(model, 3, prime)
     found = model.beam_search(3, n_best=5, width=1000, prime=prime)
     assert [text for text, _ in found] == [text for text, _ in expected[:5]]
-    np.testing.assert_allclose([score for _, score in found], [score for _, score in expected[:5]], rtol=1e-5)
+    np.testing.assert_allclose(
+        [score for _, score in found], [score for _, score in expected[:5]], rtol=1e-5
+    )
     everything = model.beam_search(3, n_best=1000, prime=prime)
     assert {text for text, _ in everything} == {text for text, _ in expected}
-    np.testing.assert_allclose([score for _, score in everything], [score for _, score in expected], rtol=1e-5)
+    np.testing.assert_allclose(
+        [score for _, score in everything], [score for _, score in expected], rtol=1e-5
+    )
 
 
 def test_scores_of_beams_are_those_of_log_probs(model, records):
@@ -386,7 +467,9 @@ def test_scores_of_beams_are_those_of_log_probs(model, records):
 
 
 def test_beams_obey_the_controls(model, records):
-    assert set("".join(text for text, _ in model.beam_search(6, n_best=3, allowed="adg", forbidden="g"))) <= set("ad")
+    assert set(
+        "".join(text for text, _ in model.beam_search(6, n_best=3, allowed="adg", forbidden="g"))
+    ) <= set("ad")
     assert all(len(text) >= 4 for text, _ in records.beam_search(9, n_best=9, min_length=4))
     assert model.beam_search(0) == [("", 0.0)]
     for options, message in [
@@ -428,7 +511,15 @@ def test_a_stream_costs_at_most_three_times_as_much_a_character():
 
 
 @pytest.mark.parametrize(
-    "controls", [{}, {"stop": "e "}, {"stop": ["t t", "q"], "min_length": 300}, {"no_repeat": 6}, {"top_p": 0.5}], ids=str
+    "controls",
+    [
+        {},
+        {"stop": "e "},
+        {"stop": ["t t", "q"], "min_length": 300},
+        {"no_repeat": 6},
+        {"top_p": 0.5},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("length", [0, 1, 999, 3000])
 def test_a_stream_has_the_characters_of_generate(controls, length):
@@ -441,7 +532,9 @@ def test_a_stream_has_the_characters_of_generate(controls, length):
 
 @pytest.mark.clock
 def test_an_endless_stream_draws_little_ahead():
-    model = charrnn.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        "to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False, preset="tutorial"
+    )
     characters = model.stream(seed=1)
     began = time.process_time()
     first = next(characters)

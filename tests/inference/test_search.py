@@ -1,4 +1,6 @@
-"""`likeliest` against an enumeration of all texts, in order and bits; what a beam search comes across."""
+"""`likeliest` against an enumeration of all texts, in order and bits; what a beam search comes
+across.
+"""
 
 import itertools
 import math
@@ -61,8 +63,15 @@ MODELS = {
 }
 
 
-@given(records=st.booleans(), length=st.integers(0, 4), prime=st.sampled_from(["", "a", "aa"]), options=st.fixed_dictionaries(MODELS))
-def test_the_likeliest_are_those_of_an_enumeration_in_order_and_bits(records, length, prime, options):
+@given(
+    records=st.booleans(),
+    length=st.integers(0, 4),
+    prime=st.sampled_from(["", "a", "aa"]),
+    options=st.fixed_dictionaries(MODELS),
+)
+def test_the_likeliest_are_those_of_an_enumeration_in_order_and_bits(
+    records, length, prime, options
+):
     model = small_model(records=records, **options)
     lengths = range(length + 1) if records else [length]
     expected = every_text(model, model.vocabulary.chars, lengths, prime)
@@ -82,11 +91,20 @@ def test_the_likeliest_obey_the_controls(data, options):
     forbidden = "".join({*known} - {*allowed})
     assert list(model.likeliest(max_length=3, min_length=shortest, forbidden=forbidden)) == expected
     threshold = data.draw(st.sampled_from([log_p for _, log_p in expected]))
-    assert list(model.likeliest(threshold=threshold, **controls)) == [pair for pair in expected if pair[1] >= threshold]
+    assert list(model.likeliest(threshold=threshold, **controls)) == [
+        pair for pair in expected if pair[1] >= threshold
+    ]
 
 
 @pytest.mark.parametrize(
-    "limits", [{"_TEXTS": 5}, {"_FEW": 2, "_GROWTH": 1.1}, {"_ROWS": 1, "_NUMBERS": 1}, {"_FIRST": 500.0}, {"_FIRST": 1e-3}]
+    "limits",
+    [
+        {"_TEXTS": 5},
+        {"_FEW": 2, "_GROWTH": 1.1},
+        {"_ROWS": 1, "_NUMBERS": 1},
+        {"_FIRST": 500.0},
+        {"_FIRST": 1e-3},
+    ],
 )
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_bands_and_batches_change_nothing(monkeypatch, kernels, limits, scale):
@@ -128,7 +146,10 @@ def test_the_first_10_000_names_are_those_of_a_plain_enumeration(names):
         work = names.network.workspace(1, ids.shape[1])
         names.network.feed(work, ids)
         after = log_p[:, None] + np.log(names.network.next_probs(work))
-        above |= {names.vocabulary.decode(ids[1:, i]) for i in np.flatnonzero(after[:, -1] >= least + 1e-4)}
+        above |= {
+            names.vocabulary.decode(ids[1:, i])
+            for i in np.flatnonzero(after[:, -1] >= least + 1e-4)
+        }
         beginnings, chars = np.nonzero(after[:, :characters] >= least)
         ids, log_p = np.vstack([ids[:, beginnings], chars]), after[beginnings, chars]
     assert above - {""} <= found.keys()
@@ -149,8 +170,12 @@ def test_a_model_of_bytes_has_texts_of_bytes(monkeypatch, rows):
     bias[[0, 1, 2, 254, 255, 256]] = np.random.default_rng(0).standard_normal(6)
     network.weights.views()["by"][...] = bias
     model = CharRNN(Learner.from_network(network), Vocabulary.all_bytes(records=True), History())
-    texts = [bytes(text) for n in range(4) for text in itertools.product([0, 1, 2, 254, 255], repeat=n)]
-    expected = sorted([(text, log_prob(model, text)) for text in texts], key=lambda pair: (-pair[1], pair[0]))
+    texts = [
+        bytes(text) for n in range(4) for text in itertools.product([0, 1, 2, 254, 255], repeat=n)
+    ]
+    expected = sorted(
+        [(text, log_prob(model, text)) for text in texts], key=lambda pair: (-pair[1], pair[0])
+    )
     assert list(model.likeliest(max_length=3, allowed=bytes([0, 1, 2, 254, 255]))) == expected
     assert list(model.likeliest(100)) == list(model.likeliest(100, max_length=50))
     assert list(model.likeliest(max_length=1, threshold=-0.001)) == []
@@ -160,7 +185,10 @@ def test_endless_texts_are_an_error_rather_than_a_wrong_order():
     model = charrnn.train_records(["a"], hidden_size=2, steps=1, progress=False, preset="tutorial")
     for name, array in model.network.weights.views().items():
         array[...] = [200.0, -200.0] if name == "by" else 0  # hardly ever the end
-    with pytest.raises(ValueError, match=r"texts of more than 4,096 characters are among the most probable: give max_length"):
+    with pytest.raises(
+        ValueError,
+        match=r"texts of more than 4,096 characters are among the most probable: give max_length",
+    ):
         next(model.likeliest())
     assert list(model.likeliest(max_length=3)) == [("a", -400.0), ("aa", -400.0), ("aaa", -400.0)]
 
@@ -179,7 +207,11 @@ def test_wrong_arguments_are_named_before_the_search():
         ({"n": -1}, ValueError, "n must be from 0"),
         ({"n": 1.5}, TypeError, "n must be an integer"),
         ({"max_length": -1}, ValueError, "max_length must be from 0"),
-        ({"max_length": 2, "min_length": 3}, ValueError, "min_length must be at most max_length=2, not 3"),
+        (
+            {"max_length": 2, "min_length": 3},
+            ValueError,
+            "min_length must be at most max_length=2, not 3",
+        ),
         ({"threshold": 1}, ValueError, "threshold must be a number at most 0, not 1"),
         ({"threshold": math.nan}, ValueError, "threshold must be a number"),
         ({"length": 3}, TypeError, "there is no option 'length'; the options are max_length"),
@@ -198,21 +230,29 @@ def test_log_probabilities_have_the_bits_of_the_losses(kernels):
         assert (-np.transpose(losses)).tobytes() == log_p.tobytes()
 
 
-# -------------------------------------------------------------------------------------------------------------- beam search
+# -------------------------------------------------------------------------------------- beam search
 
 
 def test_a_beam_search_gives_the_best_of_what_it_came_across(names):
     exact = list(names.likeliest(3, max_length=12))
     wide = names.beam_search(12, n_best=3, width=500)
     assert [text for text, _ in wide] == [text for text, _ in exact]
-    np.testing.assert_allclose([score for _, score in wide], [score for _, score in exact], rtol=1e-6)
+    np.testing.assert_allclose(
+        [score for _, score in wide], [score for _, score in exact], rtol=1e-6
+    )
     few = names.beam_search(12, n_best=3)
     assert len(few) == 3
     assert few[0][1] >= exact[0][1] - 1  # 113 names were more probable than its third
 
 
 def test_records_of_a_beam_search_are_whole():
-    model = charrnn.train_records(["abc", "abd", "acb", "cab"] * 20, hidden_size=12, epochs=40, progress=False, preset="tutorial")
+    model = charrnn.train_records(
+        ["abc", "abd", "acb", "cab"] * 20,
+        hidden_size=12,
+        epochs=40,
+        progress=False,
+        preset="tutorial",
+    )
     for length in (3, 4, 9):
         found = dict(model.beam_search(length, n_best=4))
         assert found.keys() == {"abc", "abd", "acb", "cab"}
@@ -229,7 +269,9 @@ def test_the_search_of_a_network_keeps_texts_that_have_ended(kernels):
             texts[first + second] = model.log_probs(first + second)[:2].sum()  # has not ended
     work = PrimedState.from_text(model.network, model.vocabulary, "").workspace(2, 20)
     scores = np.r_[0, np.full(19, -np.inf)]
-    ids, parents, scores, ended = model.network.search(work, 2, scores, np.zeros(20, np.int8), np.ones(4, np.int8), 3)
+    ids, parents, scores, ended = model.network.search(
+        work, 2, scores, np.zeros(20, np.int8), np.ones(4, np.int8), 3
+    )
     found = {}
     for i in np.flatnonzero(scores > -np.inf):
         path = [ids[0, parents[1, i]], ids[1, i]]

@@ -1,4 +1,6 @@
-"""Mixed precision: products of operands that are rounded to bfloat16, against an oracle that rounds, and to the same bits everywhere."""
+"""Mixed precision: products of operands that are rounded to bfloat16, against an oracle that
+rounds, and to the same bits everywhere.
+"""
 
 import hashlib
 
@@ -19,7 +21,9 @@ def rounded(x):
 
 
 class Rounded(np.ndarray):
-    """Numbers of the oracle that products round. A one-hot vector is none of them: it picks a row."""
+    """Numbers of the oracle that products round. A one-hot vector is none of them: it picks a
+    row.
+    """
 
     def __matmul__(self, other):
         return (rounded(self) @ rounded(other)).view(Rounded)
@@ -30,10 +34,15 @@ class Rounded(np.ndarray):
 
 def expected(network, inputs, targets, state, masks=None):
     """The losses and the gradient of an oracle that rounds."""
-    arrays = {name: view.astype(np.float64).view(Rounded) for name, view in network.weights.views().items()}
+    arrays = {
+        name: view.astype(np.float64).view(Rounded)
+        for name, view in network.weights.views().items()
+    }
     stack, state = Stack(network.description, arrays), state.view(Rounded)
     gradient = stack.gradient(inputs, targets, state, masks)
-    return np.asarray(stack.run(inputs, targets, state, masks)[0]), {name: np.asarray(array) for name, array in gradient.items()}
+    return np.asarray(stack.run(inputs, targets, state, masks)[0]), {
+        name: np.asarray(array) for name, array in gradient.items()
+    }
 
 
 LAYERS = [
@@ -52,15 +61,22 @@ def test_gradient_is_that_of_rounded_operands(layers, V, T, B, dropout, kernels)
     network, rng = random_network(layers, V, V, dtype="float32"), np.random.default_rng(T)
     inputs, targets = rng.integers(0, V, (2, T, B))
     targets[rng.random((T, B)) < 0.2] = -1
-    state = np.tanh(rng.standard_normal((B, network.description.state_size))).astype(np.float32).astype(np.float64)
+    state = (
+        np.tanh(rng.standard_normal((B, network.description.state_size)))
+        .astype(np.float32)
+        .astype(np.float64)
+    )
     work = network.workspace(T + 1, B, training=True)
     work.set_state(state)
     options = {"dropout": dropout, "dropout_seed": 11, "step": 5}
     masks = dropout_masks(network.description, T, B, dropout, 11, 5) if dropout else None
     losses, gradient = network.gradient(work, inputs, targets, precision="bfloat16", **options)
     exact_losses, exact = expected(network, inputs, targets, state, masks)
-    np.testing.assert_allclose(np.where(targets >= 0, losses, 0), exact_losses, rtol=2e-3, atol=2e-3)
-    # Where the oracle rounds up and a kernel down, as its number is a little smaller, a product differs by one part in 256.
+    np.testing.assert_allclose(
+        np.where(targets >= 0, losses, 0), exact_losses, rtol=2e-3, atol=2e-3
+    )
+    # Where the oracle rounds up and a kernel down, as its number is a little smaller, a product
+    # differs by one part in 256.
     assert distance(gradient.views(), exact) <= 1e-3
     whole = network.gradient(work, inputs, targets, **options)[1]
     assert distance(gradient.views(), exact) < 0.4 * distance(whole.views(), exact)
@@ -70,8 +86,19 @@ def train(cell, optimizer, core, steps=300, streams=8, **options):
     """The SHA-256 of the weights of two layers after some steps with dropout."""
     network = Network(([(cell, 48), (cell, 33)], 40), "float32", optimizer)
     core.initialize(network, 0.0, np.array([7], np.uint64))
-    ids = np.cumsum(np.random.default_rng(2).integers(0, 3, (steps * 5 + 1, streams)), axis=0).astype(np.int32) % 40
-    settings = {"clip_norm": 1.0, "weight_decay": 0.1, "dropout": 0.3, "dropout_seed": 3, "precision": "bfloat16"} | options
+    ids = (
+        np.cumsum(np.random.default_rng(2).integers(0, 3, (steps * 5 + 1, streams)), axis=0).astype(
+            np.int32
+        )
+        % 40
+    )
+    settings = {
+        "clip_norm": 1.0,
+        "weight_decay": 0.1,
+        "dropout": 0.3,
+        "dropout_seed": 3,
+        "precision": "bfloat16",
+    } | options
     work = network.workspace(5, streams, training=True)
     rate = {"adagrad": 0.1, "sgd": 0.05, "rmsprop": 1e-3, "adam": 3e-3}[optimizer]
     network.train_steps(work, ids[:-1], ids[1:], learning_rate=rate, **settings)
@@ -96,8 +123,12 @@ SHA256 = {  # what 300 steps give on every processor with FMA
 
 
 @pytest.mark.parametrize(("cell", "optimizer"), SHA256, ids="-".join)
-def test_weights_are_the_same_bits_by_pairs_and_by_single_numbers(cell, optimizer, kernels, has_fma):
-    """Processors with AVX512_BF16 multiply pairs, others of the same variant don't, nor does any other variant."""
+def test_weights_are_the_same_bits_by_pairs_and_by_single_numbers(
+    cell, optimizer, kernels, has_fma
+):
+    """Processors with AVX512_BF16 multiply pairs, others of the same variant don't, nor does any
+    other variant.
+    """
     if not has_fma:
         pytest.skip("without FMA the results are right to rounding, not to the bit")
     assert train(cell, optimizer, kernels) == SHA256[cell, optimizer]
@@ -119,7 +150,9 @@ def test_wide_layers_are_summed_in_blocks_to_the_same_bits(has_fma, kernels):
     network = random_network([("rnn", 603)], 130, 1, dtype="float32")
     ids = np.random.default_rng(0).integers(0, 130, (41, 70))
     work = network.workspace(40, 70, training=True)
-    losses = network.train_steps(work, ids[:-1], ids[1:], learning_rate=0.01, precision="bfloat16", n_threads=2)
+    losses = network.train_steps(
+        work, ids[:-1], ids[1:], learning_rate=0.01, precision="bfloat16", n_threads=2
+    )
     assert len(losses) == 1
     assert hashlib.sha256(network.weights.block.tobytes()).hexdigest() == WIDE
 
@@ -128,7 +161,9 @@ WIDE = "77dbf63da2d35bdad48ffc10f569464b28249a63195c96e298c3f86d1b6c2f8e"
 
 
 def test_tiny_numbers_are_zero_and_make_the_same_bits(has_fma, kernels):
-    """Below the least normal number vdpbf16ps would compute otherwise: neither operands nor starts of sums may lead there."""
+    """Below the least normal number vdpbf16ps would compute otherwise: neither operands nor starts
+    of sums may lead there.
+    """
     if not has_fma:
         pytest.skip("without FMA the results are right to rounding, not to the bit")
     network = random_network([("lstm", 40), ("gru", 24)], 20, 3, dtype="float32")
@@ -160,14 +195,20 @@ def test_a_diverging_step_is_not_applied(kernels):
     network.weights.views()["Whh"][2, 3] = np.nan
     before = network.weights.block.copy()
     ids = np.zeros((5, 8), np.int32)
-    losses = network.train_steps(network.workspace(5, 8, training=True), ids, ids, learning_rate=0.1, precision="bfloat16")
+    losses = network.train_steps(
+        network.workspace(5, 8, training=True), ids, ids, learning_rate=0.1, precision="bfloat16"
+    )
     assert len(losses) == 0
     np.testing.assert_array_equal(network.weights.block, before)
 
 
 def test_float64_is_refused():
-    with pytest.raises(ValueError, match="precision='bfloat16' needs a network of float32, not float64"):
-        charrnn.train_text("to be or not to be", precision="bfloat16", dtype="float64", progress=False)
+    with pytest.raises(
+        ValueError, match="precision='bfloat16' needs a network of float32, not float64"
+    ):
+        charrnn.train_text(
+            "to be or not to be", precision="bfloat16", dtype="float64", progress=False
+        )
     learner = Learner([("rnn", 3)], 5, dtype="float64")
     with pytest.raises(ValueError, match="needs a network of float32"):
         learner.precision = "bfloat16"
@@ -180,7 +221,13 @@ def test_float64_is_refused():
 
 def test_a_model_keeps_its_precision(tmp_path):
     text = "to be, or not to be, that is the question\n" * 9
-    options = {"preset": "tutorial", "hidden_size": 20, "batch_size": 3, "progress": False, "precision": "bfloat16"}
+    options = {
+        "preset": "tutorial",
+        "hidden_size": 20,
+        "batch_size": 3,
+        "progress": False,
+        "precision": "bfloat16",
+    }
     path = tmp_path / "model.safetensors"
     whole = charrnn.train_text(text, steps=40, **options)
     charrnn.train_text(text, steps=13, checkpoint=path, **options)

@@ -17,7 +17,11 @@ NAME.argtypes, NAME.restype = [ctypes.py_object], ctypes.c_char_p
 class Network(ctypes.Structure):
     """As in _capi.pxd."""
 
-    _fields_ = (("V", ctypes.c_ssize_t), ("p", ctypes.POINTER(ctypes.c_float)), ("work", ctypes.c_void_p))
+    _fields_ = (
+        ("V", ctypes.c_ssize_t),
+        ("p", ctypes.POINTER(ctypes.c_float)),
+        ("work", ctypes.c_void_p),
+    )
 
 
 def exported(name, kind, result, *arguments):
@@ -28,7 +32,9 @@ def exported(name, kind, result, *arguments):
 network = exported("network", ctypes.PYFUNCTYPE, Network, ctypes.py_object, ctypes.py_object)
 step = exported("step", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), ctypes.c_int)
 INTS, DOUBLES = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_double)
-score = exported("score", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), INTS, ctypes.c_ssize_t, DOUBLES)
+score = exported(
+    "score", ctypes.CFUNCTYPE, None, ctypes.POINTER(Network), INTS, ctypes.c_ssize_t, DOUBLES
+)
 
 
 @pytest.fixture
@@ -49,10 +55,15 @@ def test_steps_give_the_probabilities_that_python_gets(engine):
 
 
 def test_a_score_is_that_of_python(engine):
-    net, ids = network(engine, work := engine.workspace(1, 1)), np.array([4, 0, 16, 16, 2, 9], np.int32)
+    net, ids = (
+        network(engine, work := engine.workspace(1, 1)),
+        np.array([4, 0, 16, 16, 2, 9], np.int32),
+    )
     nll = np.full(6, -1.0)
     score(net, ids.ctypes.data_as(INTS), 6, nll.ctypes.data_as(DOUBLES))
-    np.testing.assert_array_equal(nll[:5], engine.evaluate(engine.workspace(5, 1), ids[:5, None], ids[1:, None])[:, 0])
+    np.testing.assert_array_equal(
+        nll[:5], engine.evaluate(engine.workspace(5, 1), ids[:5, None], ids[1:, None])[:, 0]
+    )
     assert nll[5] == -1
     state = engine.workspace(1, 1)
     engine.feed(state, ids[:, None])
@@ -62,6 +73,11 @@ def test_a_score_is_that_of_python(engine):
 
 def test_a_workspace_that_does_not_fit_is_refused(engine):
     double = RNN(20, 17, 4, 0.1, dtype="float64", seed=3).network
-    for net, work in ((engine, engine.workspace(1, 2)), (engine, double.workspace(1, 1)), (double, double.workspace(1, 1)), (engine, None)):
+    for net, work in (
+        (engine, engine.workspace(1, 2)),
+        (engine, double.workspace(1, 1)),
+        (double, double.workspace(1, 1)),
+        (engine, None),
+    ):
         with pytest.raises(ValueError, match=r"its own for one stream: net\.workspace\(1, 1\)"):
             network(net, work)

@@ -1,4 +1,6 @@
-"""Cells with gates, layers and dropout: the kernels against the oracle, and the oracle against derivatives that need no derivation."""
+"""Cells with gates, layers and dropout: the kernels against the oracle, and the oracle against
+derivatives that need no derivation.
+"""
 
 import hashlib
 
@@ -13,11 +15,19 @@ DROPOUT = {"dropout": 0.3, "dropout_seed": 11, "step": 5}
 
 
 def random_case(number):
-    """Layers, V, T, B, inputs, targets (some ignored), and a carried state, for a case of the number."""
+    """Layers, V, T, B, inputs, targets (some ignored), and a carried state, for a case of the
+    number.
+    """
     rng = np.random.default_rng(number)
-    layers = [(("rnn", "gru", "lstm")[rng.integers(3)], int(rng.integers(1, 20))) for _ in range(rng.integers(1, 4))]
+    layers = [
+        (("rnn", "gru", "lstm")[rng.integers(3)], int(rng.integers(1, 20)))
+        for _ in range(rng.integers(1, 4))
+    ]
     if number < 9:  # each cell with each number of layers
-        layers = [(("rnn", "gru", "lstm")[number % 3], units) for _, units in (layers * 3)[: 1 + number // 3]]
+        layers = [
+            (("rnn", "gru", "lstm")[number % 3], units)
+            for _, units in (layers * 3)[: 1 + number // 3]
+        ]
     V, T, B = (int(size) for size in rng.integers(1, [20, 7, 5]))
     network = random_network(layers, V, number)
     inputs, targets = rng.integers(0, V, (2, T, B))
@@ -27,37 +37,65 @@ def random_case(number):
 
 
 def masks_of(network, inputs):
-    return reference.dropout_masks(network.description, *inputs.shape, DROPOUT["dropout"], DROPOUT["dropout_seed"], DROPOUT["step"])
+    return reference.dropout_masks(
+        network.description,
+        *inputs.shape,
+        DROPOUT["dropout"],
+        DROPOUT["dropout_seed"],
+        DROPOUT["step"],
+    )
 
 
 @pytest.mark.parametrize("number", range(66))
 def test_gradient_equals_the_oracle_and_numerical_derivatives(number, kernels):
     network, inputs, targets, state = random_case(number)
     options, masks = ({}, None) if number % 2 else (DROPOUT, masks_of(network, inputs))
-    work = network.workspace(len(inputs) + 2, inputs.shape[1], training=True)  # the window is a short one
+    work = network.workspace(
+        len(inputs) + 2, inputs.shape[1], training=True
+    )  # the window is a short one
     work.set_state(state)
     losses, gradient = network.gradient(work, inputs, targets, **options)
     stack = oracle(network)
     expected_losses, _, _ = stack.run(inputs, targets, state, masks)
-    np.testing.assert_allclose(np.where(targets >= 0, losses, 0), expected_losses, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        np.where(targets >= 0, losses, 0), expected_losses, rtol=1e-11, atol=1e-12
+    )
     expected = stack.gradient(inputs, targets, state, masks)
     assert distance(gradient.views(), expected) <= 1e-11
 
     complex_stack = oracle(network, complex)
     rng = np.random.default_rng(number)
-    for name, array in complex_stack.arrays.items():  # along a few directions, each of which has all elements of the array
+    for (
+        name,
+        array,
+    ) in (
+        complex_stack.arrays.items()
+    ):  # along a few directions, each of which has all elements of the array
         for _ in range(2):
             direction = rng.standard_normal(array.shape)
             array += 1e-30j * direction
-            exact = complex_stack.run(inputs, targets, state.astype(complex), masks)[0].sum().imag / 1e-30 / inputs.shape[1]
+            exact = (
+                complex_stack.run(inputs, targets, state.astype(complex), masks)[0].sum().imag
+                / 1e-30
+                / inputs.shape[1]
+            )
             array.imag[...] = 0
-            assert exact == pytest.approx((expected[name] * direction).sum(), rel=1e-11, abs=1e-12), name
+            assert exact == pytest.approx(
+                (expected[name] * direction).sum(), rel=1e-11, abs=1e-12
+            ), name
             central = 0.0
             for steps, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
                 stack.arrays[name] = array.real + steps * 1e-3 * direction
-                central += weight * stack.run(inputs, targets, state, masks)[0].sum() / 12e-3 / inputs.shape[1]
+                central += (
+                    weight
+                    * stack.run(inputs, targets, state, masks)[0].sum()
+                    / 12e-3
+                    / inputs.shape[1]
+                )
             stack.arrays[name] = array.real.copy()
-            assert (gradient.views()[name] * direction).sum() == pytest.approx(central, rel=1e-7, abs=1e-9), name
+            assert (gradient.views()[name] * direction).sum() == pytest.approx(
+                central, rel=1e-7, abs=1e-9
+            ), name
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -77,7 +115,10 @@ def test_float32_is_close_to_float64(cell, kernels):
     single = Network(double.description, "float32")
     single.weights.block[...] = double.weights.block
     inputs, targets = np.random.default_rng(1).integers(0, 30, (2, 20, 9))
-    gradients = [n.gradient(n.workspace(20, 9, training=True), inputs, targets, **DROPOUT)[1].views() for n in (single, double)]
+    gradients = [
+        n.gradient(n.workspace(20, 9, training=True), inputs, targets, **DROPOUT)[1].views()
+        for n in (single, double)
+    ]
     assert distance(*gradients) < 2e-6
 
 
@@ -94,22 +135,33 @@ def test_saturated_gates_stay_finite(cell, kernels):
 def test_masks_depend_on_seed_step_layer_stream_time_and_unit(kernels):
     description = random_network([("gru", 64), ("gru", 64)], 3).description
     same = reference.dropout_masks(description, 3, 4, 0.5, 1, 2)
-    masks = {(layer, t, b): same[t][layer][b].tobytes() for layer in range(2) for t in range(3) for b in range(4)}
+    masks = {
+        (layer, t, b): same[t][layer][b].tobytes()
+        for layer in range(2)
+        for t in range(3)
+        for b in range(4)
+    }
     assert len(set(masks.values())) == len(masks)
     for seed, step in ((0, 2), (1, 3), (2, 1)):
         other = reference.dropout_masks(description, 3, 4, 0.5, seed, step)
-        assert not set(masks.values()) & {other[t][layer][b].tobytes() for layer in range(2) for t in range(3) for b in range(4)}
+        assert not set(masks.values()) & {
+            other[t][layer][b].tobytes() for layer in range(2) for t in range(3) for b in range(4)
+        }
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
 def test_as_many_are_dropped_as_asked(p, kernels):
-    """The gradient by Why sums what is not dropped: with one input, one step and states that are all 1 each shows a mask."""
+    """The gradient by Why sums what is not dropped: with one input, one step and states that are
+    all 1 each shows a mask.
+    """
     network = Network(([("rnn", 1000)], 2), "float64")
     network.weights.views()["bh"][...] = 1e3
     work = network.workspace(1, 1, training=True)
     kept = []
     for step in range(20):
-        gradient = network.gradient(work, [[0]], [[1]], dropout=p, dropout_seed=3, step=step)[1].views()["Why"][:, 0]
+        gradient = network.gradient(work, [[0]], [[1]], dropout=p, dropout_seed=3, step=step)[
+            1
+        ].views()["Why"][:, 0]
         assert set(np.round(gradient * 2 * (1 - p), 9)) <= {0, 1}
         kept.append(gradient != 0)
     kept = np.array(kept)
@@ -135,13 +187,26 @@ def train(cell, core, threads=1, steps=500, crossings=1):
     """500 steps of two layers with dropout and Adam, the SHA-256 of the weights."""
     network = Network(([(cell, 48), (cell, 33)], 40), "float32", "adam")
     core.initialize(network, 0.0, np.array([7], np.uint64))
-    ids = np.cumsum(np.random.default_rng(2).integers(0, 3, (steps * 5 + 1, 8)), axis=0).astype(np.int32) % 40
+    ids = (
+        np.cumsum(np.random.default_rng(2).integers(0, 3, (steps * 5 + 1, 8)), axis=0).astype(
+            np.int32
+        )
+        % 40
+    )
     work = network.workspace(5, 8, training=True)
     for part in range(crossings):
         first = steps * part // crossings
         rows = slice(5 * first, 5 * (steps * (part + 1) // crossings))
-        options = {"clip_norm": 1.0, "weight_decay": 0.1, "dropout": 0.3, "dropout_seed": 3, "n_threads": threads}
-        network.train_steps(work, ids[:-1][rows], ids[1:][rows], learning_rate=3e-3, first_step=first, **options)
+        options = {
+            "clip_norm": 1.0,
+            "weight_decay": 0.1,
+            "dropout": 0.3,
+            "dropout_seed": 3,
+            "n_threads": threads,
+        }
+        network.train_steps(
+            work, ids[:-1][rows], ids[1:][rows], learning_rate=3e-3, first_step=first, **options
+        )
     assert np.isfinite(network.weights.block).all()
     return hashlib.sha256(network.weights.block.tobytes()).hexdigest()
 
@@ -171,7 +236,9 @@ def test_each_stream_of_a_batch_is_as_if_alone(kernels):
     inputs, targets = np.random.default_rng(1).integers(0, 9, (2, 12, 17))
     together = network.evaluate(network.workspace(5, 17), inputs, targets)
     for b in range(17):
-        alone = network.evaluate(network.workspace(5, 1), inputs[:, b : b + 1], targets[:, b : b + 1])
+        alone = network.evaluate(
+            network.workspace(5, 1), inputs[:, b : b + 1], targets[:, b : b + 1]
+        )
         np.testing.assert_array_equal(together[:, b : b + 1], alone)
 
 
@@ -180,7 +247,9 @@ def test_padding_stays_zero(kernels):
         network = random_network([(cell, 17), (cell, 3)], 5, dtype="float32", optimizer="adam")
         inputs, targets = np.random.default_rng(1).integers(0, 5, (2, 40, 3))
         work = network.workspace(4, 3, training=True)
-        network.train_steps(work, inputs, targets, learning_rate=0.01, weight_decay=0.1, dropout=0.2, clip_norm=1.0)
+        network.train_steps(
+            work, inputs, targets, learning_rate=0.01, weight_decay=0.1, dropout=0.2, clip_norm=1.0
+        )
         clean = Network(network.description, "float32")
         clean.weights.copy_from(network.weights)  # not the padding
         np.testing.assert_array_equal(network.weights.block, clean.weights.block)

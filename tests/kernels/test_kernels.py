@@ -28,8 +28,10 @@ SIZES = [
     (130, 40, 6),
 ]  # H, V, T
 SHAPES = [  # H, V, T, B: 40 random ones, and the corners
-    *((int(rng.integers(1, 18)), int(rng.integers(1, 24)), int(rng.integers(1, 14)), 1) for rng in map(np.random.default_rng, range(40))),
-    (1, 1, 1, 1), (17, 2, 1, 1), (1, 19, 3, 1), (33, 49, 4, 1), (5, 3, 1, 3), (16, 17, 3, 4), (9, 20, 4, 9),
+    *((int(rng.integers(1, 18)), int(rng.integers(1, 24)), int(rng.integers(1, 14)), 1)
+      for rng in map(np.random.default_rng, range(40))),
+    (1, 1, 1, 1), (17, 2, 1, 1), (1, 19, 3, 1), (33, 49, 4, 1), (5, 3, 1, 3), (16, 17, 3, 4),
+    (9, 20, 4, 9),
 ]  # fmt: skip
 
 
@@ -66,12 +68,16 @@ def gradient(core, rnn, inputs, targets, h0):
     """Gradient of the window as Weights, by the kernels."""
     states, p = probabilities(core, rnn, inputs, h0)
     g = core.backward(training_workspace(rnn, *inputs.shape), inputs, targets, states, p).views()
-    return Weights(g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]).map(np.array)
+    return Weights(g["Wxh"].T, g["Whh"].T, g["Why"].T, g["bh"][:, None], g["by"][:, None]).map(
+        np.array
+    )
 
 
 @functools.cache
 def numerical_gradients(H, V, T, B):
-    """Central differences and complex step of the oracle for `problem(H, V, T, B)`: means over the streams."""
+    """Central differences and complex step of the oracle for `problem(H, V, T, B)`: means over the
+    streams.
+    """
     rnn, inputs, targets, h0 = problem(H, V, T, B)
 
     def mean(method):
@@ -86,7 +92,7 @@ def norm_error(got, expected):
     return np.linalg.norm(flat[0] - flat[1]) / max(np.linalg.norm(flat[1]), 1e-30)
 
 
-# ------------------------------------------------------------------------------------------------------------------ forward
+# ------------------------------------------------------------------------------------------ forward
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
@@ -99,17 +105,28 @@ def test_forward_equals_oracle(kernels, H, V, T, dtype, rtol):
     np.testing.assert_allclose(nll[:, 0], expected, rtol=rtol, atol=rtol)
     np.testing.assert_allclose(work.get_state()[0], h[T - 1][:, 0], rtol=rtol, atol=rtol)
     _, p = probabilities(kernels, rnn, inputs, h0)
-    np.testing.assert_allclose(p[:, 0], [np.exp(log_p[t][:, 0]) for t in range(T)], rtol=10 * rtol, atol=rtol)
+    np.testing.assert_allclose(
+        p[:, 0], [np.exp(log_p[t][:, 0]) for t in range(T)], rtol=10 * rtol, atol=rtol
+    )
 
 
-WIDE = [(20, 30), (16, 70), (33, 16), (100, 65), (112, 144), (530, 50)]  # H, V: panels and strips of every width, and blocks of each kind
+WIDE = [
+    (20, 30),
+    (16, 70),
+    (33, 16),
+    (100, 65),
+    (112, 144),
+    (530, 50),
+]  # H, V: panels and strips of every width, and blocks of each kind
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("H", "V"), WIDE)
 @pytest.mark.parametrize("B", [2, 3, 8, 13])
 def test_streams_of_a_batch_are_independent_to_the_bit(kernels, H, V, B, dtype):
-    rnn, inputs, targets, h0 = problem(H, V, 9, B, dtype=dtype)  # a call of so many time steps lays weights in panels
+    rnn, inputs, targets, h0 = problem(
+        H, V, 9, B, dtype=dtype
+    )  # a call of so many time steps lays weights in panels
     together, _ = forward(rnn, inputs, targets, h0)
     for b in range(B):
         alone, _ = forward(rnn, inputs[:, [b]], targets[:, [b]], h0[:, [b]])
@@ -140,7 +157,11 @@ def test_padding_stays_zero(kernels):
 def test_softmax_of_huge_logits(kernels, dtype):
     rnn = RNN(2, 3, 1, 0.1, dtype=dtype)
     np.testing.assert_allclose(rnn.softmax([1e4, 1e4, -1e4])[:, 0], [0.5, 0.5, 0], atol=1e-7)
-    np.testing.assert_allclose(rnn.softmax([-1e4, -1e4 + 1, -1e4])[:, 0], np.exp([0, 1, 0]) / np.exp([0, 1, 0]).sum(), rtol=1e-6)
+    np.testing.assert_allclose(
+        rnn.softmax([-1e4, -1e4 + 1, -1e4])[:, 0],
+        np.exp([0, 1, 0]) / np.exp([0, 1, 0]).sum(),
+        rtol=1e-6,
+    )
 
 
 def test_softmax_finds_a_maximum_anywhere_in_the_row(kernels):
@@ -160,15 +181,19 @@ def test_small_probabilities_are_exactly_zero_never_subnormal(kernels):
 
 @pytest.mark.parametrize(("dtype", "ulps"), [("float32", 3), ("float64", 3)])
 def test_tanh_is_accurate_everywhere(kernels, dtype, ulps):
-    z = np.concatenate([np.linspace(-25, 25, 1001), np.geomspace(1e-30, 1, 200), [0.0]]).astype(dtype)
+    z = np.concatenate([np.linspace(-25, 25, 1001), np.geomspace(1e-30, 1, 200), [0.0]]).astype(
+        dtype
+    )
     rnn = RNN(len(z), 1, 1, 0.1, dtype=dtype)
     rnn.U, rnn.W, rnn.b = 0, 0, z[:, None]
-    _, work = forward(rnn, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((len(z), 1)))
+    _, work = forward(
+        rnn, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((len(z), 1))
+    )
     expected = np.tanh(z.astype(np.longdouble)).astype(dtype)
     assert (np.abs(work.get_state()[0] - expected) <= ulps * np.spacing(np.abs(expected))).all()
 
 
-# ------------------------------------------------------------------------------------------------------------------ gradients
+# ---------------------------------------------------------------------------------------- gradients
 
 
 @pytest.mark.parametrize(("H", "V", "T", "B"), SHAPES)
@@ -178,7 +203,9 @@ def test_gradient_equals_numerical_derivatives(kernels, H, V, T, B):
     central, exact = numerical_gradients(H, V, T, B)
     assert norm_error(got, central) <= 1e-9
     assert norm_error(got, exact) <= 1e-11
-    rounding = 0 if np.finfo(np.longdouble).eps < 1e-17 else 2e-11  # of the differences, where long double is double
+    rounding = (
+        0 if np.finfo(np.longdouble).eps < 1e-17 else 2e-11
+    )  # of the differences, where long double is double
     for name, g, c, x in zip("UWVbc", got, central, exact, strict=True):
         large = np.abs(x) > 1e-6
         np.testing.assert_allclose(g[large], c[large], rtol=1e-6, atol=rounding, err_msg=f"d{name}")
@@ -192,17 +219,27 @@ def test_float32_gradient_is_close_to_float64(kernels, H, V, T):
     rnn, inputs, targets, h0 = problem(H, V, T, dtype="float32", scale=0.2)
     h0 = h0.astype(np.float32).astype(float)
     got = gradient(kernels, rnn, inputs, targets, h0)
-    assert norm_error(got, reference.gradient(Weights.of(rnn), inputs[:, 0], targets[:, 0], h0)) <= 2e-6
+    assert (
+        norm_error(got, reference.gradient(Weights.of(rnn), inputs[:, 0], targets[:, 0], h0))
+        <= 2e-6
+    )
 
 
 @pytest.mark.parametrize(("H", "V"), WIDE)
 @pytest.mark.parametrize(("T", "B"), [(70, 1), (40, 4), (45, 9)])
 def test_gradient_of_a_batch_is_the_mean_over_its_streams(kernels, H, V, T, B):
     rnn, inputs, targets, h0 = problem(H, V, T, B, scale=0.7 / np.sqrt(H))
-    each = [reference.gradient(Weights.of(rnn), inputs[:, b], targets[:, b], h0[:, [b]]) for b in range(B)]
+    each = [
+        reference.gradient(Weights.of(rnn), inputs[:, b], targets[:, b], h0[:, [b]])
+        for b in range(B)
+    ]
     expected = Weights(*(sum(arrays) / B for arrays in zip(*each, strict=True)))
-    for name, got, wanted in zip("UWVbc", gradient(kernels, rnn, inputs, targets, h0), expected, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max(), err_msg=name)
+    for name, got, wanted in zip(
+        "UWVbc", gradient(kernels, rnn, inputs, targets, h0), expected, strict=True
+    ):
+        np.testing.assert_allclose(
+            got, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max(), err_msg=name
+        )
 
 
 def test_ignored_targets_count_nothing(kernels):
@@ -214,10 +251,12 @@ def test_ignored_targets_count_nothing(kernels):
     w = Weights.of(rnn)
     whole = reference.gradient(w, inputs[:, 0], targets[:, 0], h0[:, [0]])
     short = reference.gradient(w, inputs[:5, 1], targets[:5, 1], h0[:, [1]])
-    assert norm_error(got, Weights(*((a + b) / 2 for a, b in zip(whole, short, strict=True)))) <= 1e-12
+    assert (
+        norm_error(got, Weights(*((a + b) / 2 for a, b in zip(whole, short, strict=True)))) <= 1e-12
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------------ training
+# ----------------------------------------------------------------------------------------- training
 
 
 def windows(inputs, targets, T):
@@ -234,12 +273,16 @@ def test_thousand_adagrad_steps_equal_oracle(kernels):
     inputs, targets = ids[:-1, None].copy(), ids[1:, None].copy()
     work = training_workspace(rnn)
     losses = train_steps(rnn, work, inputs, targets)
-    expected, h = reference.train(w, memory, windows(inputs, targets, T), np.zeros((H, 1)), 0.1, 0.7)
+    expected, h = reference.train(
+        w, memory, windows(inputs, targets, T), np.zeros((H, 1)), 0.1, 0.7
+    )
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
     np.testing.assert_allclose(work.get_state()[0], h[:, 0], rtol=1e-9, atol=1e-12)
     for name, array, mem in zip("UWVbc", w, memory, strict=True):
         np.testing.assert_allclose(getattr(rnn, name), array, rtol=1e-9, atol=1e-12, err_msg=name)
-        np.testing.assert_allclose(getattr(rnn, "m" + name), mem, rtol=1e-9, atol=1e-20, err_msg="m" + name)
+        np.testing.assert_allclose(
+            getattr(rnn, "m" + name), mem, rtol=1e-9, atol=1e-20, err_msg="m" + name
+        )
 
 
 def test_gradients_are_clipped_on_both_sides(kernels):
@@ -261,7 +304,11 @@ def test_eps_is_inside_the_root(kernels):
     gradient = Parameters(rnn.network.description, "float64")
     gradient.views()["bh"][...] = [1e-4, -1e-4, 3e-4]
     kernels.update(training_workspace(rnn), gradient, 1.0)
-    np.testing.assert_allclose(rnn.b[:, 0], [-1e-4 / np.sqrt(2e-8), 1e-4 / np.sqrt(2e-8), -3e-4 / np.sqrt(1e-7)], rtol=1e-12)
+    np.testing.assert_allclose(
+        rnn.b[:, 0],
+        [-1e-4 / np.sqrt(2e-8), 1e-4 / np.sqrt(2e-8), -3e-4 / np.sqrt(1e-7)],
+        rtol=1e-12,
+    )
 
 
 def numbers(parameters):
@@ -269,12 +316,19 @@ def numbers(parameters):
     return np.concatenate([array.ravel() for array in parameters.views().values()])
 
 
-@pytest.mark.parametrize(("dtype", "ulps", "exponents"), [("float32", 2, range(-20, 127)), ("float64", 2, range(-20, 1023))])
+@pytest.mark.parametrize(
+    ("dtype", "ulps", "exponents"),
+    [("float32", 2, range(-20, 127)), ("float64", 2, range(-20, 1023))],
+)
 def test_the_root_of_adagrad_is_accurate_over_all_exponents(kernels, dtype, ulps, exponents):
-    """With a memory of x and a gradient so small that it does not count beside it, the weight moves by the gradient over the root of x."""
+    """With a memory of x and a gradient so small that it does not count beside it, the weight moves
+    by the gradient over the root of x.
+    """
     for exponent in exponents:
         rnn = RNN(30, 50, 1, 1.0, dtype=dtype)
-        x = np.exp2(exponent) * np.random.default_rng(exponent + 20).uniform(1, 2, rnn.network.weights.block.shape)
+        x = np.exp2(exponent) * np.random.default_rng(exponent + 20).uniform(
+            1, 2, rnn.network.weights.block.shape
+        )
         x[:2] = np.exp2(exponent), np.nextafter(np.exp2(exponent + 1.0), 0)
         rnn.network.weights.block[...] = 0
         rnn.network.memory.block[...] = x.astype(dtype)
@@ -284,7 +338,9 @@ def test_the_root_of_adagrad_is_accurate_over_all_exponents(kernels, dtype, ulps
         kernels.update(training_workspace(rnn), gradient, 1.0)
         exact = np.exp2(exponent // 2 - 30) / np.sqrt(x.astype(np.longdouble))
         np.testing.assert_array_less(
-            np.abs(numbers(rnn.network.weights) - exact), ulps * np.spacing(exact.astype(dtype)), err_msg=f"{exponent}"
+            np.abs(numbers(rnn.network.weights) - exact),
+            ulps * np.spacing(exact.astype(dtype)),
+            err_msg=f"{exponent}",
         )
 
 
@@ -305,7 +361,11 @@ def test_steps_in_one_call_or_many_give_the_same_bits(kernels):
         work = training_workspace(rnn)
         for part in np.split(np.arange(len(inputs)), calls):
             train_steps(rnn, work, inputs[part], targets[part])
-        return rnn.network.weights.block.tobytes(), rnn.network.memory.block.tobytes(), work.get_state().tobytes()
+        return (
+            rnn.network.weights.block.tobytes(),
+            rnn.network.memory.block.tobytes(),
+            work.get_state().tobytes(),
+        )
 
     assert train(1) == train(3) == train(12)
 
@@ -326,7 +386,10 @@ def test_an_infinite_loss_is_not_applied_though_its_gradient_is_finite(kernels):
     rnn = RNN(4, 3, 2, 0.1, dtype="float32")
     rnn.c[1] = -np.inf
     before = rnn.network.weights.block.copy()
-    assert len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
+    assert (
+        len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int)))
+        == 0
+    )
     np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
@@ -334,13 +397,19 @@ def test_a_loss_whose_sums_would_be_infinite_is_not_applied(kernels):
     rnn = RNN(4, 3, 2, 0.1, dtype="float64")
     rnn.c[1] = -1e290
     before = rnn.network.weights.block.copy()
-    assert len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int))) == 0
+    assert (
+        len(train_steps(rnn, training_workspace(rnn), np.zeros((2, 1), int), np.ones((2, 1), int)))
+        == 0
+    )
     np.testing.assert_array_equal(rnn.network.weights.block, before)
 
 
 def test_an_overflowing_gradient_is_not_applied(kernels):
     rnn = RNN(4, 3, 4, 0.1, dtype="float32")
-    rnn.W[...], rnn.V[...] = 3e37, np.eye(3, 4) * 1e3  # the states are tiny but exact zero at the start: tanh' is 1 there
+    rnn.W[...], rnn.V[...] = (
+        3e37,
+        np.eye(3, 4) * 1e3,
+    )  # the states are tiny but exact zero at the start: tanh' is 1 there
     rnn.U[...] = 0
     before = rnn.network.weights.block.copy()
     ids = np.zeros((8, 1), np.int32)
@@ -360,7 +429,8 @@ def test_first_ten_losses(kernels):
 
 
 GOLDEN = [
-    10.396513725548697, 10.424310352111505, 10.069126032780456, 10.275706574937983, 9.750810068838815,
+    10.396513725548697, 10.424310352111505, 10.069126032780456, 10.275706574937983,
+    9.750810068838815,
     10.22533398174917, 8.942526299779548, 8.51984695362929, 8.560451553198483, 9.349904855933694,
 ]  # fmt: skip
 
@@ -387,7 +457,9 @@ def test_weights_are_the_same_bits_in_every_variant(kernels, has_fma, batch_size
 @pytest.mark.parametrize("n_threads", [2, 3, 4, 8])
 @pytest.mark.parametrize("batch_size", [7, 32])
 def test_any_number_of_threads_gives_the_same_bits(kernels, batch_size, n_threads):
-    assert weights_after(100, batch_size=batch_size, n_threads=n_threads) == weights_after(100, batch_size=batch_size)
+    assert weights_after(100, batch_size=batch_size, n_threads=n_threads) == weights_after(
+        100, batch_size=batch_size
+    )
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -408,7 +480,7 @@ SHA256 = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------------ sampling
+# ----------------------------------------------------------------------------------------- sampling
 
 
 def drawn(rnn, h0, temperature, count):
@@ -457,9 +529,13 @@ def test_drawn_symbols_are_fed_back(kernels):
 
 def test_a_stream_draws_the_same_whatever_the_batch(kernels):
     rnn, _, _, _ = problem(40, 30, 1, dtype="float32")
-    together = rnn.network.draw(rnn.network.workspace(1, 12), 50, make_random(3, 12), temperature=1.0)
+    together = rnn.network.draw(
+        rnn.network.workspace(1, 12), 50, make_random(3, 12), temperature=1.0
+    )
     for b in (0, 5, 11):
-        alone = rnn.network.draw(rnn.network.workspace(1, 1), 50, make_random(3, 12)[b : b + 1], temperature=1.0)
+        alone = rnn.network.draw(
+            rnn.network.workspace(1, 1), 50, make_random(3, 12)[b : b + 1], temperature=1.0
+        )
         np.testing.assert_array_equal(alone[:, 0], together[:, b])
 
 

@@ -23,12 +23,19 @@ def test_defaults_follow_the_optimiser():
     for optimizer, expected in config.BY_OPTIMIZER.items():
         _, settings, _ = config.split({"optimizer": optimizer})
         assert {name: settings[name] for name in expected} == expected
-    _, settings, _ = config.split({"optimizer": "adam", "clip_norm": math.inf, "learning_rate": None})
-    assert (settings["clip_norm"], settings["learning_rate"]) == (math.inf, config.BY_OPTIMIZER["adam"]["learning_rate"])
+    _, settings, _ = config.split(
+        {"optimizer": "adam", "clip_norm": math.inf, "learning_rate": None}
+    )
+    assert (settings["clip_norm"], settings["learning_rate"]) == (
+        math.inf,
+        config.BY_OPTIMIZER["adam"]["learning_rate"],
+    )
 
 
 def test_what_is_given_counts_more_than_a_preset():
-    layers, settings, rest = config.split({"preset": "large", "hidden_size": 7, "n_layers": 3, "epochs": 2, "learning_rate": None})
+    layers, settings, rest = config.split(
+        {"preset": "large", "hidden_size": 7, "n_layers": 3, "epochs": 2, "learning_rate": None}
+    )
     assert layers == [("lstm", 7)] * 3
     assert (rest["epochs"], rest["steps"]) == (2, None)
     assert settings["learning_rate"] == config.PRESETS["large"]["learning_rate"]
@@ -45,7 +52,10 @@ def test_every_preset_trains(preset):
     ("options", "message"),
     [
         ({"cell": "tree"}, "cell must be 'rnn', 'gru' or 'lstm', not 'tree'"),
-        ({"optimizer": "newton"}, "optimizer must be 'adagrad', 'sgd', 'rmsprop' or 'adam', not 'newton'"),
+        (
+            {"optimizer": "newton"},
+            "optimizer must be 'adagrad', 'sgd', 'rmsprop' or 'adam', not 'newton'",
+        ),
         ({"schedule": "cosin"}, "schedule must be .* did you mean cosine"),
         ({"preset": "huge"}, "preset must be"),
         ({"n_layers": 0}, "n_layers must be from 1 to 16, not 0"),
@@ -83,7 +93,13 @@ def test_a_choice_is_named_whatever_comes(name, value):
 
 def test_a_choice_may_be_a_str_of_numpy():
     options = {
-        name: np.array([value])[0] for name, value in {"cell": "gru", "optimizer": "adam", "schedule": "cosine", "keep": "last"}.items()
+        name: np.array([value])[0]
+        for name, value in {
+            "cell": "gru",
+            "optimizer": "adam",
+            "schedule": "cosine",
+            "keep": "last",
+        }.items()
     }
     model = charrnn.train_text(TEXT, progress=False, steps=1, **options, preset="tutorial")
     assert (model.network.description.layers[0].cell, model.network.optimizer) == ("gru", "adam")
@@ -95,4 +111,12 @@ def test_a_choice_may_be_a_str_of_numpy():
 
 def test_too_large_a_network_says_what_it_asks_for():
     with pytest.raises(MemoryError, match=r"no memory for an array of shape .* GiB"):
-        charrnn.train_text(TEXT, progress=False, steps=1, cell="lstm", hidden_size=65536, n_layers=16, preset="tutorial")
+        charrnn.train_text(
+            TEXT,
+            progress=False,
+            steps=1,
+            cell="lstm",
+            hidden_size=65536,
+            n_layers=16,
+            preset="tutorial",
+        )

@@ -94,7 +94,9 @@ def grams_of(counts):
     """The n-grams of counts, as tuples, and their counts."""
     found = {}
     for contexts, level in contexts_of(counts):
-        grams = zip(level.parents.tolist(), level.symbols.tolist(), level.counts.tolist(), strict=True)
+        grams = zip(
+            level.parents.tolist(), level.symbols.tolist(), level.counts.tolist(), strict=True
+        )
         found |= {(*contexts[parent], symbol): n for parent, symbol, n in grams}
     return found
 
@@ -105,12 +107,19 @@ def assert_same(one, other):
             np.testing.assert_array_equal(array, known)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 5), st.booleans(), st.integers(1, 3))
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(1, 3),
+)
 def test_probabilities_are_those_of_dictionaries(ids, order, records, min_count):
     boundary = 3 if records else None
     counts = Counts.from_ids([np.array(ids)], 4, order, boundary=boundary, min_count=min_count)
     occurs = ngrams_of(ids, order, boundary)
-    assert grams_of(counts).keys() == {g for g, n in occurs.items() if len(g) == 1 or n >= min_count}
+    assert grams_of(counts).keys() == {
+        g for g, n in occurs.items() if len(g) == 1 or n >= min_count
+    }
     p = oracle(ids, 4, max(map(len, occurs)), boundary, min_count)
     network = random_network([("rnn", 2)], 4)
     network.mix(NgramTable(4, counts.estimate(), 0, 1))
@@ -168,7 +177,11 @@ def test_what_stands_before_dropped_n_grams_is_added_up():
     assert merged.keys() == a.keys() | b.keys()
     for gram, n in merged.items():
         assert max(a.get(gram, 0), b.get(gram, 0)) * 15 / 16 <= n <= a.get(gram, 0) + b.get(gram, 0)
-    assert any(n == a[gram] + b[gram] for gram, n in merged.items() if gram in a and gram in b and len(gram) == 3)
+    assert any(
+        n == a[gram] + b[gram]
+        for gram, n in merged.items()
+        if gram in a and gram in b and len(gram) == 3
+    )
 
 
 def test_what_is_merged_keeps_what_is_missing():
@@ -176,7 +189,10 @@ def test_what_is_merged_keeps_what_is_missing():
     merged = a.merged(b)
 
     def missing(counts):
-        return [dict(zip(contexts, level.missing.tolist(), strict=True)) for contexts, level in contexts_of(counts)]
+        return [
+            dict(zip(contexts, level.missing.tolist(), strict=True))
+            for contexts, level in contexts_of(counts)
+        ]
 
     for found, *parts in zip(*map(missing, (merged, a, b)), strict=True):
         for code, n in found.items():
@@ -186,7 +202,12 @@ def test_what_is_merged_keeps_what_is_missing():
 SIZES = st.sampled_from([300, 255, 256, 70000])
 
 
-@given(st.lists(st.integers(0, 299), min_size=1, max_size=80), st.integers(1, 5), SIZES, st.integers(1, 2))
+@given(
+    st.lists(st.integers(0, 299), min_size=1, max_size=80),
+    st.integers(1, 5),
+    SIZES,
+    st.integers(1, 2),
+)
 def test_arrays_are_the_counts(ids, order, symbols, min_count):
     counts = Counts.from_ids([np.array(ids) % symbols], symbols, order, min_count=min_count)
     assert_same(Counts.from_arrays(symbols, counts.arrays()), counts)
@@ -294,4 +315,6 @@ def test_a_table_that_cannot_be_searched_is_refused(change):
 
 def test_a_table_of_other_symbols_is_refused():
     with pytest.raises(ValueError, match="these counts have 6 symbols, the network 5"):
-        Network(([("rnn", 2)], 5), "float32").mix(NgramTable(6, Counts.from_ids([TEXT], 6, 2).estimate(), 1, 1))
+        Network(([("rnn", 2)], 5), "float32").mix(
+            NgramTable(6, Counts.from_ids([TEXT], 6, 2).estimate(), 1, 1)
+        )

@@ -20,13 +20,20 @@ from charrnn.network import dispatch as _dispatch
 
 def isa_of(python, wanted):
     environment = os.environ | {"CHARRNN_ISA": wanted}
-    return subprocess.run([python, "-c", "import charrnn; print(charrnn.isa)"], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [python, "-c", "import charrnn; print(charrnn.isa)"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_each_available_variant_can_be_chosen(python):
     for level in _dispatch.available():
         assert isa_of(python, level).stdout.strip() == level
-        assert _dispatch.load(level).__name__ == ("charrnn._core" if level == "baseline" else f"charrnn._core_{level}")
+        assert _dispatch.load(level).__name__ == (
+            "charrnn._core" if level == "baseline" else f"charrnn._core_{level}"
+        )
 
 
 def test_the_best_is_chosen_by_default(python):
@@ -43,7 +50,10 @@ def test_an_unknown_variant_is_an_import_error_that_names_the_choice(python):
     assert _dispatch.choose("baseline", ["baseline", "v3"]) == "baseline"
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo") or platform.machine() != "x86_64", reason="reads the flags that Linux reports")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/cpuinfo") or platform.machine() != "x86_64",
+    reason="reads the flags that Linux reports",
+)
 def test_cpu_level_agrees_with_the_operating_system():
     with open("/proc/cpuinfo") as file:
         flags = set(next(line for line in file if line.startswith("flags")).split())
@@ -56,25 +66,40 @@ def test_cpu_level_agrees_with_the_operating_system():
 def copied(tmp_path):
     """The package, copied to a folder of its own."""
     package = Path(charrnn.__file__).parent
-    return shutil.copytree(package, tmp_path / "place" / "charrnn", ignore=shutil.ignore_patterns("__pycache__", "*.c"))
+    return shutil.copytree(
+        package, tmp_path / "place" / "charrnn", ignore=shutil.ignore_patterns("__pycache__", "*.c")
+    )
 
 
-@pytest.mark.skipif(_core.cpu_level() == "baseline" or sys.platform == "darwin", reason="no better kernels to miss")
+@pytest.mark.skipif(
+    _core.cpu_level() == "baseline" or sys.platform == "darwin", reason="no better kernels to miss"
+)
 def test_missing_kernels_are_told_once(python, copied):
     best = _core.cpu_level()
     for path in copied.glob(f"_core_{best}.*"):
         path.unlink()
     environment = os.environ | {"PYTHONPATH": str(copied.parent), "CHARRNN_ISA": ""}
-    program = "import charrnn, charrnn.cli, importlib; importlib.import_module('charrnn'); print(charrnn.isa, charrnn.__file__)"
-    ran = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, timeout=600)
+    program = (
+        "import charrnn, charrnn.cli, importlib; importlib.import_module('charrnn'); "
+        "print(charrnn.isa, charrnn.__file__)"
+    )
+    ran = subprocess.run(
+        [python, "-c", program], env=environment, capture_output=True, text=True, timeout=600
+    )
     isa, path = ran.stdout.split()
     assert Path(path).parent == copied
     assert isa == {"v3": "baseline", "v4": "v3"}[best]
     (warning,) = (line for line in ran.stderr.splitlines() if "Warning" in line)
     assert (
-        f"RuntimeWarning: charrnn runs its {isa} kernels: the faster module charrnn._core_{best}, for this processor, is missing" in warning
+        f"RuntimeWarning: charrnn runs its {isa} kernels: the faster module charrnn._core_{best}, "
+        f"for this processor, is missing" in warning
     )
-    ran = subprocess.run([python, "-W", "error", "-c", program], env=environment | {"CHARRNN_ISA": isa}, capture_output=True, timeout=600)
+    ran = subprocess.run(
+        [python, "-W", "error", "-c", program],
+        env=environment | {"CHARRNN_ISA": isa},
+        capture_output=True,
+        timeout=600,
+    )
     assert (ran.returncode, ran.stderr) == (0, b"")  # who asks for it knows
 
 
@@ -82,9 +107,12 @@ def test_a_zip_file_says_why_it_does_not_work(python, copied):
     (copied.parent / "__main__.py").write_text("import charrnn", encoding="utf-8")
     zipapp.create_archive(copied.parent, copied.parents[1] / "app.pyz")
     shutil.rmtree(copied.parent)
-    ran = subprocess.run([python, copied.parents[1] / "app.pyz"], capture_output=True, text=True, timeout=600)
+    ran = subprocess.run(
+        [python, copied.parents[1] / "app.pyz"], capture_output=True, text=True, timeout=600
+    )
     assert (
-        "ImportError: charrnn has compiled modules, which Python cannot import from a zip file (a zipapp, an egg): unpack it" in ran.stderr
+        "ImportError: charrnn has compiled modules, which Python cannot import from a zip file (a "
+        "zipapp, an egg): unpack it" in ran.stderr
     )
 
 
@@ -94,7 +122,11 @@ def test_the_hook_of_pyinstaller_names_what_is_compiled(monkeypatch):
     for name in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, hooks.__name__, hooks)
-    (entry,) = (one for one in importlib.metadata.distribution("charrnn-cython").entry_points if one.group == "pyinstaller40")
+    (entry,) = (
+        one
+        for one in importlib.metadata.distribution("charrnn-cython").entry_points
+        if one.group == "pyinstaller40"
+    )
     (folder,) = entry.load()()
     hook = {}
     exec((Path(folder) / "hook-charrnn.py").read_text(encoding="utf-8"), hook)
@@ -107,14 +139,21 @@ def test_the_hook_of_pyinstaller_names_what_is_compiled(monkeypatch):
     seen = {"charrnn._core", "charrnn.network._types"}  # other modules import these
     assert compiled | {"charrnn.datasets"} == {*hook["hiddenimports"], *seen}
     files = {path.name for path in (package / "trace").glob("page.*") if path.suffix != ".py"}
-    assert {Path(path).name for path, folder in hook["datas"] if folder == "charrnn/trace"} == files == {"page.html", "page.css", "page.js"}
+    assert (
+        {Path(path).name for path, folder in hook["datas"] if folder == "charrnn/trace"}
+        == files
+        == {"page.html", "page.css", "page.js"}
+    )
 
 
 def of_c(name, result, *arguments):
     """A function of _core.pxd, for ctypes."""
     capsule = _core.__pyx_capi__[name]
     pythonapi = ctypes.pythonapi
-    pythonapi.PyCapsule_GetName.restype, pythonapi.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pythonapi.PyCapsule_GetName.restype, pythonapi.PyCapsule_GetName.argtypes = (
+        ctypes.c_char_p,
+        [ctypes.py_object],
+    )
     pythonapi.PyCapsule_GetPointer.restype = ctypes.c_void_p
     pythonapi.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     address = pythonapi.PyCapsule_GetPointer(capsule, pythonapi.PyCapsule_GetName(capsule))
@@ -123,7 +162,11 @@ def of_c(name, result, *arguments):
 
 def test_c_code_reads_with_all_units_in_a_workspace_that_was_trained_in():
     class Struct(ctypes.Structure):
-        _fields_ = (("V", ctypes.c_ssize_t), ("p", ctypes.POINTER(ctypes.c_float)), ("work", ctypes.c_void_p))
+        _fields_ = (
+            ("V", ctypes.c_ssize_t),
+            ("p", ctypes.POINTER(ctypes.c_float)),
+            ("work", ctypes.c_void_p),
+        )
 
     network = Network(([("lstm", 20)], 5), "float32")
     work, ids = network.workspace(4, 1, training=True), np.array([[1], [2], [3], [4]])

@@ -48,12 +48,16 @@ def test_wrong_windows_are_named(network, method, inputs, targets, error, messag
     before = network.weights.block.copy()
     options = {"learning_rate": 0.1, "clip_value": 5.0} if method == "train_steps" else {}
     with pytest.raises(error, match=message):
-        getattr(network, method)(network.workspace(4, 1, training=True), np.array(inputs), np.array(targets), **options)
+        getattr(network, method)(
+            network.workspace(4, 1, training=True), np.array(inputs), np.array(targets), **options
+        )
     np.testing.assert_array_equal(network.weights.block, before)
 
 
 def test_one_number_is_no_array_of_ids(network):
-    with pytest.raises(ValueError, match=r"inputs must be integers of shape \(any, 1\), not int64 of shape \(\)"):
+    with pytest.raises(
+        ValueError, match=r"inputs must be integers of shape \(any, 1\), not int64 of shape \(\)"
+    ):
         network.feed(network.workspace(4, 1), np.int64(0))
 
 
@@ -61,15 +65,19 @@ def other_network(H=8, V=5):
     return Network(([("rnn", H)], V), "float64")
 
 
-# ------------------------------------------------------------------------------------------------ a workspace of another
+# --------------------------------------------------------------------------- a workspace of another
 
 
 USES = {
-    "train_steps": lambda network, work: network.train_steps(work, [[0]], [[1]], learning_rate=0.1, clip_value=5.0),
+    "train_steps": lambda network, work: network.train_steps(
+        work, [[0]], [[1]], learning_rate=0.1, clip_value=5.0
+    ),
     "evaluate": lambda network, work: network.evaluate(work, [[0]], [[1]]),
     "feed": lambda network, work: network.feed(work, np.zeros((1, 1), int)),
     "draw": lambda network, work: network.draw(work, 50, make_random(1)),
-    "search": lambda network, work: network.search(work, 3, np.zeros(1), np.zeros(1, np.int8), np.ones(5, np.int8), -1),
+    "search": lambda network, work: network.search(
+        work, 3, np.zeros(1), np.zeros(1, np.int8), np.ones(5, np.int8), -1
+    ),
     "next_probs": lambda network, work: network.next_probs(work),
     "next_nll": lambda network, work: network.next_nll(work, [0]),
     "score": lambda network, work: network.score(work, [0, 1], [2]),
@@ -79,8 +87,15 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 def test_a_workspace_of_another_network_is_refused_with_both_sizes(network, use):
-    for other in (other_network(), other_network(400), other_network(6)):  # the last has the same sizes
-        with pytest.raises(ValueError, match=rf"\({other.description}\), not of this one \(rnn of 6 units, 5 symbols\)"):
+    for other in (
+        other_network(),
+        other_network(400),
+        other_network(6),
+    ):  # the last has the same sizes
+        with pytest.raises(
+            ValueError,
+            match=rf"\({other.description}\), not of this one \(rnn of 6 units, 5 symbols\)",
+        ):
             USES[use](network, other.workspace(2, 1, training=True))
     for nothing in (None, network, np.zeros((2, 1))):
         with pytest.raises(TypeError, match="work must be a workspace"):
@@ -97,10 +112,19 @@ def test_a_workspace_that_another_thread_uses_is_refused(network, use):
 
 def test_a_workspace_for_reading_is_not_trained_in(network):
     with pytest.raises(ValueError, match="training=True"):
-        network.train_steps(network.workspace(2, 1), [[0]], [[1]], learning_rate=0.1, clip_value=5.0)
+        network.train_steps(
+            network.workspace(2, 1), [[0]], [[1]], learning_rate=0.1, clip_value=5.0
+        )
 
 
-STEPS = {"reset": False, "n_threads": 1, "shards": 1, "exchange": None, "anchor": None, "each": False}
+STEPS = {
+    "reset": False,
+    "n_threads": 1,
+    "shards": 1,
+    "exchange": None,
+    "anchor": None,
+    "each": False,
+}
 DOORS = {  # how many arguments beside the workspace, and options
     "evaluate": (2, {}),
     "next_probs": (0, {}),
@@ -126,7 +150,10 @@ def test_a_door_takes_only_a_workspace(kernels, network, door):
             getattr(kernels, door)(work, *[0.5] * count, **options)
 
 
-@pytest.mark.parametrize(("lengths", "end"), [([2, 1], -1), ([3, 3], -1), ([-1, 2], 0), ([2], 0), ([1, 1], 5), ([1, 1], -2), ([1, "1"], 0)])
+@pytest.mark.parametrize(
+    ("lengths", "end"),
+    [([2, 1], -1), ([3, 3], -1), ([-1, 2], 0), ([2], 0), ([1, 1], 5), ([1, 1], -2), ([1, "1"], 0)],
+)
 def test_lengths_and_the_end_of_texts_are_checked(network, lengths, end):
     work = network.workspace(2, 2)
     if (lengths, end) == ([2, 1], -1):
@@ -163,14 +190,16 @@ def test_each_loss_of_a_training_is_from_before_its_step(kernels, network):
     reading = network.workspace(3, 2)
     for start in range(0, 8, 3):
         rows = slice(start, start + 3)
-        np.testing.assert_array_equal(losses[rows], network.evaluate(reading, inputs[rows], targets[rows]))
+        np.testing.assert_array_equal(
+            losses[rows], network.evaluate(reading, inputs[rows], targets[rows])
+        )
         (total,) = copies[1].train_steps(windows, inputs[rows], targets[rows], learning_rate=0.5)
         assert losses[rows].sum() == pytest.approx(total, rel=1e-12)
         network.weights.copy_from(copies[1].weights)
     assert copies[0].weights.block.tobytes() == copies[1].weights.block.tobytes()
 
 
-# ------------------------------------------------------------------------------------------------ workspaces that are lent
+# ------------------------------------------------------------------------- workspaces that are lent
 
 
 def test_a_workspace_that_was_given_back_is_lent_again(network):
@@ -217,7 +246,7 @@ def test_only_a_network_gets_weights(kernels, network):
             kernels.initialize(thing, 0.5, 0.5)
 
 
-# ------------------------------------------------------------------------------------------------ what is owned
+# ------------------------------------------------------------------------------------ what is owned
 
 
 def test_sizes_and_arrays_cannot_be_replaced(network):
@@ -273,7 +302,12 @@ def test_an_object_is_made_once(network):
             thing.__init__(*arguments)
         with pytest.raises(TypeError):
             type(thing).__new__(type(thing))
-    assert (work.T, work.B, work.state.shape, repr(description)) == (2, 3, (3, 16), "rnn of 6 units, 5 symbols")
+    assert (work.T, work.B, work.state.shape, repr(description)) == (
+        2,
+        3,
+        (3, 16),
+        "rnn of 6 units, 5 symbols",
+    )
     assert weights.block.tobytes() == before
 
 
@@ -326,7 +360,7 @@ def test_a_workspace_is_not_pickled_and_a_network_is(network):
     assert twin.weights.block.tobytes() == network.weights.block.tobytes()
 
 
-# ------------------------------------------------------------------------------------------------ what others change meanwhile
+# --------------------------------------------------------------------- what others change meanwhile
 
 
 class Changing:
@@ -345,7 +379,9 @@ def test_what_is_checked_is_what_is_used(kernels, network):
     work = network.workspace(3, 1, training=True)
     expected = kernels.evaluate(work, good, good)
     work.state[...] = 0
-    np.testing.assert_array_equal(kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected)
+    np.testing.assert_array_equal(
+        kernels.evaluate(work, Changing(good, bad), Changing(good, bad)), expected
+    )
     with pytest.raises(IndexError, match=r"inputs\[0, 0\] = 100000000"):
         kernels.train_steps(work, Changing(bad, good), good, 3, [0.1], kernels.SETTINGS, **STEPS)
 
@@ -382,7 +418,9 @@ def test_doors_name_what_does_not_go_with_the_network(kernels, network):
         0,
         np.zeros((1, 3)),
         np.zeros((2, 3), complex),
-        np.frombuffer(b"\xff\xff\xff\x7f" * 6, "U1").reshape(2, 3),  # no such character: NumPy cannot even say what it is
+        np.frombuffer(b"\xff\xff\xff\x7f" * 6, "U1").reshape(
+            2, 3
+        ),  # no such character: NumPy cannot even say what it is
         [["a"] * 3] * 2,
         None,
     ],
@@ -418,7 +456,7 @@ def test_writing_into_inputs_from_another_thread_harms_nothing(network):
     assert np.isfinite(network.weights.block).all()
 
 
-# ------------------------------------------------------------------------------------------------ padding and what is forbidden
+# -------------------------------------------------------------------- padding and what is forbidden
 
 
 EXTREMES = [
@@ -441,13 +479,17 @@ def test_padding_never_wins(kernels, V, value, dtype):
         ids = network.draw(work, 20, make_random(3, 6), **controls)
         assert ids.min() >= 0
         assert ids.max() < V
-    ids, *_ = network.search(work, 3, np.r_[0, np.full(5, -np.inf)], np.zeros(6, np.int8), np.ones(V, np.int8), -1)
+    ids, *_ = network.search(
+        work, 3, np.r_[0, np.full(5, -np.inf)], np.zeros(6, np.int8), np.ones(V, np.int8), -1
+    )
     assert ids.max() < V
 
 
 @pytest.mark.parametrize("spread", [1, 5])
 def test_probabilities_over_a_large_alphabet_sum_to_one(kernels, spread):
-    """A sum of 60,000 numbers of single precision, one after the other, is off by 3e-6 with spread 5."""
+    """A sum of 60,000 numbers of single precision, one after the other, is off by 3e-6 with spread
+    5.
+    """
     network = Network(([("rnn", 4)], 60_000), "float32")
     network.weights.views()["by"][...] = spread * np.random.default_rng(0).standard_normal(60_000)
     (p,) = network.next_probs(network.workspace(1, 1))
@@ -551,7 +593,10 @@ def test_wrong_controls_are_named(network, controls, name):
         ({"dropout_seed": -1}, ValueError),
         ({"dropout_seed": 2**64}, ValueError),
         ({"first_step": -1}, ValueError),
-        ({"first_step": 2**64 - 1}, ValueError),  # the next would be number 0, of which Adam divides by 0
+        (
+            {"first_step": 2**64 - 1},
+            ValueError,
+        ),  # the next would be number 0, of which Adam divides by 0
         ({"first_step": 1.5}, TypeError),
         ({"n_threads": 0}, ValueError),
         ({"n_threads": 2**40}, ValueError),
@@ -559,9 +604,15 @@ def test_wrong_controls_are_named(network, controls, name):
     ],
 )
 def test_wrong_numbers_of_a_training_are_named(network, options, error):
-    work, before, (name,) = network.workspace(2, 1, training=True), network.weights.block.copy(), options
+    work, before, (name,) = (
+        network.workspace(2, 1, training=True),
+        network.weights.block.copy(),
+        options,
+    )
     with pytest.raises(error, match=f"^{name} must be"):
-        network.train_steps(work, np.zeros((6, 1), int), np.zeros((6, 1), int), **{"learning_rate": 0.1, **options})
+        network.train_steps(
+            work, np.zeros((6, 1), int), np.zeros((6, 1), int), **{"learning_rate": 0.1, **options}
+        )
     if name in ("dropout", "dropout_seed"):
         with pytest.raises(error, match=f"^{name} must be"):
             network.gradient(work, np.zeros((2, 1), int), np.zeros((2, 1), int), **options)
@@ -570,14 +621,17 @@ def test_wrong_numbers_of_a_training_are_named(network, options, error):
 
 @pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer takes address space of its own")
 def test_no_number_of_threads_is_too_many():
-    # What they pack had a size that an int does not hold, and was written beyond what was left of it.
+    # What they pack had a size that an int does not hold, and was written beyond what was left of
+    # it.
     code = """if True:
         import numpy as np, resource
         from charrnn.network import Network
-        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))  # so that few threads are to be had
+        # so that few threads are to be had
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
         network, ids = Network(([("rnn", 64)], 3), "float32"), np.zeros((1, 470_000), np.int32)
         for _ in range(2):
-            network.train_steps(network.workspace(1, 470_000, training=True), ids, ids, learning_rate=0.1, n_threads=466_034)
+            work = network.workspace(1, 470_000, training=True)
+            network.train_steps(work, ids, ids, learning_rate=0.1, n_threads=466_034)
         print("well")
     """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,4 +1,6 @@
-"""Models in PyTorch and ONNX; and PyTorch as an oracle that nobody here has written: forward, gradient, training, in float64."""
+"""Models in PyTorch and ONNX; and PyTorch as an oracle that nobody here has written: forward,
+gradient, training, in float64.
+"""
 
 import doctest
 import io
@@ -19,8 +21,12 @@ TEXT = "to be, or not to be, that is the question. " * 10
 NETWORKS = [(cell, n_layers) for cell in ("rnn", "gru", "lstm") for n_layers in (1, 2, 3)]
 KINDS = {
     "text": lambda **options: charrnn.train_text(TEXT, **options, preset="tutorial"),
-    "records": lambda **options: charrnn.train_records(["anna", "hanna", "susanna"] * 9, **options, preset="tutorial"),
-    "bytes": lambda **options: charrnn.train_text(TEXT.encode(), alphabet="bytes", **options, preset="tutorial"),
+    "records": lambda **options: charrnn.train_records(
+        ["anna", "hanna", "susanna"] * 9, **options, preset="tutorial"
+    ),
+    "bytes": lambda **options: charrnn.train_text(
+        TEXT.encode(), alphabet="bytes", **options, preset="tutorial"
+    ),
 }
 
 
@@ -38,11 +44,21 @@ def onnx():
 
 def trained(kind="text", cell="rnn", n_layers=1, dtype="float64", dropout=0.0):
     options = {"cell": cell, "n_layers": n_layers, "dtype": dtype, "dropout": dropout}
-    return KINDS[kind](hidden_size=11, batch_size=3, steps=30, optimizer="adam", learning_rate=0.02, progress=False, **options)
+    return KINDS[kind](
+        hidden_size=11,
+        batch_size=3,
+        steps=30,
+        optimizer="adam",
+        learning_rate=0.02,
+        progress=False,
+        **options,
+    )
 
 
 def ids_of(model, text):
-    """The ids that a model reads for the predictions of a text after its first character, and those that it predicts."""
+    """The ids that a model reads for the predictions of a text after its first character, and those
+    that it predicts.
+    """
     ids = model.vocabulary.encode(text).tolist()
     ids = [len(model.vocabulary), *ids, len(model.vocabulary)] if model.vocabulary.records else ids
     return np.array(ids)[:-1, None], np.array(ids)[1:]
@@ -59,7 +75,7 @@ def of_torch(torch, module, inputs, targets):
         return log_probs(module(torch.from_numpy(inputs))[0].numpy(), targets)
 
 
-# -------------------------------------------------------------------------------------------------------------------- PyTorch
+# ------------------------------------------------------------------------------------------ PyTorch
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,14 +100,20 @@ def test_there_and_back(kind, cell, n_layers, torch):
 def test_what_pytorch_has_made_reads_the_same(cell, torch):
     for options in ({}, {"dtype": torch.float64}, {"bias": False}, {"dtype": torch.bfloat16}):
         torch.manual_seed(0)
-        rnn = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](9, 7, 2, **options)
+        rnn = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](
+            9, 7, 2, **options
+        )
         module = interop_module(rnn, torch.nn.Linear(7, 9, **options))
         model = charrnn.from_torch(module, Vocabulary("abcdefghi"))
         inputs, targets = ids_of(model, "abbaghihid")
         double = options.get("dtype") is torch.float64
         assert model.network.dtype == ("float64" if double else "float32")
-        found = of_torch(torch, module.to(torch.float64 if double else torch.float32), inputs, targets)
-        np.testing.assert_allclose(found, model.log_probs("abbaghihid")[1:], rtol=1e-12 if double else 1e-5)
+        found = of_torch(
+            torch, module.to(torch.float64 if double else torch.float32), inputs, targets
+        )
+        np.testing.assert_allclose(
+            found, model.log_probs("abbaghihid")[1:], rtol=1e-12 if double else 1e-5
+        )
         same = charrnn.from_torch((module.rnn, module.out), model.vocabulary)
         assert same.score("abba") == model.score("abba")
 
@@ -109,7 +131,9 @@ def test_a_model_that_comes_from_pytorch_lives_like_any_other(torch, tmp_path):
     model.save(tmp_path / "model")
     assert charrnn.load(tmp_path / "model").score("to be") == model.score("to be")
     assert isinstance(model, CharRNN)
-    assert isinstance(charrnn.from_torch(trained().to_torch(), trained().vocabulary).rnn, charrnn.RNN)
+    assert isinstance(
+        charrnn.from_torch(trained().to_torch(), trained().vocabulary).rnn, charrnn.RNN
+    )
 
 
 def test_a_module_is_a_copy_that_drops_in_training_only(torch):
@@ -137,7 +161,11 @@ def test_the_state_goes_on(torch):
     with torch.no_grad():
         first, state = module(torch.from_numpy(inputs[:4]))
         rest, _ = module(torch.from_numpy(inputs[4:]), state)
-    np.testing.assert_allclose(log_probs(torch.cat([first, rest]).numpy(), targets), of_torch(torch, module, inputs, targets), rtol=1e-12)
+    np.testing.assert_allclose(
+        log_probs(torch.cat([first, rest]).numpy(), targets),
+        of_torch(torch, module, inputs, targets),
+        rtol=1e-12,
+    )
 
 
 def test_what_is_no_such_network_is_named(torch):
@@ -157,9 +185,22 @@ def test_what_is_no_such_network_is_named(torch):
             "rnn must have bidirectional=False, not True: it would read what it is to predict",
         ),
         (nn.LSTM(5, 4, proj_size=2), nn.Linear(2, 5), "rnn must have proj_size=0, not 2"),
-        (nn.GRU(5, 4, batch_first=True), nn.Linear(4, 5), "rnn must have batch_first=False, not True: rnn.batch_first = False changes"),
-        (nn.RNN(5, 4, nonlinearity="relu"), nn.Linear(4, 5), "rnn must have nonlinearity='tanh', not 'relu'"),
-        (nn.GRU(6, 4), nn.Linear(4, 5), r"rnn.weight_ih_l0 has the shape \(12, 6\): .* the 5 symbols of the vocabulary need \(12, 5\)"),
+        (
+            nn.GRU(5, 4, batch_first=True),
+            nn.Linear(4, 5),
+            "rnn must have batch_first=False, not True: rnn.batch_first = False changes",
+        ),
+        (
+            nn.RNN(5, 4, nonlinearity="relu"),
+            nn.Linear(4, 5),
+            "rnn must have nonlinearity='tanh', not 'relu'",
+        ),
+        (
+            nn.GRU(6, 4),
+            nn.Linear(4, 5),
+            r"rnn.weight_ih_l0 has the shape \(12, 6\): .* the 5 symbols of the vocabulary need "
+            r"\(12, 5\)",
+        ),
         (nn.GRU(5, 4), nn.Linear(4, 6), r"out.weight has the shape \(6, 4\): .* need \(5, 4\)"),
         (nn.GRU(5, 4), nn.Linear(3, 5), r"out.weight has the shape \(5, 3\): .* need \(5, 4\)"),
         (larger, nn.Linear(4, 5), r"rnn.weight_hh_l1 has the shape \(9, 4\): .* need \(12, 4\)"),
@@ -168,19 +209,44 @@ def test_what_is_no_such_network_is_named(torch):
         (large, nn.Linear(4, 5), "biases with a sum, that are too large for float32"),
         (missing, nn.Linear(4, 5), "the tensor rnn.weight_ih_l1 cannot be read as numbers"),
         (nn.GRU(5, 4), sparse, "the tensor out.weight cannot be read as numbers: .*parse"),
-        (nn.GRU(5, 4), nn.Linear(4, 5, device="meta"), "the tensor out.weight cannot be read as numbers: .*meta"),
-        (nn.GRU(5, 4), nn.Linear(4, 5, dtype=torch.complex64), "the tensor out.weight cannot be read as numbers: it is complex"),
+        (
+            nn.GRU(5, 4),
+            nn.Linear(4, 5, device="meta"),
+            "the tensor out.weight cannot be read as numbers: .*meta",
+        ),
+        (
+            nn.GRU(5, 4),
+            nn.Linear(4, 5, dtype=torch.complex64),
+            "the tensor out.weight cannot be read as numbers: it is complex",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             charrnn.from_torch((rnn, out), known)
-    doubled = type("Doubled", (nn.Linear,), {"forward": lambda self, inputs: 2 * nn.Linear.forward(self, inputs)})
+    doubled = type(
+        "Doubled",
+        (nn.Linear,),
+        {"forward": lambda self, inputs: 2 * nn.Linear.forward(self, inputs)},
+    )
     for module, vocabulary, message in (
-        ((nn.GRU(5, 4), doubled(4, 5)), known, "out is Doubled, with a forward of its own, .*: load_state_dict"),
-        ((nn.GRU(5, 4), nn.Linear(4, 5)), "abcde", r"vocabulary must be a Vocabulary, not str: Vocabulary\(chars\)"),
+        (
+            (nn.GRU(5, 4), doubled(4, 5)),
+            known,
+            "out is Doubled, with a forward of its own, .*: load_state_dict",
+        ),
+        (
+            (nn.GRU(5, 4), nn.Linear(4, 5)),
+            "abcde",
+            r"vocabulary must be a Vocabulary, not str: Vocabulary\(chars\)",
+        ),
         ((nn.GRUCell(5, 4), nn.Linear(4, 5)), known, "here rnn is GRUCell, out is Linear"),
         (nn.GRU(5, 4), known, "module must have rnn, .* here rnn is NoneType, out is NoneType"),
         ((nn.GRU(5, 4),), known, "be the pair of them, .*; it is tuple; load_state_dict"),
-        ("model.pt", known, "be the pair of them, .*; it is str; load_state_dict puts weights, of a file of PyTorch, into such"),
+        (
+            "model.pt",
+            known,
+            "be the pair of them, .*; it is str; load_state_dict puts weights, of a file of "
+            "PyTorch, into such",
+        ),
         (nn.GRU(5, 4).state_dict(), known, "; it is OrderedDict; load_state_dict"),
     ):
         with pytest.raises(TypeError, match=message):
@@ -239,16 +305,23 @@ def test_ids_are_of_any_integer_type(torch, dtype):
 def test_layers_that_differ_are_no_module(torch):
     for layers in ([("gru", 4), ("gru", 5)], [("gru", 4), ("lstm", 4)]):
         learner = Learner.from_network(random_network(layers, 6), initial_accumulator_value=0.0)
-        with pytest.raises(ValueError, match=r"layers of one cell and size, not gru of 4 units, .*; to_onnx writes any"):
+        with pytest.raises(
+            ValueError,
+            match=r"layers of one cell and size, not gru of 4 units, .*; to_onnx writes any",
+        ):
             interop.to_torch(learner)
 
 
-# -------------------------------------------------------------------------------------------------------------------- the oracle
+# --------------------------------------------------------------------------------------- the oracle
 
 
 def with_one_bias(torch, network, start=0.0):
-    """A module of a network, of which one of the two biases of a sum is trained, as there is one here; of a GRU's n both are."""
-    module = interop.to_torch(Learner.from_network(network, initial_accumulator_value=start)).train()
+    """A module of a network, of which one of the two biases of a sum is trained, as there is one
+    here; of a GRU's n both are.
+    """
+    module = interop.to_torch(
+        Learner.from_network(network, initial_accumulator_value=start)
+    ).train()
     for name, parameter in module.rnn.named_parameters():
         if name.startswith("bias_hh"):
             trains = torch.zeros_like(parameter)
@@ -262,7 +335,10 @@ def arrays_of(module, network, gradients=False):
     """The weights of a module, or their gradient, by the names of the network's arrays."""
     other = charrnn.network.Network(network.description, "float64")
     views, cell = other.weights.views(), network.description.layers[0].cell
-    numbers = {name: (tensor.grad if gradients else tensor.detach()).numpy() for name, tensor in module.named_parameters()}
+    numbers = {
+        name: (tensor.grad if gradients else tensor.detach()).numpy()
+        for name, tensor in module.named_parameters()
+    }
     for i in range(len(network.description.layers)):
         rows = interop._Rows(*(numbers[f"rnn.{name}_l{i}"] for name in interop._Rows._fields))
         interop._fill(views, str(i + 1) if i else "", interop._IN_TORCH[cell], rows)
@@ -273,7 +349,9 @@ def arrays_of(module, network, gradients=False):
 def loss_of(torch, module, inputs, targets, state):
     """The loss of each target (T, B), and the state after them."""
     logits, state = module(torch.from_numpy(inputs), state)
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).flatten(), ignore_index=-1, reduction="none")
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), torch.from_numpy(targets).flatten(), ignore_index=-1, reduction="none"
+    )
     return losses.reshape(targets.shape), state
 
 
@@ -298,7 +376,9 @@ def test_losses_gradient_and_states_equal_those_of_autograd(number, torch):
 
     module = with_one_bias(torch, network)
     expected, after = loss_of(torch, module, inputs, targets, state_of(torch, network, state))
-    np.testing.assert_allclose(np.where(targets >= 0, losses, 0), expected.detach().numpy(), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        np.where(targets >= 0, losses, 0), expected.detach().numpy(), rtol=1e-11, atol=1e-12
+    )
     (expected.sum() / int(B)).backward()
     assert distance(gradient.views(), arrays_of(module, network, gradients=True)) <= 1e-11
     network.feed(work, inputs)
@@ -312,9 +392,13 @@ START = 0.1  # of Adagrad's memory
 
 
 def optimiser_of(torch, name, module, decay):
-    """PyTorch's optimiser of this name, with the numbers of ours; weights decay before each step."""
+    """PyTorch's optimiser of this name, with the numbers of ours; weights decay before each
+    step.
+    """
     if name == "adagrad":  # our 1e-8 is inside the root: it is a part of where the memory starts
-        return torch.optim.Adagrad(module.parameters(), lr=RATES[name], initial_accumulator_value=START + 1e-8, eps=0)
+        return torch.optim.Adagrad(
+            module.parameters(), lr=RATES[name], initial_accumulator_value=START + 1e-8, eps=0
+        )
     if name == "sgd":
         return torch.optim.SGD(module.parameters(), lr=RATES[name])
     if name == "rmsprop":
@@ -341,7 +425,9 @@ def test_a_step_and_a_thousand_equal_those_of_pytorch(cell, n_layers, optimizer,
     work, state = network.workspace(T, B, training=True), None
     for step in range(steps):
         window = ids[:-1][step * T : (step + 1) * T], ids[1:][step * T : (step + 1) * T]
-        (loss,) = network.train_steps(work, *window, learning_rate=RATES[optimizer], first_step=step, **settings)
+        (loss,) = network.train_steps(
+            work, *window, learning_rate=RATES[optimizer], first_step=step, **settings
+        )
         losses, state = loss_of(torch, module, *window, state)
         state = tuple(part.detach() for part in state) if cell == "lstm" else state.detach()
         optimiser.zero_grad()
@@ -352,18 +438,22 @@ def test_a_step_and_a_thousand_equal_those_of_pytorch(cell, n_layers, optimizer,
         if step in (0, steps - 1):
             views = arrays_of(module, network)
             for name, view in network.weights.views().items():
-                np.testing.assert_allclose(view, views[name], rtol=1e-9, atol=1e-9, err_msg=f"{name} after step {step}")
+                np.testing.assert_allclose(
+                    view, views[name], rtol=1e-9, atol=1e-9, err_msg=f"{name} after step {step}"
+                )
 
 
 def clip(torch, module, T, clip_value=np.inf, clip_norm=np.inf, weight_decay=0.0):
-    """Clip as here: the norm of the gradient by the loss of a character, then each element. PyTorch's own adds 1e-6 to the norm."""
+    """Clip as here: the norm of the gradient by the loss of a character, then each element.
+    PyTorch's own adds 1e-6 to the norm.
+    """
     gradients = [parameter.grad for parameter in module.parameters()]
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item() / T
     for gradient in gradients:
         gradient.mul_(min(1.0, clip_norm / norm)).clamp_(-clip_value, clip_value)
 
 
-# -------------------------------------------------------------------------------------------------------------------- ONNX
+# --------------------------------------------------------------------------------------------- ONNX
 
 
 def evaluate(path, inputs, states):
@@ -371,21 +461,38 @@ def evaluate(path, inputs, states):
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(str(path))
-    return dict(zip(evaluator.output_names, evaluator.run(None, {"ids": inputs, **states}), strict=True))
+    return dict(
+        zip(evaluator.output_names, evaluator.run(None, {"ids": inputs, **states}), strict=True)
+    )
 
 
 def run(path, inputs, states):
     """The outputs of a file by name, as onnxruntime has them."""
-    session = pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return dict(zip([part.name for part in session.get_outputs()], session.run(None, {"ids": inputs, **states}), strict=True))
+    session = pytest.importorskip("onnxruntime").InferenceSession(
+        str(path), providers=["CPUExecutionProvider"]
+    )
+    return dict(
+        zip(
+            [part.name for part in session.get_outputs()],
+            session.run(None, {"ids": inputs, **states}),
+            strict=True,
+        )
+    )
 
 
 def zero_states(layers, B, dtype="float32"):
-    parts = [(f"{part}{i}", units) for i, (cell, units) in enumerate(layers, 1) for part in ("hc" if cell == "lstm" else "h")]
+    parts = [
+        (f"{part}{i}", units)
+        for i, (cell, units) in enumerate(layers, 1)
+        for part in ("hc" if cell == "lstm" else "h")
+    ]
     return {name: np.zeros((1, B, units), dtype) for name, units in parts}
 
 
-LAYERS = [[(cell, 11)] * n_layers for cell, n_layers in NETWORKS] + [[("gru", 5), ("lstm", 8), ("rnn", 3)], [("lstm", 4), ("lstm", 6)]]
+LAYERS = [[(cell, 11)] * n_layers for cell, n_layers in NETWORKS] + [
+    [("gru", 5), ("lstm", 8), ("rnn", 3)],
+    [("lstm", 4), ("lstm", 6)],
+]
 
 
 @pytest.mark.parametrize("outputs_of", [evaluate, run])
@@ -394,13 +501,25 @@ def test_onnx_reads_the_same(layers, outputs_of, onnx, tmp_path):
     network = random_network(layers, 9, dtype="float32")
     interop.to_onnx(network, Vocabulary("abcdefghi"), path := tmp_path / "model.onnx")
     onnx.checker.check_model(str(path), full_check=True)
-    windows, work, states = np.random.default_rng(0).integers(0, 9, (2, 6, 3)), network.workspace(6, 3), zero_states(layers, 3)
+    windows, work, states = (
+        np.random.default_rng(0).integers(0, 9, (2, 6, 3)),
+        network.workspace(6, 3),
+        zero_states(layers, 3),
+    )
     for window in windows:  # the second goes on from the state after the first
         found = outputs_of(path, window, states)
-        np.testing.assert_allclose(found["logits"], network.next_logits(work, window), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found["logits"], network.next_logits(work, window), rtol=1e-4, atol=1e-5
+        )
         network.feed(work, window)
-        for i, pair in enumerate(reference.Stack(network.description, {}).split(work.get_state()), 1):
-            expected = {f"{name}{i}": part for name, part in zip("hc", pair, strict=True) if f"{name}{i}" in states}
+        for i, pair in enumerate(
+            reference.Stack(network.description, {}).split(work.get_state()), 1
+        ):
+            expected = {
+                f"{name}{i}": part
+                for name, part in zip("hc", pair, strict=True)
+                if f"{name}{i}" in states
+            }
             for name, part in expected.items():
                 np.testing.assert_allclose(found[f"{name}_after"][0], part, rtol=1e-4, atol=1e-5)
         states = {name: found[f"{name}_after"] for name in states}
@@ -433,11 +552,15 @@ def test_the_metadata_of_an_onnx_file_have_the_vocabulary(kind, onnx, tmp_path):
 
 def test_what_an_onnx_file_cannot_hold_is_refused(onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(interop, "_LARGEST", 1000)
-    with pytest.raises(ValueError, match="an ONNX file has at most 1000 bytes, and these weights are"):
+    with pytest.raises(
+        ValueError, match="an ONNX file has at most 1000 bytes, and these weights are"
+    ):
         trained().to_onnx(tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    with pytest.raises(TypeError, match="the path to write to must be a str or path-like, not BytesIO"):
+    with pytest.raises(
+        TypeError, match="the path to write to must be a str or path-like, not BytesIO"
+    ):
         trained().to_onnx(io.BytesIO())
 
 
@@ -449,7 +572,7 @@ def test_weights_that_are_not_finite_are_no_onnx(onnx, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------------------------- without them
+# ------------------------------------------------------------------------------------- without them
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path):
@@ -459,7 +582,10 @@ def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path):
         ("onnx", lambda: trained().to_onnx(tmp_path / "model.onnx")),
     ):
         monkeypatch.setitem(sys.modules, library, None)
-        with pytest.raises(ModuleNotFoundError, match=rf"this needs {library}: pip install 'charrnn-cython\[{library}\]'") as caught:
+        with pytest.raises(
+            ModuleNotFoundError,
+            match=rf"this needs {library}: pip install 'charrnn-cython\[{library}\]'",
+        ) as caught:
             call()
         assert caught.value.name == library
 

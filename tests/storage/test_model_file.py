@@ -27,7 +27,11 @@ from trust.model_files import of_array, put_together, take_apart
 
 
 def make_model(chars="abc", hidden_size=5, dtype="float32", history=None):
-    return CharRNN(RNN(hidden_size, len(chars), 4, 0.1, dtype=dtype, seed=0), Vocabulary(chars), history or History())
+    return CharRNN(
+        RNN(hidden_size, len(chars), 4, 0.1, dtype=dtype, seed=0),
+        Vocabulary(chars),
+        history or History(),
+    )
 
 
 @pytest.fixture
@@ -37,18 +41,24 @@ def saved(tmp_path):
     return model, tmp_path / "model.safetensors"
 
 
-chars = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(lambda text: "".join(sorted(set(text))))
+chars = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).map(
+    lambda text: "".join(sorted(set(text)))
+)
 
 
 def test_a_file_takes_no_memory_for_its_weights(tmp_path):
-    model = CharRNN(RNN(900, 3, 4, 0.1, seed=0), Vocabulary("abc"), History())  # rows of 900 numbers and a padding
+    model = CharRNN(
+        RNN(900, 3, 4, 0.1, seed=0), Vocabulary("abc"), History()
+    )  # rows of 900 numbers and a padding
     tracemalloc.start()
     try:
         model.save(tmp_path / "model")
         assert tracemalloc.get_traced_memory()[1] < 2_500_000 < model.network.weights.block.nbytes
     finally:
         tracemalloc.stop()
-    assert (charrnn.load(tmp_path / "model").network.weights.block == model.network.weights.block).all()
+    assert (
+        charrnn.load(tmp_path / "model").network.weights.block == model.network.weights.block
+    ).all()
 
 
 @given(chars, st.integers(1, 20), st.sampled_from(["float32", "float64"]))
@@ -68,7 +78,14 @@ def test_options_and_history_survive(saved):
     model, path = saved
     again = charrnn.load(path)
     assert again.history == model.history
-    for name in ("hidden_size", "seq_length", "batch_size", "learning_rate", "clip_value", "initial_accumulator_value"):
+    for name in (
+        "hidden_size",
+        "seq_length",
+        "batch_size",
+        "learning_rate",
+        "clip_value",
+        "initial_accumulator_value",
+    ):
         assert getattr(again.rnn, name) == getattr(model.rnn, name)
     again.save(path)
     assert charrnn.load(str(path)).history == model.history
@@ -120,7 +137,15 @@ def history(*reports, **changes):
     first |= {"smooth_loss": 2.5, "validation_nll": None}
     rows = [{**first, **report} for report in reports]
     columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return {"history": {"reports": columns, "stop_reason": None, "kept_step": None, "estimate": None, **changes}}
+    return {
+        "history": {
+            "reports": columns,
+            "stop_reason": None,
+            "kept_step": None,
+            "estimate": None,
+            **changes,
+        }
+    }
 
 
 RUN = {name: table(RunOptions)[name].default for name in RUN_NAMES}
@@ -180,7 +205,17 @@ WRONG_WORDS = [
     (settings_with(batch_size="1"), "batch_size must be"),
     ({"history": {}}, "damaged"),
     ({"history": None}, "history"),
-    ({"history": {"reports": {"step": [3]}, "stop_reason": None, "kept_step": None, "estimate": None}}, "a Progress"),
+    (
+        {
+            "history": {
+                "reports": {"step": [3]},
+                "stop_reason": None,
+                "kept_step": None,
+                "estimate": None,
+            }
+        },
+        "a Progress",
+    ),
     (history({"step": "3"}), "step must be"),
     (history({"step": True}), "step must be"),
     (history({"step": 0}), "step must be"),
@@ -192,7 +227,10 @@ WRONG_WORDS = [
     (history(kept_step=1), "kept_step must be"),
     (history(stop_reason="tired"), "stop_reason is 'tired'"),
     (history(reports=[]), "damaged"),
-    *((run(value), "run must hold") for value in ([], "", {}, {"steps": 3}, {**RUN, "more": 1}, [*RUN, "more"])),
+    *(
+        (run(value), "run must hold")
+        for value in ([], "", {}, {"steps": 3}, {**RUN, "more": 1}, [*RUN, "more"])
+    ),
     *((run(value), "damaged") for value in (3, True, [*RUN])),
     (run({**RUN, "epochs": "3"}), "epochs must be"),
     (run({**RUN, "epochs": -1}), "epochs must be"),
@@ -210,7 +248,8 @@ WRONG_WORDS = [
 
 @pytest.mark.parametrize(
     ("arrays", "words", "message"),
-    [(arrays, {}, message) for arrays, message in WRONG_ARRAYS] + [({}, words, message) for words, message in WRONG_WORDS],
+    [(arrays, {}, message) for arrays, message in WRONG_ARRAYS]
+    + [({}, words, message) for words, message in WRONG_WORDS],
 )
 def test_a_wrong_file_is_refused(saved, arrays, words, message):
     _, path = saved
@@ -328,7 +367,9 @@ def test_every_truncation_and_every_flipped_bit_is_refused(saved):
 @pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
 def test_a_file_that_is_overwritten_while_it_is_read_ends_no_process(tmp_path, python):
     path = tmp_path / "model.safetensors"
-    charrnn.train_text("abc" * 99, hidden_size=512, steps=1, progress=False, preset="tutorial").save(path)
+    charrnn.train_text(
+        "abc" * 99, hidden_size=512, steps=1, progress=False, preset="tutorial"
+    ).save(path)
     program = """
         import sys, charrnn
         for _ in range(1500):
@@ -353,7 +394,9 @@ def test_a_device_is_not_read():
 @pytest.mark.skipif(os.name != "posix", reason="files with holes")
 def test_a_large_file_of_another_kind_is_refused_by_its_header(tmp_path):
     path = tmp_path / "other.safetensors"
-    content = header(b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}')
+    content = header(
+        b'{"a": {"dtype": "U8", "shape": [1099511627776], "data_offsets": [0, 1099511627776]}}'
+    )
     path.write_bytes(content)
     os.truncate(path, len(content) + 2**40)  # a hole: it takes no room
     with pytest.raises(ModelFormatError, match="not a charrnn model"):
@@ -367,7 +410,10 @@ def test_a_large_file_with_a_small_header_of_ours_is_refused_by_its_size(saved):
     rest = size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
     for more in (-1, 1, 2**40):
         os.truncate(path, size + more)  # a hole: it takes no room
-        with pytest.raises(ModelFormatError, match=rf"{more + rest} bytes follow its header, which announces {rest}"):
+        with pytest.raises(
+            ModelFormatError,
+            match=rf"{more + rest} bytes follow its header, which announces {rest}",
+        ):
             charrnn.load(path)
         model.save(path)
 
@@ -416,8 +462,13 @@ def test_what_is_not_a_file_is_not_replaced_by_one(saved):
     model, path = saved
     pipe = path.with_name("pipe")
     os.mkfifo(pipe)
-    for call in (model.save, lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1, preset="tutorial")):
-        with pytest.raises(ValueError, match="pipe is not a regular file, and would be replaced by one"):
+    for call in (
+        model.save,
+        lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1, preset="tutorial"),
+    ):
+        with pytest.raises(
+            ValueError, match="pipe is not a regular file, and would be replaced by one"
+        ):
             call(pipe)
         with pytest.raises(ValueError, match="the name of the file to write is empty"):
             call("")
@@ -426,7 +477,13 @@ def test_what_is_not_a_file_is_not_replaced_by_one(saved):
 
 def test_an_error_of_the_disk_names_the_file_only(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device", "x", None, "y")))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda descriptor: (_ for _ in ()).throw(
+            OSError(28, "No space left on device", "x", None, "y")
+        ),
+    )
     with pytest.raises(OSError, match=r"No space left on device: '.*model.safetensors'$"):
         model.save(path)
 
@@ -475,7 +532,10 @@ def test_bytes_and_file_objects_load_under_the_same_checks(saved):
                 charrnn.load(make(wrong))
     with path.open("rb") as file:
         assert charrnn.load(file).generate(9, seed=1) == expected
-    with path.open(encoding="latin-1") as file, pytest.raises((TypeError, ModelFormatError), match="bytes"):
+    with (
+        path.open(encoding="latin-1") as file,
+        pytest.raises((TypeError, ModelFormatError), match="bytes"),
+    ):
         charrnn.load(file)
     with pytest.raises(TypeError, match="from a path, its content as bytes, or a file, not int"):
         charrnn.load(3)
@@ -512,7 +572,9 @@ def test_a_long_history_stays_small():
     assert history.steps == 19_999
     steps = [report.step for report in history.reports]
     assert steps == sorted(set(steps))
-    assert total_loss(history) == pytest.approx(sum(10 * (1 + step / 1e5) for step in range(1, 20_000)))
+    assert total_loss(history) == pytest.approx(
+        sum(10 * (1 + step / 1e5) for step in range(1, 20_000))
+    )
 
 
 @pytest.mark.parametrize("hidden_size", [4, 200])
@@ -522,7 +584,9 @@ def test_a_history_takes_a_quarter_of_a_file_or_4_kb(tmp_path, hidden_size, meas
     for epoch in range(1, 2001):
         loss = 1 + abs(epoch - 700) / 1000 + 1 / 3e5
         measured = loss + 0.01 if measures else None
-        history.add(Progress(epoch, float(epoch), 100 * epoch, epoch / 70, loss, 9 * loss, measured))
+        history.add(
+            Progress(epoch, float(epoch), 100 * epoch, epoch / 70, loss, 9 * loss, measured)
+        )
     model = make_model(hidden_size=hidden_size, history=history)
     model.save(path := tmp_path / "model")
     size = path.stat().st_size
@@ -598,7 +662,9 @@ def test_a_file_system_may_take_bytes_in_their_order_only(saved, monkeypatch):
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
 def test_a_timeout_while_a_file_is_written_is_heard(tmp_path, monkeypatch, call):
-    """What a signal's handler raises may be an OSError, too: it is no error of the file's, and keeps its words."""
+    """What a signal's handler raises may be an OSError, too: it is no error of the file's, and
+    keeps its words.
+    """
 
     def timed_out(*arguments, **options):
         monkeypatch.setattr(os, call, system)
@@ -636,7 +702,9 @@ def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, mo
 def test_what_is_saved_while_another_thread_writes_into_weights_loads(tmp_path, dtype, way):
     """What was hashed was not what was written."""
     index = charrnn.train_records(["anna", "bob"], steps=1, remember=True, preset="tutorial").index
-    model = CharRNN(RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index)
+    model = CharRNN(
+        RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index
+    )
     block, over = model.network.weights.block, threading.Event()
 
     def disturb():
@@ -675,12 +743,16 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 @pytest.mark.parametrize(("use", "turn"), [("save", 1), ("save", 2), ("load", 1)])
 def test_a_signal_while_a_file_is_opened_leaves_none_open(saved, use, turn):
-    """What os.open returns is a number, which nobody closes if a handler raises before it has a name."""
+    """What os.open returns is a number, which nobody closes if a handler raises before it has a
+    name.
+    """
     model, path = saved
     opened = itertools.count(1)
 
     def interrupt(frame, event, called):
-        if event == "c_return" and called is os.open and next(opened) == turn:  # where Python looks for signals
+        if (
+            event == "c_return" and called is os.open and next(opened) == turn
+        ):  # where Python looks for signals
             raise KeyboardInterrupt
 
     before = len(os.listdir("/proc/self/fd"))

@@ -1,6 +1,8 @@
-"""The pages of traces in a real browser: colours are the trace's numbers, pointer and keys do what they should, a text can do nothing.
+"""The pages of traces in a real browser: colours are the trace's numbers, pointer and keys do what
+they should, a text can do nothing.
 
-make page-check runs these; they need Playwright and a Chromium. CHARRNN_PICTURES names a folder for screenshots to look at.
+make page-check runs these; they need Playwright and a Chromium. CHARRNN_PICTURES names a folder
+for screenshots to look at.
 """
 
 import http.server
@@ -49,24 +51,36 @@ Told by an idiot, full of sound and fury,
 Signifying nothing.
 """
 HOSTILE = (
-    "</script><script>alert('script')</script><img src='https://example.org/x.png' onerror=\"alert('image')\">"
+    "</script><script>alert('script')</script><img src='https://example.org/x.png' "
+    "onerror=\"alert('image')\">"
     "<svg onload=alert(1)><iframe src=javascript:alert(2)></iframe>]]><!--"
     "{{meta}}${alert(3)}\u2028\u2029\u202eesrever\u0000\u001b[31m\x7f\r\n\t\\u003c"
 )
-COLOURS = """(many) => [...document.querySelectorAll("#text span")].slice(0, many).map((span) => getComputedStyle(span).backgroundColor)"""
+COLOURS = """(many) => [...document.querySelectorAll("#text span")].slice(0, many)
+    .map((span) => getComputedStyle(span).backgroundColor)"""
 STYLE = "".join(read(f"charrnn.{where}", "page.css") for where in ("util", "trace"))
 
 
 @pytest.fixture(scope="module")
 def trace():
-    model = charrnn.train_text(SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False, preset="tutorial"
+    )
     return model.trace(SHAKESPEARE)
 
 
 @pytest.fixture(scope="module")
 def layered():
     """Of a network with gates and two layers."""
-    model = charrnn.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        SHAKESPEARE * 8,
+        cell="lstm",
+        n_layers=2,
+        hidden_size=24,
+        epochs=8,
+        progress=False,
+        preset="tutorial",
+    )
     return model.trace(SHAKESPEARE)
 
 
@@ -78,7 +92,9 @@ def palette(name, dark):
 
 def mixed(share, name, dark):
     paper = palette("paper", dark)
-    return "rgb({}, {}, {})".format(*(math.floor(value + 0.5) for value in paper + (palette(name, dark) - paper) * share))
+    return "rgb({}, {}, {})".format(
+        *(math.floor(value + 0.5) for value in paper + (palette(name, dark) - paper) * share)
+    )
 
 
 def both_ways(q, dark=False):
@@ -115,8 +131,15 @@ def values_of(trace, unit, many):
 
 def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
     page = visit(layered.html(title="Shakespeare"))
-    layer, part = page.get_by_role("combobox", name="Layer"), page.get_by_role("combobox", name="What of the units colors the text")
-    assert layer.locator("option").all_inner_texts() == ["all layers", "layer 0, lstm", "layer 1, lstm"]
+    layer, part = (
+        page.get_by_role("combobox", name="Layer"),
+        page.get_by_role("combobox", name="What of the units colors the text"),
+    )
+    assert layer.locator("option").all_inner_texts() == [
+        "all layers",
+        "layer 0, lstm",
+        "layer 1, lstm",
+    ]
     assert part.locator("option").all_inner_texts() == [
         "state h", "cell state c", "input gate i", "forget gate f", "candidate g", "output gate o"
     ]  # fmt: skip
@@ -125,7 +148,9 @@ def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
         part.select_option(name)
         units = [unit for unit in layered.units(part=name) if unit.layer == chosen]
         labels = page.locator("#units label").all_inner_texts()
-        assert [int(re.search(r"unit (\d+)", label)[1]) for label in labels] == [unit.number for unit in units]
+        assert [int(re.search(r"unit (\d+)", label)[1]) for label in labels] == [
+            unit.number for unit in units
+        ]
         assert units[0].follows in labels[0]
         assert page.locator("summary").inner_text() == "24 units"
         for unit in (units[0], units[-1]):
@@ -135,7 +160,9 @@ def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
             page.locator("#text span").nth(30).hover()
             shown = page.locator("#details span.chosen").inner_text()
             assert shown.split()[0] == name
-            assert float(shown.split()[1].replace("−", "-")) == pytest.approx(values[30], abs=0.5 * abs(values).max() / 127 + 0.006)
+            assert float(shown.split()[1].replace("−", "-")) == pytest.approx(
+                values[30], abs=0.5 * abs(values).max() / 127 + 0.006
+            )
             assert page.locator("#details span").count() == 6
     assert "layer 1, unit" in page.locator("#about").inner_text()
     layer.select_option("all")
@@ -144,7 +171,12 @@ def test_gates_and_cells_are_chosen_by_layer_and_name(visit, layered):
     keep_picture(page, "gates")
     assert page.locator("#meaning").inner_text() == "How much of the cell before stays: 0 forgets."
     assert page.get_by_role("img", name="From 0, closed to 1, open").count() == 1
-    assert page.get_by_role("radiogroup", name="Unit that colors the text, by its forget gate f").count() == 1
+    assert (
+        page.get_by_role(
+            "radiogroup", name="Unit that colors the text, by its forget gate f"
+        ).count()
+        == 1
+    )
 
 
 def test_another_part_is_of_the_same_unit(visit, layered):
@@ -155,8 +187,13 @@ def test_another_part_is_of_the_same_unit(visit, layered):
     wanted, _ = values_of(layered, unit._replace(part="i"), 200)
     assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in wanted]
     assert page.locator("#units :checked").count() == 1
-    assert f"layer {unit.layer}, unit {unit.number}, input gate i" in page.locator("#about").inner_text()
-    page.locator("#layer").select_option(str(1 - unit.layer))  # which does not have it: the best of that layer
+    assert (
+        f"layer {unit.layer}, unit {unit.number}, input gate i"
+        in page.locator("#about").inner_text()
+    )
+    page.locator("#layer").select_option(
+        str(1 - unit.layer)
+    )  # which does not have it: the best of that layer
     best = next(one for one in layered.units(part="i") if one.layer != unit.layer)
     assert page.evaluate(COLOURS, 200) == [both_ways(q) for q in values_of(layered, best, 200)[0]]
     page.locator("#filter").fill("no such unit")
@@ -164,7 +201,10 @@ def test_another_part_is_of_the_same_unit(visit, layered):
     assert page.locator("#units label:visible").count() == 0
     page.locator("#filter").fill("")
     page.locator("#order").select_option("number")
-    numbers = [int(re.search(r"unit (\d+)", label)[1]) for label in page.locator("#units label").all_inner_texts()]
+    numbers = [
+        int(re.search(r"unit (\d+)", label)[1])
+        for label in page.locator("#units label").all_inner_texts()
+    ]
     assert numbers == list(range(24))
 
 
@@ -173,8 +213,23 @@ def test_gates_are_reached_by_the_keyboard_and_heard(visit, layered):
     reached = []
     for _ in range(9):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName"))
-    assert reached == ["theme", "mode", "text", "SUMMARY", "layer", "part", "filter", "order", "pick-0"]
+        reached.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.name || "
+                "document.activeElement.tagName"
+            )
+        )
+    assert reached == [
+        "theme",
+        "mode",
+        "text",
+        "SUMMARY",
+        "layer",
+        "part",
+        "filter",
+        "order",
+        "pick-0",
+    ]
     page.locator("#layer").focus()
     page.keyboard.press("ArrowDown")
     page.locator("#part").focus()
@@ -184,7 +239,10 @@ def test_gates_are_reached_by_the_keyboard_and_heard(visit, layered):
     page.locator("#text").focus()
     page.keyboard.press("Control+Home")
     shown = page.locator("#details span.chosen").inner_text()
-    assert f"H, forget gate f {shown.removeprefix('f ')}. Expected next" in page.locator("#live").inner_text()
+    assert (
+        f"H, forget gate f {shown.removeprefix('f ')}. Expected next"
+        in page.locator("#live").inner_text()
+    )
 
 
 def test_a_network_without_gates_has_nothing_to_choose(visit, trace):
@@ -218,9 +276,15 @@ def test_hover_shows_what_is_expected_next(visit, trace):
         assert tip.is_visible()
         rows = tip.locator("tr").all_inner_texts()
         shown = {" ": "␣", "\n": "↵"}
-        assert [row.split("\t")[0] for row in rows] == [shown.get(char, char) for char, _ in trace.likeliest(i)]
+        assert [row.split("\t")[0] for row in rows] == [
+            shown.get(char, char) for char, _ in trace.likeliest(i)
+        ]
         for row, (_, p) in zip(rows, trace.likeliest(i), strict=True):
-            assert row.split("\t")[-1] == ("<1 %" if round(p, 5) < 0.01 else f"{math.floor(100 * round(p * 65535) / 65535 + 0.5)} %")
+            assert row.split("\t")[-1] == (
+                "<1 %"
+                if round(p, 5) < 0.01
+                else f"{math.floor(100 * round(p * 65535) / 65535 + 0.5)} %"
+            )
         came = [char == trace.text[i + 1] for char, _ in trace.likeliest(i)]
         assert [row.get_attribute("class") == "came" for row in tip.locator("tr").all()] == came
         assert f"{trace.surprise[i]:.2f} bits" in page.locator("#details").inner_text()
@@ -234,13 +298,20 @@ def test_the_keyboard_alone_reaches_everything(visit, trace):
     reached = []
     for _ in range(7):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.name || "
+                "document.activeElement.tagName"
+            )
+        )
     assert reached == ["theme", "mode", "text", "SUMMARY", "filter", "order", "pick-0"]
     page.locator("#pick-0").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#pick-1").is_checked()
     unit = trace.units()[1]
-    assert page.evaluate(COLOURS, 5) == [both_ways(q) for q in np.floor(127 * trace.states[0][:5, unit.number].astype(float) + 0.5)]
+    assert page.evaluate(COLOURS, 5) == [
+        both_ways(q) for q in np.floor(127 * trace.states[0][:5, unit.number].astype(float) + 0.5)
+    ]
     page.locator("#text").focus()
     for key in ("Control+Home", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
@@ -286,7 +357,9 @@ def test_readers_of_the_screen_hear_names(visit, trace):
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_no_serious_barrier(visit, trace, layered, dark):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    names = charrnn.train_records(["anna", "hanna"] * 9, preset="tutorial", steps=20, progress=False)
+    names = charrnn.train_records(
+        ["anna", "hanna"] * 9, preset="tutorial", steps=20, progress=False
+    )
     for content in (trace.html(), layered.html(), names.trace(["anna", "hanna"]).html()):
         page = visit(content, dark=dark)
         page.locator("#text span").nth(3).click()
@@ -297,7 +370,10 @@ def test_axe_finds_no_serious_barrier(visit, trace, layered, dark):
 def test_the_unit_that_was_chosen_colours_the_text_again(visit, trace):
     page = visit(trace.html())
     before = page.evaluate(COLOURS, 100)
-    for leave in (lambda: choose(page, "surprise"), lambda: page.locator("#text span").nth(50).click()):
+    for leave in (
+        lambda: choose(page, "surprise"),
+        lambda: page.locator("#text span").nth(50).click(),
+    ):
         leave()
         assert page.evaluate(COLOURS, 100) != before
         page.locator("#units label").first.click()
@@ -310,7 +386,9 @@ def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
     units = trace.units()
     assert page.locator("summary").inner_text() == "40 units"
     page.locator("#filter").fill("vowel")
-    assert page.locator("#units label:visible").count() == sum(unit.follows == "vowel" for unit in units)
+    assert page.locator("#units label:visible").count() == sum(
+        unit.follows == "vowel" for unit in units
+    )
     page.locator("#filter").fill("")
     page.locator("#order").select_option("number")
     labels = page.locator("#units label").all_inner_texts()
@@ -322,16 +400,32 @@ def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
 
 
 def test_a_hostile_text_does_nothing(visit):
-    model = charrnn.train_text(HOSTILE * 20, hidden_size=16, steps=300, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        HOSTILE * 20, hidden_size=16, steps=300, progress=False, preset="tutorial"
+    )
     page = visit(model.trace(HOSTILE * 3).html(title=HOSTILE))
-    assert page.title().startswith("</script><script>alert('script')</script><img src='https://example.org/x.png' onerror=")
+    assert page.title().startswith(
+        "</script><script>alert('script')</script><img src='https://example.org/x.png' onerror="
+    )
     for i in (0, 40, len(HOSTILE) - 1):
         page.locator("#text span").nth(i).click()
-    assert "</script><script>alert('script')</script>" in page.locator("#text").inner_text().replace("\n", "")
-    assert page.evaluate("document.querySelectorAll('#text img, #text svg, #text iframe, #text script').length") == 0
-    assert page.evaluate("document.scripts.length") == page.evaluate("document.querySelectorAll('script[id]').length") + 1
+    assert "</script><script>alert('script')</script>" in page.locator(
+        "#text"
+    ).inner_text().replace("\n", "")
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('#text img, #text svg, #text iframe, #text script').length"
+        )
+        == 0
+    )
+    assert (
+        page.evaluate("document.scripts.length")
+        == page.evaluate("document.querySelectorAll('script[id]').length") + 1
+    )
     keep_picture(page, "hostile")
-    assert page.evaluate("getComputedStyle(document.querySelector('#text span')).direction") == "ltr"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('#text span')).direction") == "ltr"
+    )
 
 
 @pytest.fixture
@@ -355,11 +449,22 @@ def listener():
 
 @pytest.mark.parametrize("policy", [True, False])
 def test_what_a_text_could_bring_in_would_not_run(browser, tmp_path, trace, listener, policy):
-    """Were there a way into the page: nothing runs, nothing is asked for. Without the policy both happen, so they would be seen."""
+    """Were there a way into the page: nothing runs, nothing is asked for. Without the policy both
+    happen, so they would be seen.
+    """
     address, asked = listener
-    written = trace[:50].html().replace("</body>", f"<script>alert('in')</script><img src='{address}' onerror='alert(\"out\")'></body>")
+    written = (
+        trace[:50]
+        .html()
+        .replace(
+            "</body>",
+            f"<script>alert('in')</script><img src='{address}' onerror='alert(\"out\")'></body>",
+        )
+    )
     path = tmp_path / "page.html"
-    path.write_text(written if policy else written.replace("Content-Security-Policy", "none"), encoding="utf-8")
+    path.write_text(
+        written if policy else written.replace("Content-Security-Policy", "none"), encoding="utf-8"
+    )
     seen = []
     page = browser.new_page()
     page.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
@@ -372,7 +477,9 @@ def test_what_a_text_could_bring_in_would_not_run(browser, tmp_path, trace, list
 
 @pytest.mark.parametrize("text", ["", "T", "\n", "\n" * 500, "To " * 3000])
 def test_texts_of_any_shape(visit, trace, text):
-    model = charrnn.train_text(SHAKESPEARE, hidden_size=8, steps=20, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        SHAKESPEARE, hidden_size=8, steps=20, progress=False, preset="tutorial"
+    )
     page = visit(model.trace(text).html())
     if not text:
         assert page.locator("#text span").count() == 0
@@ -381,7 +488,9 @@ def test_texts_of_any_shape(visit, trace, text):
     for key in ("ArrowDown", "ArrowDown", "ArrowUp", "End", "Control+End", "PageUp", "Enter"):
         page.keyboard.press(key)
     assert page.locator("#text .cursor").count() == 1
-    whole = """[...document.querySelectorAll("#text div")].map((block) => block.textContent).join("")"""
+    whole = (
+        """[...document.querySelectorAll("#text div")].map((block) => block.textContent).join("")"""
+    )
     assert page.evaluate(whole) == text.replace("\n", "↵\n")
 
 
@@ -399,11 +508,24 @@ def test_a_page_without_units_and_saliency_has_the_surprise(visit, layered):
 
 
 def test_records_bytes_and_layers_have_pages(visit):
-    records = charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20, progress=False, preset="tutorial")
+    records = charrnn.train_records(
+        ["anna", "hanna", "susanna"] * 20,
+        hidden_size=8,
+        epochs=20,
+        progress=False,
+        preset="tutorial",
+    )
     page = visit(records.trace("susanna").html())
     page.locator("#text span").nth(7).click()
     assert page.locator("#text .cursor").inner_text().strip() == "∎"
-    octets = charrnn.train_text(bytes(range(256)) * 20, alphabet="bytes", hidden_size=8, steps=50, progress=False, preset="tutorial")
+    octets = charrnn.train_text(
+        bytes(range(256)) * 20,
+        alphabet="bytes",
+        hidden_size=8,
+        steps=50,
+        progress=False,
+        preset="tutorial",
+    )
     page = visit(octets.trace(bytes(range(256)) * 2).html())
     assert "[FF]" in page.locator("#text").inner_text()
 
@@ -472,7 +594,8 @@ VISIBLE = """([name, within]) => {
 }"""
 UNCOVERED = """(name) => {
     const one = document.querySelector(name), box = one.getBoundingClientRect();
-    return one.contains(document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2));
+    const x = box.left + box.width / 2, y = box.top + box.height / 2;
+    return one.contains(document.elementFromPoint(x, y));
 }"""
 
 
@@ -528,7 +651,11 @@ def test_narrow_and_dark(visit, trace, layered):
         keep_picture(page, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert page.evaluate("document.getElementById('text').clientHeight") > 200
-        red = int(re.match(r"rgb\((\d+)", page.evaluate("getComputedStyle(document.body).backgroundColor"))[1])
+        red = int(
+            re.match(
+                r"rgb\((\d+)", page.evaluate("getComputedStyle(document.body).backgroundColor")
+            )[1]
+        )
         assert (red < 60) == dark
 
 
@@ -548,7 +675,10 @@ def test_text_is_readable_on_every_colour(dark):
     """WCAG's contrast of text and of each end of a scale, at least 4.5."""
 
     def luminance(colour):
-        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour / 255]
+        linear = [
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            for value in colour / 255
+        ]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
     ink = luminance(palette("ink", dark))
@@ -559,7 +689,10 @@ def test_text_is_readable_on_every_colour(dark):
 
 def test_a_notebook_shows_the_page(visit, trace):
     page = visit(
-        "<!DOCTYPE html><body>" + trace._repr_html_() + "<script>performance.mark('painted')</script>", allowed=("srcdoc", "allow-scripts")
+        "<!DOCTYPE html><body>"
+        + trace._repr_html_()
+        + "<script>performance.mark('painted')</script>",
+        allowed=("srcdoc", "allow-scripts"),
     )
     frame = page.frame_locator("iframe")
     frame.locator("#text span").nth(30).click()
@@ -567,12 +700,16 @@ def test_a_notebook_shows_the_page(visit, trace):
 
 
 @pytest.mark.clock
-@pytest.mark.parametrize(("cell", "units", "written_units"), [("rnn", 100, 100), ("lstm", 32, 6 * 20)])
+@pytest.mark.parametrize(
+    ("cell", "units", "written_units"), [("rnn", 100, 100), ("lstm", 32, 6 * 20)]
+)
 def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_units):
     rng = np.random.default_rng(0)
     lines = SHAKESPEARE.splitlines(keepends=True)
     text = "".join(lines[i] for i in rng.integers(0, len(lines), 4000))[:100_000]
-    model = charrnn.train_text(SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False, preset="tutorial")
+    model = charrnn.train_text(
+        SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False, preset="tutorial"
+    )
     written = model.trace(text).html()
     assert written.count('id="unit-') == written_units
     assert len(written) < 30e6
@@ -580,8 +717,13 @@ def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_un
     for _ in range(3):  # the machine may be busy with something else
         page = visit(written)
         painted.append(page.evaluate("performance.getEntriesByName('painted')[0].startTime"))
-        switched += [page.evaluate(SPENT, f"document.getElementById('pick-{i}').click()") for i in range(1, 6)]
-        chosen += [page.evaluate(SPENT, CHOOSE.format(part)) for part in ("cfog" if cell == "lstm" else "")]
+        switched += [
+            page.evaluate(SPENT, f"document.getElementById('pick-{i}').click()")
+            for i in range(1, 6)
+        ]
+        chosen += [
+            page.evaluate(SPENT, CHOOSE.format(part)) for part in ("cfog" if cell == "lstm" else "")
+        ]
     assert min(painted) < 2000
     assert np.median(switched) < 100
     assert np.median(chosen or [0]) < 100
@@ -590,8 +732,22 @@ def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_un
     page.wait_for_timeout(200)
     alive = page.evaluate("document.querySelectorAll('#text span').length")
     assert 100 < alive < 20_000
-    medians = {f"{name}_ms": float(np.median(times)) for name, times in (("switch", switched), ("part", chosen)) if times}
-    print(json.dumps({"cell": cell, "bytes": len(written), "painted_ms": min(painted), **medians, "spans": alive}))
+    medians = {
+        f"{name}_ms": float(np.median(times))
+        for name, times in (("switch", switched), ("part", chosen))
+        if times
+    }
+    print(
+        json.dumps(
+            {
+                "cell": cell,
+                "bytes": len(written),
+                "painted_ms": min(painted),
+                **medians,
+                "spans": alive,
+            }
+        )
+    )
 
 
 SPENT = """(doing) => new Promise((done) => {

@@ -23,7 +23,8 @@ MARKED = {
     "in the indentation": ".............................XX.....................",
     "empty line": "........................................X......X....",
     "inside parentheses": "...................XXXXXX...........................",
-    "inside quotes": "...............XXXXXXXXXXX...............XXXXXX.....",  # the one that is never closed ends with the paragraph
+    # the one that is never closed ends with the paragraph
+    "inside quotes": "...............XXXXXXXXXXX...............XXXXXX.....",
     "digit": None,
 }
 
@@ -43,7 +44,10 @@ def test_positions_count_from_1():
     assert found["position in the line"].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("text", ["", "a", "aaaa", "\n", ")))", "\ud800\udfff", "".join(map(chr, range(0, 0x110000, 97)))])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "aaaa", "\n", ")))", "\ud800\udfff", "".join(map(chr, range(0, 0x110000, 97)))],
+)
 def test_any_text_has_finite_properties(text):
     for values in properties(text).values():
         assert values.shape == (len(text),)
@@ -54,11 +58,17 @@ def test_correlations_are_those_of_numpy():
     rng = np.random.default_rng(0)
     states = rng.standard_normal((40_000, 7)).astype(np.float32)
     states[:, 3] = 0.25  # does not change
-    values = {"ramp": np.arange(40_000.0), "mixed": states[:, 1] - 0.5 * states[:, 2] + 1, "constant": np.ones(40_000)}
+    values = {
+        "ramp": np.arange(40_000.0),
+        "mixed": states[:, 1] - 0.5 * states[:, 2] + 1,
+        "constant": np.ones(40_000),
+    }
     found = correlations(states, values)
     for j, name in enumerate(["ramp", "mixed"]):
         for i in (0, 1, 2, 4, 5, 6):
-            assert found[i, j] == pytest.approx(np.corrcoef(states[:, i], values[name])[0, 1], abs=1e-9)
+            assert found[i, j] == pytest.approx(
+                np.corrcoef(states[:, i], values[name])[0, 1], abs=1e-9
+            )
     assert not found[3].any()
     assert not found[:, 2].any()
     assert correlations(states[:0], {}).shape == (7, 0)
@@ -66,7 +76,15 @@ def test_correlations_are_those_of_numpy():
 
 @pytest.mark.parametrize(
     ("char", "sign"),
-    [("a", "a"), ("\x00", "[00]"), ("\x7f", "[7F]"), ("\u2028", "[2028]"), ("\u202e", "[202E]"), ("\u0301", "◌\u0301"), ("\xa0", "[00A0]")],
+    [
+        ("a", "a"),
+        ("\x00", "[00]"),
+        ("\x7f", "[7F]"),
+        ("\u2028", "[2028]"),
+        ("\u202e", "[202E]"),
+        ("\u0301", "◌\u0301"),
+        ("\xa0", "[00A0]"),
+    ],
 )
 def test_what_cannot_be_seen_alone_is_shown_by_a_sign(char, sign):
     label, called, kind = shown(char)

@@ -23,34 +23,57 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(TEXT * 4, hidden_size=24, epochs=12, dtype="float64", progress=False, preset="tutorial")
+    return charrnn.train_text(
+        TEXT * 4, hidden_size=24, epochs=12, dtype="float64", progress=False, preset="tutorial"
+    )
 
 
 @pytest.fixture(scope="module")
 def records():
-    return charrnn.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60, progress=False, preset="tutorial")
+    return charrnn.train_records(
+        ["anna", "hanna", "susanna"] * 20,
+        hidden_size=16,
+        epochs=60,
+        progress=False,
+        preset="tutorial",
+    )
 
 
 def stack(layers, dtype="float64", V=7, scale=0.6):
-    """A network of layers with weights of a size at which gradients reach far, and its vocabulary."""
-    network = Network(([layer if isinstance(layer, tuple) else ("rnn", layer) for layer in layers], V), dtype)
+    """A network of layers with weights of a size at which gradients reach far, and its
+    vocabulary.
+    """
+    network = Network(
+        ([layer if isinstance(layer, tuple) else ("rnn", layer) for layer in layers], V), dtype
+    )
     _dispatch.core.initialize(network, scale, make_random(3))
     return network, Vocabulary("abcdefghijklmnopqrstuvwxyz"[:V])
 
 
 def traced(network, vocabulary, text, **options):
-    return Trace(network, vocabulary, text, np.zeros(network.workspace(1, 1).state.shape[1], network.dtype), **options)
+    return Trace(
+        network,
+        vocabulary,
+        text,
+        np.zeros(network.workspace(1, 1).state.shape[1], network.dtype),
+        **options,
+    )
 
 
 def letters(n, V=7, seed=0):
-    return "".join("abcdefghijklmnopqrstuvwxyz"[i] for i in np.random.default_rng(seed).integers(0, V, n))
+    return "".join(
+        "abcdefghijklmnopqrstuvwxyz"[i] for i in np.random.default_rng(seed).integers(0, V, n)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("V", [16, 17, 20, 100])
 def test_the_likeliest_are_those_of_all_characters(kernels, V, dtype):
     """Whatever lanes they are in."""
-    network, vocabulary = stack([5], dtype, V=V, scale=3.0)[0], Vocabulary("".join(map(chr, range(200, 200 + V))))
+    network, vocabulary = (
+        stack([5], dtype, V=V, scale=3.0)[0],
+        Vocabulary("".join(map(chr, range(200, 200 + V)))),
+    )
     text = vocabulary.decode(range(V))
     trace, work = traced(network, vocabulary, text, top=4), network.workspace(1, 1)
     for i, id_ in enumerate(vocabulary.encode(text)):
@@ -96,7 +119,9 @@ def test_of_equally_likely_symbols_the_first_come_first(kernels):
     assert trace.next_probs == pytest.approx(1 / 40)
 
 
-@pytest.mark.parametrize("layers", [(9,), (17, 6), (5, 8, 16), (("gru", 9),), (("lstm", 7), ("gru", 5)), (("lstm", 20),)])
+@pytest.mark.parametrize(
+    "layers", [(9,), (17, 6), (5, 8, 16), (("gru", 9),), (("lstm", 7), ("gru", 5)), (("lstm", 20),)]
+)
 @pytest.mark.parametrize("back", [1, 4, 30])
 def test_saliency_equals_central_differences(kernels, layers, back):
     network, vocabulary = stack(layers)
@@ -104,7 +129,9 @@ def test_saliency_equals_central_differences(kernels, layers, back):
     ids = vocabulary.encode(trace.text)
     oracles = reference.Stack(network.description, network.weights.views())
     for position in (1, 3, 17, 29):
-        oracle = reference.saliency(oracles, ids[:position], ids[position], np.zeros((1, network.description.state_size)))
+        oracle = reference.saliency(
+            oracles, ids[:position], ids[position], np.zeros((1, network.description.state_size))
+        )
         found = trace.saliency(position, back)
         assert len(found) == min(back, position)
         assert found == pytest.approx(oracle[-back:], rel=1e-6, abs=1e-9)
@@ -113,14 +140,19 @@ def test_saliency_equals_central_differences(kernels, layers, back):
 
 def test_saliency_of_several_targets_is_the_sum_of_those_of_each(kernels):
     network, _ = stack((9, 5))
-    inputs, targets = np.array([[1, 2], [3, 0], [6, 5], [2, 2]]), np.array([[4, -1], [-1, -1], [2, 3], [0, -1]])
+    inputs, targets = (
+        np.array([[1, 2], [3, 0], [6, 5], [2, 2]]),
+        np.array([[4, -1], [-1, -1], [2, 3], [0, -1]]),
+    )
     work = network.workspace(4, 2, training=True)
     total = np.zeros((4, 2))
     for place in np.argwhere(targets >= 0):
         one = np.full_like(targets, -1)
         one[tuple(place)] = targets[tuple(place)]
         total += _dispatch.core.saliency(work, inputs, one)
-    assert _dispatch.core.saliency(work, inputs, targets) == pytest.approx(total, rel=1e-9, abs=1e-12)
+    assert _dispatch.core.saliency(work, inputs, targets) == pytest.approx(
+        total, rel=1e-9, abs=1e-12
+    )
     assert not _dispatch.core.saliency(work, inputs, np.full_like(targets, -1)).any()
 
 
@@ -129,7 +161,9 @@ def test_saliency_in_single_precision_is_correct_to_rounding(kernels):
     trace = traced(network, vocabulary, letters(40))
     arrays = {name: array.astype(np.float64) for name, array in network.weights.views().items()}
     ids = vocabulary.encode(trace.text)
-    oracle = reference.saliency(reference.Stack(network.description, arrays), ids[:39], ids[39], np.zeros((1, 20)))
+    oracle = reference.saliency(
+        reference.Stack(network.description, arrays), ids[:39], ids[39], np.zeros((1, 20))
+    )
     assert trace.saliency(39) == pytest.approx(oracle, rel=1e-3, abs=1e-5)
 
 
@@ -196,7 +230,9 @@ def test_states_of_layers_are_apart(kernels):
     work = network.workspace(70, 1)
     network.feed(work, vocabulary.encode(trace.text)[:, None])
     assert (np.concatenate([states[-1] for states in trace.states]) == work.get_state()[0]).all()
-    assert {(unit.layer, unit.number) for unit in trace.units()} == {(0, i) for i in range(17)} | {(1, i) for i in range(6)}
+    assert {(unit.layer, unit.number) for unit in trace.units()} == {(0, i) for i in range(17)} | {
+        (1, i) for i in range(6)
+    }
 
 
 @pytest.mark.clock
@@ -230,7 +266,9 @@ def test_units_come_by_what_they_follow(model):
     assert found == sorted(found, reverse=True)
     best = units[0]
     states = trace.states[best.layer][:, best.number]
-    assert best.correlation == pytest.approx(np.corrcoef(states, trace.properties[best.follows])[0, 1], abs=1e-9)
+    assert best.correlation == pytest.approx(
+        np.corrcoef(states, trace.properties[best.follows])[0, 1], abs=1e-9
+    )
     assert trace.units({"itself": trace.states[0][:, 5]})[0][:3] == (0, 5, "itself")
     huge = trace.units({"huge": np.where(np.arange(len(TEXT)) % 2, 1e308, -1e308)})
     assert all(abs(unit.correlation) <= 1 for unit in huge)
@@ -257,12 +295,24 @@ def test_a_recipe_of_the_documentation_has_a_unit_that_follows_something():
 
 def test_texts_of_any_kind(model, records):
     empty = model.trace("")
-    assert (len(empty), empty.states[0].shape, len(empty.surprise), empty.next_ids.shape) == (0, (0, 24), 0, (0, 5))
+    assert (len(empty), empty.states[0].shape, len(empty.surprise), empty.next_ids.shape) == (
+        0,
+        (0, 24),
+        0,
+        (0, 5),
+    )
     assert repr(empty) == "<trace of 0 characters, 24 units: no bits per character>"
     assert len(records.trace("").surprise) == 1
     assert len(model.trace("t").units()) == 24
     assert model.trace("to bé!", on_unknown="skip").text == "to b"
-    octets = charrnn.train_text(b"\x00\xff<>" * 50, alphabet="bytes", hidden_size=8, steps=20, progress=False, preset="tutorial")
+    octets = charrnn.train_text(
+        b"\x00\xff<>" * 50,
+        alphabet="bytes",
+        hidden_size=8,
+        steps=20,
+        progress=False,
+        preset="tutorial",
+    )
     trace = octets.trace(b"\xff\x00<")
     assert trace.text == b"\xff\x00<"
     assert isinstance(trace.likeliest(0)[0][0], bytes)
@@ -286,8 +336,14 @@ def test_a_vocabulary_of_all_characters_there_are():
         (lambda model: model.trace("to", top=0), "top must be from 1 to"),
         (lambda model: model.trace("to", top="5"), "top must be an integer, not '5'"),
         (lambda model: model.trace("tö"), r"text\[1\] = 'ö' \(U\+00F6\) is not among"),
-        (lambda model: model.trace("to", on_unknown="surprise"), "on_unknown must be 'error' or 'skip'"),
-        (lambda model: model.trace("to", on_unknown=np.array([1, 2])), "on_unknown must be 'error' or 'skip'"),
+        (
+            lambda model: model.trace("to", on_unknown="surprise"),
+            "on_unknown must be 'error' or 'skip'",
+        ),
+        (
+            lambda model: model.trace("to", on_unknown=np.array([1, 2])),
+            "on_unknown must be 'error' or 'skip'",
+        ),
         (lambda model: model.trace("to").saliency(2), "position must be from 0 to 1, not 2"),
         (lambda model: model.trace("to").saliency(1, -1), "back must be from 0 to"),
         (lambda model: model.trace("to").saliencies(1, 3, 1), "stop must be from 0 to 2, not 3"),
@@ -296,18 +352,39 @@ def test_a_vocabulary_of_all_characters_there_are():
             lambda model: model.trace("to").units({"x": [1]}),
             r"properties\['x'\] must be numbers of shape \(2,\), not int64 of shape \(1,\)",
         ),
-        (lambda model: model.trace("to").units({"x": [1, np.nan]}), r"properties\['x'\] must be finite"),
-        (lambda model: model.trace("to").units(["x"]), "properties must be a mapping, .*, not list"),
+        (
+            lambda model: model.trace("to").units({"x": [1, np.nan]}),
+            r"properties\['x'\] must be finite",
+        ),
+        (
+            lambda model: model.trace("to").units(["x"]),
+            "properties must be a mapping, .*, not list",
+        ),
         (lambda model: model.trace("to").plot(3), "start must be from 0 to 2, not 3"),
-        (lambda model: model.trace("to").plot("to.png"), r"start must be an integer, not 'to.png': trace.plot\(\).savefig\(path\)"),
+        (
+            lambda model: model.trace("to").plot("to.png"),
+            r"start must be an integer, not 'to.png': trace.plot\(\).savefig\(path\)",
+        ),
         (lambda model: model.trace("to").plot(units=-1), "units must be from 0 to"),
-        (lambda model: model.trace("to")[0], r"a trace is cut by a slice of consecutive characters: trace\[start:stop\]"),
+        (
+            lambda model: model.trace("to")[0],
+            r"a trace is cut by a slice of consecutive characters: trace\[start:stop\]",
+        ),
         (lambda model: model.trace("to")[::2], "a trace is cut by a slice"),
-        (lambda model: model.trace("to").save_html(io.BytesIO()), r"path must be a str or path-like, not BytesIO: trace.html\(\)"),
+        (
+            lambda model: model.trace("to").save_html(io.BytesIO()),
+            r"path must be a str or path-like, not BytesIO: trace.html\(\)",
+        ),
         (lambda model: model.trace("to").html(title=3), "title must be a str, not int"),
         (lambda model: model.trace("to").html(back=-1), "back must be from 0 to"),
-        (lambda model: model.trace("to").html(parts="h"), r"parts must be a sequence of str, not one: parts=\['h'\]"),
-        (lambda model: model.trace("to").html(parts=["h", "c"]), "each of parts must be 'h', not 'c'"),
+        (
+            lambda model: model.trace("to").html(parts="h"),
+            r"parts must be a sequence of str, not one: parts=\['h'\]",
+        ),
+        (
+            lambda model: model.trace("to").html(parts=["h", "c"]),
+            "each of parts must be 'h', not 'c'",
+        ),
         (lambda model: model.trace("to").plot(part="c"), "part must be 'h', not 'c'"),
     ],
 )
@@ -340,10 +417,16 @@ def test_weights_that_give_no_probabilities_are_an_error(kernels):
             call()
 
 
-@pytest.mark.parametrize(("inputs", "targets"), [([[0]], [[9]]), ([[9]], [[0]]), ([[0, 0]], [[0]]), ([], []), (None, [[0]])])
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [([[0]], [[9]]), ([[9]], [[0]]), ([[0, 0]], [[0]]), ([], []), (None, [[0]])],
+)
 def test_the_doors_check_what_they_are_given(kernels, inputs, targets):
     network, _ = stack((5,))
-    for door in (lambda work: _dispatch.core.saliency(work, inputs, targets), lambda work: _dispatch.core.trace(work, inputs, targets, 3)):
+    for door in (
+        lambda work: _dispatch.core.saliency(work, inputs, targets),
+        lambda work: _dispatch.core.trace(work, inputs, targets, 3),
+    ):
         with pytest.raises((IndexError, ValueError)):
             door(network.workspace(2, 1, training=True))
     for count in (0, 8):
@@ -360,15 +443,22 @@ def test_plot_draws_itself(model):
         figure = model.trace(TEXT).plot(3, 40, units=4)
         assert figure._repr_png_().startswith(b"\x89PNG")
         surprise, units = figure.axes
-        assert [bar.get_height() for bar in surprise.patches] == model.trace(TEXT).surprise[3:40].tolist()
+        assert [bar.get_height() for bar in surprise.patches] == model.trace(TEXT).surprise[
+            3:40
+        ].tolist()
         assert [label.get_text() for label in units.get_xticklabels()][:4] == ["b", "e", ",", " "]
         assert len(units.get_yticklabels()) == 4
         (image,) = units.images
         best = model.trace(TEXT).units()[0]
-        assert (np.asarray(image.get_array())[0] == model.trace(TEXT).states[0][3:40, best.number]).all()
+        assert (
+            np.asarray(image.get_array())[0] == model.trace(TEXT).states[0][3:40, best.number]
+        ).all()
         for trace in (model.trace(""), model.trace("t")):
             assert trace.plot()._repr_png_()
-        assert re.match(r"<figure of <trace of 420 characters.*>, characters 3 to 40; show\(\) opens it", repr(figure))
+        assert re.match(
+            r"<figure of <trace of 420 characters.*>, characters 3 to 40; show\(\) opens it",
+            repr(figure),
+        )
 
 
 def test_a_model_in_training_is_traced_as_it_was(model):
@@ -386,13 +476,29 @@ def test_units_of_a_part_are_those_of_the_layers_that_have_it():
     network, vocabulary = stack((("lstm", 7), ("gru", 5), ("rnn", 3), ("lstm", 2)))
     trace = traced(network, vocabulary, letters(200))
     assert trace.part_names == tuple("hcifgonruq")
-    for part, layers in {"h": {0: 7, 1: 5, 2: 3, 3: 2}, "c": {0: 7, 3: 2}, "f": {0: 7, 3: 2}, "u": {1: 5}, "q": {1: 5}}.items():
+    for part, layers in {
+        "h": {0: 7, 1: 5, 2: 3, 3: 2},
+        "c": {0: 7, 3: 2},
+        "f": {0: 7, 3: 2},
+        "u": {1: 5},
+        "q": {1: 5},
+    }.items():
         units = trace.units(part=part)
-        assert sorted((unit.layer, unit.number) for unit in units) == [(i, number) for i, size in layers.items() for number in range(size)]
+        assert sorted((unit.layer, unit.number) for unit in units) == [
+            (i, number) for i, size in layers.items() for number in range(size)
+        ]
         for unit in units:
             values = trace.parts[unit.layer][unit.part][:, unit.number]
-            assert unit.correlation == pytest.approx(np.corrcoef(values, trace.properties[unit.follows])[0, 1], abs=1e-9)
-    assert trace.units({"itself": trace.parts[3]["f"][:, 1]}, part="f")[0] == (3, 1, "itself", pytest.approx(1), "f")
+            assert unit.correlation == pytest.approx(
+                np.corrcoef(values, trace.properties[unit.follows])[0, 1], abs=1e-9
+            )
+    assert trace.units({"itself": trace.parts[3]["f"][:, 1]}, part="f")[0] == (
+        3,
+        1,
+        "itself",
+        pytest.approx(1),
+        "f",
+    )
     with pytest.raises(ValueError, match=r"part must be 'h', 'c', .* or 'q', not 'z'"):
         trace.units(part="z")
 
@@ -404,7 +510,9 @@ def test_plot_draws_a_part():
     for part, ends in (("h", (-1, 1)), ("u", (0, 1)), ("f", (0, 1)), ("c", None)):
         (image,) = trace.plot(5, 30, units=4, part=part).axes[1].images
         best = trace.units(part=part)[0]
-        assert (np.asarray(image.get_array())[0] == trace.parts[best.layer][part][5:30, best.number]).all()
+        assert (
+            np.asarray(image.get_array())[0] == trace.parts[best.layer][part][5:30, best.number]
+        ).all()
         assert ends is None or image.get_clim() == ends
     assert trace.plot(part="f").axes[1].get_title(loc="left") == "forget gate f"
 
@@ -413,16 +521,35 @@ def test_gates_and_cells_are_there_by_layer_and_name():
     network, vocabulary = stack((("lstm", 7), ("gru", 5), ("rnn", 3)))
     trace = traced(network, vocabulary, letters(20))
     lstm, gru, rnn = trace.parts
-    assert [list(part) for part in trace.parts] == [["h", "c", "i", "f", "g", "o"], ["h", "n", "r", "u", "q"], ["h"]]
+    assert [list(part) for part in trace.parts] == [
+        ["h", "c", "i", "f", "g", "o"],
+        ["h", "n", "r", "u", "q"],
+        ["h"],
+    ]
     np.testing.assert_allclose(lstm["h"], lstm["o"] * np.tanh(lstm["c"]), rtol=1e-12)
-    np.testing.assert_allclose(lstm["c"][1:], lstm["f"][1:] * lstm["c"][:-1] + lstm["i"][1:] * lstm["g"][1:], rtol=1e-12)
-    np.testing.assert_allclose(gru["h"][1:], (1 - gru["u"][1:]) * gru["n"][1:] + gru["u"][1:] * gru["h"][:-1], rtol=1e-12)
-    assert all(states is part["h"] or (states == part["h"]).all() for states, part in zip(trace.states, trace.parts, strict=True))
+    np.testing.assert_allclose(
+        lstm["c"][1:], lstm["f"][1:] * lstm["c"][:-1] + lstm["i"][1:] * lstm["g"][1:], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        gru["h"][1:], (1 - gru["u"][1:]) * gru["n"][1:] + gru["u"][1:] * gru["h"][:-1], rtol=1e-12
+    )
+    assert all(
+        states is part["h"] or (states == part["h"]).all()
+        for states, part in zip(trace.states, trace.parts, strict=True)
+    )
     assert rnn["h"].shape == (20, 3)
 
 
 def test_saliency_of_a_network_with_counts_is_that_of_the_network_alone():
-    options = {"cell": "lstm", "hidden_size": 4, "steps": 5, "progress": False, "preset": "tutorial"}
-    mixed, alone = (charrnn.train_text("to be, or not " * 20, ngram=ngram, **options) for ngram in (9, 0))
+    options = {
+        "cell": "lstm",
+        "hidden_size": 4,
+        "steps": 5,
+        "progress": False,
+        "preset": "tutorial",
+    }
+    mixed, alone = (
+        charrnn.train_text("to be, or not " * 20, ngram=ngram, **options) for ngram in (9, 0)
+    )
     found, expected = (model.trace("to be").saliencies(0, 5, 3) for model in (mixed, alone))
     np.testing.assert_array_equal(found, expected)

@@ -65,11 +65,19 @@ def test_resume_goes_on_over_epochs_and_keeps_what_was_reported(path):
     assert bits(second) == bits(whole)
     assert second.history.validation_losses == whole.history.validation_losses
     assert second.history.losses[: len(first.history.losses)] == first.history.losses
-    assert second.history.reports[-1].smooth_loss == pytest.approx(whole.history.reports[-1].smooth_loss, rel=1e-12)
+    assert second.history.reports[-1].smooth_loss == pytest.approx(
+        whole.history.reports[-1].smooth_loss, rel=1e-12
+    )
 
 
 RANDOM = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
-OVERFIT = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, "learning_rate_decay": 0.99, "patience": 6}
+OVERFIT = {
+    "hidden_size": 30,
+    "learning_rate": 0.05,
+    "initial_accumulator_value": 0.1,
+    "learning_rate_decay": 0.99,
+    "patience": 6,
+}
 
 
 def test_resume_keeps_the_best_weights_and_patience(path):
@@ -81,8 +89,12 @@ def test_resume_keeps_the_best_weights_and_patience(path):
         charrnn.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT, preset="tutorial")
         again = charrnn.train_text(RANDOM, epochs=100, resume=path, **OVERFIT, preset="tutorial")
         assert digest(again.rnn) == digest(whole.rnn), k
-        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
-        assert again.generate(500, seed=1) == whole.generate(500, seed=1)  # the padding is as it should be, too
+        assert again.generate(500, seed=1) == whole.generate(
+            500, seed=1
+        )  # the padding is as it should be, too
+        assert again.generate(500, seed=1) == whole.generate(
+            500, seed=1
+        )  # the padding is as it should be, too
         assert again.history.stop_reason == "patience"
         assert again.history.kept_step == whole.history.kept_step
 
@@ -98,14 +110,18 @@ def stopped(path, step, error=KeyboardInterrupt, **options):
             raise error
 
     with pytest.raises(error):
-        charrnn.train_text(TEXT, callback=fail, checkpoint=path, **OPTIONS | options, preset="tutorial")
+        charrnn.train_text(
+            TEXT, callback=fail, checkpoint=path, **OPTIONS | options, preset="tutorial"
+        )
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 4}, {"steps": 170}, {"epochs": 9, "steps": 120}])
 def test_a_falling_rate_resumes_to_the_same_budget(path, budget):
     whole = charrnn.train_text(TEXT, **OPTIONS | FALLING | budget, preset="tutorial")
     stopped(path, 30, **FALLING | budget)
-    assert bits(charrnn.train_text(TEXT, resume=path, **OPTIONS | FALLING | budget, preset="tutorial")) == bits(whole)
+    assert bits(
+        charrnn.train_text(TEXT, resume=path, **OPTIONS | FALLING | budget, preset="tutorial")
+    ) == bits(whole)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -113,12 +129,21 @@ def test_a_falling_rate_does_not_resume_to_another_budget(path, schedule):
     """The steps that are done would have been done at other rates."""
     options = OPTIONS | FALLING | {"schedule": schedule}
     charrnn.train_text(TEXT, epochs=2, checkpoint=path, **options, preset="tutorial")
-    message = f"epochs was 2, is 4; schedule='{schedule}' follows the budget: give the same one. To go on with another, load"
+    message = (
+        f"epochs was 2, is 4; schedule='{schedule}' follows the budget: give the same one. "
+        f"To go on with another, load"
+    )
     with pytest.raises(ValueError, match=message):
         charrnn.train_text(TEXT, epochs=4, resume=path, **options, preset="tutorial")
-    with pytest.raises(ValueError, match=r"epochs was 2, is None; steps was None, is 300; schedule"):
+    with pytest.raises(
+        ValueError, match=r"epochs was 2, is None; steps was None, is 300; schedule"
+    ):
         charrnn.train_text(TEXT, steps=300, resume=path, **options, preset="tutorial")
-    with pytest.raises(ValueError, match=r"seed was 3, is 4; .*epochs was 2, is 4; to go on with another text or other options, load"):
+    with pytest.raises(
+        ValueError,
+        match=r"seed was 3, is 4; .*epochs was 2, is 4; to go on with another text or other "
+        r"options, load",
+    ):
         charrnn.train_text(TEXT, epochs=4, resume=path, **options | {"seed": 4}, preset="tutorial")
     text = path.with_name("text.txt")
     text.write_text(TEXT)
@@ -162,7 +187,9 @@ def test_going_on_can_be_cut_and_resumed(path):
 
 
 def test_a_checkpoint_of_records_remembers_them(path):
-    charrnn.train_records(["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path, preset="tutorial")
+    charrnn.train_records(
+        ["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path, preset="tutorial"
+    )
     assert "anna" in charrnn.load(path).index
     with pytest.raises(ValueError, match="remember was True, is False"):
         charrnn.train_records(["anna", "bob"] * 9, steps=5, resume=path, preset="tutorial")
@@ -188,10 +215,15 @@ def test_a_checkpoint_is_a_model(path):
 def test_resume_after_kill_9(path):
     """At random moments of a training that writes checkpoints all the time."""
     program = "import charrnn, test_checkpoint as t; "
-    program += f"charrnn.train_text(t.TEXT, preset='tutorial', epochs=10**6, checkpoint={str(path)!r}, **t.OPTIONS)"
+    program += (
+        f"charrnn.train_text(t.TEXT, preset='tutorial', epochs=10**6, "
+        f"checkpoint={str(path)!r}, **t.OPTIONS)"
+    )
     for trial in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
         deadline = time.monotonic() + 600
         while not path.exists() and time.monotonic() < deadline:
@@ -214,8 +246,14 @@ def test_the_checkpoint_after_ctrl_c_is_of_the_last_step(path, options):
             trained(10**9, checkpoint=path, keep="last", callback=CtrlC(delay), **options)
         steps = stopped.value.model.history.steps
         assert persistence.load(path).training.position.step == steps
-        assert bits(charrnn.load(path)) == bits(stopped.value.model) == bits(trained(steps, keep="last", **options))
-        assert bits(trained(steps + 60, resume=path, keep="last", **options)) == bits(trained(steps + 60, keep="last", **options))
+        assert (
+            bits(charrnn.load(path))
+            == bits(stopped.value.model)
+            == bits(trained(steps, keep="last", **options))
+        )
+        assert bits(trained(steps + 60, resume=path, keep="last", **options)) == bits(
+            trained(steps + 60, keep="last", **options)
+        )
 
 
 @pytest.mark.parametrize("step", [11, 22])  # a pass has 44, and four reports
@@ -232,7 +270,12 @@ def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
     at = saved.training.position
     forge(path, saved, characters=at.characters + 14, unreported=14, unreported_loss=50.0)
     assert trained(31, resume=path).history.reports[-1].nll == pytest.approx((50 + 7 * step) / 21)
-    for wrong in ({"unreported": -1}, {"unreported": 1.5}, {"unreported_loss": -1.0}, {"unreported_loss": "1"}):
+    for wrong in (
+        {"unreported": -1},
+        {"unreported": 1.5},
+        {"unreported_loss": -1.0},
+        {"unreported_loss": "1"},
+    ):
         forge(path, saved, **wrong)
         with pytest.raises(ModelFormatError):
             charrnn.load(path)
@@ -243,8 +286,16 @@ def test_a_checkpoint_between_two_reports_holds_what_is_not_reported_yet(path):
     [
         (TEXT[1:], {}, "the text is another"),
         (TEXT.replace("q", "z"), {}, "the text is another"),
-        (TEXT, {"learning_rate": 0.1, "seed": 4}, "learning_rate was 0.15, is 0.1; seed was 3, is 4"),
-        (TEXT, {"hidden_size": 21}, "network was 'rnn of 20 units, 15 symbols', is 'rnn of 21 units"),
+        (
+            TEXT,
+            {"learning_rate": 0.1, "seed": 4},
+            "learning_rate was 0.15, is 0.1; seed was 3, is 4",
+        ),
+        (
+            TEXT,
+            {"hidden_size": 21},
+            "network was 'rnn of 20 units, 15 symbols', is 'rnn of 21 units",
+        ),
         (TEXT, {"dtype": "float64"}, "dtype was 'float32', is 'float64'"),
         (TEXT, {"validation_fraction": 0.2}, "validation_fraction was 0.1, is 0.2"),
         (TEXT, {"initial_accumulator_value": 0}, "initial_accumulator_value was 100.0, is 0.0"),
@@ -256,7 +307,14 @@ def test_another_text_or_option_is_named_and_nothing_starts(path, text, options,
     trained(40, checkpoint=path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=message):
-        charrnn.train_text(text, steps=80, resume=path, checkpoint=path, **{**OPTIONS, **options}, preset="tutorial")
+        charrnn.train_text(
+            text,
+            steps=80,
+            resume=path,
+            checkpoint=path,
+            **{**OPTIONS, **options},
+            preset="tutorial",
+        )
     assert path.read_bytes() == before
 
 
@@ -277,7 +335,9 @@ def test_a_damaged_checkpoint_is_refused(path):
         position = history.Position(**{**vars(saved.training.position), **changes})
         if changes != {"window": 10**6}:  # only the text tells how many there are
             with pytest.raises((TypeError, ValueError)):
-                persistence.save(path, replace(saved, training=saved.training._replace(position=position)))
+                persistence.save(
+                    path, replace(saved, training=saved.training._replace(position=position))
+                )
     persistence.save(path, saved)
     metadata, tensors = take_apart(path.read_bytes())
     dtype, shape, content = tensors["memory.Whh"]
@@ -288,9 +348,31 @@ def test_a_damaged_checkpoint_is_refused(path):
 
 
 WRONG_POSITIONS = [
-    *[{"window": 10**6}, {"window": -1}, {"step": True}, {"epoch": 0.5}, {"seconds": float("nan")}, {"smooth_loss": None}],
-    *[{"best_nll": float("nan")}, {"best_epoch": -1}, {"best_epoch": 2}, {"epoch": 41}, {"step": -3}, {"step": 2**63}, {"step": 1}],
-    *[{"characters": 1}, {"unreported": 1}, {"unreported_loss": 1.0}, {"best_step": 41}, {"best_nll": 1.0}, {"smooth_loss": float("inf")}],
+    *[
+        {"window": 10**6},
+        {"window": -1},
+        {"step": True},
+        {"epoch": 0.5},
+        {"seconds": float("nan")},
+        {"smooth_loss": None},
+    ],
+    *[
+        {"best_nll": float("nan")},
+        {"best_epoch": -1},
+        {"best_epoch": 2},
+        {"epoch": 41},
+        {"step": -3},
+        {"step": 2**63},
+        {"step": 1},
+    ],
+    *[
+        {"characters": 1},
+        {"unreported": 1},
+        {"unreported_loss": 1.0},
+        {"best_step": 41},
+        {"best_nll": 1.0},
+        {"smooth_loss": float("inf")},
+    ],
     *[{"smooth_loss": "1"}, {"epoch": None}],
 ]
 
@@ -347,7 +429,11 @@ def test_a_missing_checkpoint_is_an_os_error(path):
 def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
     trained(40, checkpoint=path)
     before = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
     with pytest.raises(OSError, match="No space left"):
         trained(80, checkpoint=path, resume=path)
     assert path.read_bytes() == before
@@ -356,7 +442,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
 
 @pytest.mark.parametrize("between_reports", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, TimeoutError])
-def test_what_interrupts_a_checkpoint_has_it_written_again(path, monkeypatch, error, between_reports):
+def test_what_interrupts_a_checkpoint_has_it_written_again(
+    path, monkeypatch, error, between_reports
+):
     """Between two reports it gets a report first."""
     begun, done, save = [], [], persistence.save
 
@@ -373,13 +461,20 @@ def test_what_interrupts_a_checkpoint_has_it_written_again(path, monkeypatch, er
     with pytest.raises(error) as caught:
         trained(80, checkpoint=path)
     assert begun == [done[0], done[1], done[1]]
-    assert done[1] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    assert (
+        done[1] == persistence.load(path).training.position.step == caught.value.model.history.steps
+    )
     monkeypatch.undo()
     assert bits(trained(80, resume=path)) == bits(trained(80))
 
 
 def test_numbers_of_numpy_are_options_too(path):
-    options = {"hidden_size": np.int64(20), "seq_length": np.int32(7), "seed": np.uint8(3), "learning_rate": np.float32(0.15)}
+    options = {
+        "hidden_size": np.int64(20),
+        "seq_length": np.int32(7),
+        "seed": np.uint8(3),
+        "learning_rate": np.float32(0.15),
+    }
     trained(10, checkpoint=path, **options)
     assert bits(trained(20, resume=path, **options)) == bits(trained(20, **options))
 
@@ -395,23 +490,40 @@ WORSE = {
 }
 
 
-WATCHED = ("add", "_report", "_measure", "_note_best", "_report_and_save", "_save_after", "_keep_best")
+WATCHED = (
+    "add",
+    "_report",
+    "_measure",
+    "_note_best",
+    "_report_and_save",
+    "_save_after",
+    "_keep_best",
+)
 
 
 def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
-    """The model is that of the step that its history names, and the checkpoint goes on as if nothing had been."""
+    """The model is that of the step that its history names, and the checkpoint goes on as if
+    nothing had been.
+    """
     options = WORSE | {"seq_length": 1000, "hidden_size": 10, "learning_rate": 1.2}  # a step a pass
     text = "to be or not to be that is the question " * 9
     whole = charrnn.train_text(text, **options, preset="tutorial")
-    steps = [bits(charrnn.train_text(text, keep="last", **options | {"epochs": n}, preset="tutorial"))[0] for n in range(8)]
+    steps = [
+        bits(charrnn.train_text(text, keep="last", **options | {"epochs": n}, preset="tutorial"))[0]
+        for n in range(8)
+    ]
     assert whole.history.kept_step == 5
 
     def trained(line):
-        """Train, and interrupt it before this line; return the exception, None if there are fewer."""
+        """Train, and interrupt it before this line; return the exception, None if there are
+        fewer.
+        """
         lines = itertools.count()
 
         def look(frame, event, _):
-            here = frame.f_code.co_name in WATCHED and frame.f_globals["__name__"].startswith("charrnn.")
+            here = frame.f_code.co_name in WATCHED and frame.f_globals["__name__"].startswith(
+                "charrnn."
+            )
             if here and event == "line" and next(lines) == line:
                 raise KeyboardInterrupt
             return look if here else None
@@ -425,7 +537,9 @@ def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
         finally:
             sys.settrace(before)
 
-    for line in itertools.count(step=3):  # a report has some twenty: of seven reports that is each of them
+    for line in itertools.count(
+        step=3
+    ):  # a report has some twenty: of seven reports that is each of them
         if (error := trained(line)) is None:
             break
         history = error.model.history

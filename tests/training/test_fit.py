@@ -25,7 +25,9 @@ def test_train_file_learns_real_text(text_file, english):
     assert model.history.validation_losses[-1] < 3.0  # log(80) = 4.4: nothing learned
     assert len(model.history.validation_losses) == 6
     held_out = english[len(english) - len(english) // 10 :]
-    assert model.history.validation_losses[-1] == pytest.approx(validate(model.network, TextStream(model.vocabulary.encode(held_out), 256)))
+    assert model.history.validation_losses[-1] == pytest.approx(
+        validate(model.network, TextStream(model.vocabulary.encode(held_out), 256))
+    )
     assert model.vocabulary.chars == "".join(sorted(set(english)))
 
 
@@ -42,7 +44,13 @@ def test_options_reach_the_network():
         preset="tutorial",
     )
     rnn = model.rnn
-    assert (rnn.hidden_size, rnn.seq_length, rnn.batch_size, rnn.learning_rate, rnn.clip_value) == (7, 9, 2, 0.2, 1.0)
+    assert (rnn.hidden_size, rnn.seq_length, rnn.batch_size, rnn.learning_rate, rnn.clip_value) == (
+        7,
+        9,
+        2,
+        0.2,
+        1.0,
+    )
     assert rnn.dtype == np.float64
     assert model.history.steps == 3
 
@@ -59,8 +67,10 @@ def test_same_seed_same_bits_other_seed_other_bits():
 def test_same_bits_in_every_process(python):
     """Whatever PYTHONHASHSEED, and on every variant with FMA."""
     program = (
-        "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3, preset='tutorial');"
-        "print(hashlib.sha256(m.rnn.network.weights.block.tobytes()).hexdigest(), m.generate(40, seed=1))"
+        "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3, "
+        "preset='tutorial');"
+        "print(hashlib.sha256(m.rnn.network.weights.block.tobytes()).hexdigest(), m.generate(40, "
+        "seed=1))"
     )
     from charrnn.network import dispatch as _dispatch
 
@@ -68,7 +78,8 @@ def test_same_bits_in_every_process(python):
     printed = {
         subprocess.run(
             [python, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": str(seed), "CHARRNN_ISA": levels[seed % len(levels)]},
+            env=os.environ
+            | {"PYTHONHASHSEED": str(seed), "CHARRNN_ISA": levels[seed % len(levels)]},
             capture_output=True,
             text=True,
             check=True,
@@ -90,26 +101,49 @@ def test_a_large_network_reads_a_long_held_out_part_in_four_streams():
     for units, fraction, streams in [(400, 0.1, 4), (400, 0.05, 1), (100, 0.1, 1)]:
         learner = charrnn.RNN(units, len(source.vocabulary), 25, 0.1)
         held_out = source.streams(learner, fraction, 0)[1]
-        assert (held_out.batch_size, held_out.targets) == (streams, int(len(source.ids) * fraction) - 1)
+        assert (held_out.batch_size, held_out.targets) == (
+            streams,
+            int(len(source.ids) * fraction) - 1,
+        )
 
 
 def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypatch):
     monkeypatch.setattr(dataset, "_MEASURED", 30)
     text = "ab" * 500 + "ba" * 500
-    model = charrnn.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last", preset="tutorial")
-    expected = charrnn.train_text(text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last", preset="tutorial")
+    model = charrnn.train_text(
+        text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last", preset="tutorial"
+    )
+    expected = charrnn.train_text(
+        text[:1030],
+        hidden_size=3,
+        epochs=2,
+        validation_fraction=0.0292,
+        keep="last",
+        preset="tutorial",
+    )
     assert model.history.validation_losses == expected.history.validation_losses
     source = dataset.Records.from_strings(["ab", "c", "abcabc", "", "ca"] * 20)
     held_out = source.streams(model.rnn, 0.5, 0)[1]
     assert 30 - 6 <= held_out.targets <= 30
     assert held_out.lengths.tolist() == source.streams(model.rnn, 0.5, 0)[1].lengths.tolist()
-    assert len(dataset.Records.from_strings(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths) == 1
+    assert (
+        len(dataset.Records.from_strings(["ab" * 50] * 4).streams(model.rnn, 0.5, 0)[1].lengths)
+        == 1
+    )
 
 
 def test_no_validation_where_there_is_too_little_text():
     assert charrnn.train_text("ab" * 9, epochs=1, preset="tutorial").history.validation_losses == []
-    assert charrnn.train_text("ab" * 50, epochs=1, validation_fraction=0, preset="tutorial").history.validation_losses == []
-    assert len(charrnn.train_text("ab" * 50, epochs=1, preset="tutorial").history.validation_losses) == 1
+    assert (
+        charrnn.train_text(
+            "ab" * 50, epochs=1, validation_fraction=0, preset="tutorial"
+        ).history.validation_losses
+        == []
+    )
+    assert (
+        len(charrnn.train_text("ab" * 50, epochs=1, preset="tutorial").history.validation_losses)
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,27 +157,67 @@ def test_no_validation_where_there_is_too_little_text():
         ("ab", {"hidden_size": 2**40}, ValueError, "hidden_size must be"),
         ("ab", {"hidden_size": True}, TypeError, "hidden_size must be"),
         ("ab", {"learning_rate": math.nan}, ValueError, "learning_rate must be"),
-        ("ab", {"validation_fraction": 1}, ValueError, "validation_fraction must be a finite number at least 0 and below 1, not 1"),
+        (
+            "ab",
+            {"validation_fraction": 1},
+            ValueError,
+            "validation_fraction must be a finite number at least 0 and below 1, not 1",
+        ),
         ("ab", {"validation_fraction": -0.1}, ValueError, "validation_fraction must be"),
         ("ab", {"validation_fraction": math.nan}, ValueError, "validation_fraction must be"),
         ("ab", {"epochs": -1}, ValueError, "epochs must be"),
         ("ab" * 50, {"patience": 0}, ValueError, "patience must be"),
         ("ab" * 50, {"patience": 1.5}, TypeError, "patience must be"),
         ("ab", {"callback": 3}, TypeError, "callback must be callable"),
-        ("ab", {"hiden_size": 3}, TypeError, r"there is no option 'hiden_size'; did you mean hidden_size\?"),
+        (
+            "ab",
+            {"hiden_size": 3},
+            TypeError,
+            r"there is no option 'hiden_size'; did you mean hidden_size\?",
+        ),
         ("ab", {"learning_rate": 10**400}, ValueError, "learning_rate must be"),
-        ("ab", {"initial_accumulator_value": 1e300}, ValueError, "initial_accumulator_value must be"),
-        ("ab", {"initial_accumulator_value": 1, "optimizer": "adam"}, ValueError, "=1 is Adagrad's, and optimizer='adam' has"),
-        ("ab", {"initial_accumulator_value": 1, "preset": "small"}, ValueError, "=1 is Adagrad's, and optimizer='adam' has"),
+        (
+            "ab",
+            {"initial_accumulator_value": 1e300},
+            ValueError,
+            "initial_accumulator_value must be",
+        ),
+        (
+            "ab",
+            {"initial_accumulator_value": 1, "optimizer": "adam"},
+            ValueError,
+            "=1 is Adagrad's, and optimizer='adam' has",
+        ),
+        (
+            "ab",
+            {"initial_accumulator_value": 1, "preset": "small"},
+            ValueError,
+            "=1 is Adagrad's, and optimizer='adam' has",
+        ),
         ("ab", {"checkpoint": "no/such/folder"}, OSError, "No such file"),
         ("ab", {"checkpoint": 3}, TypeError, "checkpoint must be a str or path-like, not int"),
         ("ab", {"resume": b"ab"}, TypeError, "resume must be a str or path-like, not bytes"),
         ("ab", {"learning_rate_decay": 0}, ValueError, "learning_rate_decay must be"),
-        ("ab", {"learning_rate_decay": 1.1}, ValueError, "learning_rate_decay must be a finite number above 0 and at most 1, not 1.1"),
+        (
+            "ab",
+            {"learning_rate_decay": 1.1},
+            ValueError,
+            "learning_rate_decay must be a finite number above 0 and at most 1, not 1.1",
+        ),
         ("ab", {"learning_rate_decay": math.nan}, ValueError, "learning_rate_decay must be"),
         ("ab" * 50, {"keep": "first"}, ValueError, "keep must be 'best' or 'last', not 'first'"),
-        ("ab" * 50, {"keep": "best", "validation_fraction": 0}, ValueError, "keep='best' needs a held-out part"),
-        ("ab" * 50, {"patience": 2, "validation_fraction": 0}, ValueError, "patience=2 needs a held-out part"),
+        (
+            "ab" * 50,
+            {"keep": "best", "validation_fraction": 0},
+            ValueError,
+            "keep='best' needs a held-out part",
+        ),
+        (
+            "ab" * 50,
+            {"patience": 2, "validation_fraction": 0},
+            ValueError,
+            "patience=2 needs a held-out part",
+        ),
         ("ab", {"patience": 2}, ValueError, "of this text holds out none"),
         ("ab", {"alphabet": "runes"}, ValueError, "alphabet must be 'characters' or 'bytes'"),
         ("ab", {"alphabet": "bytes"}, TypeError, "text must be bytes, not str"),
@@ -159,16 +233,22 @@ def test_wrong_input_is_refused(text, options, error, message):
 def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
     (tmp_path / "input.txt").write_text("to be or not to be")
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(UserWarning, match="'input.txt' is the name of a file: train_file trains on what is in it"):
+    with pytest.warns(
+        UserWarning, match="'input.txt' is the name of a file: train_file trains on what is in it"
+    ):
         charrnn.train_text("input.txt", steps=1, preset="tutorial")
-    charrnn.train_text("output.txt", steps=1, preset="tutorial")  # or a warning, which here is an error
+    charrnn.train_text(
+        "output.txt", steps=1, preset="tutorial"
+    )  # or a warning, which here is an error
 
 
 @pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_the_model_is_not_lost_at_ctrl_c():
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
-        charrnn.train_text("hello world " * 500, seconds=10_000, callback=CtrlC(0.2), preset="tutorial")
+        charrnn.train_text(
+            "hello world " * 500, seconds=10_000, callback=CtrlC(0.2), preset="tutorial"
+        )
     assert isinstance(stopped.value, KeyboardInterrupt)
     model = stopped.value.model
     assert model.history.stop_reason == "interrupted"
@@ -210,10 +290,14 @@ def test_the_model_is_not_lost_when_training_diverges():
 
 
 def test_golden_hash_from_text_to_weights():
-    """The golden hashes of test_core pin the kernels; this pins the whole path from text to weights on machines with FMA."""
+    """The golden hashes of test_core pin the kernels; this pins the whole path from text to weights
+    on machines with FMA.
+    """
     if charrnn.isa == "baseline" and platform.machine().lower() in ("x86_64", "amd64"):
         pytest.skip("without FMA the results are right to rounding, not to the bit")
-    model = charrnn.train_text("to be, or not to be, that is the question\n" * 30, epochs=2, preset="tutorial")
+    model = charrnn.train_text(
+        "to be, or not to be, that is the question\n" * 30, epochs=2, preset="tutorial"
+    )
     assert digest(model.rnn) == GOLDEN
 
 
@@ -223,7 +307,12 @@ GOLDEN = "6270a11b2cf83ec58260117d4bcc7e086f37efb6bda5ad03956f0dee759e33b6"
 def overfitted(**options):
     """Random text: what is learned of it does not help on the held-out end."""
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300))
-    options = {"hidden_size": 30, "learning_rate": 0.05, "initial_accumulator_value": 0.1, **options}
+    options = {
+        "hidden_size": 30,
+        "learning_rate": 0.05,
+        "initial_accumulator_value": 0.1,
+        **options,
+    }
     return charrnn.train_text(text, **options, preset="tutorial"), text
 
 
@@ -245,7 +334,13 @@ def test_the_best_weights_are_kept():
 def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
     """Beyond 2,048 reports some are merged: not the one of the kept weights."""
     text = "To be, or not to be, that is the question"
-    options = {"hidden_size": 6, "batch_size": 30, "optimizer": "adam", "learning_rate": 0.05, "validation_fraction": 0.25}
+    options = {
+        "hidden_size": 6,
+        "batch_size": 30,
+        "optimizer": "adam",
+        "learning_rate": 0.05,
+        "validation_fraction": 0.25,
+    }
     model = charrnn.train_text(text, epochs=3500, **options, preset="tutorial")
     history = model.history
     assert history.reports[-1].epoch == 3500
@@ -275,11 +370,15 @@ def test_patience():
 def test_a_model_of_bytes_takes_any_file(tmp_path):
     data = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8).tobytes()
     (tmp_path / "any.bin").write_bytes(data)
-    model = charrnn.train_file(tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial")
+    model = charrnn.train_file(
+        tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial"
+    )
     assert model.rnn.vocab_size == 256
     assert 7 < model.score(data) < 9
     assert isinstance(model.generate(5, prime=b"\xff\x00", seed=1), bytes)
-    assert digest(model.rnn) == digest(charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial").rnn)
+    assert digest(model.rnn) == digest(
+        charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial").rnn
+    )
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ValueError, match="empty has no byte; training needs at least 2"):
         charrnn.train_file(tmp_path / "empty", alphabet="bytes", preset="tutorial")
@@ -289,12 +388,21 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
     ("text", "options", "words"),
     [
         (
-            "Of the first few words of a longer text, which nobody has written yet, there is little to learn; ",
+            "Of the first few words of a longer text, which nobody has written yet, there is "
+            "little to learn; ",
             {},
             "so few characters or steps teach nothing",
         ),
-        ("abcdefgh" * 2, {"batch_size": 128, "epochs": 100}, "so few characters or steps teach nothing"),
-        ("".join(map(chr, range(97, 123))) * 800, {"learning_rate": 1000, "steps": 50}, "does not converge"),
+        (
+            "abcdefgh" * 2,
+            {"batch_size": 128, "epochs": 100},
+            "so few characters or steps teach nothing",
+        ),
+        (
+            "".join(map(chr, range(97, 123))) * 800,
+            {"learning_rate": 1000, "steps": 50},
+            "does not converge",
+        ),
     ],
 )
 def test_a_training_that_teaches_nothing_says_so(text, options, words):
@@ -305,7 +413,9 @@ def test_a_training_that_teaches_nothing_says_so(text, options, words):
 RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epochs": 6}
 
 
-@pytest.mark.parametrize(("keep", "had"), [("best", "the model has"), ("last", "keep='best' would have kept")])
+@pytest.mark.parametrize(
+    ("keep", "had"), [("best", "the model has"), ("last", "keep='best' would have kept")]
+)
 def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep, had):
     """The advice was more text and more epochs."""
     with pytest.warns(charrnn.TrainingWarning) as caught:
@@ -315,7 +425,8 @@ def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep,
     assert best <= 3
     (message,) = (str(warning.message) for warning in caught)
     assert message == (
-        f"the validation loss rose from pass {best + 1} on, from {min(losses):.3g} to {losses[-1]:.3g} nats per character: "
+        f"the validation loss rose from pass {best + 1} on, from {min(losses):.3g} to "
+        f"{losses[-1]:.3g} nats per character: "
         f"lower learning_rate (0.02); {had} the weights after pass {best}"
     )
     assert caught[0].filename == __file__
@@ -348,7 +459,9 @@ def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(englis
 
 def test_adagrads_memory_starts_where_it_did_after_another_optimiser():
     options = {"hidden_size": 5, "steps": 2, "progress": False}
-    model = charrnn.train_text("to be " * 50, initial_accumulator_value=3.0, **options, preset="tutorial")
+    model = charrnn.train_text(
+        "to be " * 50, initial_accumulator_value=3.0, **options, preset="tutorial"
+    )
     del options["hidden_size"]
     model.train_text("to be " * 50, optimizer="adam", **options)
     with pytest.raises(ValueError, match="optimizer='adam' has no use for it"):

@@ -47,8 +47,18 @@ def test_it_plans_only_where_nothing_else_does(of_records):
     before = of_records.recipe
     plan = further(of_records, NEW).recipe
     assert plan["learning_rate"] == 0.01 < before["learning_rate"]
-    assert (plan["schedule"], plan["refit"], plan["keep"], plan["epochs"]) == ("cosine", True, "last", 2)
-    for name, value in {"epochs": 2, "steps": 5, "learning_rate": 0.02, "schedule": "linear"}.items():
+    assert (plan["schedule"], plan["refit"], plan["keep"], plan["epochs"]) == (
+        "cosine",
+        True,
+        "last",
+        2,
+    )
+    for name, value in {
+        "epochs": 2,
+        "steps": 5,
+        "learning_rate": 0.02,
+        "schedule": "linear",
+    }.items():
         found = further(of_records, NEW, **{name: value}).recipe
         assert (found[name], found["refit"]) == (value, False)
         found = further(of_records, NEW, preset="auto", **{name: value}).recipe
@@ -56,7 +66,10 @@ def test_it_plans_only_where_nothing_else_does(of_records):
 
 
 def test_new_characters_are_learned_faster_and_for_longer(of_text):
-    known, new = further(of_text, "to be or not to be " * 40).recipe, further(of_text, "БЫТЬ ИЛИ НЕ БЫТЬ, " * 42, extend=True).recipe
+    known, new = (
+        further(of_text, "to be or not to be " * 40).recipe,
+        further(of_text, "БЫТЬ ИЛИ НЕ БЫТЬ, " * 42, extend=True).recipe,
+    )
     assert known["learning_rate"] == 0.01 < new["learning_rate"] == 0.02
     assert known["epochs"] == 15 < new["epochs"] <= 30
     again = charrnn.train_text("abc " * 99, preset="tutorial", steps=1, progress=False)

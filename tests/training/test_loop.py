@@ -31,12 +31,16 @@ def network(**options):
 def fit(rnn, stream=None, **options):
     """Train on a stream, by default of IDS."""
     stream = TextStream(IDS, rnn.seq_length, rnn.batch_size) if stream is None else stream
-    budget = loop.Budget.from_options({name: options.pop(name, None) for name in loop.Budget._fields})
+    budget = loop.Budget.from_options(
+        {name: options.pop(name, None) for name in loop.Budget._fields}
+    )
     return loop.Trainer(Stepper(rnn, stream, 0), budget, **options).run()
 
 
 def test_training_equals_the_oracle_over_epochs():
-    """The state is carried within a pass and zero at the start of each; the last window is short."""
+    """The state is carried within a pass and zero at the start of each; the last window is
+    short.
+    """
     rnn = network(dtype="float64")
     ids = IDS[:43]
     w = Weights.of(rnn)
@@ -59,7 +63,12 @@ def test_how_many_steps_a_call_of_c_has_changes_nothing(monkeypatch, batch_size,
         monkeypatch.setattr(loop, "_CALL_CHARACTERS", characters)
         rnn = network(batch_size=batch_size, dtype="float64")
         history = fit(rnn, epochs=13, schedule=Schedule(schedule))
-        found.append((rnn.network.weights.block.tobytes(), [replace(report, seconds=0) for report in history.reports]))
+        found.append(
+            (
+                rnn.network.weights.block.tobytes(),
+                [replace(report, seconds=0) for report in history.reports],
+            )
+        )
     assert all(one == found[0] for one in found)
 
 
@@ -181,10 +190,18 @@ def test_ctrl_c_returns_within_a_tenth_of_a_second_after_a_whole_step(batch_size
         rnn = RNN(100, 11, 25, 0.1, batch_size=batch_size, n_threads=n_threads, seed=0)
         history, ctrl_c = History(), CtrlC(delay)
         with pytest.raises(KeyboardInterrupt):
-            fit(rnn, TextStream(ids, 25, batch_size), seconds=10_000, history=history, callback=ctrl_c)
+            fit(
+                rnn,
+                TextStream(ids, 25, batch_size),
+                seconds=10_000,
+                history=history,
+                callback=ctrl_c,
+            )
         spent.append(ctrl_c.spent() / n_threads)
         assert history.stop_reason == "interrupted"
-        ends.append((history.steps, hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest()))
+        ends.append(
+            (history.steps, hashlib.sha256(rnn.network.weights.block.tobytes()).hexdigest())
+        )
     assert min(spent) < 0.1
     assert set(ends) <= set(enumerate(weights_after_each_step(ids, steps, batch_size)))
 
@@ -219,15 +236,31 @@ def test_what_an_exception_ends_is_reported_to_its_last_step(monkeypatch):
 
 
 def test_a_stop_by_callback_is_measured():
-    history = fit(network(), epochs=9, validation=TextStream(IDS, 256), callback=lambda progress: np.bool_(progress.epoch > 1.4))
+    history = fit(
+        network(),
+        epochs=9,
+        validation=TextStream(IDS, 256),
+        callback=lambda progress: np.bool_(progress.epoch > 1.4),
+    )
     assert history.stop_reason == "callback"
-    assert [report.validation_nll is not None for report in history.reports] == [False, False, False, True, False, True]
+    assert [report.validation_nll is not None for report in history.reports] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def overfitting():
     """A network, a stream, and a held-out stream whose loss rises again soon."""
     ids = np.random.default_rng(0).integers(0, 11, 120).astype(np.uint8)
-    return RNN(30, 11, 5, 0.3, initial_accumulator_value=1.0, seed=0), TextStream(ids[:60], 5), TextStream(ids[60:], 256)
+    return (
+        RNN(30, 11, 5, 0.3, initial_accumulator_value=1.0, seed=0),
+        TextStream(ids[:60], 5),
+        TextStream(ids[60:], 256),
+    )
 
 
 def test_patience_ends_after_epochs_without_a_better_validation():
@@ -282,13 +315,17 @@ def test_a_clock_that_stands_or_runs_backwards_does_no_harm(monkeypatch, pace):
 
 
 def test_what_is_slow_beside_training_is_not_taken_for_slow_training():
-    """The time that the last measurement will take is judged by the speed of training alone, not by that of a disk."""
+    """The time that the last measurement will take is judged by the speed of training alone, not by
+    that of a disk.
+    """
     saves = []
 
     def save(position, state):
         saves.append(position.step)
         time.sleep(0.3)
 
-    history = fit(network(), seconds=20, steps=30, validation=TextStream(np.tile(IDS, 200), 256), save=save)
+    history = fit(
+        network(), seconds=20, steps=30, validation=TextStream(np.tile(IDS, 200), 256), save=save
+    )
     assert (history.stop_reason, history.steps) == ("steps", 30)
     assert saves[0] == 1

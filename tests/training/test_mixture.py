@@ -59,10 +59,16 @@ def test_a_text_that_repeats_itself_does_not_spoil_the_mixture():
 def test_everything_that_predicts_uses_it_alike(kind, request):
     model = request.getfixturevalue("model" if kind == "text" else "of_records")
     text = TEXT[500:560] if kind == "text" else "anastasia"
-    one_by_one = [model.next_probs(text[:i])[model.vocabulary.chars.index(text[i])] for i in range(len(text))]
-    np.testing.assert_allclose(model.log_probs(text)[: len(text)], np.log(one_by_one), rtol=1e-4, atol=1e-5)
+    one_by_one = [
+        model.next_probs(text[:i])[model.vocabulary.chars.index(text[i])] for i in range(len(text))
+    ]
+    np.testing.assert_allclose(
+        model.log_probs(text)[: len(text)], np.log(one_by_one), rtol=1e-4, atol=1e-5
+    )
     assert abs(model.next_probs(text[:5]).sum() - 1) < 1e-6
-    np.testing.assert_allclose(model.score_many([text, text[:7]]), [model.score(text), model.score(text[:7])], rtol=1e-5)
+    np.testing.assert_allclose(
+        model.score_many([text, text[:7]]), [model.score(text), model.score(text[:7])], rtol=1e-5
+    )
     many = model.generate_many(5, 40, seed=3)
     assert many[0] == model.generate(40, seed=3)
     assert "".join(model.stream(40, seed=3)) == many[0]
@@ -74,7 +80,9 @@ def test_everything_that_predicts_uses_it_alike(kind, request):
     assert isinstance(expected, str)
 
 
-@pytest.mark.parametrize("again", [lambda m: pickle.loads(pickle.dumps(m)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "again", [lambda m: pickle.loads(pickle.dumps(m)), copy.copy, copy.deepcopy]
+)
 def test_copies_predict_the_same_bits(model, of_records, again):
     for one in (model, of_records):
         assert (again(one).log_probs("susanna") == one.log_probs("susanna")).all()
@@ -89,7 +97,9 @@ def test_a_file_keeps_it(model, tmp_path):
     entries = len(model.mixture.counts)
     alone = charrnn.train_text(TEXT, **{**OPTIONS, "ngram": 0}, preset="tutorial")
     alone.save(tmp_path / "alone")
-    assert (tmp_path / "model").stat().st_size - (tmp_path / "alone").stat().st_size < 5 * entries + 2000
+    assert (tmp_path / "model").stat().st_size - (
+        tmp_path / "alone"
+    ).stat().st_size < 5 * entries + 2000
     assert (tmp_path / "model").read_bytes() == pickle_bytes(loaded)
 
 
@@ -111,7 +121,9 @@ def test_a_damaged_file_is_refused(model):
 def test_threads_and_resuming_change_no_bit(tmp_path):
     one = charrnn.train_text(TEXT, **OPTIONS, preset="tutorial")
     two = charrnn.train_text(TEXT, **OPTIONS, n_threads=2, preset="tutorial")
-    charrnn.train_text(TEXT, **{**OPTIONS, "epochs": 1}, checkpoint=tmp_path / "c", preset="tutorial")
+    charrnn.train_text(
+        TEXT, **{**OPTIONS, "epochs": 1}, checkpoint=tmp_path / "c", preset="tutorial"
+    )
     three = charrnn.train_text(TEXT, **OPTIONS, resume=tmp_path / "c", preset="tutorial")
     for other in (two, three):
         assert other.mixture[1:] == one.mixture[1:]
@@ -119,7 +131,9 @@ def test_threads_and_resuming_change_no_bit(tmp_path):
 
 
 def test_further_training_adds_counts(model):
-    more = copy.deepcopy(model).train_text("zyzzyva \u2603 " * 300, extend=True, epochs=1, progress=False)
+    more = copy.deepcopy(model).train_text(
+        "zyzzyva \u2603 " * 300, extend=True, epochs=1, progress=False
+    )
     assert "\u2603" in more.vocabulary.chars
     assert len(more.mixture.counts) > len(model.mixture.counts)
     assert more.mixture.counts.vocab_size == more.vocabulary.symbols
@@ -139,7 +153,9 @@ def test_ctrl_c_keeps_counts():
 def test_files_records_and_bytes_are_counted_as_what_is_in_memory(tmp_path, of_records):
     path = tmp_path / "names.txt"
     path.write_text("\n".join(names()), encoding="utf-8")
-    assert charrnn.train_file(path, records=True, **OPTIONS, preset="tutorial").score("anna") == of_records.score("anna")
+    assert charrnn.train_file(path, records=True, **OPTIONS, preset="tutorial").score(
+        "anna"
+    ) == of_records.score("anna")
     model = charrnn.train_text(TEXT[:5000].encode(), alphabet="bytes", **OPTIONS, preset="tutorial")
     assert abs(model.next_probs(b"the ").sum() - 1) < 1e-6
     assert model.mixture.counts.vocab_size == 256
@@ -162,7 +178,11 @@ def test_a_random_seed_holds_out_the_same_records_for_the_counts(monkeypatch):
     seeds = []
     streams = Records.streams
     monkeypatch.setattr(
-        Records, "streams", lambda self, learner, fraction, seed, pieces: seeds.append(seed) or streams(self, learner, fraction, seed)
+        Records,
+        "streams",
+        lambda self, learner, fraction, seed, pieces: (
+            seeds.append(seed) or streams(self, learner, fraction, seed)
+        ),
     )
     charrnn.train_records(names()[:200], **OPTIONS, seed=None, preset="tutorial")
     assert len(seeds) == 2

@@ -1,4 +1,6 @@
-"""Training in shards: the same bits in one process, in threads, and in several processes over MPI, which end together whatever happens."""
+"""Training in shards: the same bits in one process, in threads, and in several processes over MPI,
+which end together whatever happens.
+"""
 
 import json
 import os
@@ -26,20 +28,43 @@ from charrnn.training.stepper import Stepper, streams_in
 from charrnn.util.errors import RankError
 from charrnn.util.seeding import make_random
 
-MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+MPIEXEC = shutil.which(
+    "mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
 try:
     import mpi4py
 except ImportError:
     mpi4py = None
-needs_mpi = pytest.mark.skipif(mpi4py is None or MPIEXEC is None, reason="needs mpi4py and mpiexec: pip install mpi4py mpich")
+needs_mpi = pytest.mark.skipif(
+    mpi4py is None or MPIEXEC is None, reason="needs mpi4py and mpiexec: pip install mpi4py mpich"
+)
 
 TEXT = "to be, or not to be, that is the question\n" * 30
 NAMES = ["anna", "hanna", "susanna", "maximiliana", "bo", "", "x" * 150] * 6
-OPTIONS = {"hidden_size": 12, "batch_size": 10, "seq_length": 9, "seed": 3, "progress": False}  # 10 streams are no multiple of 8 or 4
+OPTIONS = {
+    "hidden_size": 12,
+    "batch_size": 10,
+    "seq_length": 9,
+    "seed": 3,
+    "progress": False,
+}  # 10 streams are no multiple of 8 or 4
 NETWORKS = {
     "vanilla": {},
-    "GRU": {"cell": "gru", "n_layers": 2, "dropout": 0.3, "optimizer": "adam", "schedule": "cosine", "warmup": 5},
-    "LSTM": {"cell": "lstm", "dtype": "float64", "optimizer": "sgd", "weight_decay": 0.1, "learning_rate_decay": 0.9},
+    "GRU": {
+        "cell": "gru",
+        "n_layers": 2,
+        "dropout": 0.3,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "warmup": 5,
+    },
+    "LSTM": {
+        "cell": "lstm",
+        "dtype": "float64",
+        "optimizer": "sgd",
+        "weight_decay": 0.1,
+        "learning_rate_decay": 0.9,
+    },
     "RMSProp": {"optimizer": "rmsprop", "clip_norm": 0.01},
     "bfloat16": {"cell": "lstm", "precision": "bfloat16"},
 }
@@ -55,18 +80,28 @@ def train(source, **options):
 
 
 def bits(model):
-    figures = [(report.step, report.characters, report.nll, report.validation_nll) for report in model.history.reports]
+    figures = [
+        (report.step, report.characters, report.nll, report.validation_nll)
+        for report in model.history.reports
+    ]
     return model.network.weights.block.tobytes().hex(), figures, model.history.stop_reason
 
 
-# -------------------------------------------------------------------------------------------------------------------- the tree
+# ----------------------------------------------------------------------------------------- the tree
 
 
 class Part:
-    """The exchange of one of several ranks that keeps what is summed there, and then ends the call."""
+    """The exchange of one of several ranks that keeps what is summed there, and then ends the
+    call.
+    """
 
     def __init__(self, shards, batch_size, rows):
-        self.shards, self.batch_size, self.weight_rows, self.window_rows = shards, batch_size, (0, 0), [rows]
+        self.shards, self.batch_size, self.weight_rows, self.window_rows = (
+            shards,
+            batch_size,
+            (0, 0),
+            [rows],
+        )
 
     def losses(self, losses, bounded):
         self.loss = losses.sum()
@@ -80,10 +115,21 @@ class Part:
 def sums_of(network, first, stop, shards, batch_size, ids):
     """The sums of the whole parts of the tree over some shards, and the loss of their streams."""
     streams = streams_in(range(first, stop), shards, batch_size)
-    work, exchange = network.workspace(len(ids) - 1, len(streams), training=True), Part((first, stop), batch_size, len(ids) - 1)
+    work, exchange = (
+        network.workspace(len(ids) - 1, len(streams), training=True),
+        Part((first, stop), batch_size, len(ids) - 1),
+    )
     here = ids[:, streams[streams < batch_size]]
     with pytest.raises(RankError, match="this is all"):
-        network.train_steps(work, here[:-1], here[1:], learning_rate=0.1, dropout=0.5, shards=shards, exchange=exchange)
+        network.train_steps(
+            work,
+            here[:-1],
+            here[1:],
+            learning_rate=0.1,
+            dropout=0.5,
+            shards=shards,
+            exchange=exchange,
+        )
     return exchange
 
 
@@ -112,10 +158,13 @@ def test_rows_are_those_of_all_matrices(layers):
     assert starts[-1] == len(network.weights.block)
     for start, rows, _, ld, _ in network.description.tensors.values():
         for row in range(rows):  # gates lie side by side
-            assert np.searchsorted(starts, start + row * ld, "right") - 1 == np.searchsorted(starts, start, "right") - 1 + row
+            assert (
+                np.searchsorted(starts, start + row * ld, "right") - 1
+                == np.searchsorted(starts, start, "right") - 1 + row
+            )
 
 
-# -------------------------------------------------------------------------------------------------------------------- one process
+# -------------------------------------------------------------------------------------- one process
 
 
 @pytest.mark.parametrize("source", [TEXT, NAMES], ids=["text", "records"])
@@ -124,27 +173,51 @@ def test_one_shard_has_the_bits_of_no_shards(network, source):
     whole, shard = (train(source, epochs=2, shards=shards, **network) for shards in (None, 1))
     assert shard.network.weights.block.tobytes() == whole.network.weights.block.tobytes()
     assert shard.history.losses == pytest.approx(whole.history.losses, rel=1e-12)
-    assert [report.characters for report in shard.history.reports] == [report.characters for report in whole.history.reports]
+    assert [report.characters for report in shard.history.reports] == [
+        report.characters for report in whole.history.reports
+    ]
 
 
 @pytest.mark.parametrize("layers", [[("rnn", 6)], [("gru", 5), ("lstm", 4)]])
 @pytest.mark.parametrize("shards", [2, 3, 8])
 def test_a_step_in_shards_is_the_step_of_the_batch(kernels, layers, shards):
     ids = np.random.default_rng(0).integers(0, 9, 500).astype(np.uint8)
-    settings = {"seq_length": 7, "batch_size": 10, "learning_rate": 0.1, "clip_value": 0.02, "clip_norm": 0.05, "dropout": 0.4}
-    learners = [Learner(layers, 9, dtype="float64", seed=1, initial_accumulator_value=0.01, weight_decay=0.1, **settings) for _ in range(2)]
+    settings = {
+        "seq_length": 7,
+        "batch_size": 10,
+        "learning_rate": 0.1,
+        "clip_value": 0.02,
+        "clip_norm": 0.05,
+        "dropout": 0.4,
+    }
+    learners = [
+        Learner(
+            layers,
+            9,
+            dtype="float64",
+            seed=1,
+            initial_accumulator_value=0.01,
+            weight_decay=0.1,
+            **settings,
+        )
+        for _ in range(2)
+    ]
     stream = TextStream(ids, 7, 10)
     for learner, number in zip(learners, (1, shards), strict=True):
         stepper = Stepper(learner, stream, 5, number)
         stepper.train(Position(), *stream.read(0, 3), np.full(3, 0.1), 7, False)
         assert len(stepper.work.losses) == stepper.work.steps == 3
-    for here, there in zip(*(learner.network.weights.views().values() for learner in learners), strict=True):
+    for here, there in zip(
+        *(learner.network.weights.views().values() for learner in learners), strict=True
+    ):
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_any_number_of_threads_gives_the_same_bits(network):
-    one, three = (train(TEXT, epochs=2, shards=4, n_threads=threads, **network) for threads in (1, 3))
+    one, three = (
+        train(TEXT, epochs=2, shards=4, n_threads=threads, **network) for threads in (1, 3)
+    )
     assert bits(one) == bits(three)
 
 
@@ -153,7 +226,10 @@ def test_shards_are_part_of_the_recipe(tmp_path):
     whole = train(TEXT, steps=30, shards=4)
     assert bits(whole) != bits(train(TEXT, steps=30, shards=8))
     train(TEXT, steps=11, shards=4, checkpoint=path)
-    assert train(TEXT, steps=30, shards=4, resume=path).network.weights.block.tobytes() == whole.network.weights.block.tobytes()
+    assert (
+        train(TEXT, steps=30, shards=4, resume=path).network.weights.block.tobytes()
+        == whole.network.weights.block.tobytes()
+    )
     with pytest.raises(ValueError, match="shards was 4, is 2"):
         train(TEXT, steps=30, shards=2, resume=path)
     with pytest.raises(ValueError, match="shards was 4, is None"):
@@ -166,7 +242,11 @@ def test_shards_are_part_of_the_recipe(tmp_path):
         ({"shards": 0}, ValueError, "shards must be from 1"),
         ({"shards": 2.5}, TypeError, "shards must be an integer"),
         ({"shards": 11}, ValueError, "shards=11 needs as many streams, not batch_size=10"),
-        ({"comm": 3}, TypeError if mpi4py else ImportError, "comm must be a communicator of mpi4py|needs mpi4py"),
+        (
+            {"comm": 3},
+            TypeError if mpi4py else ImportError,
+            "comm must be a communicator of mpi4py|needs mpi4py",
+        ),
     ],
 )
 def test_what_is_no_option_is_refused(options, kind, message):
@@ -177,7 +257,10 @@ def test_what_is_no_option_is_refused(options, kind, message):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"learning_rate": 1e38, "clip_value": np.inf, "initial_accumulator_value": 0.0}, "update|loss|gradient"),
+        (
+            {"learning_rate": 1e38, "clip_value": np.inf, "initial_accumulator_value": 0.0},
+            "update|loss|gradient",
+        ),
         ({"learning_rate": 3e38, "optimizer": "sgd", "clip_norm": np.inf}, "update of the weights"),
     ],
 )
@@ -251,7 +334,9 @@ def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
     seen = np.zeros(rows, bool)
     for first, stop in ((0, 2), (2, 7), (7, 7), (7, rows - 1), (rows - 1, rows)):
         before, exchange = network.weights.block.copy(), Alone((first, stop), 2, 5)
-        network.train_steps(work, ids, ids, learning_rate=0.1, clip_norm=9.0, shards=2, exchange=exchange)
+        network.train_steps(
+            work, ids, ids, learning_rate=0.1, clip_norm=9.0, shards=2, exchange=exchange
+        )
         changed = np.add.reduceat(network.weights.block != before, starts[:-1]) > 0
         assert not changed[:first].any()
         assert not changed[stop:].any()
@@ -278,24 +363,40 @@ def test_an_update_of_some_rows_changes_no_other(kernels, optimizer):
 )
 def test_an_exchange_is_checked(kernels, wrong, kind, message):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
-    work, ids, before = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32), network.weights.block.copy()
+    work, ids, before = (
+        network.workspace(3, 4, training=True),
+        np.zeros((3, 4), np.int32),
+        network.weights.block.copy(),
+    )
     with pytest.raises(kind, match=message):
-        network.train_steps(work, ids, ids, learning_rate=0.1, shards=2, exchange=Alone((0, 5), 4, 3, **wrong))
+        network.train_steps(
+            work, ids, ids, learning_rate=0.1, shards=2, exchange=Alone((0, 5), 4, 3, **wrong)
+        )
     assert (network.weights.block == before).all()
 
 
 def test_shards_are_checked(kernels):
     network = charrnn.network.Network(([("rnn", 4)], 5), "float32")
     work, ids = network.workspace(3, 4, training=True), np.zeros((3, 4), np.int32)
-    for shards, message in ((0, "shards must be"), (3, "3 shards do not divide 4 streams"), (2.5, "shards must be")):
+    for shards, message in (
+        (0, "shards must be"),
+        (3, "3 shards do not divide 4 streams"),
+        (2.5, "shards must be"),
+    ):
         with pytest.raises((ValueError, TypeError), match=message):
             network.train_steps(work, ids, ids, learning_rate=0.1, shards=shards)
     for streams in (0, 5):
         with pytest.raises(ValueError, match="the number of streams must be"):
-            network.train_steps(work, np.zeros((3, streams), int), np.zeros((3, streams), int), learning_rate=0.1, shards=2)
+            network.train_steps(
+                work,
+                np.zeros((3, streams), int),
+                np.zeros((3, streams), int),
+                learning_rate=0.1,
+                shards=2,
+            )
 
 
-# -------------------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 PROGRAM = """if True:
     import json, os, signal, sys, time
@@ -320,9 +421,15 @@ def mpi(tmp_path):
         for old in tmp_path.glob("*.json"):
             old.unlink()
         indented = program.strip().replace("\n", "\n    ")
-        text = PROGRAM.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], folder=str(tmp_path), program=indented)
+        text = PROGRAM.format(
+            tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+            folder=str(tmp_path),
+            program=indented,
+        )
         command = [MPIEXEC, "-n", str(ranks), sys.executable, "-c", text]
-        ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+        ran = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+        )
         try:
             if meanwhile is not None:
                 meanwhile(ran)
@@ -330,7 +437,10 @@ def mpi(tmp_path):
         finally:
             ran.kill()
         told = [tmp_path / f"{rank}.json" for rank in range(ranks)]
-        return [[json.loads(line) for line in path.read_text().splitlines()] if path.exists() else [] for path in told], output
+        return [
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            for path in told
+        ], output
 
     return run
 
@@ -402,23 +512,87 @@ def mute(progress):
 
 
 ENDS = [  # a program, what it raises on three ranks, and what one of them says
-    ("train(TEXT, comm=comm, seed=rank // 2)", "ValueError RankError RankError", "rank 2 has seed 1, rank 0 0"),
-    ("train(TEXT + 'x' * (rank == 1), comm=comm)", "ValueError RankError RankError", "rank 1 has a text of SHA-256"),
-    ("without_fma(rank, TEXT, comm=comm)", "ValueError RankError RankError", "rank 1 has kernels with FMA False, rank 0 True"),
-    ("train(TEXT, comm=comm, steps=-(rank == 1))", "RankError ValueError RankError", "rank 1: ValueError: steps must be"),
-    ("train(TEXT, comm=comm, batch_size=2)", "ValueError RankError RankError", "3 ranks need as many shards, not shards=2"),
-    ("train(TEXT, comm=comm, shards=2)", "ValueError RankError RankError", "3 ranks need as many shards, not shards=2"),
-    ("charrnn.train_file('missing', comm=comm)", "FileNotFoundError RankError RankError", "No such file"),
-    ("train(TEXT, comm=comm, callback=lambda progress: 1 / 0)", "ZeroDivisionError RankError RankError", "rank 0: ZeroDivisionError"),
-    ("train(TEXT, comm=comm, learning_rate=1e38, optimizer='sgd', clip_norm=1e9)", "DivergedError RankError RankError", "rank 0: Diverged"),
-    ("unreadable(rank, TEXT, comm=comm)", "RankError ZeroDivisionError RankError", "rank 1: ZeroDivisionError"),
-    ("breaking(rank, TEXT, comm=comm)", "RankError MemoryError RankError", "rank 1: MemoryError: nothing is left"),
-    ("train(('abc' if rank else 'xyz') * 99, comm=comm)", "ValueError RankError RankError", "rank 1 has characters 'abc', rank 0 'xyz'"),
-    ("train(TEXT, comm=comm, steps=5 + rank)", "ValueError RankError RankError", "rank 2 has steps 7, rank 0 5"),
-    ("train(TEXT, comm=comm, seed=None)", "ValueError RankError RankError", "give all of them the same number"),
+    (
+        "train(TEXT, comm=comm, seed=rank // 2)",
+        "ValueError RankError RankError",
+        "rank 2 has seed 1, rank 0 0",
+    ),
+    (
+        "train(TEXT + 'x' * (rank == 1), comm=comm)",
+        "ValueError RankError RankError",
+        "rank 1 has a text of SHA-256",
+    ),
+    (
+        "without_fma(rank, TEXT, comm=comm)",
+        "ValueError RankError RankError",
+        "rank 1 has kernels with FMA False, rank 0 True",
+    ),
+    (
+        "train(TEXT, comm=comm, steps=-(rank == 1))",
+        "RankError ValueError RankError",
+        "rank 1: ValueError: steps must be",
+    ),
+    (
+        "train(TEXT, comm=comm, batch_size=2)",
+        "ValueError RankError RankError",
+        "3 ranks need as many shards, not shards=2",
+    ),
+    (
+        "train(TEXT, comm=comm, shards=2)",
+        "ValueError RankError RankError",
+        "3 ranks need as many shards, not shards=2",
+    ),
+    (
+        "charrnn.train_file('missing', comm=comm)",
+        "FileNotFoundError RankError RankError",
+        "No such file",
+    ),
+    (
+        "train(TEXT, comm=comm, callback=lambda progress: 1 / 0)",
+        "ZeroDivisionError RankError RankError",
+        "rank 0: ZeroDivisionError",
+    ),
+    (
+        "train(TEXT, comm=comm, learning_rate=1e38, optimizer='sgd', clip_norm=1e9)",
+        "DivergedError RankError RankError",
+        "rank 0: Diverged",
+    ),
+    (
+        "unreadable(rank, TEXT, comm=comm)",
+        "RankError ZeroDivisionError RankError",
+        "rank 1: ZeroDivisionError",
+    ),
+    (
+        "breaking(rank, TEXT, comm=comm)",
+        "RankError MemoryError RankError",
+        "rank 1: MemoryError: nothing is left",
+    ),
+    (
+        "train(('abc' if rank else 'xyz') * 99, comm=comm)",
+        "ValueError RankError RankError",
+        "rank 1 has characters 'abc', rank 0 'xyz'",
+    ),
+    (
+        "train(TEXT, comm=comm, steps=5 + rank)",
+        "ValueError RankError RankError",
+        "rank 2 has steps 7, rank 0 5",
+    ),
+    (
+        "train(TEXT, comm=comm, seed=None)",
+        "ValueError RankError RankError",
+        "give all of them the same number",
+    ),
     ("train(TEXT, comm=comm, callback=mute)", "MuteError RankError RankError", "rank 0: MuteError"),
-    ("train(TEXT, comm=comm, callback=lambda _: train(TEXT, comm=comm))", "ValueError RankError RankError", "comm is in use by another"),
-    ("train(TEXT, comm=MPI.COMM_NULL)", "ValueError ValueError ValueError", "comm is MPI.COMM_NULL"),
+    (
+        "train(TEXT, comm=comm, callback=lambda _: train(TEXT, comm=comm))",
+        "ValueError RankError RankError",
+        "comm is in use by another",
+    ),
+    (
+        "train(TEXT, comm=MPI.COMM_NULL)",
+        "ValueError ValueError ValueError",
+        "comm is MPI.COMM_NULL",
+    ),
 ]
 
 
@@ -495,14 +669,18 @@ class Broken:
 
 def processes(parent):
     """The numbers of a process' children, and theirs."""
-    found = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     table = [line.split(maxsplit=2) for line in found.splitlines()]
     children = [(int(pid), words) for pid, ppid, words in table if int(ppid) == parent]
     return children + [below for pid, _ in children for below in processes(pid)]
 
 
 def when_saved(tmp_path, action):
-    """Return what waits for a checkpoint and then does something to the Python processes below mpiexec."""
+    """Return what waits for a checkpoint and then does something to the Python processes below
+    mpiexec.
+    """
 
     def meanwhile(ran):
         until = time.monotonic() + 600
@@ -548,13 +726,19 @@ def test_kill_9_of_a_rank_ends_all_and_leaves_the_checkpoint(mpi, tmp_path):
 @pytest.mark.parametrize("rank", [0, 2])
 def test_ctrl_c_of_one_rank_ends_all_after_a_whole_step(mpi, tmp_path, rank):
     def interrupt(ranks):
-        numbers = {json.loads((tmp_path / f"{i}.json").read_text().splitlines()[0])["pid"]: i for i in range(3)}
+        numbers = {
+            json.loads((tmp_path / f"{i}.json").read_text().splitlines()[0])["pid"]: i
+            for i in range(3)
+        }
         os.kill(next(pid for pid in ranks if numbers[pid] == rank), signal.SIGINT)
 
     told, output = mpi(3, LONG, when_saved(tmp_path, interrupt))
     ends = [lines[-1] for lines in told]
     assert ends[0] == ends[1] == ends[2], output
-    assert charrnn.storage.model_file.load(tmp_path / "checkpoint").training.position.step == ends[0]["steps"]
+    assert (
+        charrnn.storage.model_file.load(tmp_path / "checkpoint").training.position.step
+        == ends[0]["steps"]
+    )
     assert ends[0]["bits"] == bits(train(TEXT, steps=ends[0]["steps"], keep="last", shards=8))[0]
 
 
@@ -596,7 +780,8 @@ def test_the_command(tmp_path, text_file):
 def test_files_with_a_cache_and_models_that_go_on(mpi, text_file):
     text_file(TEXT, "input")
     run = """
-model = charrnn.train_file("input", steps=20, comm=comm, cache="cache", preset="tutorial", **OPTIONS)
+more = {"cache": "cache", "preset": "tutorial", **OPTIONS}
+model = charrnn.train_file("input", steps=20, comm=comm, **more)
 model.train_text(TEXT[::-1], steps=20, comm=comm, progress=False)
 tell(bits=bits(model)[0])
 """

@@ -68,7 +68,9 @@ def test_only_auto_looks_at_the_text(preset):
     assert (same is options) == (preset is not None)
 
 
-@pytest.mark.parametrize("options", [{}, {"preset": "tutorial", "epochs": 3}, {"epochs": 2, "ngram": 0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"preset": "tutorial", "epochs": 3}, {"epochs": 2, "ngram": 0}]
+)
 @pytest.mark.parametrize("records", [False, True])
 def test_a_recipe_trains_the_same_model_again(options, records, tmp_path):
     train, source = (charrnn.train_records, NAMES) if records else (charrnn.train_text, TEXT)
@@ -79,13 +81,22 @@ def test_a_recipe_trains_the_same_model_again(options, records, tmp_path):
     assert loaded.history.estimate == model.history.estimate
     again = train(source, progress=False, **loaded.recipe)
     assert bits(again) == bits(model)
-    assert again.score("to be" if not records else "ada") == model.score("to be" if not records else "ada")
+    assert again.score("to be" if not records else "ada") == model.score(
+        "to be" if not records else "ada"
+    )
 
 
 @pytest.mark.parametrize("records", [False, True])
 def test_a_refit_has_all_of_the_text_and_the_figures_of_the_first(records):
     train, source = (charrnn.train_records, NAMES) if records else (charrnn.train_text, TEXT)
-    options = {"preset": "tutorial", "hidden_size": 8, "steps": 60, "ngram": 3, "keep": "last", "progress": False}
+    options = {
+        "preset": "tutorial",
+        "hidden_size": 8,
+        "steps": 60,
+        "ngram": 3,
+        "keep": "last",
+        "progress": False,
+    }
     refit = train(source, refit=True, **options)
     first = train(source, **options)
     whole = train(source, validation_fraction=0, **options)
@@ -96,7 +107,15 @@ def test_a_refit_has_all_of_the_text_and_the_figures_of_the_first(records):
     np.testing.assert_equal(refit.mixture.counts.arrays(), whole.mixture.counts.arrays())
 
 
-REFIT = {"preset": "tutorial", "hidden_size": 8, "epochs": 3, "ngram": 3, "keep": "last", "refit": True, "progress": False}
+REFIT = {
+    "preset": "tutorial",
+    "hidden_size": 8,
+    "epochs": 3,
+    "ngram": 3,
+    "keep": "last",
+    "refit": True,
+    "progress": False,
+}
 
 
 def interrupt(place, monkeypatch):
@@ -104,7 +123,9 @@ def interrupt(place, monkeypatch):
     if place == "second":
         return {"callback": refuse}
     measured, validate = iter("12"), loop.validate
-    monkeypatch.setattr(loop, "validate", lambda *some: validate(*some) if next(measured, None) else refuse())
+    monkeypatch.setattr(
+        loop, "validate", lambda *some: validate(*some) if next(measured, None) else refuse()
+    )
     return {}
 
 
@@ -113,7 +134,9 @@ def refuse(_=None):
 
 
 @pytest.mark.parametrize("place", ["first", "second"])
-def test_an_interrupted_refit_leaves_a_trained_model_and_can_be_resumed(place, monkeypatch, tmp_path):
+def test_an_interrupted_refit_leaves_a_trained_model_and_can_be_resumed(
+    place, monkeypatch, tmp_path
+):
     whole = charrnn.train_text(TEXT, **REFIT)
     with monkeypatch.context() as patch, pytest.raises(charrnn.TrainingInterrupted) as ended:
         charrnn.train_text(TEXT, checkpoint=tmp_path / "c", **REFIT, **interrupt(place, patch))
@@ -151,14 +174,19 @@ def test_a_refit_is_chosen_if_the_budget_is():
 
 @pytest.mark.parametrize("options", [{"keep": "best"}, {"patience": 3}])
 def test_a_refit_has_nothing_to_choose_the_best_by(options):
-    with pytest.raises(ValueError, match="refit=True trains on the whole text in the end: leave out"):
+    with pytest.raises(
+        ValueError, match="refit=True trains on the whole text in the end: leave out"
+    ):
         charrnn.train_text(TEXT, preset="tutorial", refit=True, steps=3, **options)
 
 
 def test_the_estimate_is_of_the_weights_that_are_kept():
     model = charrnn.train_text(TEXT, preset="tutorial", epochs=3, progress=False)
     assert model.history.estimate == model.history.kept.validation_nll
-    assert charrnn.train_text(TEXT, preset="tutorial", steps=3, validation_fraction=0).history.estimate is None
+    assert (
+        charrnn.train_text(TEXT, preset="tutorial", steps=3, validation_fraction=0).history.estimate
+        is None
+    )
 
 
 @given(st.integers(9, 400), st.floats(0.01, 0.5), st.integers(1, 9), st.integers(1, 5))

@@ -10,7 +10,14 @@ from charrnn.data.dataset import Records
 from charrnn.datasets import names, python_docs
 from charrnn.network.learner import Learner
 
-OPTIONS = {"progress": False, "preset": "tutorial", "cell": "lstm", "hidden_size": 24, "batch_size": 4, "epochs": 3}
+OPTIONS = {
+    "progress": False,
+    "preset": "tutorial",
+    "cell": "lstm",
+    "hidden_size": 24,
+    "batch_size": 4,
+    "epochs": 3,
+}
 OLD, NEW = python_docs()[:20_000].lower(), "0123456789 " * 500
 
 
@@ -38,9 +45,13 @@ def further(model, *arguments, **options):
 def test_the_old_text_is_not_forgotten(of_records, own):
     of_text = charrnn.train_text(OLD, **OPTIONS)
     reversed_names = [name[::-1] + "xx" for name in names()[::4]]
-    for model, old, some, new in ((of_text, OLD, [OLD[:3000]], NEW), (of_records, names(), names(), reversed_names)):
+    for model, old, some, new in (
+        (of_text, OLD, [OLD[:3000]], NEW),
+        (of_records, names(), names(), reversed_names),
+    ):
         before, forgetful, mindful = (
-            one.score_many(some).mean() for one in (model, further(model, new), further(model, new, rehearse=own or old))
+            one.score_many(some).mean()
+            for one in (model, further(model, new), further(model, new, rehearse=own or old))
         )
         assert mindful < 1.05 * before < 1.1 * before < forgetful
 
@@ -79,18 +90,31 @@ def test_files_train_like_what_is_in_them(of_text, of_records, tmp_path):
     (tmp_path / "new").write_text(NEW)
     (tmp_path / "old").write_text(OLD[:3000])
     for rehearse, given in ((tmp_path / "old", OLD[:3000]), (True, True)):
-        found = copy.deepcopy(of_text).train_file(tmp_path / "new", rehearse=rehearse, extend=True, epochs=1, progress=False)
-        assert weights(found) == weights(copy.deepcopy(of_text).train_text(NEW, rehearse=given, extend=True, epochs=1, progress=False))
+        found = copy.deepcopy(of_text).train_file(
+            tmp_path / "new", rehearse=rehearse, extend=True, epochs=1, progress=False
+        )
+        assert weights(found) == weights(
+            copy.deepcopy(of_text).train_text(
+                NEW, rehearse=given, extend=True, epochs=1, progress=False
+            )
+        )
     (tmp_path / "new").write_text("xan\nxin\n" * 9)
     (tmp_path / "old").write_text("\n".join(names()[:50]))
     for rehearse, given in ((tmp_path / "old", names()[:50]), (True, True)):
-        found = copy.deepcopy(of_records).train_file(tmp_path / "new", rehearse=rehearse, epochs=1, progress=False)
-        twin = copy.deepcopy(of_records).train_records(["xan", "xin"] * 9, rehearse=given, epochs=1, progress=False)
+        found = copy.deepcopy(of_records).train_file(
+            tmp_path / "new", rehearse=rehearse, epochs=1, progress=False
+        )
+        twin = copy.deepcopy(of_records).train_records(
+            ["xan", "xin"] * 9, rehearse=given, epochs=1, progress=False
+        )
         assert weights(found) == weights(twin)
 
 
 def test_a_checkpoint_is_of_both_texts(of_text, of_records, tmp_path):
-    for model, new, old, other in ((of_text, NEW, OLD[:900], OLD[:901]), (of_records, ["xan"] * 30, names()[:50], names()[:51])):
+    for model, new, old, other in (
+        (of_text, NEW, OLD[:900], OLD[:901]),
+        (of_records, ["xan"] * 30, names()[:50], names()[:51]),
+    ):
         whole = further(model, new, rehearse=old)
         path = tmp_path / "checkpoint"
         twin = copy.deepcopy(model)
@@ -108,7 +132,10 @@ def test_mistakes(of_text, of_records):
         (of_records, ["xan"], "a text", "sequence"),
         (of_records, ["xan"], [], "no character"),
     ):
-        before, train = weights(model), model.train_records if model is of_records else model.train_text
+        before, train = (
+            weights(model),
+            model.train_records if model is of_records else model.train_text,
+        )
         with pytest.raises((ValueError, TypeError), match=message):
             train(new, rehearse=old, extend=True)
         assert weights(model) == before

@@ -31,8 +31,12 @@ def test_a_schedule_falls_over_the_budget(name, expected):
 
 
 def test_a_schedule_rises_first_and_decays_by_passes():
-    np.testing.assert_allclose(Schedule(warmup=4).factors(0, range(6), np.zeros(6)), [0.25, 0.5, 0.75, 1, 1, 1])
-    np.testing.assert_allclose(Schedule("linear", 4, 0.5).factors(3, [1], [0.5]), [0.5**3 * 0.5 * 0.51])
+    np.testing.assert_allclose(
+        Schedule(warmup=4).factors(0, range(6), np.zeros(6)), [0.25, 0.5, 0.75, 1, 1, 1]
+    )
+    np.testing.assert_allclose(
+        Schedule("linear", 4, 0.5).factors(3, [1], [0.5]), [0.5**3 * 0.5 * 0.51]
+    )
 
 
 def rates_of(monkeypatch, **options):
@@ -46,7 +50,15 @@ def rates_of(monkeypatch, **options):
         return losses
 
     monkeypatch.setattr(charrnn.network.Network, "train_steps", watched)
-    charrnn.train_text(TEXT, hidden_size=4, learning_rate=0.1, progress=False, validation_fraction=0, **options, preset="tutorial")
+    charrnn.train_text(
+        TEXT,
+        hidden_size=4,
+        learning_rate=0.1,
+        progress=False,
+        validation_fraction=0,
+        **options,
+        preset="tutorial",
+    )
     return np.array(found)
 
 
@@ -56,7 +68,9 @@ def test_the_rate_follows_whichever_budget_is_nearest(monkeypatch):
     np.testing.assert_allclose(by_steps, 0.1 * (1 - 0.98 * np.arange(40) / 40))
     by_epochs = rates_of(monkeypatch, epochs=2, schedule="cosine", warmup=5)
     assert len(by_epochs) == 2 * windows
-    expected = 0.1 * (0.02 + 0.98 * (0.5 + 0.5 * np.cos(np.pi * np.arange(2 * windows) / (2 * windows))))
+    expected = 0.1 * (
+        0.02 + 0.98 * (0.5 + 0.5 * np.cos(np.pi * np.arange(2 * windows) / (2 * windows)))
+    )
     np.testing.assert_allclose(by_epochs[5:], expected[5:])
     np.testing.assert_allclose(by_epochs[:5], expected[:5] * np.arange(1, 6) / 5)
 

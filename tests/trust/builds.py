@@ -31,7 +31,9 @@ def models(steps):
             yield charrnn.train_text(TEXT, steps=steps // 3, **options, **DEEP, preset="tutorial")
             yield charrnn.train_text(TEXT, steps=steps // 3, **options, **GRU, preset="tutorial")
             yield charrnn.train_text(TEXT, steps=steps, **options, preset="tutorial")
-            yield charrnn.train_records(RECORDS, steps=steps, remember=True, **options, preset="tutorial")
+            yield charrnn.train_records(
+                RECORDS, steps=steps, remember=True, **options, preset="tutorial"
+            )
 
 
 def results(model):

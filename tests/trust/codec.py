@@ -81,7 +81,9 @@ def flip_bits(size, flips, findings, chosen):
         while places and places[0] < 8 * end:
             place = places.pop(0)
             right = survives(place, file, reader, block)
-            findings.expect(right, "wrong bytes after a flip", f"bit {place} of {len(packed):,} bytes")
+            findings.expect(
+                right, "wrong bytes after a flip", f"bit {place} of {len(packed):,} bytes"
+            )
         next(reader, b"")
     print(f"codec: {len(data):,} bytes, {len(packed):,} compressed, {flips} flips", flush=True)
 

@@ -236,7 +236,9 @@ class Case:
 
         if size > 1:
             alone = training(self.train(shards=shards))
-            weights = {name: alone[name] for name in ("weights", "losses", "reports", "end", "scores")}
+            weights = {
+                name: alone[name] for name in ("weights", "losses", "reports", "end", "scores")
+            }
             for model in ranks.train(size, lambda comm: self.train(comm=comm, shards=shards)):
                 compare("by_ranks", training(model), weights)
             more = {"shards": shards, "checkpoint": path, "callback": stop}

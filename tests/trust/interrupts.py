@@ -136,7 +136,9 @@ def large_uses(folder):
     path = Path(folder, "big")
     big.save(path)
     found = {
-        "records, H=256": lambda: charrnn.train_records(records, hidden_size=256, **some, preset="tutorial"),
+        "records, H=256": lambda: charrnn.train_records(
+            records, hidden_size=256, **some, preset="tutorial"
+        ),
         "two million records": lambda: charrnn.train_records(names, **some, preset="tutorial"),
         "generate_many": lambda: model.generate_many(64, 10**6, seed=1),
         "generate_many, V=20,000": lambda: wide.generate_many(64, 100, seed=1, top_k=5),

@@ -2,7 +2,8 @@
 
     python tests/trust/kills.py [--runs N] [--seed S]
 
-A killed save may leave a temporary file; the next one must work and leave none. Of N kills most are of small models and checkpoints;
+A killed save may leave a temporary file; the next one must work and leave none. Of N kills most are
+of small models and checkpoints;
 each tenth is of a model of 5 MB.
 """
 

@@ -6,7 +6,14 @@ import re
 import struct
 
 BLOCK = "__metadata__"
-DTYPES = {"float32": "F32", "float64": "F64", "uint32": "U32", "int32": "I32", "uint16": "U16", "uint8": "U8"}
+DTYPES = {
+    "float32": "F32",
+    "float64": "F64",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint16": "U16",
+    "uint8": "U8",
+}
 
 
 class Raw:
@@ -17,7 +24,9 @@ class Raw:
 
 
 def dumps(value):
-    """Return JSON. A `Raw` stays as it is; keys are cut at "\\0", so that there may be two alike."""
+    """Return JSON. A `Raw` stays as it is; keys are cut at "\\0", so that there may be two
+    alike.
+    """
     raw = []
 
     def mark(one):
@@ -78,7 +87,9 @@ def change(tree, path, value):
         inner = isinstance(tree, (dict, list))
         tree = tree.get(step) if isinstance(tree, dict) else tree[step] if inner else None
     last = path[-1] if path else None
-    if isinstance(tree, dict) or (isinstance(tree, list) and isinstance(last, int) and last < len(tree)):
+    if isinstance(tree, dict) or (
+        isinstance(tree, list) and isinstance(last, int) and last < len(tree)
+    ):
         tree[last] = value
         if value is None:
             del tree[last]

@@ -40,15 +40,28 @@ def make(folder):
                 number += 1
                 named = {"alphabet": alphabet, "keep": keep, **network, **OPTIONS}
                 path = folder / f"checkpoint-{number}"
-                model = charrnn.train_text(text, checkpoint=path, steps=11, **named, preset="tutorial")
+                model = charrnn.train_text(
+                    text, checkpoint=path, steps=11, **named, preset="tutorial"
+                )
                 model.save(folder / f"text-{number}")
                 named |= {"remember": keep == "best", "steps": 9}
                 path = folder / f"checkpoint-records-{number}"
                 model = charrnn.train_records(records, checkpoint=path, **named, preset="tutorial")
                 model.save(folder / f"records-{number}")
-            counted = {"alphabet": alphabet, "steps": 5, "ngram": 4, "min_count": 2, **network, **OPTIONS}
-            charrnn.train_text(text, **counted, preset="tutorial").save(folder / f"text-counted-{number}")
-            charrnn.train_records(records, **counted, preset="tutorial").save(folder / f"records-counted-{number}")
+            counted = {
+                "alphabet": alphabet,
+                "steps": 5,
+                "ngram": 4,
+                "min_count": 2,
+                **network,
+                **OPTIONS,
+            }
+            charrnn.train_text(text, **counted, preset="tutorial").save(
+                folder / f"text-counted-{number}"
+            )
+            charrnn.train_records(records, **counted, preset="tutorial").save(
+                folder / f"records-counted-{number}"
+            )
 
 
 def check_attributes(model):
@@ -125,9 +138,13 @@ def resume(model, chosen, file, saved, path):
     try:
         if model.vocabulary.records:
             named["remember"] = model.index is not None
-            found = charrnn.train_records(records, resume=file, checkpoint=path, **named, preset="tutorial")
+            found = charrnn.train_records(
+                records, resume=file, checkpoint=path, **named, preset="tutorial"
+            )
         else:
-            found = charrnn.train_text(text, resume=file, checkpoint=path, **named, preset="tutorial")
+            found = charrnn.train_text(
+                text, resume=file, checkpoint=path, **named, preset="tutorial"
+            )
     except (charrnn.DivergedError, TypeError, ValueError) as error:
         if isinstance(error, TypeError) and " must be " not in str(error):
             raise  # options of a file may have any type

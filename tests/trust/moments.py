@@ -138,11 +138,19 @@ def read(path):
 class Training:
     """A training, judged by what it gives uninterrupted, step by step."""
 
-    def __init__(self, name, train, folder, often=False, start=None, stopped=None, known=(), **options):
+    def __init__(
+        self, name, train, folder, often=False, start=None, stopped=None, known=(), **options
+    ):
         self.name, self.train, self.often = name, train, often
         self.start = None if start is None else learned(start.network)  # of a model that goes on
         fixed = {"hidden_size": 4, "seq_length": 7, "seed": 3, "steps": 14}
-        self.options = {"preset": "tutorial", **fixed, "progress": False, "validation_fraction": 0, **options}
+        self.options = {
+            "preset": "tutorial",
+            **fixed,
+            "progress": False,
+            "validation_fraction": 0,
+            **options,
+        }
         self.stopped = stopped  # the bytes of a checkpoint to resume from
         self.first = 0 if stopped is None else charrnn.load(stopped).history.steps
         self.folder, self.path, self.steps = folder, folder / "checkpoint", dict(known)
@@ -212,7 +220,9 @@ class Training:
         elif model is None and step not in (self.first, max(self.steps)):
             yield f"no model, though a checkpoint of step {step}"
         again = self.call(resume=None if saved is None else self.path)
-        results = [(bits(one.network.weights), one.history.kept_step) for one in (again, self.model)]
+        results = [
+            (bits(one.network.weights), one.history.kept_step) for one in (again, self.model)
+        ]
         if results[0] != results[1]:
             yield f"resumed from step {step} it gives other weights, of {again.history.kept_step}"
         if (end := self.saved()) != self.end:
@@ -326,7 +336,9 @@ def trainings(folder):
     (folder / "book.txt").write_text(page, encoding="utf-8")
     by_text = functools.partial(charrnn.train_text, page)
     by_records = functools.partial(charrnn.train_records, records, remember=True)
-    by_file = functools.partial(charrnn.train_file, folder / "book.txt", cache=folder / "cache", steps=9)
+    by_file = functools.partial(
+        charrnn.train_file, folder / "book.txt", cache=folder / "cache", steps=9
+    )
     small = charrnn.train_text(page, hidden_size=5, steps=4, progress=False, preset="tutorial")
     first = Training("train_text", by_text, folder)
     yield first

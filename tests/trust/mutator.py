@@ -7,9 +7,60 @@ import struct
 
 from model_files import BLOCK, Raw, dumps, put_together, take_apart
 
-SIZES = (0, 1, -1, 2, 3, 7, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30)
-RAW = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e308", "5e-324", "-0.0", "-0", "1.0", "0.5", "2.0", "-1.5", "1e2", "9" * 5000)
-RAW += ("true", "false", "null", '""', '"8"', '"a"', '"\\ud800"', '"best"', "[]", "[1]", "{}", '{"a":1}', "[" * 5000, "[" * 400 + "]" * 400)
+SIZES = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    255,
+    256,
+    2**15,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    10**30,
+)
+RAW = (
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "-1e999",
+    "1e308",
+    "5e-324",
+    "-0.0",
+    "-0",
+    "1.0",
+    "0.5",
+    "2.0",
+    "-1.5",
+    "1e2",
+    "9" * 5000,
+)
+RAW += (
+    "true",
+    "false",
+    "null",
+    '""',
+    '"8"',
+    '"a"',
+    '"\\ud800"',
+    '"best"',
+    "[]",
+    "[1]",
+    "{}",
+    '{"a":1}',
+    "[" * 5000,
+    "[" * 400 + "]" * 400,
+)
 WORDS = (
     "",
     "0",
@@ -31,8 +82,37 @@ WORDS = (
     "gru",
     "adam",
 )
-CHARACTERS = ("", "a", "ab", "aa", "\0", "\n", "\U0010ffff", "\ud800", "\u00e9", "\ufeff", "".join(map(chr, range(256))), "xyz" * 9)
-DTYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I32", "U32", "I64", "U64", "BOOL", "F8_E4M3", "f32", "", "C64")
+CHARACTERS = (
+    "",
+    "a",
+    "ab",
+    "aa",
+    "\0",
+    "\n",
+    "\U0010ffff",
+    "\ud800",
+    "\u00e9",
+    "\ufeff",
+    "".join(map(chr, range(256))),
+    "xyz" * 9,
+)
+DTYPES = (
+    "F16",
+    "BF16",
+    "F32",
+    "F64",
+    "I8",
+    "U8",
+    "I32",
+    "U32",
+    "I64",
+    "U64",
+    "BOOL",
+    "F8_E4M3",
+    "f32",
+    "",
+    "C64",
+)
 NAMES = (
     "Wxh",
     "Whh",
@@ -47,19 +127,43 @@ NAMES = (
     *(f"{part}.{name}" for part in ("memory", "momentum", "best") for name in ("Wxh", "by")),
 )
 NUMBERS = {"F32": "<f", "F64": "<d", "U32": "<I", "U16": "<H", "U8": "<B"}
-EXTREMES = (0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-300, 1e30, -1e30, 3.4e38, -3.4e38, 1.7e308, float("nan"), float("inf"), -float("inf"))
+EXTREMES = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-45,
+    -1e-45,
+    1e-300,
+    1e30,
+    -1e30,
+    3.4e38,
+    -3.4e38,
+    1.7e308,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+)
 
 
 def places(tree, path=()):
     """Yield the path of everything in a tree of dictionaries and lists."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
     for step, value in items:
         yield (*path, step)
         yield from places(value, (*path, step))
 
 
 class Mutator:
-    """Makes files of files: a few fields changed, the checks in front of them satisfied; what it does depends on the seed only."""
+    """Makes files of files: a few fields changed, the checks in front of them satisfied; what it
+    does depends on the seed only.
+    """
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -70,17 +174,32 @@ class Mutator:
             return self.plain(data)
         try:
             return self.structured(data)
-        except (RecursionError, ValueError):  # it cannot be taken apart, or is JSON nested as deep as it can be written
+        except (
+            RecursionError,
+            ValueError,
+        ):  # it cannot be taken apart, or is JSON nested as deep as it can be written
             return self.plain(data)
 
     def structured(self, data):
-        """Return another file with few changes, the checks in front of them satisfied; or raise ValueError or RecursionError."""
+        """Return another file with few changes, the checks in front of them satisfied; or raise
+        ValueError or RecursionError.
+        """
         chosen = self.random
         metadata, tensors = take_apart(data)
         changes = []
         for _ in range(chosen.choice((1, 1, 2, 3))):
             kind = chosen.choice(
-                (self.in_json, self.in_json, self.in_json, self.word, self.values, self.values, self.entry, self.alike, self.parts)
+                (
+                    self.in_json,
+                    self.in_json,
+                    self.in_json,
+                    self.word,
+                    self.values,
+                    self.values,
+                    self.entry,
+                    self.alike,
+                    self.parts,
+                )
             )
             changes += kind(metadata, tensors) or []
         mutant = put_together(metadata, tensors, changes, right=chosen.random() < 0.97)
@@ -96,7 +215,11 @@ class Mutator:
             return bytes(data + chosen.randbytes(chosen.choice((1, 2, 8, 99))))
         if kind == 2:
             data[:8] = struct.pack(
-                "<Q", chosen.choice([abs(size) % 2**64 for size in SIZES] + [max(0, len(data) - 9), len(data) - 7]) % 2**64
+                "<Q",
+                chosen.choice(
+                    [abs(size) % 2**64 for size in SIZES] + [max(0, len(data) - 9), len(data) - 7]
+                )
+                % 2**64,
             )
         elif kind == 3 and data:
             data[place % len(data)] ^= 1 << chosen.randrange(8)
@@ -111,7 +234,9 @@ class Mutator:
         """Return a value that should not stand where this one stood, or perhaps may."""
         chosen = self.random
         if isinstance(old, (int, float)) and chosen.random() < 0.3:
-            return chosen.choice((old + 1, old - 1, -old, old * 2, float(old), str(old), bool(old), [old], old / 3))
+            return chosen.choice(
+                (old + 1, old - 1, -old, old * 2, float(old), str(old), bool(old), [old], old / 3)
+            )
         return chosen.choice((Raw(chosen.choice(RAW)), chosen.choice(SIZES)))
 
     def in_json(self, metadata, tensors):
@@ -166,7 +291,9 @@ class Mutator:
         """Take a whole part of a checkpoint away, or make one of the weights."""
         part = self.random.choice(("best.", "memory.", "state", "training", "remembered"))
         others = ("state", "remembered")
-        weights = {name: one for name, one in tensors.items() if "." not in name and name not in others}
+        weights = {
+            name: one for name, one in tensors.items() if "." not in name and name not in others
+        }
         if self.random.random() < 0.5 and part.endswith("."):
             tensors.update({part + name: tensor for name, tensor in weights.items()})
             return
@@ -222,18 +349,27 @@ class Mutator:
         if kind is None:
             return
         numbers = [
-            number for (number,) in struct.iter_unpack(kind, content[: len(content) // struct.calcsize(kind) * struct.calcsize(kind)])
+            number
+            for (number,) in struct.iter_unpack(
+                kind, content[: len(content) // struct.calcsize(kind) * struct.calcsize(kind)]
+            )
         ]
         if kind not in ("<f", "<d"):
             largest = 256 ** struct.calcsize(kind) - 1
             changed = [chosen.choice((number, number, number, 0, 1, largest)) for number in numbers]
             others = ([], [0], [0, largest], [largest] * 2)
-            numbers = chosen.choice((numbers[::-1], numbers * 2, numbers[1:], changed, changed, *others))
+            numbers = chosen.choice(
+                (numbers[::-1], numbers * 2, numbers[1:], changed, changed, *others)
+            )
             packed = struct.pack(f"<{len(numbers)}{kind[1]}", *numbers)
             tensors[name] = dtype, chosen.choice((shape, [len(numbers)])), packed
             return
         extreme = chosen.choice(EXTREMES)
-        some = range(len(numbers)) if chosen.random() < 0.3 else chosen.sample(range(len(numbers)), min(len(numbers), chosen.randint(1, 3)))
+        some = (
+            range(len(numbers))
+            if chosen.random() < 0.3
+            else chosen.sample(range(len(numbers)), min(len(numbers), chosen.randint(1, 3)))
+        )
         for place in some:
             numbers[place] = extreme if chosen.random() < 0.7 else chosen.choice(EXTREMES)
         tensors[name] = dtype, shape, b"".join(pack(kind, number) for number in numbers)
@@ -254,18 +390,40 @@ class Mutator:
         elif kind == 3:  # with as much content as that takes
             dtype = chosen.choice(("F32", "F64"))
             size = 1
-            shape = [chosen.choice((*(n for n in shape if isinstance(n, int)), 0, 1, 2, 3)) for _ in shape]
+            shape = [
+                chosen.choice((*(n for n in shape if isinstance(n, int)), 0, 1, 2, 3))
+                for _ in shape
+            ]
             for n in shape:
                 size *= n
             tensors[name] = dtype, shape, (content * 99)[: size * (4 if dtype == "F32" else 8)]
         elif kind == 4:
-            tensors[name] = dtype, chosen.choice((shape[::-1], [*shape, 1], [1, *shape], shape[1:], [0, *shape], [])), content
+            tensors[name] = (
+                dtype,
+                chosen.choice((shape[::-1], [*shape, 1], [1, *shape], shape[1:], [0, *shape], [])),
+                content,
+            )
         elif kind == 5:
-            return [((name + "\0",), {"dtype": dtype, "shape": shape, "data_offsets": [0, len(content)]})]
+            return [
+                (
+                    (name + "\0",),
+                    {"dtype": dtype, "shape": shape, "data_offsets": [0, len(content)]},
+                )
+            ]
         elif kind == 6:
-            return [((name, chosen.choice(("dtype", "shape", "data_offsets", "more"))), chosen.choice((None, self.odd())))]
+            return [
+                (
+                    (name, chosen.choice(("dtype", "shape", "data_offsets", "more"))),
+                    chosen.choice((None, self.odd())),
+                )
+            ]
         else:
-            return [((name, chosen.choice(("shape", "data_offsets")), chosen.randrange(2)), self.odd(len(content)))]
+            return [
+                (
+                    (name, chosen.choice(("shape", "data_offsets")), chosen.randrange(2)),
+                    self.odd(len(content)),
+                )
+            ]
 
 
 def pack(kind, number):
@@ -277,7 +435,9 @@ def pack(kind, number):
 
 
 def mutants(seeds, seed):
-    """Yield files without end, each made of one of the seeds or of what was made before: the driver where there is no other."""
+    """Yield files without end, each made of one of the seeds or of what was made before: the driver
+    where there is no other.
+    """
     chosen, pool = random.Random(seed), list(seeds)
     for number in itertools.count():
         mutant = Mutator(seed + number)(chosen.choice(seeds if chosen.random() < 0.7 else pool))

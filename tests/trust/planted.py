@@ -52,7 +52,11 @@ def off_by_one(read, self, start, stop):
 
 
 def threads_as_seed(train_steps, self, *given, **more):
-    return train_steps(self, *given, **more | {"dropout_seed": more.get("dropout_seed", 0) + (more.get("n_threads", 1) > 2)})
+    return train_steps(
+        self,
+        *given,
+        **more | {"dropout_seed": more.get("dropout_seed", 0) + (more.get("n_threads", 1) > 2)},
+    )
 
 
 def rate_of_the_first(factors, self, count):
@@ -72,7 +76,9 @@ def keep_the_memory(go_back, self, to):
 
 FAULTS = {
     "a resumed state has another bit": around(Stepper, "set_state", flip_a_bit),
-    "a resumed optimizer starts afresh": around(Network, "copy_from", lambda _, self, other: self.weights.copy_from(other.weights)),
+    "a resumed optimizer starts afresh": around(
+        Network, "copy_from", lambda _, self, other: self.weights.copy_from(other.weights)
+    ),
     "ranks add up in another order": around(mpi, "total", in_a_row),
     "a stored id is off by one": around(StoredIds, "read", off_by_one),
     "dropout depends on the threads": around(Network, "train_steps", threads_as_seed),
@@ -82,7 +88,9 @@ FAULTS = {
         {".gz": lambda file, read=sources._COMPRESSED[".gz"]: without_the_last_byte(read, file)},
     ),
     "rolled back, a model keeps the memory": around(Reader, "go_back", keep_the_memory),
-    "pickled, a model loses its counts": around(model_file, "to_bytes", lambda write, state: write(replace(state, mixture=None))),
+    "pickled, a model loses its counts": around(
+        model_file, "to_bytes", lambda write, state: write(replace(state, mixture=None))
+    ),
     "likeliest ends too early": around(Band, "leave", lambda *_: None),
 }
 
@@ -92,7 +100,9 @@ def runs_to_find(patch):
     runs = itertools.count(1)
 
     @hypothesis.seed(0)
-    @hypothesis.settings(differential.SETTINGS, max_examples=RUNS, phases=[hypothesis.Phase.generate])
+    @hypothesis.settings(
+        differential.SETTINGS, max_examples=RUNS, phases=[hypothesis.Phase.generate]
+    )
     @hypothesis.given(differential.CONFIGURATIONS)
     def run(configuration):
         nonlocal latest

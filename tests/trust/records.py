@@ -108,7 +108,9 @@ def compare(seed):
     text = learned + held_out
     share = (len(held_out) + 0.5) / len(text)  # in the middle, whichever way it is rounded
     options = {"seed": seed, "progress": False, "validation_fraction": share}
-    one = charrnn.train_text(text, steps=model.history.reports[-1].step, **options, preset="tutorial")
+    one = charrnn.train_text(
+        text, steps=model.history.reports[-1].step, **options, preset="tutorial"
+    )
     return min(model.history.validation_losses), min(one.history.validation_losses)
 
 

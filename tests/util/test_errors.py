@@ -1,4 +1,6 @@
-"""Who gives the wrong kind of thing is told what was expected, what came, and what was likely meant."""
+"""Who gives the wrong kind of thing is told what was expected, what came, and what was likely
+meant.
+"""
 
 import functools
 import io
@@ -14,7 +16,9 @@ from charrnn import RNN, DataReader, Vocabulary
 
 TEXT = "hello hello hello\n" * 4
 MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False, preset="tutorial")
-DEEP = charrnn.train_text(TEXT, cell="lstm", hidden_size=4, steps=3, progress=False, preset="tutorial")
+DEEP = charrnn.train_text(
+    TEXT, cell="lstm", hidden_size=4, steps=3, progress=False, preset="tutorial"
+)
 LESSON = RNN(4, 5, 5, 0.1)
 STATE = np.zeros((4, 1))
 
@@ -34,30 +38,88 @@ def files(tmp_path, monkeypatch):
             TypeError,
             r"RNN.train needs a DataReader, not 'input.txt': DataReader\(path, seq_length\) reads",
         ),
-        (lambda: LESSON.train(None), TypeError, r"RNN.train needs a DataReader, not NoneType: .* charrnn.train_file\(path\) trains on one"),
-        (lambda: LESSON.predict(TEXT, "h", 5), TypeError, "RNN.predict needs a DataReader, not 'hello"),
-        (lambda: LESSON.sample(STATE, "a", 2), TypeError, "seed_ix must be an integer, not 'a': data_reader.char_to_ix has the id"),
-        (lambda: charrnn.load(b"..."), ValueError, r"the content b'...' is not a safetensors file \(it has no header\)"),
-        (lambda: charrnn.load(b"names.txt"), ValueError, "the content b'names.txt' is not a safetensors file"),
+        (
+            lambda: LESSON.train(None),
+            TypeError,
+            r"RNN.train needs a DataReader, not NoneType: .* charrnn.train_file\(path\) trains on "
+            r"one",
+        ),
+        (
+            lambda: LESSON.predict(TEXT, "h", 5),
+            TypeError,
+            "RNN.predict needs a DataReader, not 'hello",
+        ),
+        (
+            lambda: LESSON.sample(STATE, "a", 2),
+            TypeError,
+            "seed_ix must be an integer, not 'a': data_reader.char_to_ix has the id",
+        ),
+        (
+            lambda: charrnn.load(b"..."),
+            ValueError,
+            r"the content b'...' is not a safetensors file \(it has no header\)",
+        ),
+        (
+            lambda: charrnn.load(b"names.txt"),
+            ValueError,
+            "the content b'names.txt' is not a safetensors file",
+        ),
         (
             lambda: charrnn.load("names.txt"),
             ValueError,
-            r"names.txt is not a safetensors .*begins with b'anna\\nbob', as a text may, which train_file",
+            r"names.txt is not a safetensors .*begins with b'anna\\nbob', as a text may, which "
+            r"train_file",
         ),
-        (lambda: MODEL.generate_many(2, 5, unique="no"), TypeError, "unique must be True or False, not 'no'"),
-        (lambda: MODEL.score("hello", return_unknown=None), TypeError, "return_unknown must be True or False, not None"),
-        (lambda: MODEL.train_text(TEXT, extend="x"), TypeError, "extend must be True or False, not 'x'"),
+        (
+            lambda: MODEL.generate_many(2, 5, unique="no"),
+            TypeError,
+            "unique must be True or False, not 'no'",
+        ),
+        (
+            lambda: MODEL.score("hello", return_unknown=None),
+            TypeError,
+            "return_unknown must be True or False, not None",
+        ),
+        (
+            lambda: MODEL.train_text(TEXT, extend="x"),
+            TypeError,
+            "extend must be True or False, not 'x'",
+        ),
         (
             lambda: charrnn.train_file("names.txt", records="lines", preset="tutorial"),
             TypeError,
             "records must be True or False, not 'lines'",
         ),
-        (lambda: charrnn.train_records(["anna"], remember=2, preset="tutorial"), TypeError, "remember must be True or False, not 2"),
-        (lambda: charrnn.load(MODEL), TypeError, "a model is loaded from a path, its content as bytes, or a file, not CharRNN"),
-        (lambda: charrnn.load(io.BytesIO()), ValueError, r"it is empty, or was read to its end: seek\(0\) goes back"),
-        (lambda: charrnn.load(io.StringIO(TEXT)), TypeError, "or a file, not StringIO: it must be open for reading bytes"),
-        (lambda: MODEL.score_many("hello"), TypeError, "texts must be a sequence of str, not one: score takes one"),
-        (lambda: MODEL.generate("hello"), TypeError, "length must be an integer, not 'hello': the text to continue is prime"),
+        (
+            lambda: charrnn.train_records(["anna"], remember=2, preset="tutorial"),
+            TypeError,
+            "remember must be True or False, not 2",
+        ),
+        (
+            lambda: charrnn.load(MODEL),
+            TypeError,
+            "a model is loaded from a path, its content as bytes, or a file, not CharRNN",
+        ),
+        (
+            lambda: charrnn.load(io.BytesIO()),
+            ValueError,
+            r"it is empty, or was read to its end: seek\(0\) goes back",
+        ),
+        (
+            lambda: charrnn.load(io.StringIO(TEXT)),
+            TypeError,
+            "or a file, not StringIO: it must be open for reading bytes",
+        ),
+        (
+            lambda: MODEL.score_many("hello"),
+            TypeError,
+            "texts must be a sequence of str, not one: score takes one",
+        ),
+        (
+            lambda: MODEL.generate("hello"),
+            TypeError,
+            "length must be an integer, not 'hello': the text to continue is prime",
+        ),
         (
             lambda: charrnn.train_text(Path("input.txt"), preset="tutorial"),
             TypeError,
@@ -88,7 +150,11 @@ def files(tmp_path, monkeypatch):
             TypeError,
             "path must be a str or path-like, not bytes: train_text trains on what it holds",
         ),
-        (lambda: charrnn.train_file(None, preset="tutorial"), TypeError, "path must be a str or path-like, not NoneType"),
+        (
+            lambda: charrnn.train_file(None, preset="tutorial"),
+            TypeError,
+            "path must be a str or path-like, not NoneType",
+        ),
         (
             lambda: charrnn.train_records("names.txt", preset="tutorial"),
             TypeError,
@@ -104,21 +170,53 @@ def files(tmp_path, monkeypatch):
             TypeError,
             r"strings must be a sequence of str, not one: text.splitlines\(\) has the lines",
         ),
-        (lambda: MODEL.save(None), TypeError, "a model is saved to a path, or to a file open for writing bytes, not NoneType"),
-        (lambda: MODEL.save(io.StringIO()), TypeError, "a model is saved to a path, or to a file open for writing bytes, not StringIO"),
+        (
+            lambda: MODEL.save(None),
+            TypeError,
+            "a model is saved to a path, or to a file open for writing bytes, not NoneType",
+        ),
+        (
+            lambda: MODEL.save(io.StringIO()),
+            TypeError,
+            "a model is saved to a path, or to a file open for writing bytes, not StringIO",
+        ),
         (
             lambda: charrnn.train_text(TEXT, checkpoint=True, preset="tutorial"),
             TypeError,
             "checkpoint must be a str or path-like, not bool",
         ),
         (lambda: DataReader(None, 3), TypeError, "path must be a str or path-like, not NoneType"),
-        (lambda: Vocabulary("hello"), ValueError, "must be distinct; Vocabulary.from_text takes any text"),
+        (
+            lambda: Vocabulary("hello"),
+            ValueError,
+            "must be distinct; Vocabulary.from_text takes any text",
+        ),
         (lambda: Vocabulary(3), TypeError, "chars must be a str, or characters, not int"),
-        (lambda: Vocabulary(set("abc")), TypeError, r"chars must be a str, or characters, not set: sorted\(...\) puts them in an order"),
-        (lambda: Vocabulary(frozenset("abc")), TypeError, "chars must be a str, or characters, not frozenset: sorted"),
-        (lambda: MODEL.train_file("nowhere", records=True), TypeError, "records is fixed for a model that is trained further"),
-        (lambda: MODEL.train_file("nowhere", epoch=3), TypeError, "there is no option 'epoch'; did you mean epochs"),
-        (lambda: MODEL.vocabulary.decode("hello"), TypeError, "ids must be a sequence of integers, not <U5 of shape"),
+        (
+            lambda: Vocabulary(set("abc")),
+            TypeError,
+            r"chars must be a str, or characters, not set: sorted\(...\) puts them in an order",
+        ),
+        (
+            lambda: Vocabulary(frozenset("abc")),
+            TypeError,
+            "chars must be a str, or characters, not frozenset: sorted",
+        ),
+        (
+            lambda: MODEL.train_file("nowhere", records=True),
+            TypeError,
+            "records is fixed for a model that is trained further",
+        ),
+        (
+            lambda: MODEL.train_file("nowhere", epoch=3),
+            TypeError,
+            "there is no option 'epoch'; did you mean epochs",
+        ),
+        (
+            lambda: MODEL.vocabulary.decode("hello"),
+            TypeError,
+            "ids must be a sequence of integers, not <U5 of shape",
+        ),
         (
             lambda: MODEL.score_many(["hello", None]),
             TypeError,
@@ -129,19 +227,55 @@ def files(tmp_path, monkeypatch):
             TypeError,
             "text must be a str, not ndarray: train_records trains on records",
         ),
-        (lambda: charrnn.train("names.txt"), AttributeError, "has no attribute 'train'; did you mean train_text"),
-        (lambda: charrnn.CharRNN.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
-        (lambda: MODEL.load("m"), AttributeError, r"CharRNN has no attribute 'load': charrnn.load\(path\) reads"),
-        (lambda: MODEL.fit(TEXT), AttributeError, "'fit': train_text, .* charrnn.sklearn has estimators"),
-        (lambda: MODEL.predict("h"), AttributeError, r"'predict': generate\(length, prime=text\) continues"),
+        (
+            lambda: charrnn.train("names.txt"),
+            AttributeError,
+            "has no attribute 'train'; did you mean train_text",
+        ),
+        (
+            lambda: charrnn.CharRNN.load("m"),
+            AttributeError,
+            r"CharRNN has no attribute 'load': charrnn.load\(path\) reads",
+        ),
+        (
+            lambda: MODEL.load("m"),
+            AttributeError,
+            r"CharRNN has no attribute 'load': charrnn.load\(path\) reads",
+        ),
+        (
+            lambda: MODEL.fit(TEXT),
+            AttributeError,
+            "'fit': train_text, .* charrnn.sklearn has estimators",
+        ),
+        (
+            lambda: MODEL.predict("h"),
+            AttributeError,
+            r"'predict': generate\(length, prime=text\) continues",
+        ),
         (lambda: MODEL.sample(5), AttributeError, r"'sample': generate\(length\) writes a text"),
         (lambda: MODEL.perplexity(TEXT), AttributeError, r"'perplexity': 2 \*\* score\(text\)"),
-        (lambda: MODEL.generate_text(5), AttributeError, "CharRNN has no attribute 'generate_text'; did you mean generate"),
+        (
+            lambda: MODEL.generate_text(5),
+            AttributeError,
+            "CharRNN has no attribute 'generate_text'; did you mean generate",
+        ),
         (lambda: MODEL.zzz, AttributeError, "CharRNN has no attribute 'zzz'$"),
         (lambda: DEEP.rnn, AttributeError, "this model is lstm"),
-        (lambda: MODEL.generate(5, max_gen_length=3), TypeError, "no option 'max_gen_length'; did you mean length"),
-        (lambda: charrnn.train_text(TEXT, train_size=3, preset="tutorial"), TypeError, "no option 'train_size'; the options are"),
-        (lambda: setattr(LESSON, "lr", 0.1), AttributeError, "'lr' cannot be set: .*; did you mean learning_rate"),
+        (
+            lambda: MODEL.generate(5, max_gen_length=3),
+            TypeError,
+            "no option 'max_gen_length'; did you mean length",
+        ),
+        (
+            lambda: charrnn.train_text(TEXT, train_size=3, preset="tutorial"),
+            TypeError,
+            "no option 'train_size'; the options are",
+        ),
+        (
+            lambda: setattr(LESSON, "lr", 0.1),
+            AttributeError,
+            "'lr' cannot be set: .*; did you mean learning_rate",
+        ),
     ],
 )
 def test_the_message_says_what_was_meant(call, error, message, files):
@@ -152,7 +286,9 @@ def test_the_message_says_what_was_meant(call, error, message, files):
 def test_a_text_for_a_name(files):
     with pytest.raises(FileNotFoundError) as caught:
         charrnn.train_file("hello\nhello", preset="tutorial")
-    assert caught.value.__notes__ == ["This looks like a text, not the name of a file: train_text trains on a text."]
+    assert caught.value.__notes__ == [
+        "This looks like a text, not the name of a file: train_text trains on a text."
+    ]
     with pytest.raises(FileNotFoundError) as caught:
         charrnn.train_file("no.txt", preset="tutorial")
     assert not hasattr(caught.value, "__notes__")
@@ -190,11 +326,17 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
         assert charrnn.load(member).score("hello") == MODEL.score("hello")
     with pytest.raises(TypeError, match=r"or a file, not Path: read_bytes\(\) has its content"):
         charrnn.load(zipfile.Path(tmp_path / "z", "m"))
-    assert charrnn.load(zipfile.Path(tmp_path / "z", "m").read_bytes()).score("hello") == MODEL.score("hello")
+    assert charrnn.load(zipfile.Path(tmp_path / "z", "m").read_bytes()).score(
+        "hello"
+    ) == MODEL.score("hello")
 
 
-RECORDS = charrnn.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False, preset="tutorial")
-BYTES = charrnn.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False, preset="tutorial")
+RECORDS = charrnn.train_records(
+    ["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False, preset="tutorial"
+)
+BYTES = charrnn.train_text(
+    b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False, preset="tutorial"
+)
 LENGTHS = [-1, 1.5, "5", True, 2**70]
 SIZES = [*LENGTHS, None]
 SEARCH = {

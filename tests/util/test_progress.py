@@ -1,4 +1,6 @@
-"""What people see of a training: a bar on a terminal, lines elsewhere, samples, and what the callback gets."""
+"""What people see of a training: a bar on a terminal, lines elsewhere, samples, and what the
+callback gets.
+"""
 
 import io
 import itertools
@@ -42,7 +44,9 @@ def test_no_terminal_gets_lines_once_it_takes_longer(monkeypatch, capfd):
     assert 4 <= len(lines) <= 17
     for line in lines:
         assert re.fullmatch(
-            r"charrnn: \d+ %, 00:0\d gone, 00:0\d left, \d\.\d{3} nats/char, (held out \d\.\d{3}, )?epoch \d+\.\d\d, [\d,]+k chars/s", line
+            r"charrnn: \d+ %, 00:0\d gone, 00:0\d left, \d\.\d{3} nats/char, (held out \d\.\d{3}, "
+            r")?epoch \d+\.\d\d, [\d,]+k chars/s",
+            line,
         )
     shares = [int(line.split()[1]) for line in lines]
     assert shares == sorted(shares)
@@ -58,12 +62,17 @@ def test_progress_is_true_or_false():
 
 def test_no_stderr_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    assert charrnn.train_text(TEXT, steps=3, progress=True, **OPTIONS, preset="tutorial").history.steps == 3
+    assert (
+        charrnn.train_text(TEXT, steps=3, progress=True, **OPTIONS, preset="tutorial").history.steps
+        == 3
+    )
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_is_shown_starts_no_thread_and_no_process(python, terminal):
-    """The lock of tqdm's is for several processes, and where these are not forked it has one of its own."""
+    """The lock of tqdm's is for several processes, and where these are not forked it has one of its
+    own.
+    """
     program = f"""if __name__ == "__main__":
         import multiprocessing, sys, threading
         multiprocessing.set_start_method("spawn")
@@ -90,7 +99,12 @@ def test_what_cannot_be_shown_ends_no_training(monkeypatch, error):
     closed.close()
     for stderr in (Full(), closed):
         monkeypatch.setattr(sys, "stderr", stderr)
-        assert charrnn.train_text(TEXT, epochs=2, progress=True, **OPTIONS, preset="tutorial").history.stop_reason == "epochs"
+        assert (
+            charrnn.train_text(
+                TEXT, epochs=2, progress=True, **OPTIONS, preset="tutorial"
+            ).history.stop_reason
+            == "epochs"
+        )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -112,7 +126,11 @@ def test_what_stdout_cannot_encode_is_escaped(monkeypatch, text_file, encoding):
     ("columns", "budget", "shown"),
     [
         (80, {"epochs": 3}, r"100%\|█+.*\| 00:0\d<00:00, LOSS, HELD, epoch 3\.00 of 3"),
-        (120, {"seconds": 2}, r"100%\|█+.*\| 00:0\d<00:00, LOSS, HELD, epoch \d+\.\d\d, [\d,]+k chars/s"),
+        (
+            120,
+            {"seconds": 2},
+            r"100%\|█+.*\| 00:0\d<00:00, LOSS, HELD, epoch \d+\.\d\d, [\d,]+k chars/s",
+        ),
         (60, {"epochs": 3}, r"100%, LOSS, HELD, epoch 3.00 of 3"),
         (40, {"epochs": 3}, r"100%, LOSS, HELD"),
     ],
@@ -126,7 +144,10 @@ def test_a_terminal_gets_what_fits_it(columns, budget, shown):
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    program = f"import charrnn; charrnn.train_text({TEXT!r}, **{OPTIONS | budget | {'preset': 'tutorial'}})"
+    program = (
+        f"import charrnn; charrnn.train_text({TEXT!r}, "
+        f"**{OPTIONS | budget | {'preset': 'tutorial'}})"
+    )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs)
     os.close(theirs)
     seen = b""
@@ -166,9 +187,18 @@ def test_samples_come_after_so_many_steps_and_change_nothing(capsys):
 
 
 def test_samples_of_records_and_of_bytes(capsys):
-    charrnn.train_records(["anna", "bob"] * 30, sample_every=50, steps=50, progress=False, preset="tutorial")
+    charrnn.train_records(
+        ["anna", "bob"] * 30, sample_every=50, steps=50, progress=False, preset="tutorial"
+    )
     assert len(capsys.readouterr().out.splitlines()) == 6
-    charrnn.train_text(bytes(range(256)) * 3, alphabet="bytes", sample_every=5, steps=5, progress=False, preset="tutorial")
+    charrnn.train_text(
+        bytes(range(256)) * 3,
+        alphabet="bytes",
+        sample_every=5,
+        steps=5,
+        progress=False,
+        preset="tutorial",
+    )
     assert capsys.readouterr().out.startswith("--- after 5 steps")
     for wrong in (0, 1.5, "5", True):
         with pytest.raises((TypeError, ValueError), match="sample_every must be"):
@@ -203,11 +233,19 @@ def test_a_callback_reaches_the_model(tmp_path):
         model = progress.model
         assert model.history.reports[-1] == progress
         model.save(tmp_path / "now")
-        seen.append((progress.step, model.generate(20, seed=1), charrnn.load(tmp_path / "now").score("to be")))
+        seen.append(
+            (
+                progress.step,
+                model.generate(20, seed=1),
+                charrnn.load(tmp_path / "now").score("to be"),
+            )
+        )
         assert model.score("to be") == seen[-1][2]
         return len(seen) == 2
 
-    model = charrnn.train_text(TEXT, callback=look, epochs=9, progress=False, **OPTIONS, preset="tutorial")
+    model = charrnn.train_text(
+        TEXT, callback=look, epochs=9, progress=False, **OPTIONS, preset="tutorial"
+    )
     steps, texts, scores = zip(*seen, strict=True)
     assert model.history.steps == steps[1]
     assert (model.generate(20, seed=1), model.score("to be")) == (texts[1], scores[1])
@@ -218,7 +256,12 @@ def test_a_callback_reaches_the_model(tmp_path):
 def test_a_model_that_goes_on_is_the_callbacks_as_well():
     model = charrnn.train_text(TEXT, steps=10, progress=False, **OPTIONS, preset="tutorial")
     before, during = model.score("to be"), []
-    model.train_text(TEXT, steps=40, callback=lambda progress: during.append(progress.model.score("to be")), progress=False)
+    model.train_text(
+        TEXT,
+        steps=40,
+        callback=lambda progress: during.append(progress.model.score("to be")),
+        progress=False,
+    )
     assert during[-1] == model.score("to be") != before
 
 
