@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import charrnn
 from charrnn import ModelFormatError
 from charrnn.datasets import names, python_docs
 from charrnn.network.counts import Counts, Mixture
+from charrnn.training import mixture
 
 TEXT = python_docs()[:60_000]
 OPTIONS = {"hidden_size": 24, "batch_size": 4, "epochs": 2, "progress": False, "ngram": 6}
@@ -42,6 +44,25 @@ def test_the_held_out_part_is_counted_too(model):
     for level, known in zip(counts.levels, expected.levels, strict=True):
         assert 0.98 * len(known.symbols) < len(level.symbols) <= len(known.symbols)
         assert abs(level.counts.sum() / known.counts.sum() - 1) < 0.1
+
+
+def test_the_best_weights_are_found_where_newtons_steps_are_too_long(monkeypatch):
+    seen = []  # sqrt(1 + x^2): from |x| > 1, Newton's method goes farther away with each step
+    network = SimpleNamespace(mix=seen.append)
+    counts = SimpleNamespace(vocab_size=2, estimate=list)
+
+    def statistics(network, stream):
+        x = 20 * (np.array(seen[-1]) - (1.2, 0.3))
+        root = np.sqrt(1 + x**2)
+        return 1e4 * root.sum(), 100, 2e5 * x / root, np.diag(4e6 / root**3)
+
+    monkeypatch.setattr(mixture, "NgramTable", lambda vocab_size, levels, *weights: weights)
+    monkeypatch.setattr(mixture, "_statistics", statistics)
+    found, nll = mixture.fit_mixture(network, counts, None)
+    np.testing.assert_allclose(found[1:], (1.2, 0.3), atol=0.002)
+    assert nll == pytest.approx(200, rel=1e-4)
+    assert len(seen) <= 18
+    assert seen[-1] is None
 
 
 def test_a_text_that_repeats_itself_does_not_spoil_the_mixture():

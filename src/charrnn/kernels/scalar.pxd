@@ -89,7 +89,7 @@ cdef inline real quotient(real a, real b) noexcept nogil:
     cdef FloatBits f
     cdef DoubleBits d
     cdef real y, e
-    cdef int n
+    cdef int _
     if real is float:
         f.value = b
         f.bits = <unsigned int>0x7EF311C0 - f.bits
@@ -100,7 +100,7 @@ cdef inline real quotient(real a, real b) noexcept nogil:
         d.value = b
         d.bits = <unsigned long long>0x7FDE6238DA3C2118 - d.bits
         y = d.value
-        for n in range(3):
+        for _ in range(3):
             e = fma[real](-b, y, 1)
             y = fma[real](fma[real](e, e, e), y, y)
     e = a * y

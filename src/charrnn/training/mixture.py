@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from .fit import held_out_options
 # N-grams to keep of each text: one for each character, some four bytes, within these limits.
 _FEWEST, _MOST = 1 << 20, 1 << 22
 _PRIOR_WEIGHTS = (0.5, 0.5)  # of network and counts, where there is nothing to fit them on
-_PRIOR, _NEWTON_STEPS, _CLOSE = 30.0, 12, 1e-3
-# What is held out of a text may repeat the rest, and counts know that by heart. New text repeats
-# less: whatever fits best, counts get no more than this, and the network no less.
-_LEAST_WEIGHTS, _MOST_WEIGHTS = (0.25, 0.0), (2.0, 0.85)
+_PRIOR, _MEASURED, _CLOSE = 30.0, 16, 1e-3
+_LIMITS = (0.0, 0.0), (2.0, 2.0)  # least and most
+# What is held out of a text may repeat the rest, and counts know that by heart. What follows the
+# text repeats less: whatever fits best, counts get no more than this, and the network no less.
+# Records are held out at random, so they are like new ones.
+_LIMITS_OF_TEXT = (0.25, 0.0), (2.0, 0.85)
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
 
 
@@ -62,6 +64,16 @@ def add_counts(
     return replace(state, mixture=mixture)
 
 
+class _Fit(NamedTuple):
+    """Weights of a mixture, their loss per target, and what to minimize with its derivatives."""
+
+    weights: Any
+    nll: float
+    total: float  # the loss of all targets, and that of the prior
+    gradient: Any
+    hessian: Any
+
+
 def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixture, float]:
     """Return the best mixture for text that neither network nor counts have seen, and its loss.
 
@@ -69,25 +81,43 @@ def fit_mixture(network: Network, counts: Counts, stream: Stream) -> tuple[Mixtu
     _PRIOR targets of unit curvature, finds its minimum between the limits. Sums run in a fixed
     order. The network is left as it was: without counts.
     """
-    weights, levels = np.array(_PRIOR_WEIGHTS), counts.estimate()
+    levels, of_text = counts.estimate(), isinstance(stream, TextStream)
+    limits = _LIMITS_OF_TEXT if of_text else _LIMITS
+
+    def measure(weights: Any) -> _Fit:
+        network.mix(NgramTable(counts.vocab_size, levels, *weights.tolist()))
+        loss, targets, gradient, hessian = _statistics(network, stream)
+        off = weights - _PRIOR_WEIGHTS
+        total = loss + 0.5 * _PRIOR * float(off[0] * off[0] + off[1] * off[1])
+        gradient, hessian = gradient + _PRIOR * off, hessian + _PRIOR * np.eye(2)
+        return _Fit(weights, loss / max(1, targets), total, gradient, hessian)
+
     try:
-        for _ in range(_NEWTON_STEPS):
-            network.mix(NgramTable(counts.vocab_size, levels, *weights.tolist()))
-            nll, gradient, hessian = _statistics(network, stream)
-            gradient += _PRIOR * (weights - _PRIOR_WEIGHTS)
-            (a, b), (_, d) = hessian + _PRIOR * np.eye(2)
-            at_limit = np.where(gradient < 0, weights >= _MOST_WEIGHTS, weights <= _LEAST_WEIGHTS)
-            if at_limit.any():  # the other one moves alone
-                gradient[at_limit], b = 0.0, 0.0
-            step = np.array([d * gradient[0] - b * gradient[1], a * gradient[1] - b * gradient[0]])
-            better = np.clip(weights - step / (a * d - b * b), _LEAST_WEIGHTS, _MOST_WEIGHTS)
-            if np.abs(better - weights).max() < _CLOSE:
+        best = measure(np.array(_PRIOR_WEIGHTS))
+        step = _newton_step(best, limits)
+        for _ in range(_MEASURED):
+            weights = np.clip(best.weights - step, *limits)
+            if np.abs(weights - best.weights).max() < _CLOSE:
                 break
-            weights = better
+            found = measure(weights)
+            if found.total < best.total:
+                best = found
+                step = _newton_step(best, limits)
+            else:
+                step /= 4  # too far: where the loss bends less, Newton's step is too long
     finally:
         network.mix(None)
-    network_weight, counts_weight = weights.tolist()
-    return Mixture(counts, network_weight, counts_weight), nll
+    return Mixture(counts, *best.weights.tolist()), best.nll
+
+
+def _newton_step(fit: _Fit, limits: tuple[Any, Any]) -> Any:
+    """Return what to subtract from the weights, whose change stops at the limits."""
+    (a, b), (_, d) = fit.hessian
+    g, (least, most) = fit.gradient.copy(), limits
+    at_limit = np.where(g < 0, fit.weights >= most, fit.weights <= least)
+    if at_limit.any():  # the other one moves alone
+        g[at_limit], b = 0.0, 0.0
+    return np.array([d * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * d - b * b)
 
 
 def _windows(stream: Stream) -> Iterator[tuple[Any, Any, bool]]:
@@ -103,8 +133,8 @@ def _windows(stream: Stream) -> Iterator[tuple[Any, Any, bool]]:
             return
 
 
-def _statistics(network: Network, stream: Stream) -> tuple[float, Any, Any]:
-    """Return the loss per target, and the derivatives of their sum by the mixture's weights."""
+def _statistics(network: Network, stream: Stream) -> tuple[float, int, Any, Any]:
+    """Return the loss of all targets, how many they are, and its derivatives by the weights."""
     loss, gradient, hessian, targets = 0.0, np.zeros(2), np.zeros((2, 2)), 0
     work = None
     for x, y, resets in _windows(stream):
@@ -115,4 +145,4 @@ def _statistics(network: Network, stream: Stream) -> tuple[float, Any, Any]:
         one = dispatch.core.mixture(work, x, y)
         loss, gradient, hessian = loss + one[0], gradient + one[1], hessian + one[2]
         targets += int((y >= 0).sum())
-    return loss / max(1, targets), gradient, hessian
+    return loss, targets, gradient, hessian
