@@ -710,7 +710,10 @@ def test_module_and_command_are_the_same(model_file):
     "command", [[], ["train"], ["generate"], ["score"], ["look"], ["info"], ["export"]]
 )
 def test_help(command):
-    shown = " ".join(run(*command, "--help").stdout.split())
+    lines = run(*command, "--help").stdout
+    titles = re.findall(r"^(\w.*):$", lines, re.MULTILINE)
+    assert len(set(titles)) == len(titles) > 1
+    shown = " ".join(lines.split())
     assert "usage: charrnn" in shown
     assert "(default: True)" not in shown
     assert (r"Escapes in TEXT and CHARS: \n, \t, \r, \\, \xHH" in shown) == (

@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, get_origin
 
 from ..util.errors import likely
@@ -86,9 +86,14 @@ def _name(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
 
-def add_options(command: argparse.ArgumentParser, options: type) -> dict[str, Any]:
-    """Add the options of a table that have a flag; return the groups that they are in."""
-    groups: dict[str, Any] = {"": command}
+def add_options(
+    command: argparse.ArgumentParser, options: type, begun: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Add the options of a table that have a flag; return the groups that they are in.
+
+    begun has groups that the command has already, by title.
+    """
+    groups: dict[str, Any] = {"": command, **(begun or {})}
     for option in table(options).values():
         if option.flag is not None:
             title = option.flag.group

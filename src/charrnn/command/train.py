@@ -43,8 +43,9 @@ def add_parser(commands: Any) -> Any:
     )
     help = "where to save the model, for example model.safetensors"
     train.add_argument("-o", "--output", metavar="MODEL", help=help)
-    _add_text(train.add_argument_group("text options").add_argument)
-    groups = add_options(train, NewOptions)
+    text = train.add_argument_group("text options")
+    _add_text(text.add_argument)
+    groups = add_options(train, NewOptions, {"text": text})
     help = "train in several processes: mpiexec -n 4 charrnn train --mpi ..."
     groups["training"].add_argument("--mpi", action="store_true", help=help)
     add = groups["resume"].add_argument
