@@ -222,6 +222,19 @@ def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["else", "model"]
 
 
+def test_no_signal_leaves_a_workspace_taken():
+    """If a call returns from a `with` and a signal raises then, Python 3.11 skips the block's end."""
+    package = Path(charrnn.__file__).parent
+    found = 0
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.With) and "checked_workspace" in ast.unparse(node.items[0]):
+                found += 1
+                inside = [one.lineno for one in ast.walk(node) if isinstance(one, ast.Return)]
+                assert inside == [], path
+    assert found > 10
+
+
 def test_the_version_is_said_once():
     if not (ROOT / "pyproject.toml").exists():
         pytest.skip("the tests were copied away from the project")

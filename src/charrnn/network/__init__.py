@@ -70,6 +70,9 @@ class Network(OwnedNetwork):
     another, you get the weights of each moment. Each thread needs a workspace of its own.
     """
 
+    # Results are returned after the `with` around a call, not in it: if a signal raises as that
+    # call returns, Python 3.11 leaves out the end of the block, and the workspace stays taken.
+
     __slots__ = ("__weakref__",)
 
     def workspace(self, T: int, B: int, *, training: bool = False) -> Workspace:
@@ -158,7 +161,7 @@ class Network(OwnedNetwork):
         """
         checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
         with checked_workspace(work, self):
-            return _dispatch.core.train_steps(
+            found = _dispatch.core.train_steps(
                 work,
                 inputs,
                 targets,
@@ -172,6 +175,7 @@ class Network(OwnedNetwork):
                 anchor=anchor,
                 each=each,
             )
+        return found
 
     def gradient(
         self,
@@ -198,7 +202,8 @@ class Network(OwnedNetwork):
         }
         checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
         with checked_workspace(work, self):
-            return _dispatch.core.gradient(work, inputs, targets, checked)
+            found = _dispatch.core.gradient(work, inputs, targets, checked)
+        return found
 
     def evaluate(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
@@ -211,9 +216,11 @@ class Network(OwnedNetwork):
         with checked_workspace(work, self):
             rows = work.T * max(1, _IDS_AT_A_TIME // (work.T * work.B))
             if not x.ndim or x.shape != y.shape or len(x) <= rows:
-                return _dispatch.core.evaluate(work, x, y)
-            parts = [slice(start, start + rows) for start in range(0, len(x), rows)]
-            return np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
+                found = _dispatch.core.evaluate(work, x, y)
+            else:
+                parts = [slice(start, start + rows) for start in range(0, len(x), rows)]
+                found = np.concatenate([_dispatch.core.evaluate(work, x[i], y[i]) for i in parts])
+        return found
 
     def score(
         self,
@@ -243,7 +250,8 @@ class Network(OwnedNetwork):
             The sum of the losses of each text, or the losses; of a text that has ended 0.
         """
         with checked_workspace(work, self):
-            return _dispatch.core.score_texts(work, ids, lengths, end, each)
+            found = _dispatch.core.score_texts(work, ids, lengths, end, each)
+        return found
 
     def read_counting(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
@@ -254,7 +262,8 @@ class Network(OwnedNetwork):
         counts each target once it is scored. A target that is -1 only asks for the probabilities.
         """
         with checked_workspace(work, self):
-            return _dispatch.core.read_counting(work, inputs, targets)
+            found = _dispatch.core.read_counting(work, inputs, targets)
+        return found
 
     def feed(self, work: Workspace, ids: ArrayLike) -> None:
         """Run the network on ids (N, B), which moves the state of work on."""
@@ -280,7 +289,8 @@ class Network(OwnedNetwork):
         """
         checked = _checked(_CONTROLS, controls, _dispatch.core.CONTROLS)
         with checked_workspace(work, self):
-            return _dispatch.core.sample(work, n, random, allowed, past, checked)
+            found = _dispatch.core.sample(work, n, random, allowed, past, checked)
+        return found
 
     def search(
         self,
@@ -301,12 +311,14 @@ class Network(OwnedNetwork):
         int32 (n, W), and the new scores and ended.
         """
         with checked_workspace(work, self):
-            return _dispatch.core.search(work, n, scores, ended, allowed, boundary)
+            found = _dispatch.core.search(work, n, scores, ended, allowed, boundary)
+        return found
 
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next id after the state of work, float64 (B, V)."""
         with checked_workspace(work, self):
-            return _dispatch.core.next_probs(work)
+            found = _dispatch.core.next_probs(work)
+        return found
 
     def next_log_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the logarithms of `next_probs` in nats, float64 (B, V).
@@ -314,12 +326,14 @@ class Network(OwnedNetwork):
         They are exactly minus the losses of `next_nll`.
         """
         with checked_workspace(work, self):
-            return _dispatch.core.next_log_probs(work)
+            found = _dispatch.core.next_log_probs(work)
+        return found
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
         with checked_workspace(work, self):
-            return _dispatch.core.next_nll(work, targets)
+            found = _dispatch.core.next_nll(work, targets)
+        return found
 
     def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
         """Return the logits (rows, B, V) of what follows each of ids (at most work.T, B).
@@ -327,7 +341,8 @@ class Network(OwnedNetwork):
         They are read from the state of work, which stays.
         """
         with checked_workspace(work, self):
-            return _dispatch.core.window(work, ids)[1]
+            found = _dispatch.core.window(work, ids)[1]
+        return found
 
     def copy_from(self, other: "Network") -> None:
         """Copy the weights of a network of the same description, and what its optimizer keeps."""
