@@ -223,7 +223,7 @@ def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path
 
 
 def test_no_signal_leaves_a_workspace_taken():
-    """If a signal raises as a call returns from a `with`, Python 3.11 skips the end of the block."""
+    """If a signal raises as a call returns from a `with`, Python 3.11 skips the block's end."""
     package = Path(charrnn.__file__).parent
     found = 0
     for path in sorted(package.rglob("*.py")):
