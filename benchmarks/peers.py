@@ -157,7 +157,7 @@ def variant(level):
         _dispatch.core = kept
 
 
-def train_charrnn(p, level, n_threads=1):
+def train_charrnn(p, level, n_threads=1, precision="float32"):
     """`Network.train_steps`, as the training loop calls it: many windows a call."""
     from charrnn.network.learner import Learner
 
@@ -179,6 +179,7 @@ def train_charrnn(p, level, n_threads=1):
                     learning_rate=p.rate,
                     clip_value=p.clip,
                     n_threads=n_threads,
+                    precision=precision,
                 )
                 steps -= count
 
@@ -188,10 +189,11 @@ def train_charrnn(p, level, n_threads=1):
 # --- PyTorch ---
 
 
-def train_torch(p, threads=1, mkldnn=True):
+def train_torch(p, threads=1, mkldnn=True, autocast=False):
     """PyTorch's layers on one-hot vectors, a linear output, its Adagrad and clip_grad_value_.
 
-    With mkldnn, PyTorch's default, oneDNN runs the layers that it supports.
+    With mkldnn, PyTorch's default, oneDNN runs the layers that it supports. With autocast, the
+    products of the forward and backward passes are in bfloat16.
     """
     import torch
 
@@ -211,13 +213,11 @@ def train_torch(p, threads=1, mkldnn=True):
             k = state["k"]
             state["k"] = (k + 1) % p.windows
             x, y = ids[:, k * p.T : (k + 1) * p.T].T, ids[:, k * p.T + 1 : (k + 1) * p.T + 1].T
-            hs, h = rnn(eye[x], state["h"])
-            loss = (
-                torch.nn.functional.cross_entropy(
-                    out(hs).reshape(-1, p.V), y.reshape(-1), reduction="sum"
-                )
-                / p.B
-            )
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                hs, h = rnn(eye[x], state["h"])
+                logits = out(hs).reshape(-1, p.V).float()
+            nll = torch.nn.functional.cross_entropy(logits, y.reshape(-1), reduction="sum")
+            loss = nll / p.B
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_value_(parameters, p.clip)

@@ -29,17 +29,28 @@ ROUNDS = 7  # without --rounds
 TARGET_SECONDS = 0.25  # one measurement takes about this long
 LEVELS = _dispatch.available()[::-1]
 NUMPY, NUMPY32 = "the tutorial's NumPy, float64", "the tutorial's NumPy, float32"
+BFLOAT16 = ", bfloat16"
 PROGRAMS = {
     **{f"charrnn {level}": functools.partial(peers.train_charrnn, level=level) for level in LEVELS},
+    **{
+        f"charrnn {level}{BFLOAT16}": functools.partial(
+            peers.train_charrnn, level=level, precision="bfloat16"
+        )
+        for level in LEVELS[:2]
+    },
     NUMPY: peers.train_numpy,
     NUMPY32: functools.partial(peers.train_numpy, dtype=np.float32),
     "PyTorch eager": peers.train_torch,
+    "PyTorch eager, bfloat16": functools.partial(peers.train_torch, autocast=True),
     "PyTorch eager, without oneDNN": functools.partial(peers.train_torch, mkldnn=False),
     "JAX, whole loop under jit": peers.train_jax,
     "JAX, whole loop under jit, scan unrolled by 8": functools.partial(peers.train_jax, unroll=8),
 }
 # Programs with default settings, and the package that each needs.
 PEERS = {"PyTorch eager": "torch", "JAX, whole loop under jit": "jax"}
+# Of large products only.
+ROUNDED = {f"charrnn {level}{BFLOAT16}": "charrnn" for level in LEVELS[:2]}
+ROUNDED["PyTorch eager, bfloat16"] = "torch"
 # Other settings, for cells with gates.
 SETTINGS = {
     "PyTorch eager, without oneDNN": "torch",
@@ -53,6 +64,7 @@ WORKLOADS = {  # cell, layers, H, V (None: the text's), T, B, windows
     "H=256 V=5000": ("rnn", 1, 256, 5000, 25, 4, 10),
     "GRU, H=512 T=64 B=32": ("gru", 1, 512, None, 64, 32, 10),
     "LSTM, H=512 T=64 B=32": ("lstm", 1, 512, None, 64, 32, 10),
+    "LSTM, H=256 T=64 B=32": ("lstm", 1, 256, None, 64, 32, 20),
     "LSTM 2 x 128, T=50 B=50": ("lstm", 2, 128, None, 50, 50, 20),
     "GRU 3 x 256, T=64 B=32": ("gru", 3, 256, None, 64, 32, 10),
 }
@@ -159,11 +171,13 @@ def training_table(path, name, peaks, core, rounds=ROUNDS):
     if name == "the tutorial's":
         programs += [NUMPY, NUMPY32]
     others = PEERS if p.cell == "rnn" else PEERS | SETTINGS
+    if p.B >= 32:
+        others = others | ROUNDED
     programs += [program for program, package in others.items() if peers.installed(package)]
     times = side_by_side(
         path, name, {program: (program, 1) for program in programs}, {core}, rounds
     )
-    best = times[f"charrnn {LEVELS[0]}"]
+    ratios = {program: seconds / times[ours(program)] for program, seconds in times.items()}
     lines = [
         f"### Training: {name} ({p})",
         "",
@@ -174,8 +188,13 @@ def training_table(path, name, peaks, core, rounds=ROUNDS):
         level = program.removeprefix("charrnn ")
         share = f"{100 * p.flops / seconds / peaks[level]:.0f} %" if level in peaks else ""
         rate = f"{p.T * p.B / seconds:,.0f}"
-        lines.append(f"| {program} | {show(seconds)} | {rate} | {seconds / best:.2f} | {share} |")
-    return lines, {program: seconds / best for program, seconds in times.items()}
+        lines.append(f"| {program} | {show(seconds)} | {rate} | {ratios[program]:.2f} | {share} |")
+    return lines, ratios
+
+
+def ours(program):
+    """Return the program of charrnn with the same precision as another."""
+    return f"charrnn {LEVELS[0]}{BFLOAT16 * program.endswith(BFLOAT16)}"
 
 
 def show(seconds):
@@ -301,7 +320,7 @@ def picture(ratios, curve, path):
     left.set_xticks(
         np.arange(len(ratios)) + 0.4, [name.replace(" ", "\n") for name in ratios], fontsize=8
     )
-    left.set_ylabel(f"time a step, charrnn {LEVELS[0]} = 1")
+    left.set_ylabel(f"time a step, charrnn {LEVELS[0]} of the same precision = 1")
     left.legend(fontsize=7)
     H = np.array(list(curve))
     seconds, flops = np.array(list(curve.values())).T
