@@ -133,6 +133,7 @@ def test_some_streams_are_those_of_all(batch_size):
             inputs, targets = stream.read(window, 1)
             numbers = np.array([4, 0, 6, 2], np.int32)
             some, some_targets = stream.read(window, 1, numbers)
+            assert stream.read(window, 1, numbers[:0])[0].shape == (len(some), 0)
             there = numbers < stream.batch_size
             assert (some[:, there] == inputs[:, numbers[there]]).all()
             assert (some_targets[:, there] == targets[:, numbers[there]]).all()

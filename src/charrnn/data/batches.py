@@ -380,7 +380,8 @@ class RecordStream:
         ends = np.where(at == length, self.boundary, IGNORED)
         targets = np.where(at < length, targets, ends).astype(np.int32)
         inputs = np.where((0 < at) & (at <= length), inputs, self.boundary).astype(np.int32)
-        return inputs.reshape(-1, len(numbers)), targets.reshape(-1, len(numbers))
+        shape = inputs.shape[0] * inputs.shape[1], len(numbers)
+        return inputs.reshape(shape), targets.reshape(shape)
 
 
 Stream: TypeAlias = TextStream | RecordStream

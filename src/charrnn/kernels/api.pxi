@@ -325,7 +325,8 @@ def train_steps(
     memset(&training, 0, sizeof(Training))
     cdef int n_shards = <int>check_size("shards", shards, 1, MAX_SHARDS)
     cdef const int[:, ::1] x, y
-    x, y = _check_windows(work, inputs, targets, 0, n_shards > 1)
+    # A process whose shards have none of the batch's streams takes part in the exchange.
+    x, y = _check_windows(work, inputs, targets, 0, n_shards > 1, exchange is None)
     cdef double[:, ::1] nll = np.zeros((x.shape[0], work.B)) if each else None
     cdef Call call = _window_call(work, x, y, nll)
     call.n_shards = call.stop_shard = n_shards
@@ -520,16 +521,18 @@ cdef _enlarge(
 
 # ------------------------------------------------------------------------------- checks
 
-cdef tuple _check_windows(Workspace work, inputs, targets, bint one=False, bint fewer=False):
+cdef tuple _check_windows(
+    Workspace work, inputs, targets, bint one=False, bint fewer=False, int least=1,
+):
     """Return checked copies of inputs and targets (N, B): of one window, if one; with fewer than B
-    streams, if that is allowed.
+    streams, but so many at least, if that is allowed.
     """
     cdef tuple shape = (None, None if fewer else work.B)
     x = check_ids("inputs", inputs, 0, work.plan.V, shape)
     if one:
         check_size("the length of inputs", len(x), 1, work.T)
     if fewer:
-        check_size("the number of streams", x.shape[1], 1, work.B)
+        check_size("the number of streams", x.shape[1], least, work.B)
     return x, check_ids("targets", targets, IGNORED, work.plan.V, x.shape)
 
 
