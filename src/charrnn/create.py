@@ -19,7 +19,7 @@ from .storage.model_file import ModelSource, ModelState
 from .training.fit import over_mpi
 from .training.recipe import Amount, described, is_auto, least_count, with_recipe
 from .util.atomic_write import Paths
-from .util.errors import ModelFormatError, check_choice, check_flags
+from .util.errors import ModelFormatError, check_choice, check_flags, needing
 from .util.options import check_names, shows, table
 from .util.progress import check_progress, note
 
@@ -279,16 +279,10 @@ def train_file(
     files, except for 45 to 65 bytes per record.
     """
     check_names(options, FileOptions, ("alphabet",))
-    records, remember = options.get("records", False), options.get("remember", False)
-    check_flags(records=records, remember=remember)
-    if remember and not records:
-        raise ValueError("remember=True needs records=True: a text has no records to remember")
     from .data.files import ReadOptions, read_files  # imported here to keep `import charrnn` fast
 
-    how: dict[str, Any] = {"alphabet": alphabet, "records": records, "remember": remember}
-    how |= {name: options.get(name) for name in ("separator", "encoding", "cache", "progress")}
     try:
-        source = read_files(path, ReadOptions(**how))
+        source = read_files(path, ReadOptions.from_options(options, alphabet=alphabet))
     except FileNotFoundError as error:
         if "\n" in str(path):
             what = "This looks like a text, not the name of a file"
@@ -450,10 +444,8 @@ def pretrained(name: Pretrained) -> CharRNN[str]:
     ['danielian', 'liff', 'kara', 'wilina']
     """
     check_choice("name", name, get_args(Pretrained))
-    try:
+    with needing(_NO_MODELS):
         import charrnn_models
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_NO_MODELS, name=error.name) from error
     return load(Path(charrnn_models.__file__).with_name(f"{name}.safetensors"))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
-from .util.errors import check_integer, check_number, short_repr
+from .util.errors import check_integer, check_number, needing, short_repr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,11 +176,8 @@ class History:
         ModuleNotFoundError
             If matplotlib is not installed.
         """
-        try:
+        with needing('history.plot needs matplotlib: pip install "charrnn-cython[plot]"'):
             from .plotting import LossFigure, draw
-        except ModuleNotFoundError as error:
-            how = 'history.plot needs matplotlib: pip install "charrnn-cython[plot]"'
-            raise ModuleNotFoundError(how, name=error.name) from error
         if ax is None:
             return LossFigure(self)
         if not hasattr(ax, "secondary_yaxis"):
@@ -197,11 +194,8 @@ class History:
         ModuleNotFoundError
             If pandas is not installed.
         """
-        try:
+        with needing("history.to_frame needs pandas: pip install pandas"):
             from pandas import DataFrame
-        except ModuleNotFoundError as error:
-            how = "history.to_frame needs pandas: pip install pandas"
-            raise ModuleNotFoundError(how, name=error.name) from error
         columns = {name: [getattr(report, name) for report in self.reports] for name in _NUMBERS}
         return DataFrame(columns).astype({"validation_nll": float})
 

@@ -799,12 +799,8 @@ class CharRNN(Hinting, Generic[TextT]):
         >>> model.vocabulary.chars
         ' beot!nr'
         """
-        state = _state_to_train(self._state, options, config.FurtherOptions, records=False)
-        extend = options.get("extend", False)
-        source = dataset.Text.from_text(text, known=state.vocabulary, extend=extend)
-        encode = functools.partial(dataset.Text.from_text, known=source.vocabulary)
-        source.old = _rehearsed(state, source, rehearse, options, encode)
-        return self._train_further(state, source, options)
+        read, known = dataset.Text.from_text, config.FurtherOptions
+        return self._train_further(read, text, rehearse, options, known, records=False)
 
     @over_mpi
     @trains_alone
@@ -829,16 +825,11 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         from .data.files import ReadOptions, read_files  # imported here to keep the import fast
 
-        state = _state_to_train(self._state, options, config.FurtherFileOptions)
-        names = ("separator", "encoding", "cache", "progress")
-        how: dict[str, Any] = {name: options.get(name) for name in names}
-        how |= {"known": state.vocabulary, "extend": options.get("extend", False)}
-        how |= {"records": state.vocabulary.records, "remember": state.index is not None}
-        source = read_files(path, ReadOptions(**how))
-        how |= {"known": source.vocabulary, "extend": False, "remember": False}
-        read = functools.partial(read_files, options=ReadOptions(**how))
-        source.old = _rehearsed(state, source, rehearse, options, read)
-        return self._train_further(state, source, options)
+        def read(path: Paths, **how: Any) -> dataset.Text | dataset.Records:
+            how = {"extend": False, "remember": False, "records": self.vocabulary.records, **how}
+            return read_files(path, ReadOptions.from_options(options, **how))
+
+        return self._train_further(read, path, rehearse, options, config.FurtherFileOptions)
 
     @over_mpi
     @trains_alone
@@ -865,15 +856,8 @@ class CharRNN(Hinting, Generic[TextT]):
             Whether to raise an error if the model does not remember its records. A model that
             remembers its records always remembers the new ones, too.
         """
-        state = _state_to_train(self._state, options, config.FurtherRecordOptions, records=True)
-        known, extend = state.vocabulary, options.get("extend", False)
-        remember = state.index is not None
-        source = dataset.Records.from_strings(
-            strings, known=known, extend=extend, remember=remember
-        )
-        encode = functools.partial(dataset.Records.from_strings, known=source.vocabulary)
-        source.old = _rehearsed(state, source, rehearse, options, encode)
-        return self._train_further(state, source, options)
+        read, known = dataset.Records.from_strings, config.FurtherRecordOptions
+        return self._train_further(read, strings, rehearse, options, known, records=True)
 
     def adapting(self) -> LiveModel[TextT]:
         r"""Return a copy of the model that learns what it reads, for a ``with`` block.
@@ -932,12 +916,25 @@ class CharRNN(Hinting, Generic[TextT]):
         return self
 
     def _train_further(
-        self, state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
+        self,
+        read: Callable[..., Any],
+        given: Any,
+        rehearse: Any,
+        options: Mapping[str, Any],
+        known: type,
+        records: bool | None = None,
     ) -> Self:
-        """Train from the state at the start of the call.
+        """Train from the state at the start of the call on what read makes of what is given.
 
-        Reading the source may run the caller's code, which may train this model as well.
+        Reading may run the caller's code, which may train this model as well.
         """
+        state = _state_to_train(self._state, options, known, records)
+        how = {"extend": options.get("extend", False)}
+        if state.index is not None:
+            how["remember"] = True
+        source = read(given, known=state.vocabulary, **how)
+        encode = functools.partial(read, known=source.vocabulary)
+        source.old = _rehearsed(state, source, rehearse, options, encode)
         old = state.learner.network
         chosen = with_further_recipe(options, state.learner, len(state.vocabulary), source)
         _, settings, run = config.split({**chosen, "dtype": old.dtype}, state.learner.options())

@@ -98,37 +98,34 @@ RandomState = int | np.random.RandomState | None  # as everywhere in scikit-lear
 Missing: TypeAlias = Literal["error", "nan"]  # what to do about None, NaN and pandas.NA
 
 
-class DensityParameters(NewOptions, total=False):
-    """The parameters of `CharRNNDensity`; random_state replaces seed."""
-
+class _Parameters(NewOptions, total=False):
     alphabet: Annotated[Alphabet, Option("characters")]
-    remember: Annotated[bool, Option(False)]
-    on_unknown: Annotated[OnUnknown, Option("surprise")]
     missing: Annotated[Missing, Option("error")]
     random_state: Annotated[RandomState, Option(0)]
 
 
-class OutlierParameters(NewOptions, total=False):
+class DensityParameters(_Parameters, total=False):
+    """The parameters of `CharRNNDensity`; random_state replaces seed."""
+
+    remember: Annotated[bool, Option(False)]
+    on_unknown: Annotated[OnUnknown, Option("surprise")]
+
+
+class OutlierParameters(_Parameters, total=False):
     """The parameters of `CharRNNOutlierDetector`; random_state replaces seed."""
 
-    alphabet: Annotated[Alphabet, Option("characters")]
     on_unknown: Annotated[Literal["surprise", "skip"], Option("surprise")]
-    missing: Annotated[Missing, Option("error")]
     contamination: Annotated[float, Option(0.01, above=0, maximum=0.5)]
     calibration_fraction: Annotated[float, Option(0.1, minimum=0, below=1)]
     total: Annotated[bool, Option(False)]
-    random_state: Annotated[RandomState, Option(0)]
 
 
-class ClassifierParameters(NewOptions, total=False):
+class ClassifierParameters(_Parameters, total=False):
     """The parameters of `CharRNNClassifier`; several models can't share one checkpoint."""
 
-    alphabet: Annotated[Alphabet, Option("characters")]
     on_unknown: Annotated[OnUnknown, Option("skip")]
-    missing: Annotated[Missing, Option("error")]
     priors: Annotated[ArrayLike | None, Option(None)]
     n_jobs: Annotated[int | None, Option(None)]
-    random_state: Annotated[RandomState, Option(0)]
 
 
 _QUIET = {**BY_PRESET, "progress": False}  # estimators print nothing unless asked to

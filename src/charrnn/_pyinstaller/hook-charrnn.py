@@ -16,10 +16,10 @@ names = [
     *(f"charrnn._core_{level}" for level in dispatch.LEVELS[1:]),
 ]
 hiddenimports = [name for name in names if importlib.util.find_spec(name)]
-pages = (Path(charrnn.__file__).parent / "trace").glob("page.[!p]*")
-datas = [(str(path), "charrnn/trace") for path in pages]
-pages = (Path(charrnn.__file__).parent / "browser").glob("[!_]*")
-datas += [(str(path), "charrnn/browser") for path in pages]
+package = Path(charrnn.__file__).parent
+files = ["names.txt", "trace/page.[!p]*", "browser/[!_]*", "util/page.css"]
+paths = [path for pattern in files for path in package.glob(pattern)]
+datas = [(str(path), str(path.parent.relative_to(package.parent))) for path in paths]
 datas += copy_metadata("charrnn-cython")  # charrnn.__version__ reads it
 # Optional packages. A program that uses them through charrnn imports them itself.
 excludedimports = ["charrnn_models", "huggingface_hub", "matplotlib", "mpi4py", "onnx", "pandas"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, get_origin
 
 from ..util.errors import likely
-from ..util.options import Option, table
+from ..util.options import Option
 
 Arguments: TypeAlias = argparse.Namespace
 
@@ -87,14 +87,16 @@ def _name(flag: str) -> str:
 
 
 def add_options(
-    command: argparse.ArgumentParser, options: type, begun: Mapping[str, Any] | None = None
+    command: argparse.ArgumentParser,
+    options: Iterable[Option],
+    begun: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Add the options of a table that have a flag; return the groups that they are in.
+    """Add the options that have a flag; return the groups that they are in.
 
     begun has groups that the command has already, by title.
     """
     groups: dict[str, Any] = {"": command, **(begun or {})}
-    for option in table(options).values():
+    for option in options:
         if option.flag is not None:
             title = option.flag.group
             if title not in groups:
@@ -116,8 +118,9 @@ def _argument(option: Option, help: str) -> dict[str, Any]:
     found |= {"metavar": option.flag.metavar, "choices": option.choices or None}
     several = any(get_origin(one) is Sequence for one in option.types)
     found["action"] = "append" if several else "store"
-    types = {bytes: text_argument, int: int, float: float}
-    found["type"] = next((types[one] for one in types if one in option.types), str)
+    types = {int: int, float: float}
+    text = text_argument if option.flag.metavar in ("TEXT", "CHARS") else str
+    found["type"] = next((types[one] for one in types if one in option.types), text)
     return found
 
 

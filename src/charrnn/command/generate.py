@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> Any:
     add("--n-best", type=int, metavar="N", help=help)
     help = "with --n-best: beam search of this width; faster, but may miss some"
     add("--width", type=int, metavar="N", help=help)
-    add_options(generate, BatchControls)
+    add_options(generate, table(BatchControls).values())
     add_unknown(generate)
     return generate
 

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from .. import create
@@ -14,10 +13,10 @@ from ..data.vocabulary import AnyText
 from ..datasets import python_docs
 from ..history import History
 from ..model import CharRNN
-from ..network.config import NewOptions
+from ..network.config import FileOptions, FurtherOptions, NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
-from .arguments import Arguments, add_options, given, text_argument
+from .arguments import Arguments, add_options, given
 from .terminal import check_output, counted, load_model, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
@@ -44,14 +43,17 @@ def add_parser(commands: Any) -> Any:
     help = "where to save the model, for example model.safetensors"
     train.add_argument("-o", "--output", metavar="MODEL", help=help)
     text = train.add_argument_group("text options")
-    _add_text(text.add_argument)
-    groups = add_options(train, NewOptions, {"text": text})
+    help = "read bytes instead of characters: any file will do"
+    text.add_argument("--bytes", dest="alphabet", action="store_const", const="bytes", help=help)
+    options = {**table(FileOptions), "extend": table(FurtherOptions)["extend"]}
+    groups = add_options(train, options.values(), {"text": text})
+    train.set_defaults(
+        **{name: options[name].default for name in options.keys() - table(NewOptions)}
+    )
     help = "train in several processes: mpiexec -n 4 charrnn train --mpi ..."
     groups["training"].add_argument("--mpi", action="store_true", help=help)
     add = groups["resume"].add_argument
     add("--start", metavar="MODEL", help="fine-tune this model (a file or a name)")
-    help = "with --start: add the characters that the model lacks"
-    add("--extend", action="store_true", help=help)
     help = "with --start: train on this old text, too, so that the model does not forget it"
     add("--rehearse", metavar="FILE", action="append", help=help)
     help = "with --start: the same, with text that the model writes (default: unless you set a "
@@ -62,19 +64,6 @@ def add_parser(commands: Any) -> Any:
     add("--plot", metavar="PICTURE", help=help)
     add("-q", "--quiet", action="store_true", help="print no progress, sample or summary")
     return train
-
-
-def _add_text(add: Callable[..., argparse.Action]) -> None:
-    help = "each line is a record of its own (a name, a domain, a molecule ...)"
-    add("--records", action="store_true", help=help)
-    help = "keep an index of the records in the model, for generate --novel"
-    add("--remember", action="store_true", help=help)
-    help = "read bytes instead of characters: any file will do"
-    add("--bytes", dest="alphabet", action="store_const", const="bytes", help=help)
-    help = r"with --records: a line equal to TEXT ends a record ('': a blank line), or \x00 does"
-    add("--separator", type=text_argument, metavar="TEXT", help=help)
-    add("--encoding", metavar="NAME", help="encoding of the text (default: utf-8)")
-    add("--cache", metavar="DIR", help="keep the ids of the text in DIR, to start faster next time")
 
 
 def run(arguments: Arguments) -> None:

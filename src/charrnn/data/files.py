@@ -19,8 +19,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -34,6 +34,7 @@ from ..util.atomic_write import (
     write_all,
     write_atomically,
 )
+from ..util.errors import check_flags
 from ..util.progress import Display, check_progress
 from ..util.tensor_file import MALFORMED, Tensor, TensorFile, encode
 from .batches import Ids, OpenFile, StoredIds, changed
@@ -73,6 +74,12 @@ class ReadOptions:
     cache: StrPath | None = None
     progress: bool | None = None
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], **others: Any) -> "ReadOptions":
+        """Return those of the options of a training that are of its files, and others."""
+        names = {field.name for field in fields(cls)} & options.keys()
+        return cls(**{**{name: options[name] for name in names}, **others})
+
     @property
     def of_bytes(self) -> bool:
         """Whether ids are of bytes."""
@@ -80,6 +87,9 @@ class ReadOptions:
 
     def check(self) -> None:
         """Raise TypeError or ValueError if options are wrong or don't go together."""
+        check_flags(records=self.records, remember=self.remember)
+        if self.remember and not self.records:
+            raise ValueError("remember=True needs records=True: a text has no records to remember")
         check_separator(self.separator)
         check_encoding(self.encoding)
         if self.separator is not None and not self.records:

@@ -70,10 +70,15 @@ class Network(OwnedNetwork):
     another, you get the weights of each moment. Each thread needs a workspace of its own.
     """
 
-    # Results are returned after the `with` around a call, not in it: if a signal raises as that
-    # call returns, Python 3.11 leaves out the end of the block, and the workspace stays taken.
-
     __slots__ = ("__weakref__",)
+
+    def _call(self, function: Any, work: Workspace, *arguments: Any, **options: Any) -> Any:
+        """Call a function of the kernels with a workspace that no other call uses meanwhile."""
+        with checked_workspace(work, self):
+            found = function(work, *arguments, **options)
+        # Not within the block: if a signal raises as the call returns, Python 3.11 leaves out the
+        # end of a block that returns, and the workspace stays taken.
+        return found
 
     def workspace(self, T: int, B: int, *, training: bool = False) -> Workspace:
         """Return a workspace for windows of T characters in B streams, its state zero.
@@ -159,23 +164,21 @@ class Network(OwnedNetwork):
             loss of each target, (N, B) or fewer rows; in a workspace that counts what it reads
             (`read_counting`), mixed with these counts.
         """
-        checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
-        with checked_workspace(work, self):
-            found = _dispatch.core.train_steps(
-                work,
-                inputs,
-                targets,
-                work.T if length is None else length,
-                learning_rate,
-                checked,
-                reset=reset,
-                n_threads=n_threads,
-                shards=shards,
-                exchange=exchange,
-                anchor=anchor,
-                each=each,
-            )
-        return found
+        return self._call(
+            _dispatch.core.train_steps,
+            work,
+            inputs,
+            targets,
+            getattr(work, "T", 0) if length is None else length,
+            learning_rate,
+            _checked(_SETTINGS, settings, _dispatch.core.SETTINGS),
+            reset=reset,
+            n_threads=n_threads,
+            shards=shards,
+            exchange=exchange,
+            anchor=anchor,
+            each=each,
+        )
 
     def gradient(
         self,
@@ -194,16 +197,10 @@ class Network(OwnedNetwork):
         of work, which stays. step is the number of the step, other arguments are as in
         `train_steps`.
         """
-        settings = {
-            "dropout": dropout,
-            "precision": precision,
-            "dropout_seed": dropout_seed,
-            "first_step": step,
-        }
+        settings = {"dropout": dropout, "precision": precision}
+        settings |= {"dropout_seed": dropout_seed, "first_step": step}
         checked = _checked(_SETTINGS, settings, _dispatch.core.SETTINGS)
-        with checked_workspace(work, self):
-            found = _dispatch.core.gradient(work, inputs, targets, checked)
-        return found
+        return self._call(_dispatch.core.gradient, work, inputs, targets, checked)
 
     def evaluate(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
@@ -249,9 +246,7 @@ class Network(OwnedNetwork):
         list of float, or with each array of float64 (rows, B)
             The sum of the losses of each text, or the losses; of a text that has ended 0.
         """
-        with checked_workspace(work, self):
-            found = _dispatch.core.score_texts(work, ids, lengths, end, each)
-        return found
+        return self._call(_dispatch.core.score_texts, work, ids, lengths, end, each)
 
     def read_counting(
         self, work: Workspace, inputs: ArrayLike, targets: ArrayLike
@@ -261,14 +256,11 @@ class Network(OwnedNetwork):
         Unlike `evaluate`, it mixes in counts of what this workspace has read (`set_recent`), and
         counts each target once it is scored. A target that is -1 only asks for the probabilities.
         """
-        with checked_workspace(work, self):
-            found = _dispatch.core.read_counting(work, inputs, targets)
-        return found
+        return self._call(_dispatch.core.read_counting, work, inputs, targets)
 
     def feed(self, work: Workspace, ids: ArrayLike) -> None:
         """Run the network on ids (N, B), which moves the state of work on."""
-        with checked_workspace(work, self):
-            _dispatch.core.feed(work, ids)
+        self._call(_dispatch.core.feed, work, ids)
 
     def draw(
         self,
@@ -288,9 +280,7 @@ class Network(OwnedNetwork):
         `charrnn.CharRNN.generate`. Returns int32 (n, B).
         """
         checked = _checked(_CONTROLS, controls, _dispatch.core.CONTROLS)
-        with checked_workspace(work, self):
-            found = _dispatch.core.sample(work, n, random, allowed, past, checked)
-        return found
+        return self._call(_dispatch.core.sample, work, n, random, allowed, past, checked)
 
     def search(
         self,
@@ -310,39 +300,29 @@ class Network(OwnedNetwork):
         Returns the id at each step and the number of the text of the step before that it extends,
         int32 (n, W), and the new scores and ended.
         """
-        with checked_workspace(work, self):
-            found = _dispatch.core.search(work, n, scores, ended, allowed, boundary)
-        return found
+        return self._call(_dispatch.core.search, work, n, scores, ended, allowed, boundary)
 
     def next_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the probabilities of the next id after the state of work, float64 (B, V)."""
-        with checked_workspace(work, self):
-            found = _dispatch.core.next_probs(work)
-        return found
+        return self._call(_dispatch.core.next_probs, work)
 
     def next_log_probs(self, work: Workspace) -> NDArray[np.float64]:
         """Return the logarithms of `next_probs` in nats, float64 (B, V).
 
         They are exactly minus the losses of `next_nll`.
         """
-        with checked_workspace(work, self):
-            found = _dispatch.core.next_log_probs(work)
-        return found
+        return self._call(_dispatch.core.next_log_probs, work)
 
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
-        with checked_workspace(work, self):
-            found = _dispatch.core.next_nll(work, targets)
-        return found
+        return self._call(_dispatch.core.next_nll, work, targets)
 
     def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
         """Return the logits (rows, B, V) of what follows each of ids (at most work.T, B).
 
         They are read from the state of work, which stays.
         """
-        with checked_workspace(work, self):
-            found = _dispatch.core.window(work, ids)[1]
-        return found
+        return self._call(_dispatch.core.window, work, ids)[1]
 
     def copy_from(self, other: "Network") -> None:
         """Copy the weights of a network of the same description, and what its optimizer keeps."""

@@ -34,17 +34,11 @@ BY_OPTIMIZER: dict[str, dict[str, float]] = {
 }
 _RATES = ", ".join(f"{name} {values['learning_rate']:g}" for name, values in BY_OPTIMIZER.items())
 
-# At these rates Adam learns faster with gradients clipped to a tenth: docs/howto/networks.md.
-_GATED: dict[str, Any] = {
-    "cell": "lstm",
-    "optimizer": "adam",
-    "schedule": "cosine",
-    "warmup": 100,
-    "seq_length": 64,
-    "batch_size": 32,
-    "clip_norm": 0.1,
-    "weight_decay": 0.1,
-}
+# At the rates of presets Adam learns faster with gradients clipped to a tenth:
+# docs/howto/networks.md.
+ADAM: dict[str, Any] = {"optimizer": "adam", "clip_norm": 0.1, "weight_decay": 0.1}
+_GATED = {**ADAM, "cell": "lstm", "schedule": "cosine", "warmup": 100}
+_GATED |= {"seq_length": 64, "batch_size": 32}
 # docs/howto/networks.md has the loss of each. What "auto" chooses is in training/recipe.py.
 PRESETS: dict[str, dict[str, Any]] = {
     "auto": {},
@@ -59,9 +53,11 @@ _SIZES = ", ".join(f"{name} {PRESETS[name]['hidden_size']}" for name in get_args
 class LayerOptions(TypedDict, total=False):
     """The layers of a new network."""
 
-    cell: Annotated[Cell, Option("rnn"), Flag("type of recurrent cell", "network")]
+    cell: Annotated[Cell, Option("rnn", preset=True), Flag("type of recurrent cell", "network")]
     hidden_size: Annotated[
-        int, Option(100, minimum=1, maximum=65536), Flag("units in a layer", "network", "H")
+        int,
+        Option(100, minimum=1, maximum=65536, preset=True),
+        Flag("units in a layer", "network", "H"),
     ]
     n_layers: Annotated[
         int,
@@ -75,27 +71,27 @@ class Settings(TypedDict, total=False):
 
     seq_length: Annotated[
         int,
-        Option(25, minimum=1, saved="model"),
+        Option(25, minimum=1, saved="model", preset=True),
         Flag("characters in a training window", "training", "T"),
     ]
     batch_size: Annotated[
         int,
-        Option(1, minimum=1, saved="model"),
+        Option(1, minimum=1, saved="model", preset=True),
         Flag("parallel streams of the text, or records per step", "training", "B"),
     ]
     dropout: Annotated[
         float,
-        Option(0.0, minimum=0, below=1, saved="model"),
+        Option(0.0, minimum=0, below=1, saved="model", preset=True),
         Flag("fraction of each layer's outputs to drop in training", "network", "P"),
     ]
     learning_rate: Annotated[
         float | None,
-        Option(None, above=0, saved="model"),
+        Option(None, above=0, saved="model", preset=True),
         Flag(f"step size (default: {_RATES})", "training", "R"),
     ]
     weight_decay: Annotated[
         float,
-        Option(0.0, minimum=0, saved="model"),
+        Option(0.0, minimum=0, saved="model", preset=True),
         Flag("shrink weights by R times X in each step", "training", "X"),
     ]
     clip_value: Annotated[
@@ -105,7 +101,7 @@ class Settings(TypedDict, total=False):
     ]
     clip_norm: Annotated[
         float | None,
-        Option(None, above=0, finite=False, saved="model"),
+        Option(None, above=0, finite=False, saved="model", preset=True),
         Flag(
             "clip the norm of the gradient of the loss per character to X "
             "(default: 1, adagrad none)",
@@ -118,7 +114,7 @@ class Settings(TypedDict, total=False):
     ]
     precision: Annotated[
         Precision,
-        Option("float32", saved="model"),
+        Option("float32", saved="model", preset=True),
         Flag("type to which training rounds the operands of products", "training"),
     ]
     n_threads: Annotated[
@@ -168,12 +164,12 @@ class RunOptions(TypedDict, total=False):
     ]
     schedule: Annotated[
         ScheduleName,
-        Option("constant", saved="checkpoint"),
+        Option("constant", saved="checkpoint", preset=True),
         Flag("how the learning rate falls over the budget", "training"),
     ]
     warmup: Annotated[
         int,
-        Option(0, minimum=0, saved="checkpoint"),
+        Option(0, minimum=0, saved="checkpoint", preset=True),
         Flag("steps over which the learning rate first rises", "training", "N"),
     ]
     learning_rate_decay: Annotated[
@@ -201,7 +197,7 @@ class RunOptions(TypedDict, total=False):
     ]
     validation_fraction: Annotated[
         float,
-        Option(0.1, minimum=0, below=1, saved="checkpoint"),
+        Option(0.1, minimum=0, below=1, saved="checkpoint", preset=True),
         Flag(
             "fraction of the text, from its end, held out for validation",
             "budget",
@@ -211,17 +207,17 @@ class RunOptions(TypedDict, total=False):
     ]
     validation_pieces: Annotated[
         int,
-        Option(1, minimum=1, saved="checkpoint"),
+        Option(1, minimum=1, saved="checkpoint", preset=True),
         Flag("hold out N pieces spread over the text, not its end", "budget", "N"),
     ]
     refit: Annotated[
         bool,
-        Option(False, saved="checkpoint"),
+        Option(False, saved="checkpoint", preset=True),
         Flag("train twice: to measure, then on the whole text", "budget"),
     ]
     keep: Annotated[
         Keep | None,
-        Option(None, saved="checkpoint"),
+        Option(None, saved="checkpoint", preset=True),
         Flag(
             "keep the weights with the best validation loss, or the last "
             "(default: best, if anything is held out)",
@@ -230,7 +226,7 @@ class RunOptions(TypedDict, total=False):
     ]
     ngram: Annotated[
         int | None,
-        Option(None, minimum=0, maximum=MAX_ORDER, saved="checkpoint"),
+        Option(None, minimum=0, maximum=MAX_ORDER, saved="checkpoint", preset=True),
         Flag("mix in counts of up to N characters (default: none)", "network", "N"),
     ]
     min_count: Annotated[
@@ -240,7 +236,7 @@ class RunOptions(TypedDict, total=False):
     ]
     min_char_count: Annotated[
         int,
-        Option(1, minimum=1, saved="checkpoint"),
+        Option(1, minimum=1, saved="checkpoint", preset=True),
         Flag("characters that occur fewer than N times share one symbol", "text", "N"),
     ]
     shards: Annotated[
@@ -282,7 +278,9 @@ class Options(Settings, RunOptions, total=False):
     """The options of training any model."""
 
     optimizer: Annotated[
-        Optimizer, Option("adagrad", saved="model"), Flag("update rule of the weights", "training")
+        Optimizer,
+        Option("adagrad", saved="model", preset=True),
+        Flag("update rule of the weights", "training"),
     ]
 
 
@@ -301,14 +299,18 @@ _Remember: TypeAlias = Annotated[
 _Cache: TypeAlias = Annotated[
     StrPath | None,
     Option(None),
-    Flag("keep the ids of the text in a file there, for the next training", "text", "DIR"),
+    Flag("keep the ids of the text in DIR, to start faster next time", "text", "DIR"),
 ]
 
 
 _Separator: TypeAlias = Annotated[
     str | None,
     Option(None),
-    Flag("with --records: a line equal to TEXT ends a record ('': a blank line)", "text", "TEXT"),
+    Flag(
+        r"with --records: a line equal to TEXT ends a record ('': a blank line), or \x00 does",
+        "text",
+        "TEXT",
+    ),
 ]
 _Encoding: TypeAlias = Annotated[
     str | None, Option(None), Flag("encoding of the text (default: utf-8)", "text", "NAME")
@@ -325,7 +327,9 @@ class FileOptions(RecordOptions, total=False):
     """The options of training a new model on files, but alphabet."""
 
     records: Annotated[
-        bool, Option(False), Flag("each line is a record: a name, a domain, a molecule ...", "text")
+        bool,
+        Option(False),
+        Flag("each line is a record of its own (a name, a domain, a molecule ...)", "text"),
     ]
     separator: _Separator
     encoding: _Encoding
@@ -339,7 +343,7 @@ class FurtherOptions(Options, total=False):
     extend: Annotated[
         bool,
         Option(False),
-        Flag("with --start: add the characters that the model does not know", "resume"),
+        Flag("with --start: add the characters that the model lacks", "resume"),
     ]
 
 
@@ -358,30 +362,12 @@ class FurtherFileOptions(FurtherRecordOptions, total=False):
 
 
 # The options that a preset chooses where they are not given: signatures show None.
-BY_PRESET = dict.fromkeys(
-    (
-        *("cell", "hidden_size", "dropout", "seq_length", "batch_size", "optimizer"),
-        *(
-            "learning_rate",
-            "weight_decay",
-            "clip_norm",
-            "precision",
-            "schedule",
-            "warmup",
-            "keep",
-            "ngram",
-            "min_char_count",
-        ),
-        *("validation_fraction", "validation_pieces", "refit"),
-    )
-)
+BY_PRESET: dict[str, Any] = {name: None for name, one in table(NewOptions).items() if one.preset}
 # The settings that a model file keeps, with the optimizer.
 SAVED_SETTINGS = tuple(name for name, one in table(Settings).items() if one.saved == "model")
 # The options that a checkpoint keeps besides those, and that resume compares.
 SAVED_RUN_OPTIONS = tuple(name for name, one in table(RunOptions).items() if one.saved)
 BUDGETS = ("epochs", "steps", "seconds")
-
-
 # The options of a training that a model file keeps, for `CharRNN.recipe`.
 RUN_NAMES = (*SAVED_RUN_OPTIONS, *BUDGETS, "patience")
 

@@ -16,6 +16,7 @@ from ..data.vocabulary import Vocabulary
 from ..network import Network, Real
 from ..network.learner import Learner
 from ..util.atomic_write import StrPath, write_atomically
+from ..util.errors import needing
 
 _IN_TORCH = {"rnn": "h", "gru": "run", "lstm": "ifgo"}  # gates in the order of their rows
 _IN_ONNX = {"rnn": "h", "gru": "urn", "lstm": "iofg"}
@@ -34,11 +35,8 @@ class _Rows(NamedTuple):
 
 def _import(name: str) -> Any:
     """Return a library, or raise ModuleNotFoundError that says how to install it."""
-    try:
+    with needing(f"this needs {name}: pip install 'charrnn-cython[{name}]'"):
         return import_module(name)
-    except ModuleNotFoundError as error:
-        message = f"this needs {name}: pip install 'charrnn-cython[{name}]'"
-        raise ModuleNotFoundError(message, name=error.name) from error
 
 
 def _layers(network: Network) -> Iterator[tuple[str, str, int]]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..util.errors import needing
+
 FILE = "model.safetensors"
 
 
@@ -30,9 +32,6 @@ def push(save: Callable[[Path], None], repo_id: str, options: dict[str, Any]) ->
 
 def _huggingface_hub() -> Any:
     """Return the library, or raise ModuleNotFoundError that says how to install it."""
-    try:
+    with needing('the Hub needs huggingface_hub: pip install "charrnn-cython[hub]"'):
         import huggingface_hub
-    except ModuleNotFoundError as error:
-        how = 'the Hub needs huggingface_hub: pip install "charrnn-cython[hub]"'
-        raise ModuleNotFoundError(how, name=error.name) from error
     return huggingface_hub

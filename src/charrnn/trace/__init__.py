@@ -14,7 +14,7 @@ from ..network import Network, Real
 from ..network import dispatch as _dispatch
 from ..network._types import IGNORED, Workspace, checked_workspace
 from ..util.atomic_write import StrPath, check_target, write_atomically
-from ..util.errors import check_choice, check_integer, check_sequence
+from ..util.errors import check_choice, check_integer, check_sequence, needing
 from . import properties as nameable
 
 if TYPE_CHECKING:
@@ -365,12 +365,8 @@ class Trace(Generic[TextT]):
         stop = min(n, start + 100) if stop is None else check_integer("stop", stop, start, n)
         units = check_integer("units", units, 0)
         part = check_choice("part", part, self.part_names)
-        try:
+        with needing('trace.plot needs matplotlib: pip install "charrnn-cython[plot]"'):
             from ..plotting import TraceFigure
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'trace.plot needs matplotlib: pip install "charrnn-cython[plot]"', name=error.name
-            ) from error
         return TraceFigure(self, start, stop, units, part)
 
     def html(

@@ -16,7 +16,7 @@ import numpy as np
 from ..data.batches import in_pieces
 from ..data.dataset import Records, Text, character_counts, times
 from ..network._types import Description
-from ..network.config import BUDGETS, LayerOptions, NewOptions, Preset
+from ..network.config import ADAM, BUDGETS, LayerOptions, NewOptions, Preset
 from ..network.counts import MAX_ORDER
 from ..network.learner import Learner
 from ..util.errors import check_choice
@@ -112,7 +112,7 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
         chosen["steps"] = steps
     chosen |= {"dropout": _dropout(amount, passes, hidden_size), "warmup": min(100, -(-steps // 8))}
     if given.get("optimizer", "adam") == "adam":
-        chosen |= {"optimizer": "adam", "weight_decay": 0.1, "clip_norm": 0.1}
+        chosen |= ADAM
         chosen["learning_rate"] = 0.02 if hidden_size < 192 else 0.03
     short = chooses and spare > 2  # a given budget is for one training
     return chosen | _measured(n, short, given)

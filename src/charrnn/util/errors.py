@@ -1,8 +1,9 @@
 """The package's own errors, and the checks of arguments that raise the built-in ones."""
 
+import contextlib
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from io import IOBase
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,15 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 class TrainingWarning(UserWarning):
     """A training ended but has taught the network next to nothing."""
+
+
+@contextlib.contextmanager
+def needing(what: str) -> Iterator[None]:
+    """Let the error of a library that is not installed say what needs it, and how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(what, name=error.name) from error
 
 
 def short_repr(value: Any) -> str:

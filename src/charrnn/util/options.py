@@ -43,6 +43,7 @@ class Option:
     # A training resumes only with the same values of both.
     saved: Literal["model", "checkpoint", ""] = ""
     optimizer: str = ""  # the only optimizer that uses it
+    preset: bool = False  # whether presets choose it where it is not given
     # `table` fills these in.
     name: str = ""
     types: tuple[Any, ...] = ()  # of its values: int | None gives (int, NoneType)
