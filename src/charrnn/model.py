@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import (
     IO,
     TYPE_CHECKING,
+    Annotated,
     Any,
     Generic,
     Literal,
@@ -54,7 +55,7 @@ from .util.errors import (
     check_number,
     check_sequence,
 )
-from .util.options import AsBefore, check_names, shows, table
+from .util.options import AsBefore, Option, check_names, defaults, shows, table
 from .util.progress import check_progress, note
 from .util.seeding import make_random
 
@@ -83,13 +84,13 @@ class Column(Protocol):
 
 
 class ScoreOptions(TypedDict, Generic[TextT], total=False):
-    """Options of `CharRNN.score` and `CharRNN.score_many`, for type checkers."""
+    """Options of `CharRNN.score` and `CharRNN.score_many`."""
 
-    context: TextT | Literal[""]
-    on_unknown: scoring.OnUnknown
-    adapt: bool
-    total: bool
-    end: bool
+    context: Annotated[TextT | Literal[""], Option("")]
+    on_unknown: Annotated[scoring.OnUnknown, Option("error")]
+    adapt: Annotated[bool, Option(False)]
+    total: Annotated[bool, Option(False)]
+    end: Annotated[bool, Option(True)]
 
 
 class CharRNN(Hinting, Generic[TextT]):
@@ -520,16 +521,9 @@ class CharRNN(Hinting, Generic[TextT]):
         self, text: TextT, *, return_unknown: Literal[True], **options: Unpack[ScoreOptions[TextT]]
     ) -> tuple[float, int]: ...
 
+    @shows(ScoreOptions)
     def score(
-        self,
-        text: TextT,
-        *,
-        context: TextT | Literal[""] = "",
-        on_unknown: scoring.OnUnknown = "error",
-        return_unknown: bool = False,
-        adapt: bool = False,
-        total: bool = False,
-        end: bool = True,
+        self, text: TextT, *, return_unknown: bool = False, **options: Unpack[ScoreOptions[TextT]]
     ) -> float | tuple[float, int]:
         r"""Return the mean surprise in bits per character: low for text like the training text.
 
@@ -577,8 +571,7 @@ class CharRNN(Hinting, Generic[TextT]):
         (1, True)
         """
         check_flags(return_unknown=return_unknown)
-        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
-        (bits,), (unknown,) = _score(self._state, [text], "text", context, **how)
+        (bits,), (unknown,) = _score(self._state, [text], "text", options)
         return (bits, unknown) if return_unknown else bits
 
     @overload
@@ -604,16 +597,13 @@ class CharRNN(Hinting, Generic[TextT]):
         self, texts: Column, *, return_unknown: bool = ..., **options: Unpack[ScoreOptions[TextT]]
     ) -> Any: ...
 
+    @shows(ScoreOptions)
     def score_many(
         self,
         texts: Iterable[TextT] | Column,
         *,
-        context: TextT | Literal[""] = "",
-        on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
-        adapt: bool = False,
-        total: bool = False,
-        end: bool = True,
+        **options: Unpack[ScoreOptions[TextT]],
     ) -> Any:
         """Return the `score` of each text, bit for bit, as one batch.
 
@@ -634,8 +624,7 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         check_flags(return_unknown=return_unknown)
         listed = check_sequence("texts", texts, "score takes one")
-        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
-        bits, unknown = _score(self._state, listed, "texts[{}]", context, **how)
+        bits, unknown = _score(self._state, listed, "texts[{}]", options)
         scores = _like(texts, np.array(bits))
         if not return_unknown:
             return scores
@@ -1306,17 +1295,11 @@ def _prepare_generation(
 
 
 def _score(
-    state: ModelState,
-    texts: list[AnyText],
-    name: str,
-    context: AnyText,
-    *,
-    on_unknown: scoring.OnUnknown,
-    adapt: bool,
-    total: bool,
-    end: bool,
+    state: ModelState, texts: list[AnyText], name: str, options: Mapping[str, Any]
 ) -> tuple[list[float], list[int]]:
     """Return the score of each text, and the number of its unknown characters."""
+    check_names(options, ScoreOptions, ("return_unknown",))
+    context, on_unknown, adapt, total, end = {**defaults(ScoreOptions), **options}.values()
     check_flags(adapt=adapt, total=total, end=end)
     encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
     if not (state.vocabulary.records or all(encoded.known)):

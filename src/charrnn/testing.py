@@ -1,6 +1,6 @@
 """Checks that a model, with your build of the package and on your machine, does what is documented.
 
-A check is a function with the decorator `_check`. It gets a copy of the model and raises
+A check is a function whose name begins with `_check_`. It gets a copy of the model and raises
 AssertionError through the helpers below: ``python -O`` would skip ``assert`` statements.
 """
 
@@ -33,7 +33,6 @@ from .model import CharRNN
 from .network import dispatch
 from .util.errors import DivergedError, ModelFormatError, TrainingWarning
 
-_CHECKS: dict[str, Callable[[CharRNN], None]] = {}
 _EVEN: dict[str, Any] = {"temperature": 1e9}  # draws all characters alike, whatever was learned
 
 
@@ -129,11 +128,6 @@ def check_model(model: CharRNN) -> list[str]:
         summary = f"{len(failures)} of {len(_CHECKS)} checks failed:\n"
         raise AssertionError(summary + "\n".join(failures))
     return list(_CHECKS)
-
-
-def _check(function: Callable[[CharRNN], None]) -> Callable[[CharRNN], None]:
-    _CHECKS[function.__name__.lstrip("_")] = function
-    return function
 
 
 # ---- how a check fails
@@ -253,8 +247,7 @@ def _process() -> dict[str, Any]:
 # ---- probabilities and scores
 
 
-@_check
-def _probabilities_sum_to_one(model: CharRNN) -> None:
+def _check_probabilities_sum_to_one(model: CharRNN) -> None:
     """After any text the probabilities of all symbols are in [0, 1] and sum to 1."""
     for text in (model.vocabulary.empty, *_texts(model)):
         p = model.next_probs(text)
@@ -263,8 +256,7 @@ def _probabilities_sum_to_one(model: CharRNN) -> None:
         _close(model, p.sum(), 1.0, f"the sum after {text!r:.80}")
 
 
-@_check
-def _log_probs_are_those_of_next_probs(model: CharRNN) -> None:
+def _check_log_probs_are_those_of_next_probs(model: CharRNN) -> None:
     """log_probs has what next_probs says of each symbol; later text changes no bit of it."""
     text, ends = _text(model, 300), int(model.vocabulary.records)
     for length in (0, 1, 12, 63, 64, 65, 300):
@@ -280,8 +272,7 @@ def _log_probs_are_those_of_next_probs(model: CharRNN) -> None:
     _close(model, after, model.log_probs(text[:12])[5:], "log_probs after a context")
 
 
-@_check
-def _scores_do_not_depend_on_the_batch(model: CharRNN) -> None:
+def _check_scores_do_not_depend_on_the_batch(model: CharRNN) -> None:
     """score is the mean of -log_probs in bits; score_many has its bits in any order and number."""
     texts = _texts(model)
     scores = model.score_many(texts)
@@ -293,8 +284,7 @@ def _scores_do_not_depend_on_the_batch(model: CharRNN) -> None:
     _same(among_many[: len(texts)], scores, "score_many among many texts")
 
 
-@_check
-def _a_trace_agrees_with_log_probs_and_next_probs(model: CharRNN) -> None:
+def _check_a_trace_agrees_with_log_probs_and_next_probs(model: CharRNN) -> None:
     """A trace's surprise has the bits of log_probs; its likeliest symbols are next_probs'."""
     text = _text(model, 70)
     trace = model.trace(text, top=3)
@@ -308,8 +298,7 @@ def _a_trace_agrees_with_log_probs_and_next_probs(model: CharRNN) -> None:
 # ---- generation
 
 
-@_check
-def _a_seed_repeats_a_text(model: CharRNN) -> None:
+def _check_a_seed_repeats_a_text(model: CharRNN) -> None:
     """Equal seeds give equal texts, of known characters; other seeds and none give others."""
     for seed in (0, 7, 2**64 - 1):
         text = model.generate(60, seed=seed)
@@ -321,8 +310,7 @@ def _a_seed_repeats_a_text(model: CharRNN) -> None:
         _require(one != two or certain, f"seeds {seeds} both gave {one!r:.80}")
 
 
-@_check
-def _texts_do_not_depend_on_the_batch(model: CharRNN) -> None:
+def _check_texts_do_not_depend_on_the_batch(model: CharRNN) -> None:
     """Text number i is the same whatever the count; generate and stream write number 0."""
     many = model.generate_many(70, 30, seed=5)  # more than one batch
     for count in (0, 1, 2, 64, 65):
@@ -332,8 +320,7 @@ def _texts_do_not_depend_on_the_batch(model: CharRNN) -> None:
         _same(model.vocabulary.empty.join(stream), many[0], "stream")
 
 
-@_check
-def _streams_are_independent(model: CharRNN) -> None:
+def _check_streams_are_independent(model: CharRNN) -> None:
     """A stream writes the same beside another one, and while the model goes on training."""
     alone = list(model.stream(20, seed=7))
     one, two = model.stream(20, seed=7), model.stream(20, seed=7)
@@ -343,8 +330,7 @@ def _streams_are_independent(model: CharRNN) -> None:
     _same(turns, [(char, char) for char in alone], "two streams in turns")
 
 
-@_check
-def _a_text_has_the_length_asked_for(model: CharRNN) -> None:
+def _check_a_text_has_the_length_asked_for(model: CharRNN) -> None:
     """A text has exactly its length, a record min_length to length; after a prime it goes on."""
     for length in (0, 1, 2, 64, 65, 200):
         least = length // 2 if model.vocabulary.records else length
@@ -355,8 +341,7 @@ def _a_text_has_the_length_asked_for(model: CharRNN) -> None:
     _same(rest, text[10:], f"what follows {text[:10]!r}")
 
 
-@_check
-def _controls_keep_the_most_probable(model: CharRNN) -> None:
+def _check_controls_keep_the_most_probable(model: CharRNN) -> None:
     """temperature=0, top_k, top_p and min_p draw no character below their limits."""
 
     def nucleus(p: Any) -> Any:  # the least of the largest that have half of the probability
@@ -381,8 +366,7 @@ def _controls_keep_the_most_probable(model: CharRNN) -> None:
             _require(allowed, f"{control} drew one of p = {p[ix]}, the limit is {least(p)}")
 
 
-@_check
-def _forbidden_is_never_drawn(model: CharRNN) -> None:
+def _check_forbidden_is_never_drawn(model: CharRNN) -> None:
     """No text and no beam search has a character that is forbidden or not allowed."""
     chars = model.vocabulary.decode(range(len(model.vocabulary)))
     some, others = chars[::2], chars[1::2]
@@ -392,8 +376,7 @@ def _forbidden_is_never_drawn(model: CharRNN) -> None:
         _require(set().union(*found) <= set(some), f"{controls!r:.80} gave {found!r:.200}")
 
 
-@_check
-def _beam_search_finds_the_most_probable(model: CharRNN) -> None:
+def _check_beam_search_finds_the_most_probable(model: CharRNN) -> None:
     """The texts differ, come in order, have the sums of their log_probs; of one step the best."""
     found = model.beam_search(6, n_best=5)
     scores = [score for _, score in found]
@@ -411,8 +394,7 @@ def _beam_search_finds_the_most_probable(model: CharRNN) -> None:
 # ---- files and copies
 
 
-@_check
-def _a_saved_model_is_the_same(model: CharRNN) -> None:
+def _check_a_saved_model_is_the_same(model: CharRNN) -> None:
     """A loaded, copied or pickled model has the same bits and results, and its file is equal."""
     result, before = _outcome(model), _digest(model)
     with _saved(model) as path:
@@ -427,8 +409,7 @@ def _a_saved_model_is_the_same(model: CharRNN) -> None:
         _same(os.listdir(path.parent), [path.name], "the files in its folder")
 
 
-@_check
-def _a_damaged_file_is_refused(model: CharRNN) -> None:
+def _check_a_damaged_file_is_refused(model: CharRNN) -> None:
     """A file cut anywhere, with a flipped bit, a longer one, or no model is a ModelFormatError."""
     with _saved(model) as path:
         content = path.read_bytes()
@@ -443,8 +424,7 @@ def _a_damaged_file_is_refused(model: CharRNN) -> None:
             _raises(ModelFormatError, "", lambda: load(path), f"{file[:60]!r} ... ({len(file)})")
 
 
-@_check
-def _a_failed_save_leaves_the_old_file(model: CharRNN) -> None:
+def _check_a_failed_save_leaves_the_old_file(model: CharRNN) -> None:
     """What cannot be saved or loaded is an error that says so, and leaves the folder as it was."""
     with _saved(model) as path:
         content, absent = path.read_bytes(), path.parent / "absent"
@@ -461,8 +441,7 @@ def _a_failed_save_leaves_the_old_file(model: CharRNN) -> None:
 # ---- training
 
 
-@_check
-def _training_repeats(model: CharRNN) -> None:
+def _check_training_repeats(model: CharRNN) -> None:
     """Equal trainings give equal weights, in one thread or two, and a history of their steps."""
     once, again, threads = (copy.deepcopy(model) for _ in range(3))
     heard: list[Any] = []
@@ -473,8 +452,7 @@ def _training_repeats(model: CharRNN) -> None:
     _same(_weights(_train(threads, n_threads=2)), _weights(once), "a training in two threads")
 
 
-@_check
-def _an_exception_leaves_whole_steps(model: CharRNN) -> None:
+def _check_an_exception_leaves_whole_steps(model: CharRNN) -> None:
     """A callback's exception is raised unchanged and leaves the model of the last whole step."""
     again, expected = copy.deepcopy(model), OSError("of the callback")
 
@@ -490,8 +468,7 @@ def _an_exception_leaves_whole_steps(model: CharRNN) -> None:
     _same(_weights(_train(again, steps=steps)), _weights(model), f"the model of {steps} steps")
 
 
-@_check
-def _resuming_gives_the_same_bits(model: CharRNN) -> None:
+def _check_resuming_gives_the_same_bits(model: CharRNN) -> None:
     """A training resumed from its checkpoint ends like an uninterrupted one."""
     whole, half, rest = (copy.deepcopy(model) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
@@ -506,8 +483,7 @@ def _resuming_gives_the_same_bits(model: CharRNN) -> None:
 # ---- the process
 
 
-@_check
-def _threads_may_share_a_model(model: CharRNN) -> None:
+def _check_threads_may_share_a_model(model: CharRNN) -> None:
     """Threads get the bits of one; during a training each call uses the old or the new model."""
     expected = _outcome(model)
     with ThreadPoolExecutor(4) as pool:
@@ -521,8 +497,7 @@ def _threads_may_share_a_model(model: CharRNN) -> None:
     _require(scores <= {model.score(text), twin.score(text)}, f"scores {scores}")
 
 
-@_check
-def _the_process_is_left_alone(model: CharRNN) -> None:
+def _check_the_process_is_left_alone(model: CharRNN) -> None:
     """Use changes neither model nor process (random states, signals, files ...), and is silent."""
     digest, printed = _digest(model), io.StringIO()
     with _saved(model) as path:
@@ -545,8 +520,7 @@ def _the_process_is_left_alone(model: CharRNN) -> None:
     _same(_digest(model), digest, "the model that was used")
 
 
-@_check
-def _every_build_gives_the_same_bits(model: CharRNN) -> None:
+def _check_every_build_gives_the_same_bits(model: CharRNN) -> None:
     """Each build of the kernels with FMA that this processor can run gives the same bits."""
     levels = dispatch.available()
     levels = levels[1:] or levels  # the first one has no FMA
@@ -566,3 +540,10 @@ def _every_build_gives_the_same_bits(model: CharRNN) -> None:
             environment = os.environ | variables | {"PYTHONIOENCODING": "utf-8"}
             done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
             _same(done.stdout.strip() or done.stderr, expected, f"what {level} gives")
+
+
+_CHECKS: dict[str, Callable[[CharRNN], None]] = {
+    name.removeprefix("_check_"): value
+    for name, value in globals().items()
+    if name.startswith("_check_")
+}

@@ -14,7 +14,7 @@ from .data.vocabulary import Vocabulary, described
 from .history import History, Progress
 from .network import Real
 from .network import dispatch as _dispatch
-from .network._types import Parameters
+from .network._types import Parameters, check_ids
 from .network.config import RunOptions
 from .network.learner import Learner
 from .training.loop import Budget, Trainer
@@ -469,11 +469,7 @@ class RNN(Learner):
             raise TypeError(f"{name} must be a sequence of at least one integer, not {ids!r:.60}")
         if length is not None and len(array) != length:
             raise ValueError(f"{name} must have {length} ids, not {len(array)}")
-        wrong = (array < 0) | (array >= self.vocab_size)
-        if wrong.any():
-            where = int(np.argmax(wrong))
-            raise IndexError(f"{name}[{where}] = {array[where]} is not in [0, {self.vocab_size})")
-        return array.astype(np.int32)[:, None]
+        return check_ids(name, array, 0, self.vocab_size, (None,))[:, None]
 
     def _check_state(self, name: str, h: ArrayLike) -> Real:
         """Return a finite state (H, 1) as a row (1, H)."""

@@ -10,6 +10,7 @@ import itertools
 import lzma
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..util.atomic_write import Paths, check_path, named, open_regular
@@ -170,21 +171,15 @@ class _File:
             self.file.close()
 
 
+@dataclass
 class FileReader:
     """One pass over files: what is in them, piece by piece, and what they were like."""
 
-    def __init__(
-        self,
-        paths: list[str],
-        of_bytes: bool,
-        report: Callable[[int], None],
-        encoding: str | None = None,
-    ) -> None:
-        self.paths: list[str] = paths
-        self.of_bytes: bool = of_bytes
-        self.encoding: str | None = encoding  # by default UTF-8
-        self.report: Callable[[int], None] = report  # is called with each number of bytes read
-        self.sources: list[Source] = []  # the files that were read
+    paths: list[str]
+    of_bytes: bool
+    report: Callable[[int], None]  # is called with each number of bytes read
+    encoding: str | None = None  # by default UTF-8
+    sources: list[Source] = field(default_factory=list)  # the files that were read
 
     def files(self) -> Iterator[Iterator[bytes | str]]:
         """Yield the pieces of each file: bytes if they are ASCII or are to be bytes, else str."""
