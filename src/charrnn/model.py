@@ -287,7 +287,6 @@ class CharRNN(Hinting, Generic[TextT]):
         start, checked, length = _prepare_generation(state, length, controls, BatchControls)
         unique, novel = controls.get("unique", False), controls.get("novel", False)
         whole = controls.get("whole", False)
-        check_flags(unique=unique, novel=novel, whole=whole)
         if novel and state.index is None:
             how = "train it with remember=True"
             raise ValueError(f"novel=True needs a model that remembers its records: {how}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..network.learner import Learner
 from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
-from ..util.hashing import sha256_of
+from ..util.hashing import sha256
 from ..util.seeding import permutation
 from .batches import (
     GappedIds,
@@ -102,7 +102,7 @@ class Text:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the ids, and of those to rehearse."""
-        return _with_digest(sha256_of(in_pieces(self.ids)), self.old)
+        return _with_digest(sha256(in_pieces(self.ids)), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of what is to be rehearsed, and after it this text, perhaps repeated."""
@@ -196,7 +196,7 @@ class Records:
         """Return the SHA-256 of lengths and ids, and of those to rehearse."""
         starts = range(0, len(self.lengths), _PIECE)
         lengths = (self.lengths[start : start + _PIECE].astype("<i8") for start in starts)
-        return _with_digest(sha256_of(itertools.chain(lengths, in_pieces(self.ids))), self.old)
+        return _with_digest(sha256(itertools.chain(lengths, in_pieces(self.ids))), self.old)
 
     def with_old(self, stream: Stream, learner: Learner, seed: int) -> Stream:
         """Return a stream of these records, perhaps repeated, and those to be rehearsed."""
@@ -273,7 +273,7 @@ def _with_digest(own: str, old: Text | Records | None) -> str:
     """Return the digest of a text and, if there is one, of what it is rehearsed with."""
     if old is None:
         return own
-    return sha256_of([np.frombuffer((own + old.sha256()).encode(), np.uint8)])
+    return sha256([np.frombuffer((own + old.sha256()).encode(), np.uint8)])
 
 
 def times(new: Text | Records) -> int:

@@ -262,7 +262,7 @@ def _key(state: ModelState) -> bytes:
     words += f"{vocabulary.of_bytes} {state.mixture and state.mixture[1:]!r}{vocabulary.rare}"
     arrays: Iterable[NDArray[Any]] = state.mixture.counts.arrays().values() if state.mixture else ()
     named = np.frombuffer(words.encode(), np.uint8)
-    return bytes.fromhex(sha256(named, network.weights.block, *arrays))
+    return bytes.fromhex(sha256([named, network.weights.block, *arrays]))
 
 
 class _Guide:

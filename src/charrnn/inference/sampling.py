@@ -100,10 +100,9 @@ class Sampling(NamedTuple):
     @classmethod
     def from_options(cls, vocabulary: Vocabulary, **controls: Unpack[Controls[AnyText]]) -> Self:
         """Return checked controls, or raise TypeError or ValueError that names the wrong one."""
-        values, options = {}, table(Controls)
-        for name, value in controls.items():
-            if name in options and (checked := options[name].check(value)) is not None:
-                values[name] = checked
+        options = table(BatchControls)
+        checked = {name: options[name].check(value) for name, value in controls.items()}
+        values = {name: value for name, value in checked.items() if value is not None}
         allowed = _check_allowed(vocabulary, values.get("allowed"), values.get("forbidden"))
         endless = allowed
         if vocabulary.records:

@@ -90,4 +90,4 @@ def _check_place(path: StrPath, training: Training, stream: Stream) -> None:
 
 def weights_digest(weights: Parameters) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of weights."""
-    return sha256(*weights.views().values())[:16]
+    return sha256(weights.views().values())[:16]

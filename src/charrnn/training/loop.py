@@ -318,7 +318,7 @@ class Trainer:
         if learner.weight_decay * learner.learning_rate > 1:
             change += f", or weight_decay ({learner.weight_decay:g})"
         return (
-            f"the {self.stepper.overflowed} of step {self.position.step + 1} is not finite; "
+            f"the {self.stepper.work.overflowed} of step {self.position.step + 1} is not finite; "
             "the weights of the step before are kept. "
             f"Lower learning_rate ({learner.learning_rate:g}) or {change}"
         )

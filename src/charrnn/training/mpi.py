@@ -384,8 +384,10 @@ class Team:
 
         Raise ValueError if the facts of one differ, RankError if one has an error.
         """
+        from .. import __version__
+
         with DeferredSignals() as later:  # the others would wait for a rank that leaves now
-            facts = {"version": _version(), "kernels with FMA": _dispatch.has_fma(), **facts}
+            facts = {"version": __version__, "kernels with FMA": _dispatch.has_fma(), **facts}
             self._first_error(None, facts)
             return later.take()
 
@@ -433,12 +435,6 @@ def _words(error: BaseException | None) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return type(error).__name__
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
 
 
 def _mpi() -> Any:

@@ -48,11 +48,6 @@ class Stepper:
             stream.seq_length, len(here), training=True
         )
 
-    @property
-    def overflowed(self) -> str | None:
-        """What kept the latest windows from the next step, if anything."""
-        return self.work.overflowed
-
     def clear(self) -> None:
         """Start from the zero state."""
         self.work.state[...] = 0

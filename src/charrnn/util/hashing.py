@@ -6,17 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECE = (
-    1 << 20
-)  # bytes of an array at a time: they stay in a core's cache, and Ctrl-C is never far
+# Bytes of an array at a time: they stay in a core's cache, and Ctrl-C is never far.
+_PIECE = 1 << 20
 
 
-def sha256(*arrays: NDArray[Any]) -> str:
-    """Return the SHA-256 of the bytes of arrays, one after the other."""
-    return sha256_of(arrays)
-
-
-def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
+def sha256(arrays: Iterable[NDArray[Any]]) -> str:
     """Return the SHA-256 of the bytes of arrays as they come, one after the other."""
     import hashlib  # here: with OpenSSL it costs an import of charrnn some milliseconds
 
