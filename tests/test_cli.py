@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import cli
 from charrnn.command.arguments import text_argument
 from charrnn.inference.sampling import Controls
@@ -133,7 +134,7 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     options = ["-q", "--preset", "tutorial", "--hidden-size", 8, "--steps", 9]
     run("train", "-", "--bytes", "-o", tmp_path / "b", *options, stdin=data)
     model = charrnn.load(tmp_path / "b")
-    twin = charrnn.train_text(data, alphabet="bytes", hidden_size=8, steps=9, preset="tutorial")
+    twin = plain.train_text(data, alphabet="bytes", hidden_size=8, steps=9)
     assert bits(model) == bits(twin)
     ran = run("generate", tmp_path / "b", "-n", 50, "--prime", "é", "--seed", 1, stdin=b"")
     assert ran.stdout == "é".encode() + model.generate(50, prime="é".encode(), seed=1) + b"\n"

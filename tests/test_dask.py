@@ -8,6 +8,7 @@ import warnings
 import pytest
 
 import charrnn
+import plain
 
 pytest.importorskip("sklearn")
 pytest.importorskip("distributed")
@@ -24,7 +25,7 @@ from charrnn.sklearn import CharRNNClassifier
 
 NAMES = charrnn.datasets.names()
 X, Y = NAMES[:240], [name[-1] in "aeiouy" for name in NAMES[:240]]
-MODEL = charrnn.train_records(NAMES, hidden_size=16, epochs=2, progress=False, preset="tutorial")
+MODEL = plain.train_records(NAMES, hidden_size=16, epochs=2)
 
 
 @pytest.fixture(scope="module")

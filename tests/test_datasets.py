@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import charrnn
+import plain
 from charrnn import datasets
 
 
@@ -20,12 +21,7 @@ def test_names_are_distinct_sorted_words():
 def test_python_docs_train():
     text = datasets.python_docs()
     assert len(text) > 300_000
-    assert (
-        charrnn.train_text(
-            text[:5000], hidden_size=8, epochs=1, progress=False, preset="tutorial"
-        ).history.steps
-        == 180
-    )
+    assert plain.train_text(text[:5000], hidden_size=8, epochs=1).history.steps == 180
 
 
 def test_asking_for_it_imports_it(python):

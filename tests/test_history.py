@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-import charrnn
+import plain
 from charrnn import RNN, DataReader, History
 from charrnn.history import _MOST_REPORTS, Progress
 
@@ -13,9 +13,7 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 
 def trained(**options):
-    return charrnn.train_text(
-        TEXT, hidden_size=8, epochs=3, progress=False, **options, preset="tutorial"
-    ).history
+    return plain.train_text(TEXT, hidden_size=8, epochs=3, **options).history
 
 
 def measured(losses):

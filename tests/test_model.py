@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.batches import TextStream
@@ -200,10 +201,8 @@ FOX = "the quick brown fox " * 20
 
 
 def fox(**options):
-    return charrnn.train_text(
-        FOX,
-        **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options},
-        preset="tutorial",
+    return plain.train_text(
+        FOX, **{"hidden_size": 12, "epochs": 3, "seq_length": 9, "batch_size": 2, **options}
     )
 
 
@@ -223,9 +222,7 @@ def test_going_on_equals_the_oracle_that_starts_at_these_weights():
 @pytest.mark.parametrize("records", [False, True])
 def test_a_vocabulary_grows_without_moving_what_was_there(records):
     if records:
-        model = charrnn.train_records(
-            ["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3, preset="tutorial"
-        )
+        model = plain.train_records(["fox", "dog", "ox"] * 9, hidden_size=12, epochs=3)
         before = copy.deepcopy(model)
         model.train_records(["zé"] * 9, extend=True, steps=0)
     else:
@@ -281,7 +278,7 @@ def test_a_mistake_leaves_the_model_as_it_was():
     with pytest.raises(ValueError, match="model of text: train_text trains it further"):
         model.train_records(["fox"])
     with pytest.raises(ValueError, match="model of records: train_records trains it further"):
-        charrnn.train_records(["fox"], steps=1, preset="tutorial").train_text("fox")
+        plain.train_records(["fox"], steps=1).train_text("fox")
     with pytest.raises(TypeError, match="must be a str, not bytes"):
         model.train_text(b"the fox")
     assert pickle.dumps(model) == before
@@ -318,16 +315,14 @@ def test_going_on_that_diverges_leaves_the_model_as_it_was():
 
 
 def test_records_remembered_add_up():
-    model = charrnn.train_records(["fox", "dog"] * 9, steps=1, remember=True, preset="tutorial")
+    model = plain.train_records(["fox", "dog"] * 9, steps=1, remember=True)
     model.train_records(["ox", "god"] * 9, steps=1, remember=True)
     model.train_records(["fog"] * 9, steps=1)
     assert all(record in model.index for record in ("fox", "dog", "ox", "god", "fog"))
     with pytest.raises(
         ValueError, match="does not remember the records that it was trained on before"
     ):
-        charrnn.train_records(["fox"] * 9, steps=1, preset="tutorial").train_records(
-            ["ox"] * 9, remember=True
-        )
+        plain.train_records(["fox"] * 9, steps=1).train_records(["ox"] * 9, remember=True)
 
 
 @pytest.mark.parametrize(
@@ -341,10 +336,10 @@ def test_an_interrupted_model_has_its_best_weights(epoch):
         if report.epoch >= epoch:
             raise KeyboardInterrupt
 
-    whole = charrnn.train_text(text, epochs=30, **options, preset="tutorial")
+    whole = plain.train_text(text, epochs=30, **options)
     assert whole.history.kept.epoch == 21
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
-        charrnn.train_text(text, epochs=99, callback=interrupt, **options, preset="tutorial")
+        plain.train_text(text, epochs=99, callback=interrupt, **options)
     history = stopped.value.model.history
     assert history.kept_step == whole.history.kept_step
     assert history.kept.validation_nll == min(history.validation_losses)
@@ -415,7 +410,7 @@ def test_an_exception_has_the_model():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as failed:
-        charrnn.train_text(FOX, callback=fail, preset="tutorial")
+        plain.train_text(FOX, callback=fail)
     assert failed.value.model.history.steps > 0
     assert len(failed.value.model.generate(5, seed=1)) == 5
 
@@ -468,9 +463,7 @@ def test_parts_of_a_model_cannot_be_replaced(model, name):
 
 def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
     """Characters and network always fit together, in the middle of a call too."""
-    model = charrnn.train_text(
-        "ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial"
-    )
+    model = plain.train_text("ab" * 50, hidden_size=5, epochs=1)
     texts = ["ab" * 20 + "".join(map(chr, range(0x100, 0x100 + 20 * i))) for i in range(1, 12)]
     errors, over = [], threading.Event()
 
@@ -498,9 +491,7 @@ def test_a_call_sees_one_whole_model_while_another_thread_extends_it():
 
 
 def test_an_argument_that_trains_the_model_does_not_mix_two_models():
-    model = charrnn.train_text(
-        "ab" * 50, hidden_size=5, epochs=1, progress=False, preset="tutorial"
-    )
+    model = plain.train_text("ab" * 50, hidden_size=5, epochs=1)
 
     class Temperature:
         def __float__(self):
@@ -517,7 +508,7 @@ def test_an_argument_that_trains_the_model_does_not_mix_two_models():
 @pytest.mark.parametrize("option", ["length", "seed", "temperature", "no_repeat"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_int_too_long_to_be_written_is_refused_by_its_name(option, sign):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
+    model = plain.train_text("abc" * 9, hidden_size=2, steps=1)
     with pytest.raises(ValueError, match=f"{option} must be .* not an int of 16,610 bits"):
         model.generate(**{"length": 3, option: sign * 10**5000})
 
@@ -531,7 +522,7 @@ def test_an_int_too_long_to_be_written_is_no_choice_and_no_flag(option):
 
 
 def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
+    model = plain.train_text("abc" * 9, hidden_size=2, steps=1)
     with pytest.raises(
         TypeError, match="temperature must be a number, not a value of list that cannot be written"
     ):
@@ -552,7 +543,7 @@ def test_a_list_with_an_int_too_long_to_be_written_is_refused_by_its_name():
     ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
 )
 def test_what_float_takes_and_is_no_number_is_refused(value):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
+    model = plain.train_text("abc" * 9, hidden_size=2, steps=1)
     with pytest.raises(TypeError, match="temperature must be a number, not "):
         model.generate(3, temperature=value)
     with pytest.raises(TypeError, match="learning_rate must be a number, not "):
@@ -565,14 +556,14 @@ def test_what_float_takes_and_is_no_number_is_refused(value):
     ids=lambda value: type(value).__name__,
 )
 def test_numbers_of_all_kinds_are_numbers(value):
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
+    model = plain.train_text("abc" * 9, hidden_size=2, steps=1)
     assert model.generate(9, temperature=value, seed=1) == model.generate(
         9, temperature=0.5, seed=1
     )
 
 
 def test_a_masked_text_is_called_missing():
-    model = charrnn.train_text("abc" * 9, hidden_size=2, steps=1, preset="tutorial")
+    model = plain.train_text("abc" * 9, hidden_size=2, steps=1)
     with pytest.raises(
         TypeError, match=r"texts\[1\] must be a str, not MaskedConstant: a missing value"
     ):

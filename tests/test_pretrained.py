@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+import plain
 from charrnn import create
 from charrnn.cli import main
 
@@ -30,7 +31,7 @@ def builder():
 
 @pytest.fixture
 def model():
-    return charrnn.train_records(["anna", "hanna"], preset="tutorial", **TINY)
+    return plain.train_records(["anna", "hanna"], **TINY)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import charrnn
+import plain
 from charrnn import cli
 
 NAMES = ["anna", "bob", "hanna", "jo\nann", "zoë"]
@@ -17,9 +18,7 @@ NAMES = ["anna", "bob", "hanna", "jo\nann", "zoë"]
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
-    model = charrnn.train_records(
-        NAMES * 10, hidden_size=8, epochs=8, preset="tutorial", progress=False
-    )
+    model = plain.train_records(NAMES * 10, hidden_size=8, epochs=8)
     path = tmp_path_factory.mktemp("rows") / "m.safetensors"
     model.save(path)
     return path
@@ -248,14 +247,7 @@ def test_lines_end_where_they_did_in_the_training(run, tmp_path, alphabet):
 
 
 def test_a_table_for_a_model_of_bytes(run, tmp_path):
-    model = charrnn.train_records(
-        [b"anna", b"\xff"] * 5,
-        alphabet="bytes",
-        hidden_size=4,
-        steps=2,
-        preset="tutorial",
-        progress=False,
-    )
+    model = plain.train_records([b"anna", b"\xff"] * 5, alphabet="bytes", hidden_size=4, steps=2)
     model.save(tmp_path / "m")
     options = ["--column", "name", "--format", "csv"]
     assert run("score", *options, stdin=b"name\nanna\n\xff\xfe\n", of=tmp_path / "m")[1] == [
@@ -271,9 +263,7 @@ def test_a_table_for_a_model_of_bytes(run, tmp_path):
 
 def test_training_on_records_between_separators_in_another_encoding(run, tmp_path, monkeypatch):
     data, expected = "jo\nann\n%\nzoë\n".encode("utf-16"), ["jo\nann", "zoë"]
-    twin = charrnn.train_records(
-        expected * 9, hidden_size=4, steps=3, preset="tutorial", progress=False
-    )
+    twin = plain.train_records(expected * 9, hidden_size=4, steps=3)
     (tmp_path / "t").write_bytes("\n%\n".join(expected * 9).encode("utf-16"))
     options = [
         "--records",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.network.config import BY_PRESET, NewOptions
 from charrnn.util.options import defaults
 from charrnn.util.seeding import permutation
@@ -55,7 +56,7 @@ def answer(estimator):
 
 def test_a_density_is_the_model_of_the_records():
     density = CharRNNDensity(**SMALL, random_state=3, preset="tutorial").fit(X)
-    model = charrnn.train_records(X, **SMALL, seed=3, progress=False, preset="tutorial")
+    model = plain.train_records(X, **SMALL, seed=3)
     assert bits(density.model_) == bits(model)
     nats = [model.log_probs(name).sum() for name in X]
     np.testing.assert_allclose(density.score_samples(X), nats, rtol=1e-12)
@@ -169,9 +170,7 @@ def test_a_detector_decides_by_bits():
         **SMALL, preset="tutorial", contamination=0.5, random_state=4
     ).fit(X)
     order = permutation(len(X), 4)
-    model = charrnn.train_records(
-        [X[i] for i in order[8:]], **SMALL, seed=4, progress=False, preset="tutorial"
-    )
+    model = plain.train_records([X[i] for i in order[8:]], **SMALL, seed=4)
     assert bits(detector.model_) == bits(model)
     assert detector.offset_ == np.median([-model.score(X[i]) for i in order[:8]])
     scores = [-model.score(text, on_unknown="surprise") for text in ["anna", "an?na", ""]]

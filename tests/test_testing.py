@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import CharRNN, History, ModelFormatError, testing
 
 TEXT = "to be, or not to be, that is the question\n" * 8
@@ -21,21 +22,13 @@ NAMES = ["anna", "bob", "susanna", "zoë", "nina", "otto"] * 4
 BYTES = [b"ab", b"", b"\xff\0"] * 4
 OPTIONS = {"progress": False, "hidden_size": 12, "epochs": 4}
 KINDS = {
-    "text": lambda: charrnn.train_text(TEXT, **OPTIONS, preset="tutorial"),
-    "float64": lambda: charrnn.train_text(TEXT, dtype="float64", **OPTIONS, preset="tutorial"),
-    "one character": lambda: charrnn.train_text("aaaa", **OPTIONS, preset="tutorial"),
-    "certain": lambda: charrnn.train_text(
-        "abc" * 100, **OPTIONS | {"epochs": 40}, preset="tutorial"
-    ),
-    "records": lambda: charrnn.train_records(
-        NAMES, remember=True, **OPTIONS | {"epochs": 100}, preset="tutorial"
-    ),
-    "bytes": lambda: charrnn.train_text(
-        bytes(range(256)) * 2, alphabet="bytes", **OPTIONS, preset="tutorial"
-    ),
-    "records of bytes": lambda: charrnn.train_records(
-        BYTES, alphabet="bytes", **OPTIONS, preset="tutorial"
-    ),
+    "text": lambda: plain.train_text(TEXT, **OPTIONS),
+    "float64": lambda: plain.train_text(TEXT, dtype="float64", **OPTIONS),
+    "one character": lambda: plain.train_text("aaaa", **OPTIONS),
+    "certain": lambda: plain.train_text("abc" * 100, **OPTIONS | {"epochs": 40}),
+    "records": lambda: plain.train_records(NAMES, remember=True, **OPTIONS | {"epochs": 100}),
+    "bytes": lambda: plain.train_text(bytes(range(256)) * 2, alphabet="bytes", **OPTIONS),
+    "records of bytes": lambda: plain.train_records(BYTES, alphabet="bytes", **OPTIONS),
 }
 
 
@@ -63,7 +56,7 @@ def test_extreme_models_pass():
     certain.network.weights.views()["by"][-1] = 1e4
     testing.check_model(certain)
     with pytest.raises(charrnn.DivergedError) as diverged:
-        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3, preset="tutorial")
+        plain.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
     testing.check_model(diverged.value.model)
 
 

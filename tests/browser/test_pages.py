@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.inference import ranking
 from charrnn.network import dispatch
 from chromium import keep_picture
@@ -26,14 +27,8 @@ BITS = """(texts) => texts.map((text) =>
 
 @pytest.fixture(scope="module")
 def names():
-    return charrnn.train_records(
-        charrnn.datasets.names(),
-        cell="lstm",
-        hidden_size=24,
-        ngram=3,
-        epochs=2,
-        progress=False,
-        preset="tutorial",
+    return plain.train_records(
+        charrnn.datasets.names(), cell="lstm", hidden_size=24, ngram=3, epochs=2
     )
 
 
@@ -41,9 +36,7 @@ def names():
 def pages(names, tmp_path_factory):
     """The pages by name."""
     folder = tmp_path_factory.mktemp("pages")
-    text = charrnn.train_text(
-        "to be, or not to be\n" * 90, hidden_size=20, epochs=20, progress=False, preset="tutorial"
-    )
+    text = plain.train_text("to be, or not to be\n" * 90, hidden_size=20, epochs=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SAMPLES", 2000)
         names.save_js(folder / "meter.html", page="meter", title="How guessable is a name?")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.data import files as corpus
 from charrnn.data import sources
 from charrnn.data.batches import StoredIds
@@ -59,12 +60,10 @@ def lines(content):
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=list(CONTENTS))
 def test_a_file_trains_as_its_text(text_file, place, content, batch_size):
     path, options = text_file(content), {**SMALL, "batch_size": batch_size, "seq_length": 9}
-    expected = charrnn.train_text(content.decode(), **options, preset="tutorial")
-    assert bits(charrnn.train_file(path, **options, **place, preset="tutorial")) == bits(expected)
-    expected = charrnn.train_text(content, alphabet="bytes", **options, preset="tutorial")
-    assert bits(
-        charrnn.train_file(path, alphabet="bytes", **options, **place, preset="tutorial")
-    ) == bits(expected)
+    expected = plain.train_text(content.decode(), **options)
+    assert bits(plain.train_file(path, **options, **place)) == bits(expected)
+    expected = plain.train_text(content, alphabet="bytes", **options)
+    assert bits(plain.train_file(path, alphabet="bytes", **options, **place)) == bits(expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -74,24 +73,20 @@ def test_the_lines_of_a_file_train_as_records(text_file, place, content, batch_s
         text_file(content),
         {**SMALL, "batch_size": batch_size, "seq_length": 9, "remember": True},
     )
-    expected = charrnn.train_records(
-        [line.decode() for line in lines(content)], **options, preset="tutorial"
-    )
-    found = charrnn.train_file(path, records=True, **options, **place, preset="tutorial")
+    expected = plain.train_records([line.decode() for line in lines(content)], **options)
+    found = plain.train_file(path, records=True, **options, **place)
     assert bits(found) == bits(expected)
     assert found.index.fingerprints.tobytes() == expected.index.fingerprints.tobytes()
-    expected = charrnn.train_records(lines(content), alphabet="bytes", **options, preset="tutorial")
-    assert bits(
-        charrnn.train_file(
-            path, records=True, alphabet="bytes", **options, **place, preset="tutorial"
-        )
-    ) == bits(expected)
+    expected = plain.train_records(lines(content), alphabet="bytes", **options)
+    assert bits(plain.train_file(path, records=True, alphabet="bytes", **options, **place)) == bits(
+        expected
+    )
 
 
 def test_many_characters_have_wide_ids(text_file, place):
     text = "".join(map(chr, range(200, 700))) * 3 + "\n"
-    assert bits(charrnn.train_file(text_file(text), **SMALL, **place, preset="tutorial")) == bits(
-        charrnn.train_text(text, **SMALL, preset="tutorial")
+    assert bits(plain.train_file(text_file(text), **SMALL, **place)) == bits(
+        plain.train_text(text, **SMALL)
     )
 
 
@@ -109,7 +104,7 @@ def test_only_what_is_large_is_in_a_file(text_file, monkeypatch):
 def test_a_checkpoint_goes_on_with_the_text_wherever_it_is(text_file, place, tmp_path):
     path, options = text_file(PLAIN), {**SMALL, "batch_size": 2}
     for records in (False, True):
-        whole = charrnn.train_file(path, records=records, **options, **place, preset="tutorial")
+        whole = plain.train_file(path, records=records, **options, **place)
         source = lines(PLAIN.encode()) if records else PLAIN
         train = charrnn.train_records if records else charrnn.train_text
         train(
@@ -118,26 +113,20 @@ def test_a_checkpoint_goes_on_with_the_text_wherever_it_is(text_file, place, tmp
             preset="tutorial",
             checkpoint=tmp_path / "c",
         )
-        again = charrnn.train_file(
-            path, records=records, **options, resume=tmp_path / "c", **place, preset="tutorial"
-        )
+        again = plain.train_file(path, records=records, **options, resume=tmp_path / "c", **place)
         assert again.network.weights.block.tobytes() == whole.network.weights.block.tobytes()
         with pytest.raises(ValueError, match="the text is another"):
-            charrnn.train_file(
+            plain.train_file(
                 text_file(PLAIN[:-1] + "?", "other"),
                 records=records,
                 **options,
                 resume=tmp_path / "c",
                 **place,
-                preset="tutorial",
             )
 
 
 def test_a_model_goes_on_with_files(text_file, place, tmp_path):
-    model, twin = (
-        charrnn.train_text("to be, or not to be " * 20, **SMALL, preset="tutorial")
-        for _ in range(2)
-    )
+    model, twin = (plain.train_text("to be, or not to be " * 20, **SMALL) for _ in range(2))
     with pytest.raises(
         ValueError, match=r"characters that the model does not know: .*extend=True adds them"
     ):
@@ -151,8 +140,7 @@ def test_a_model_goes_on_with_files(text_file, place, tmp_path):
     ):
         model.train_file(text_file(PLAIN), remember=True)
     model, twin = (
-        charrnn.train_records(["to be", "or not"] * 20, remember=True, **SMALL, preset="tutorial")
-        for _ in range(2)
+        plain.train_records(["to be", "or not"] * 20, remember=True, **SMALL) for _ in range(2)
     )
     model.train_file(text_file(PLAIN), extend=True, epochs=1, progress=False, **place)
     twin.train_records(PLAIN.splitlines(), extend=True, epochs=1, progress=False)
@@ -236,28 +224,28 @@ MISTAKES = [
 def test_where_there_is_no_text_the_error_says_so(library, path, error, message):
     (library / "empty").mkdir()
     with pytest.raises(error, match=message):
-        charrnn.train_file(path(library), preset="tutorial")
+        plain.train_file(path(library))
 
 
 def test_other_mistakes(text_file, tmp_path):
     with pytest.raises(
         ValueError, match="has no line with a character in it; training needs at least 1"
     ):
-        charrnn.train_file(text_file("\n\r\n"), records=True, preset="tutorial")
+        plain.train_file(text_file("\n\r\n"), records=True)
     with pytest.raises(ValueError, match="remember=True needs records=True"):
-        charrnn.train_file(text_file("ab"), remember=True, preset="tutorial")
+        plain.train_file(text_file("ab"), remember=True)
     with pytest.raises(ValueError, match="alphabet must be 'characters' or 'bytes'"):
-        charrnn.train_file(text_file("ab"), alphabet="letters", preset="tutorial")
+        plain.train_file(text_file("ab"), alphabet="letters")
     with pytest.raises(TypeError, match="progress must be True or False"):
-        charrnn.train_file(text_file("ab"), progress=3, preset="tutorial")
+        plain.train_file(text_file("ab"), progress=3)
     with pytest.raises(NotADirectoryError, match="cache must be a directory, not a file"):
-        charrnn.train_file(text_file("ab"), cache=text_file("cd", "file"), preset="tutorial")
+        plain.train_file(text_file("ab"), cache=text_file("cd", "file"))
     with pytest.raises(TypeError, match="cache must be a str or path-like, not int"):
-        charrnn.train_file(text_file("ab"), cache=3, preset="tutorial")
+        plain.train_file(text_file("ab"), cache=3)
     with pytest.raises(ValueError, match="path has a null character"):
-        charrnn.train_file("a\0b", preset="tutorial")
+        plain.train_file("a\0b")
     with pytest.raises(FileNotFoundError) as missing:
-        charrnn.train_file("a text,\nand not a name", preset="tutorial")
+        plain.train_file("a text,\nand not a name")
     assert missing.value.__notes__ == [
         "This looks like a text, not the name of a file: train_text trains on a text."
     ]
@@ -278,11 +266,11 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
     path = text_file(
         compress(data[:500]) + compress(data[500:]), f"a{ending}"
     )  # in two parts, as logs are
-    assert bits(charrnn.train_file(path, **SMALL, **place, preset="tutorial")) == bits(
-        charrnn.train_text(ACCENTED, **SMALL, preset="tutorial")
+    assert bits(plain.train_file(path, **SMALL, **place)) == bits(
+        plain.train_text(ACCENTED, **SMALL)
     )
-    assert bits(charrnn.train_file([path], alphabet="bytes", **SMALL, preset="tutorial")) == bits(
-        charrnn.train_text(data, alphabet="bytes", **SMALL, preset="tutorial")
+    assert bits(plain.train_file([path], alphabet="bytes", **SMALL)) == bits(
+        plain.train_text(data, alphabet="bytes", **SMALL)
     )
     second = compress(data[500:])
     torn = [
@@ -290,7 +278,7 @@ def test_compressed_files_are_what_is_in_them(text_file, place, ending, compress
     ]  # what follows a member is one
     for damaged in (compress(data)[:-9], b"plain text", *torn):
         with pytest.raises(ValueError, match=f"damaged{ending} is not a complete {ending} file: "):
-            charrnn.train_file(text_file(damaged, f"damaged{ending}"), preset="tutorial")
+            plain.train_file(text_file(damaged, f"damaged{ending}"))
 
 
 @pytest.mark.parametrize(
@@ -303,9 +291,7 @@ def test_zeros_after_what_is_compressed_are_nothing(text_file, monkeypatch, endi
     path = text_file(
         compress(data[:500]) + bytes(24) + compress(data[500:]) + bytes(16), f"a{ending}"
     )
-    assert bits(charrnn.train_file(path, **SMALL, preset="tutorial")) == bits(
-        charrnn.train_text(ACCENTED, **SMALL, preset="tutorial")
-    )
+    assert bits(plain.train_file(path, **SMALL)) == bits(plain.train_text(ACCENTED, **SMALL))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +305,7 @@ def test_zeros_after_what_is_compressed_are_nothing(text_file, monkeypatch, endi
 )
 def test_what_is_not_utf8_is_named_by_its_byte(text_file, place, data, byte, reason):
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        charrnn.train_file(text_file(data), **place, preset="tutorial")
+        plain.train_file(text_file(data), **place)
     assert f"input.txt is not UTF-8 at byte {byte}: {reason}; " in str(error.value)
 
 
@@ -329,11 +315,11 @@ def test_a_binary_file_among_others_suggests_a_pattern(library):
     with pytest.raises(
         ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*\*\*/\*\.txt' chooses files"
     ):
-        charrnn.train_file(library, preset="tutorial")
+        plain.train_file(library)
     with pytest.raises(
         ValueError, match=r"a\.pyc is not UTF-8 at byte 0 .*reads any bytes as they are$"
     ):
-        charrnn.train_file(library / "__pycache__", preset="tutorial")
+        plain.train_file(library / "__pycache__")
 
 
 # ---------------------------------------------------------------------------------------- the cache
@@ -356,11 +342,11 @@ def test_a_cache_is_of_any_number_of_files(text_file, tmp_path, monkeypatch):
 
 def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monkeypatch):
     path, folder = text_file(ACCENTED), tmp_path / "deep" / "cache"
-    first = charrnn.train_file(path, **SMALL, cache=folder, preset="tutorial")
+    first = plain.train_file(path, **SMALL, cache=folder)
     (name,) = cached(folder)
     passes = []
     monkeypatch.setattr(corpus, "_scan", lambda *a, real=corpus._scan: passes.append(1) or real(*a))
-    assert bits(charrnn.train_file(path, **SMALL, cache=folder, preset="tutorial")) == bits(first)
+    assert bits(plain.train_file(path, **SMALL, cache=folder)) == bits(first)
     assert not passes
     assert cached(folder) == [name]
     stat = path.stat()
@@ -388,9 +374,7 @@ def test_a_cache_is_used_again_for_the_same_text_only(text_file, tmp_path, monke
 @pytest.mark.parametrize("records", [False, True])
 def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
     path = text_file(PLAIN)
-    made = charrnn.train_file(
-        path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial"
-    )
+    made = plain.train_file(path, records=records, **SMALL, cache=tmp_path / "cache")
     (name,) = cached(tmp_path / "cache")
     whole = (tmp_path / "cache" / name).read_bytes()
     damaged = {
@@ -402,11 +386,9 @@ def test_a_damaged_cache_is_made_anew(text_file, tmp_path, damage, records):
         b"deep": (1 << 20).to_bytes(8, "little") + b"[" * (1 << 20),
     }.get(damage, damage)
     (tmp_path / "cache" / name).write_bytes(damaged)
-    assert bits(
-        charrnn.train_file(
-            path, records=records, **SMALL, cache=tmp_path / "cache", preset="tutorial"
-        )
-    ) == bits(made)
+    assert bits(plain.train_file(path, records=records, **SMALL, cache=tmp_path / "cache")) == bits(
+        made
+    )
     assert (tmp_path / "cache" / name).read_bytes() == whole
 
 
@@ -450,8 +432,8 @@ def test_a_kill_during_the_passes_leaves_nothing_wrong(
         ran = subprocess.run(command, env=os.environ | {"TMPDIR": str(temporary)}, timeout=600)
         assert ran.returncode == -signal.SIGKILL
     assert cached(temporary) == []
-    assert bits(charrnn.train_file(path, **SMALL, cache=folder, preset="tutorial")) == bits(
-        charrnn.train_text(PLAIN, **SMALL, preset="tutorial")
+    assert bits(plain.train_file(path, **SMALL, cache=folder)) == bits(
+        plain.train_text(PLAIN, **SMALL)
     )
     assert len([name for name in cached(folder) if not name.endswith(".tmp")]) == 1
 
@@ -495,7 +477,7 @@ def test_a_file_that_changes_during_the_passes_is_an_error(
         ValueError,
         match=r"input.txt has changed while it was read: train again when nobody writes to it",
     ):
-        charrnn.train_file(path, records=records, **SMALL, **place, preset="tutorial")
+        plain.train_file(path, records=records, **SMALL, **place)
     if place:
         assert cached(place["cache"]) == []
 
@@ -512,7 +494,7 @@ def test_a_file_that_changes_unseen_between_the_passes_is_an_error(
 
     monkeypatch.setattr(corpus, "_check_size", between)
     with pytest.raises(ValueError, match=r"input\.txt has changed while it was read"):
-        charrnn.train_file(path, records=records, **SMALL, **place, preset="tutorial")
+        plain.train_file(path, records=records, **SMALL, **place)
 
 
 @pytest.mark.parametrize("change", [append, rewrite, truncate])
@@ -520,9 +502,7 @@ def test_a_file_that_changes_during_the_training_is_an_error(text_file, monkeypa
     monkeypatch.setattr(corpus, "_IN_MEMORY", 0)
     path = text_file(PLAIN * 10)
     with pytest.raises(ValueError, match="has changed while it was read") as error:
-        charrnn.train_file(
-            path, alphabet="bytes", **SMALL, callback=lambda report: change(path), preset="tutorial"
-        )
+        plain.train_file(path, alphabet="bytes", **SMALL, callback=lambda report: change(path))
     assert error.value.model.history.steps > 0
 
 
@@ -558,7 +538,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path, python):
 def test_passes_that_take_long_are_shown(text_file, monkeypatch, capfd):
     monkeypatch.setattr(corpus, "_IN_MEMORY", 0)
     monkeypatch.setattr("charrnn.util.progress._EVERY", 0.0)
-    charrnn.train_file(text_file(PLAIN), **{**SMALL, "progress": True}, preset="tutorial")
+    plain.train_file(text_file(PLAIN), **{**SMALL, "progress": True})
     shown = capfd.readouterr().err
     assert "charrnn: 100 %" in shown
     assert ", pass 1 of 2, " in shown
@@ -592,9 +572,7 @@ def test_the_command_takes_files_of_all_kinds(text_file, tmp_path, python):
     ]
     subprocess.run([*command, *options], capture_output=True, timeout=600, check=True)
     model = charrnn.load(tmp_path / "m")
-    assert bits(model) == bits(
-        charrnn.train_records(PLAIN.splitlines() * 2, epochs=1, progress=False, preset="tutorial")
-    )
+    assert bits(model) == bits(plain.train_records(PLAIN.splitlines() * 2, epochs=1))
     assert len(cached(tmp_path / "cache")) == 1
     for wrong in (["-", "b.txt"], ["-", "--cache", "c"]):
         ran = subprocess.run(
@@ -653,8 +631,8 @@ def test_other_encodings(tmp_path, monkeypatch, encoding, piece):
 def test_a_model_is_trained_on_other_encodings_and_further(tmp_path):
     (tmp_path / "t").write_bytes("é\na\n%\nb".encode("utf-16"))
     how = {"separator": "%", "encoding": "utf-16"}
-    model = charrnn.train_file(tmp_path / "t", records=True, **how, **SMALL, preset="tutorial")
-    twin = charrnn.train_records(["é\na", "b"], **SMALL, preset="tutorial")
+    model = plain.train_file(tmp_path / "t", records=True, **how, **SMALL)
+    twin = plain.train_records(["é\na", "b"], **SMALL)
     assert bits(model) == bits(twin)
     model.train_file(tmp_path / "t", rehearse=tmp_path / "t", **how, epochs=1, progress=False)
     twin.train_records(["é\na", "b"], rehearse=["é\na", "b"], epochs=1, progress=False)

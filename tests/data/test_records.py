@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data import batches as reader
@@ -144,7 +145,7 @@ def test_records_end_where_the_model_ends_them(model):
 
 def test_train_records_learns_names_and_their_ends():
     names = ["anna", "hanna", "susanna", "bob", "rob"] * 40
-    model = charrnn.train_records(names, hidden_size=30, epochs=40, batch_size=4, preset="tutorial")
+    model = plain.train_records(names, hidden_size=30, epochs=40, batch_size=4)
     assert set(model.generate_many(50, 20, seed=0, temperature=0.5)) <= set(names)
     assert model.score("anna") < model.score("nana")
     assert model.history.validation_losses[-1] < 1.0
@@ -152,9 +153,7 @@ def test_train_records_learns_names_and_their_ends():
 
 
 def test_validation_is_the_mean_over_held_out_symbols():
-    model = charrnn.train_records(
-        NAMES, hidden_size=10, epochs=2, validation_fraction=0.2, preset="tutorial"
-    )
+    model = plain.train_records(NAMES, hidden_size=10, epochs=2, validation_fraction=0.2)
     _, held_out = dataset.Records.from_strings(NAMES).streams(model.rnn, 0.2, 0)
     texts = [
         model.vocabulary.decode(held_out.ids[s : s + n])
@@ -170,17 +169,11 @@ def test_validation_is_the_mean_over_held_out_symbols():
 def test_resume_gives_the_same_bits(tmp_path, batch_size):
     options = {"hidden_size": 10, "batch_size": batch_size, "checkpoint": tmp_path / "c"}
     for k in [1, 2, 5, 11, 12, 13, 14, 24, 30]:
-        charrnn.train_records(NAMES, steps=k, **options, preset="tutorial")
-        model = charrnn.train_records(
-            NAMES, steps=40, resume=tmp_path / "c", **options, preset="tutorial"
-        )
-        assert digest(model.rnn) == digest(
-            charrnn.train_records(NAMES, steps=40, **options, preset="tutorial").rnn
-        ), k
+        plain.train_records(NAMES, steps=k, **options)
+        model = plain.train_records(NAMES, steps=40, resume=tmp_path / "c", **options)
+        assert digest(model.rnn) == digest(plain.train_records(NAMES, steps=40, **options).rnn), k
     with pytest.raises(ValueError, match="the text is another"):
-        charrnn.train_records(
-            NAMES[1:], steps=40, resume=tmp_path / "c", **options, preset="tutorial"
-        )
+        plain.train_records(NAMES[1:], steps=40, resume=tmp_path / "c", **options)
 
 
 def test_save_and_load(model, tmp_path):
@@ -254,22 +247,15 @@ def test_long_records_train_resume_and_are_validated_with_the_state_carried(tmp_
         "validation_fraction": 0.2,
         "learning_rate": 0.3,
     }
-    whole = charrnn.train_records(strings, epochs=3, **options, preset="tutorial")
+    whole = plain.train_records(strings, epochs=3, **options)
     assert whole.history.validation_losses[-1] < 0.5
     for steps in (37, 151):
-        charrnn.train_records(
-            strings,
-            steps=steps,
-            checkpoint=tmp_path / "c",
-            keep="last",
-            **options,
-            preset="tutorial",
-        )
-        again = charrnn.train_records(
-            strings, epochs=3, resume=tmp_path / "c", keep="last", **options, preset="tutorial"
+        plain.train_records(strings, steps=steps, checkpoint=tmp_path / "c", keep="last", **options)
+        again = plain.train_records(
+            strings, epochs=3, resume=tmp_path / "c", keep="last", **options
         )
         assert digest(again.rnn) == digest(
-            charrnn.train_records(strings, epochs=3, keep="last", **options, preset="tutorial").rnn
+            plain.train_records(strings, epochs=3, keep="last", **options).rnn
         )
     _, held_out = dataset.Records.from_strings(strings).streams(whole.rnn, 0.2, 1)
     texts = [
@@ -338,7 +324,7 @@ def test_records_take_little_more_memory_than_their_ids(strings):
 )
 def test_wrong_records_are_refused(strings, error, message):
     with pytest.raises(error, match=message):
-        charrnn.train_records(strings, preset="tutorial")
+        plain.train_records(strings)
 
 
 def test_command_line(tmp_path):
@@ -364,7 +350,7 @@ def test_command_line(tmp_path):
 
 def test_a_surrogate_is_named_by_its_record():
     with pytest.raises(ValueError, match=r"strings\[2\]\[1\] = '\\ud800' is a lone surrogate"):
-        charrnn.train_records(["anna", "bob", "c\ud800"], preset="tutorial")
+        plain.train_records(["anna", "bob", "c\ud800"])
 
 
 @pytest.mark.parametrize("others", ["ay", "ayz"])
@@ -378,8 +364,7 @@ def test_records_that_train_the_model_are_refused(others):
                 model.train_records([record], extend=True, steps=1)
 
     expected, model = (
-        charrnn.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5, preset="tutorial")
-        for _ in range(2)
+        plain.train_records(["ab", "ba"] * 20, hidden_size=4, steps=5) for _ in range(2)
     )
     expected.train_records(strings(expected), extend=True, steps=3)
     model.train_records(strings(model, [others]), extend=True, steps=3)
@@ -394,7 +379,7 @@ def test_a_record_of_a_class_of_its_own_is_remembered_as_it_is():
         def encode(self, *arguments):
             return 5
 
-    model = charrnn.train_records([Odd("anna"), "bob"], remember=True, steps=1, preset="tutorial")
+    model = plain.train_records([Odd("anna"), "bob"], remember=True, steps=1)
     assert "anna" in model.index
     assert Odd("bob") in model.index
 
@@ -410,7 +395,7 @@ def test_a_lazy_table_is_refused_without_a_warning():
         TypeError,
         match="strings must be a sequence of texts, not LazyFrame: give one of its columns",
     ):
-        charrnn.train_records(polars.LazyFrame({"name": ["anna"]}), preset="tutorial")
+        plain.train_records(polars.LazyFrame({"name": ["anna"]}))
 
 
 def test_what_is_rehearsed_is_part_of_the_digest():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 import reference
 from charrnn import CharRNN, DivergedError, History, Vocabulary
 from charrnn.datasets import names, python_docs
@@ -235,18 +236,14 @@ def test_mistakes_change_nothing(call, message):
 
 
 def test_records_that_were_learned_are_remembered():
-    model = charrnn.train_records(
-        ["anna", "hanna"], remember=True, hidden_size=4, steps=2, progress=False, preset="tutorial"
-    )
+    model = plain.train_records(["anna", "hanna"], remember=True, hidden_size=4, steps=2)
     model.adapt(["nan", "han"])
     assert len(model.index) == 4
     assert "nan" in model.index
 
 
 def test_a_mixture_with_counts_adapts_its_network():
-    model = charrnn.train_text(
-        python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(python_docs()[:30_000], hidden_size=24, epochs=2, ngram=5)
     new = "".join(char for char in python_docs()[30_000:36_000] if char in model.vocabulary.chars)
     assert model.score(new, adapt=True) < model.score(new)
     assert model.adapt(new).mixture is not None
@@ -261,7 +258,7 @@ def test_weights_that_are_too_large_are_an_error():
 
 
 def test_drifting_text_and_records_score_lower():
-    model = charrnn.train_records(names()[::2], progress=False, preset="tutorial")
+    model = plain.train_records(names()[::2])
     others = ["x" + name for name in names()[1::2] if set(name) <= set(model.vocabulary.chars)]
     assert model.score_many(others, adapt=True).mean() < 0.9 * model.score_many(others).mean()
 
@@ -314,16 +311,7 @@ class RecentOracle:
 
 @pytest.fixture(scope="module")
 def counting():
-    return charrnn.train_text(
-        TEXT * 3,
-        cell="gru",
-        hidden_size=6,
-        dtype="float64",
-        ngram=4,
-        epochs=2,
-        progress=False,
-        preset="tutorial",
-    )
+    return plain.train_text(TEXT * 3, cell="gru", hidden_size=6, dtype="float64", ngram=4, epochs=2)
 
 
 def log_p_by_counts(model, text):
@@ -371,9 +359,7 @@ def test_adaptive_scores_are_the_same_bits_in_every_variant(kernels, has_fma):
     if not has_fma:
         pytest.skip("without FMA the results are right to rounding, not to the bit")
     options = {"cell": "lstm", "hidden_size": 40, "steps": 60, "ngram": 5, "progress": False}
-    model = charrnn.train_text(
-        "to be, or not to be: that is the question. " * 30, **options, preset="tutorial"
-    )
+    model = plain.train_text("to be, or not to be: that is the question. " * 30, **options)
     text = "what is to be, is not to be questioned: it is " * 10
     found = model.log_probs(text, on_unknown="skip", adapt=True)
     assert hashlib.sha256(found.tobytes()).hexdigest() == SHA256
@@ -417,9 +403,9 @@ def test_counts_of_records_end_where_the_records_do():
         "progress": False,
         "validation_fraction": 0,
     }
-    model = charrnn.train_records(["ab", "ba"], **options, preset="tutorial")
+    model = plain.train_records(["ab", "ba"], **options)
     model.adapt(["ab", "ba"])
-    both = charrnn.train_records(["ab", "ba", "ab", "ba"], **options, preset="tutorial")
+    both = plain.train_records(["ab", "ba", "ab", "ba"], **options)
     for mine, other in zip(model.mixture.counts.levels, both.mixture.counts.levels, strict=True):
         np.testing.assert_array_equal(mine.symbols, other.symbols)
         assert (abs(mine.counts - other.counts) <= 1).all()  # the boundary before the first record

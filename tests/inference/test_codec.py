@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 from charrnn.inference import codec as codecs
 from charrnn.network import dispatch
 
@@ -28,18 +29,14 @@ needs_fma = pytest.mark.skipif(not dispatch.has_fma(), reason="the kernels have 
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(
-        "to be or not to be, that is the question ñ\n" * 9, preset="tutorial", steps=60,
-        hidden_size=12, progress=False,
-    )  # fmt: skip
+    return plain.train_text(
+        "to be or not to be, that is the question ñ\n" * 9, steps=60, hidden_size=12
+    )
 
 
 @pytest.fixture(scope="module")
 def records():
-    return charrnn.train_records(
-        ["to be", "or not to be"] * 9, preset="tutorial", steps=30, hidden_size=8, ngram=3,
-        progress=False,
-    )  # fmt: skip
+    return plain.train_records(["to be", "or not to be"] * 9, steps=30, hidden_size=8, ngram=3)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.inference import ranking
 
 
@@ -15,7 +16,7 @@ from charrnn.inference import ranking
 def names():
     strings = charrnn.datasets.names()
     random.Random(0).shuffle(strings)
-    return charrnn.train_records(strings, epochs=2, progress=False, preset="tutorial")
+    return plain.train_records(strings, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_wrong_arguments_are_named(names):
     with pytest.raises(ValueError, match="seed must be from 0"):
         names.rank(["anna"], seed=-1)
     with pytest.raises(ValueError, match="a model of text: only whole records have a rank"):
-        charrnn.train_text("to be " * 9, steps=1, progress=False, preset="tutorial").rank(["to"])
+        plain.train_text("to be " * 9, steps=1).rank(["to"])
 
 
 def test_strings_that_take_more_guesses_than_there_are_numbers(monkeypatch):
@@ -92,9 +93,7 @@ def test_strings_that_take_more_guesses_than_there_are_numbers(monkeypatch):
     for name, value in {"_EXACT": 16, "_FOLLOWED": 64, "_SAMPLES": 64, "_CHARACTERS": 4000}.items():
         monkeypatch.setattr(ranking, name, value)
     long = "".join(map(chr, range(200, 600)))
-    model = charrnn.train_records(
-        [long], preset="tutorial", hidden_size=3, steps=1, seed=0, progress=False
-    )
+    model = plain.train_records([long], hidden_size=3, steps=1, seed=0)
     found = model.rank([long[:3], long, long * 2])
     assert (np.diff(found.guesses) >= 0).all()
     assert (found.low <= found.guesses).all()

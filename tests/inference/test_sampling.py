@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-import charrnn
+import plain
 import reference
 from charrnn import RNN, CharRNN, History, Vocabulary
 from charrnn.data.record_index import RecordIndex
@@ -380,9 +380,7 @@ def test_whole_texts_have_ended_by_themselves(records, model):
 def test_whole_records_of_exactly_the_length_are_found():
     letters = np.random.default_rng(0).choice(list("abcd"), (1500, 8))
     words = ["".join(word) for word in letters]
-    model = charrnn.train_records(
-        words, hidden_size=20, epochs=6, progress=False, preset="tutorial"
-    )
+    model = plain.train_records(words, hidden_size=20, epochs=6)
     for length in (8, 9):
         texts = model.generate_many(20, length, whole=True, unique=True, seed=1)
         assert sum(len(text) == 8 for text in texts) > 15
@@ -393,9 +391,7 @@ def test_whole_records_of_exactly_the_length_are_found():
 def test_empty_records_come_only_if_the_training_had_some(empty):
     """A model of C, N, O, CC and CN wrote 1,934 empty ones of 5,000."""
     strings = ["C", "N", "O", "CC", "CN"] * 20
-    model = charrnn.train_records(
-        strings + [""] * 9 * empty, hidden_size=8, steps=2, progress=False, preset="tutorial"
-    )
+    model = plain.train_records(strings + [""] * 9 * empty, hidden_size=8, steps=2)
     for one in (model, pickle.loads(pickle.dumps(model))):
         assert ("" in one.generate_many(200, 9, seed=1)) is empty
         assert ("" in dict(one.beam_search(9, n_best=5))) is empty
@@ -498,7 +494,7 @@ QUESTION = "to be, or not to be, that is the question\n" * 9
 
 @pytest.mark.clock
 def test_a_stream_costs_at_most_three_times_as_much_a_character():
-    model = charrnn.train_text(QUESTION, steps=1, progress=False, preset="tutorial")
+    model = plain.train_text(QUESTION, steps=1)
     calls = [lambda: model.generate(50_000, seed=1), lambda: "".join(model.stream(50_000, seed=1))]
     times, texts = ([], []), set()
     for _ in range(5):
@@ -523,7 +519,7 @@ def test_a_stream_costs_at_most_three_times_as_much_a_character():
 )
 @pytest.mark.parametrize("length", [0, 1, 999, 3000])
 def test_a_stream_has_the_characters_of_generate(controls, length):
-    model = charrnn.train_text(QUESTION, hidden_size=4, epochs=3, progress=False, preset="tutorial")
+    model = plain.train_text(QUESTION, hidden_size=4, epochs=3)
     if controls.get("min_length", 0) <= length:
         characters = list(model.stream(length, seed=3, **controls))
         assert set(map(len, characters)) <= {1}
@@ -532,9 +528,7 @@ def test_a_stream_has_the_characters_of_generate(controls, length):
 
 @pytest.mark.clock
 def test_an_endless_stream_draws_little_ahead():
-    model = charrnn.train_text(
-        "to be, or not to be\n" * 9, hidden_size=500, steps=1, progress=False, preset="tutorial"
-    )
+    model = plain.train_text("to be, or not to be\n" * 9, hidden_size=500, steps=1)
     characters = model.stream(seed=1)
     began = time.process_time()
     first = next(characters)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 from charrnn import CharRNN, History, Vocabulary
 from charrnn.inference import search
 from charrnn.inference.sampling import PrimedState
@@ -129,7 +130,7 @@ def test_a_search_goes_on_where_it_stopped():
 def names():
     strings = charrnn.datasets.names()
     random.Random(0).shuffle(strings)
-    return charrnn.train_records(strings, epochs=2, progress=False, preset="tutorial")
+    return plain.train_records(strings, epochs=2)
 
 
 def test_the_first_10_000_names_are_those_of_a_plain_enumeration(names):
@@ -182,7 +183,7 @@ def test_a_model_of_bytes_has_texts_of_bytes(monkeypatch, rows):
 
 
 def test_endless_texts_are_an_error_rather_than_a_wrong_order():
-    model = charrnn.train_records(["a"], hidden_size=2, steps=1, progress=False, preset="tutorial")
+    model = plain.train_records(["a"], hidden_size=2, steps=1)
     for name, array in model.network.weights.views().items():
         array[...] = [200.0, -200.0] if name == "by" else 0  # hardly ever the end
     with pytest.raises(
@@ -246,13 +247,7 @@ def test_a_beam_search_gives_the_best_of_what_it_came_across(names):
 
 
 def test_records_of_a_beam_search_are_whole():
-    model = charrnn.train_records(
-        ["abc", "abd", "acb", "cab"] * 20,
-        hidden_size=12,
-        epochs=40,
-        progress=False,
-        preset="tutorial",
-    )
+    model = plain.train_records(["abc", "abd", "acb", "cab"] * 20, hidden_size=12, epochs=40)
     for length in (3, 4, 9):
         found = dict(model.beam_search(length, n_best=4))
         assert found.keys() == {"abc", "abd", "acb", "cab"}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.network import config
 from charrnn.network._types import CELLS, OPTIMIZERS
 from charrnn.storage import model_file as persistence
@@ -101,7 +102,7 @@ def test_a_choice_may_be_a_str_of_numpy():
             "keep": "last",
         }.items()
     }
-    model = charrnn.train_text(TEXT, progress=False, steps=1, **options, preset="tutorial")
+    model = plain.train_text(TEXT, steps=1, **options)
     assert (model.network.description.layers[0].cell, model.network.optimizer) == ("gru", "adam")
     model.train_text(TEXT, progress=False, steps=1, optimizer=np.array(["sgd"])[0])
     assert model.network.optimizer == "sgd"
@@ -111,12 +112,4 @@ def test_a_choice_may_be_a_str_of_numpy():
 
 def test_too_large_a_network_says_what_it_asks_for():
     with pytest.raises(MemoryError, match=r"no memory for an array of shape .* GiB"):
-        charrnn.train_text(
-            TEXT,
-            progress=False,
-            steps=1,
-            cell="lstm",
-            hidden_size=65536,
-            n_layers=16,
-            preset="tutorial",
-        )
+        plain.train_text(TEXT, steps=1, cell="lstm", hidden_size=65536, n_layers=16)

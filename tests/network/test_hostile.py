@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import charrnn
+import plain
 from charrnn import RNN, CharRNN, DataReader, History, Vocabulary
 from charrnn.data.record_index import RecordIndex
 from charrnn.inference import ranking
@@ -1126,13 +1127,9 @@ def test_a_text_is_as_long_as_it_is_whatever_it_says(says, records, alphabet):
         ]
 
     texts = ("to be", "or not") if alphabet == "characters" else (b"to be", b"or not")
-    model = charrnn.train_records(
-        texts, alphabet=alphabet, hidden_size=4, steps=5, preset="tutorial"
-    )
+    model = plain.train_records(texts, alphabet=alphabet, hidden_size=4, steps=5)
     if not records:
-        model = charrnn.train_text(
-            texts[0] + texts[1], alphabet=alphabet, hidden_size=4, steps=5, preset="tutorial"
-        )
+        model = plain.train_text(texts[0] + texts[1], alphabet=alphabet, hidden_size=4, steps=5)
     assert results(*map(lying, texts)) == results(*texts)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import CharRNN
 
 TEXT = "to be, or not to be, that is the question. " * 30
@@ -43,7 +44,7 @@ def options(request):
 
 @pytest.fixture
 def model(options):
-    return charrnn.train_text(TEXT, steps=60, **options, preset="tutorial")
+    return plain.train_text(TEXT, steps=60, **options)
 
 
 def bits(model):
@@ -51,7 +52,7 @@ def bits(model):
 
 
 def test_it_learns(options):
-    model = charrnn.train_text(TEXT, steps=400, **options, preset="tutorial")
+    model = plain.train_text(TEXT, steps=400, **options)
     assert model.history.losses[-1] < 0.75 * model.history.losses[0]
     assert model.score("to be, or not") < model.score("tone, bor toe")
 
@@ -105,14 +106,12 @@ def model_bytes(model, folder):
 
 
 def test_records_bytes_and_more_training(options):
-    names = charrnn.train_records(NAMES, steps=40, remember=True, **options, preset="tutorial")
+    names = plain.train_records(NAMES, steps=40, remember=True, **options)
     assert not set(names.generate_many(5, 12, seed=1, novel=True)) & set(NAMES)
     names.train_records(["éva"], extend=True, remember=True, steps=2, progress=False)
     assert "é" in names.vocabulary.chars
     assert names.network.optimizer == options.get("optimizer", "adagrad")
-    binary = charrnn.train_text(
-        TEXT.encode(), alphabet="bytes", steps=3, **options, preset="tutorial"
-    )
+    binary = plain.train_text(TEXT.encode(), alphabet="bytes", steps=3, **options)
     assert isinstance(binary.generate(5), bytes)
 
 
@@ -134,35 +133,26 @@ def test_a_model_that_grows_reads_what_it_knew_as_before(model):
 
 
 def test_threads_and_checkpoints_change_no_bit(options, tmp_path):
-    whole = charrnn.train_text(TEXT, steps=100, **options, preset="tutorial")
-    assert bits(
-        charrnn.train_text(TEXT, steps=100, **options, n_threads=3, preset="tutorial")
-    ) == bits(whole)
-    assert bits(
-        charrnn.train_text(TEXT, steps=100, **options, checkpoint=tmp_path / "c", preset="tutorial")
-    ) == bits(whole)
+    whole = plain.train_text(TEXT, steps=100, **options)
+    assert bits(plain.train_text(TEXT, steps=100, **options, n_threads=3)) == bits(whole)
+    assert bits(plain.train_text(TEXT, steps=100, **options, checkpoint=tmp_path / "c")) == bits(
+        whole
+    )
 
 
 @pytest.mark.parametrize("network", ["deep", "deep lstm"])
 def test_a_training_resumed_at_any_of_its_steps_gives_the_same_bits(network, tmp_path):
     options = {**NETWORKS[network], **SMALL}
-    expected = bits(charrnn.train_text(TEXT, steps=100, **options, preset="tutorial"))
+    expected = bits(plain.train_text(TEXT, steps=100, **options))
     for step in range(100):
         stopping = Stop(step)
         with pytest.MonkeyPatch.context() as patch:
             stopping.install(patch)
             with pytest.raises(charrnn.TrainingInterrupted):
-                charrnn.train_text(
-                    TEXT, steps=100, checkpoint=tmp_path / "c", **options, preset="tutorial"
-                )
+                plain.train_text(TEXT, steps=100, checkpoint=tmp_path / "c", **options)
         assert charrnn.load(tmp_path / "c").history.steps == step
         assert (
-            bits(
-                charrnn.train_text(
-                    TEXT, steps=100, resume=tmp_path / "c", **options, preset="tutorial"
-                )
-            )
-            == expected
+            bits(plain.train_text(TEXT, steps=100, resume=tmp_path / "c", **options)) == expected
         ), step
 
 
@@ -185,7 +175,7 @@ class Stop:
 
 def test_another_network_is_not_resumed_and_named(tmp_path):
     options = {**NETWORKS["deep lstm"], **SMALL}
-    charrnn.train_text(TEXT, steps=3, checkpoint=tmp_path / "c", **options, preset="tutorial")
+    plain.train_text(TEXT, steps=3, checkpoint=tmp_path / "c", **options)
     for change, message in (
         (
             {"cell": "gru"},
@@ -198,9 +188,7 @@ def test_another_network_is_not_resumed_and_named(tmp_path):
         ({"clip_norm": 2}, "clip_norm was 1.0, is 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            charrnn.train_text(
-                TEXT, steps=5, resume=tmp_path / "c", **{**options, **change}, preset="tutorial"
-            )
+            plain.train_text(TEXT, steps=5, resume=tmp_path / "c", **{**options, **change})
 
 
 def test_the_lesson_is_of_the_tutorials_network_only(model):
@@ -219,9 +207,7 @@ def test_the_lesson_is_of_the_tutorials_network_only(model):
 
 
 def test_weights_are_named_by_their_gates():
-    model = charrnn.train_text(
-        TEXT, cell="gru", n_layers=2, steps=1, **{**SMALL, "hidden_size": 5}, preset="tutorial"
-    )
+    model = plain.train_text(TEXT, cell="gru", n_layers=2, steps=1, **{**SMALL, "hidden_size": 5})
     views = model.network.weights.views()
     assert views["Wxr"].shape == (len(model.vocabulary), 5)
     assert {views[name].shape for name in ("Whn", "Whr2", "Wxu2")} == {(5, 5)}

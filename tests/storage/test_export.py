@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 import reference
 from charrnn import CharRNN, Vocabulary
 from charrnn.network.learner import Learner
@@ -20,13 +21,9 @@ from reference import distance, random_network
 TEXT = "to be, or not to be, that is the question. " * 10
 NETWORKS = [(cell, n_layers) for cell in ("rnn", "gru", "lstm") for n_layers in (1, 2, 3)]
 KINDS = {
-    "text": lambda **options: charrnn.train_text(TEXT, **options, preset="tutorial"),
-    "records": lambda **options: charrnn.train_records(
-        ["anna", "hanna", "susanna"] * 9, **options, preset="tutorial"
-    ),
-    "bytes": lambda **options: charrnn.train_text(
-        TEXT.encode(), alphabet="bytes", **options, preset="tutorial"
-    ),
+    "text": lambda **options: plain.train_text(TEXT, **options),
+    "records": lambda **options: plain.train_records(["anna", "hanna", "susanna"] * 9, **options),
+    "bytes": lambda **options: plain.train_text(TEXT.encode(), alphabet="bytes", **options),
 }
 
 

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 from charrnn import RNN, CharRNN, History, ModelFormatError, Progress, Vocabulary
 from charrnn.network.config import RUN_NAMES, RunOptions
 from charrnn.util import atomic_write as files
@@ -287,7 +288,7 @@ def test_wrong_metadata_are_refused(saved, metadata, message):
     ],
 )
 def test_wrong_remembered_records_are_refused(tmp_path, fingerprints, message):
-    model = charrnn.train_records(["anna", "bob"], steps=1, remember=True, preset="tutorial")
+    model = plain.train_records(["anna", "bob"], steps=1, remember=True)
     model.save(path := tmp_path / "model")
     change(path, {"remembered": fingerprints})
     with pytest.raises(ModelFormatError, match=message):
@@ -367,9 +368,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused(saved):
 @pytest.mark.skipif(os.name != "posix", reason="SIGBUS")
 def test_a_file_that_is_overwritten_while_it_is_read_ends_no_process(tmp_path, python):
     path = tmp_path / "model.safetensors"
-    charrnn.train_text(
-        "abc" * 99, hidden_size=512, steps=1, progress=False, preset="tutorial"
-    ).save(path)
+    plain.train_text("abc" * 99, hidden_size=512, steps=1).save(path)
     program = """
         import sys, charrnn
         for _ in range(1500):
@@ -464,7 +463,7 @@ def test_what_is_not_a_file_is_not_replaced_by_one(saved):
     os.mkfifo(pipe)
     for call in (
         model.save,
-        lambda path: charrnn.train_text("ab" * 9, checkpoint=path, epochs=1, preset="tutorial"),
+        lambda path: plain.train_text("ab" * 9, checkpoint=path, epochs=1),
     ):
         with pytest.raises(
             ValueError, match="pipe is not a regular file, and would be replaced by one"
@@ -701,7 +700,7 @@ def test_the_temporary_file_has_the_mode_of_the_old_one_from_the_start(saved, mo
 @pytest.mark.parametrize("way", ["path", "pickle"])
 def test_what_is_saved_while_another_thread_writes_into_weights_loads(tmp_path, dtype, way):
     """What was hashed was not what was written."""
-    index = charrnn.train_records(["anna", "bob"], steps=1, remember=True, preset="tutorial").index
+    index = plain.train_records(["anna", "bob"], steps=1, remember=True).index
     model = CharRNN(
         RNN(600, 4, 4, 0.1, dtype=dtype, seed=0), Vocabulary("abc", records=True), History(), index
     )
@@ -737,7 +736,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
     with pytest.raises(charrnn.ModelFormatError, match="not a regular file"):
         charrnn.load(tmp_path / "pipe")
     with pytest.raises(ValueError, match="not a regular file"):
-        charrnn.train_file(tmp_path / "pipe", preset="tutorial")
+        plain.train_file(tmp_path / "pipe")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.util.page import read
 from chromium import keep_picture
 
@@ -63,24 +64,14 @@ STYLE = "".join(read(f"charrnn.{where}", "page.css") for where in ("util", "trac
 
 @pytest.fixture(scope="module")
 def trace():
-    model = charrnn.train_text(
-        SHAKESPEARE * 8, hidden_size=40, epochs=20, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(SHAKESPEARE * 8, hidden_size=40, epochs=20)
     return model.trace(SHAKESPEARE)
 
 
 @pytest.fixture(scope="module")
 def layered():
     """Of a network with gates and two layers."""
-    model = charrnn.train_text(
-        SHAKESPEARE * 8,
-        cell="lstm",
-        n_layers=2,
-        hidden_size=24,
-        epochs=8,
-        progress=False,
-        preset="tutorial",
-    )
+    model = plain.train_text(SHAKESPEARE * 8, cell="lstm", n_layers=2, hidden_size=24, epochs=8)
     return model.trace(SHAKESPEARE)
 
 
@@ -357,9 +348,7 @@ def test_readers_of_the_screen_hear_names(visit, trace):
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_no_serious_barrier(visit, trace, layered, dark):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    names = charrnn.train_records(
-        ["anna", "hanna"] * 9, preset="tutorial", steps=20, progress=False
-    )
+    names = plain.train_records(["anna", "hanna"] * 9, steps=20)
     for content in (trace.html(), layered.html(), names.trace(["anna", "hanna"]).html()):
         page = visit(content, dark=dark)
         page.locator("#text span").nth(3).click()
@@ -400,9 +389,7 @@ def test_the_list_of_units_is_filtered_and_ordered(visit, trace):
 
 
 def test_a_hostile_text_does_nothing(visit):
-    model = charrnn.train_text(
-        HOSTILE * 20, hidden_size=16, steps=300, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(HOSTILE * 20, hidden_size=16, steps=300)
     page = visit(model.trace(HOSTILE * 3).html(title=HOSTILE))
     assert page.title().startswith(
         "</script><script>alert('script')</script><img src='https://example.org/x.png' onerror="
@@ -477,9 +464,7 @@ def test_what_a_text_could_bring_in_would_not_run(browser, tmp_path, trace, list
 
 @pytest.mark.parametrize("text", ["", "T", "\n", "\n" * 500, "To " * 3000])
 def test_texts_of_any_shape(visit, trace, text):
-    model = charrnn.train_text(
-        SHAKESPEARE, hidden_size=8, steps=20, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(SHAKESPEARE, hidden_size=8, steps=20)
     page = visit(model.trace(text).html())
     if not text:
         assert page.locator("#text span").count() == 0
@@ -508,24 +493,11 @@ def test_a_page_without_units_and_saliency_has_the_surprise(visit, layered):
 
 
 def test_records_bytes_and_layers_have_pages(visit):
-    records = charrnn.train_records(
-        ["anna", "hanna", "susanna"] * 20,
-        hidden_size=8,
-        epochs=20,
-        progress=False,
-        preset="tutorial",
-    )
+    records = plain.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=8, epochs=20)
     page = visit(records.trace("susanna").html())
     page.locator("#text span").nth(7).click()
     assert page.locator("#text .cursor").inner_text().strip() == "∎"
-    octets = charrnn.train_text(
-        bytes(range(256)) * 20,
-        alphabet="bytes",
-        hidden_size=8,
-        steps=50,
-        progress=False,
-        preset="tutorial",
-    )
+    octets = plain.train_text(bytes(range(256)) * 20, alphabet="bytes", hidden_size=8, steps=50)
     page = visit(octets.trace(bytes(range(256)) * 2).html())
     assert "[FF]" in page.locator("#text").inner_text()
 
@@ -707,9 +679,7 @@ def test_a_hundred_thousand_characters_do_not_lag(visit, cell, units, written_un
     rng = np.random.default_rng(0)
     lines = SHAKESPEARE.splitlines(keepends=True)
     text = "".join(lines[i] for i in rng.integers(0, len(lines), 4000))[:100_000]
-    model = charrnn.train_text(
-        SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(SHAKESPEARE * 4, cell=cell, hidden_size=units, steps=200)
     written = model.trace(text).html()
     assert written.count('id="unit-') == written_units
     assert len(written) < 30e6

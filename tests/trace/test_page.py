@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.trace import page
 from charrnn.util.page import hash_of
 
@@ -23,9 +24,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(
-        HOSTILE * 30, hidden_size=12, steps=200, progress=False, preset="tutorial"
-    )
+    return plain.train_text(HOSTILE * 30, hidden_size=12, steps=200)
 
 
 def parts(written):
@@ -65,15 +64,7 @@ def test_arrays_are_those_of_the_trace(model):
 
 
 def test_gates_and_cells_of_each_layer_are_there_in_words_and_bytes():
-    model = charrnn.train_text(
-        HOSTILE * 5,
-        cell="lstm",
-        n_layers=2,
-        hidden_size=6,
-        steps=100,
-        progress=False,
-        preset="tutorial",
-    )
+    model = plain.train_text(HOSTILE * 5, cell="lstm", n_layers=2, hidden_size=6, steps=100)
     trace = model.trace(HOSTILE * 2)
     trace.network.weights.views()["bi2"][...] = 3  # so that cells go beyond 1
     trace = model.trace(HOSTILE * 2)
@@ -103,9 +94,7 @@ def test_gates_and_cells_of_each_layer_are_there_in_words_and_bytes():
 
 
 def test_of_layers_of_different_cells_each_has_its_own_parts():
-    model = charrnn.train_text(
-        HOSTILE * 5, cell="gru", hidden_size=5, steps=20, progress=False, preset="tutorial"
-    )
+    model = plain.train_text(HOSTILE * 5, cell="gru", hidden_size=5, steps=20)
     meta, _ = parts(model.trace(HOSTILE).html(parts=["u", "h"]))
     assert [words for _, words, _ in meta["parts"]] == ["state h", "update gate u"]
     assert len(meta["units"]) == 10
@@ -143,15 +132,7 @@ def test_what_has_no_bounds_is_written_as_far_as_numbers_reach():
 
 
 def test_of_a_long_text_units_travel_whole(monkeypatch):
-    model = charrnn.train_text(
-        HOSTILE * 5,
-        cell="lstm",
-        n_layers=2,
-        hidden_size=12,
-        steps=100,
-        progress=False,
-        preset="tutorial",
-    )
+    model = plain.train_text(HOSTILE * 5, cell="lstm", n_layers=2, hidden_size=12, steps=100)
     trace = model.trace((HOSTILE * 4)[:200])
     monkeypatch.setattr(
         page.make, "__kwdefaults__", page.make.__kwdefaults__ | {"room": 200 * 12 * 3}
@@ -211,14 +192,7 @@ def test_short_texts_have_a_page(model, text):
 
 def test_only_symbols_that_occur_are_written():
     chars = [chr(i) for i in range(0x4E00, 0x4E00 + 3000)]
-    model = charrnn.train_text(
-        "".join(chars),
-        hidden_size=4,
-        steps=5,
-        progress=False,
-        validation_fraction=0,
-        preset="tutorial",
-    )
+    model = plain.train_text("".join(chars), hidden_size=4, steps=5, validation_fraction=0)
     meta, arrays = parts(model.trace("".join(chars[:400])).html())
     assert meta["id_bytes"] == 2
     assert len(meta["symbols"]) <= 400 + 5 * 400
@@ -227,9 +201,7 @@ def test_only_symbols_that_occur_are_written():
 
 
 def test_the_end_of_a_record_is_shown():
-    model = charrnn.train_records(
-        ["anna", "hanna"] * 20, hidden_size=8, steps=30, progress=False, preset="tutorial"
-    )
+    model = plain.train_records(["anna", "hanna"] * 20, hidden_size=8, steps=30)
     trace = model.trace("anna")
     meta, arrays = parts(trace.html())
     ids = np.frombuffer(arrays["ids"], np.uint8)

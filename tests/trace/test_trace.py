@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 import reference
 from charrnn.data.vocabulary import Vocabulary
 from charrnn.network import Network
@@ -23,20 +24,12 @@ TEXT = "to be, or not to be, that is the question\n" * 10
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(
-        TEXT * 4, hidden_size=24, epochs=12, dtype="float64", progress=False, preset="tutorial"
-    )
+    return plain.train_text(TEXT * 4, hidden_size=24, epochs=12, dtype="float64")
 
 
 @pytest.fixture(scope="module")
 def records():
-    return charrnn.train_records(
-        ["anna", "hanna", "susanna"] * 20,
-        hidden_size=16,
-        epochs=60,
-        progress=False,
-        preset="tutorial",
-    )
+    return plain.train_records(["anna", "hanna", "susanna"] * 20, hidden_size=16, epochs=60)
 
 
 def stack(layers, dtype="float64", V=7, scale=0.6):
@@ -287,7 +280,7 @@ def test_of_a_property_and_its_opposite_the_first_counts_whatever_rounding_adds(
 
 def test_a_recipe_of_the_documentation_has_a_unit_that_follows_something():
     names = "\n".join(charrnn.datasets.names())
-    model = charrnn.train_text(names, epochs=40, progress=False, preset="tutorial")
+    model = plain.train_text(names, epochs=40)
     best = model.trace(names).units()[0]
     assert best.follows == "position in the word"
     assert abs(best.correlation) > 0.7
@@ -305,14 +298,7 @@ def test_texts_of_any_kind(model, records):
     assert len(records.trace("").surprise) == 1
     assert len(model.trace("t").units()) == 24
     assert model.trace("to bé!", on_unknown="skip").text == "to b"
-    octets = charrnn.train_text(
-        b"\x00\xff<>" * 50,
-        alphabet="bytes",
-        hidden_size=8,
-        steps=20,
-        progress=False,
-        preset="tutorial",
-    )
+    octets = plain.train_text(b"\x00\xff<>" * 50, alphabet="bytes", hidden_size=8, steps=20)
     trace = octets.trace(b"\xff\x00<")
     assert trace.text == b"\xff\x00<"
     assert isinstance(trace.likeliest(0)[0][0], bytes)
@@ -464,7 +450,7 @@ def test_plot_draws_itself(model):
 def test_a_model_in_training_is_traced_as_it_was(model):
     trace = model.trace(TEXT[:50])
     before = trace.saliency(40)
-    again = charrnn.train_text(TEXT, hidden_size=8, steps=5, progress=False, preset="tutorial")
+    again = plain.train_text(TEXT, hidden_size=8, steps=5)
     old = again.trace(TEXT[:50])
     kept = old.saliency(40)
     again.train_text(TEXT, steps=50, progress=False)

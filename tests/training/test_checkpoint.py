@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import ModelFormatError, history
 from charrnn.storage import model_file as persistence
 from charrnn.training import loop
@@ -27,7 +28,7 @@ OPTIONS = {"hidden_size": 20, "seq_length": 7, "seed": 3}
 
 
 def trained(steps, **options):
-    return charrnn.train_text(TEXT, steps=steps, **{**OPTIONS, **options}, preset="tutorial")
+    return plain.train_text(TEXT, steps=steps, **{**OPTIONS, **options})
 
 
 @pytest.fixture
@@ -59,9 +60,9 @@ def test_resume_in_many_pieces(path):
 
 
 def test_resume_goes_on_over_epochs_and_keeps_what_was_reported(path):
-    first = charrnn.train_text(TEXT, epochs=2, checkpoint=path, **OPTIONS, preset="tutorial")
-    second = charrnn.train_text(TEXT, epochs=5, resume=path, **OPTIONS, preset="tutorial")
-    whole = charrnn.train_text(TEXT, epochs=5, **OPTIONS, preset="tutorial")
+    first = plain.train_text(TEXT, epochs=2, checkpoint=path, **OPTIONS)
+    second = plain.train_text(TEXT, epochs=5, resume=path, **OPTIONS)
+    whole = plain.train_text(TEXT, epochs=5, **OPTIONS)
     assert bits(second) == bits(whole)
     assert second.history.validation_losses == whole.history.validation_losses
     assert second.history.losses[: len(first.history.losses)] == first.history.losses
@@ -82,12 +83,12 @@ OVERFIT = {
 
 def test_resume_keeps_the_best_weights_and_patience(path):
     """Cut before, at and after the best epoch, and within epochs."""
-    whole = charrnn.train_text(RANDOM, epochs=100, **OVERFIT, preset="tutorial")
+    whole = plain.train_text(RANDOM, epochs=100, **OVERFIT)
     assert whole.history.stop_reason == "patience"
     assert whole.history.kept_step is not None
     for k in [1, 11, 100, 200, 220, 225, 231, 242, 250, whole.history.steps]:
-        charrnn.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT, preset="tutorial")
-        again = charrnn.train_text(RANDOM, epochs=100, resume=path, **OVERFIT, preset="tutorial")
+        plain.train_text(RANDOM, steps=k, checkpoint=path, **OVERFIT)
+        again = plain.train_text(RANDOM, epochs=100, resume=path, **OVERFIT)
         assert digest(again.rnn) == digest(whole.rnn), k
         assert again.generate(500, seed=1) == whole.generate(
             500, seed=1
@@ -110,41 +111,37 @@ def stopped(path, step, error=KeyboardInterrupt, **options):
             raise error
 
     with pytest.raises(error):
-        charrnn.train_text(
-            TEXT, callback=fail, checkpoint=path, **OPTIONS | options, preset="tutorial"
-        )
+        plain.train_text(TEXT, callback=fail, checkpoint=path, **OPTIONS | options)
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 4}, {"steps": 170}, {"epochs": 9, "steps": 120}])
 def test_a_falling_rate_resumes_to_the_same_budget(path, budget):
-    whole = charrnn.train_text(TEXT, **OPTIONS | FALLING | budget, preset="tutorial")
+    whole = plain.train_text(TEXT, **OPTIONS | FALLING | budget)
     stopped(path, 30, **FALLING | budget)
-    assert bits(
-        charrnn.train_text(TEXT, resume=path, **OPTIONS | FALLING | budget, preset="tutorial")
-    ) == bits(whole)
+    assert bits(plain.train_text(TEXT, resume=path, **OPTIONS | FALLING | budget)) == bits(whole)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_a_falling_rate_does_not_resume_to_another_budget(path, schedule):
     """The steps that are done would have been done at other rates."""
     options = OPTIONS | FALLING | {"schedule": schedule}
-    charrnn.train_text(TEXT, epochs=2, checkpoint=path, **options, preset="tutorial")
+    plain.train_text(TEXT, epochs=2, checkpoint=path, **options)
     message = (
         f"epochs was 2, is 4; schedule='{schedule}' follows the budget: give the same one. "
         f"To go on with another, load"
     )
     with pytest.raises(ValueError, match=message):
-        charrnn.train_text(TEXT, epochs=4, resume=path, **options, preset="tutorial")
+        plain.train_text(TEXT, epochs=4, resume=path, **options)
     with pytest.raises(
         ValueError, match=r"epochs was 2, is None; steps was None, is 300; schedule"
     ):
-        charrnn.train_text(TEXT, steps=300, resume=path, **options, preset="tutorial")
+        plain.train_text(TEXT, steps=300, resume=path, **options)
     with pytest.raises(
         ValueError,
         match=r"seed was 3, is 4; .*epochs was 2, is 4; to go on with another text or other "
         r"options, load",
     ):
-        charrnn.train_text(TEXT, epochs=4, resume=path, **options | {"seed": 4}, preset="tutorial")
+        plain.train_text(TEXT, epochs=4, resume=path, **options | {"seed": 4})
     text = path.with_name("text.txt")
     text.write_text(TEXT)
     command = [
@@ -187,12 +184,10 @@ def test_going_on_can_be_cut_and_resumed(path):
 
 
 def test_a_checkpoint_of_records_remembers_them(path):
-    charrnn.train_records(
-        ["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path, preset="tutorial"
-    )
+    plain.train_records(["anna", "bob"] * 9, steps=3, remember=True, checkpoint=path)
     assert "anna" in charrnn.load(path).index
     with pytest.raises(ValueError, match="remember was True, is False"):
-        charrnn.train_records(["anna", "bob"] * 9, steps=5, resume=path, preset="tutorial")
+        plain.train_records(["anna", "bob"] * 9, steps=5, resume=path)
 
 
 def test_a_reached_budget_changes_nothing(path):
@@ -307,14 +302,7 @@ def test_another_text_or_option_is_named_and_nothing_starts(path, text, options,
     trained(40, checkpoint=path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=message):
-        charrnn.train_text(
-            text,
-            steps=80,
-            resume=path,
-            checkpoint=path,
-            **{**OPTIONS, **options},
-            preset="tutorial",
-        )
+        plain.train_text(text, steps=80, resume=path, checkpoint=path, **{**OPTIONS, **options})
     assert path.read_bytes() == before
 
 
@@ -507,10 +495,9 @@ def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
     """
     options = WORSE | {"seq_length": 1000, "hidden_size": 10, "learning_rate": 1.2}  # a step a pass
     text = "to be or not to be that is the question " * 9
-    whole = charrnn.train_text(text, **options, preset="tutorial")
+    whole = plain.train_text(text, **options)
     steps = [
-        bits(charrnn.train_text(text, keep="last", **options | {"epochs": n}, preset="tutorial"))[0]
-        for n in range(8)
+        bits(plain.train_text(text, keep="last", **options | {"epochs": n}))[0] for n in range(8)
     ]
     assert whole.history.kept_step == 5
 
@@ -531,7 +518,7 @@ def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
         before = sys.gettrace()
         sys.settrace(look)
         try:
-            charrnn.train_text(text, checkpoint=path, **options, preset="tutorial")
+            plain.train_text(text, checkpoint=path, **options)
         except KeyboardInterrupt as error:
             return error
         finally:
@@ -544,7 +531,7 @@ def test_ctrl_c_may_come_between_any_two_lines_of_a_report(path):
             break
         history = error.model.history
         assert bits(error.model)[0] == steps[history.kept_step or history.steps], line
-        again = charrnn.train_text(text, resume=path, **options, preset="tutorial")
+        again = plain.train_text(text, resume=path, **options)
         assert bits(again) == bits(whole), line
         assert again.history.validation_losses == whole.history.validation_losses, line
         assert again.history.kept_step == whole.history.kept_step, line

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.data import dataset
 from charrnn.data.batches import TextStream
 from charrnn.network import Network
@@ -19,7 +20,7 @@ from reference import digest
 
 
 def test_train_file_learns_real_text(text_file, english):
-    model = charrnn.train_file(text_file(english), epochs=6, progress=False, preset="tutorial")
+    model = plain.train_file(text_file(english), epochs=6)
     assert model.history.stop_reason == "epochs"
     assert model.history.losses[-1] < 2.4
     assert model.history.validation_losses[-1] < 3.0  # log(80) = 4.4: nothing learned
@@ -32,7 +33,7 @@ def test_train_file_learns_real_text(text_file, english):
 
 
 def test_options_reach_the_network():
-    model = charrnn.train_text(
+    model = plain.train_text(
         "hello world " * 20,
         hidden_size=7,
         seq_length=9,
@@ -41,7 +42,6 @@ def test_options_reach_the_network():
         clip_value=1.0,
         dtype="float64",
         steps=3,
-        preset="tutorial",
     )
     rnn = model.rnn
     assert (rnn.hidden_size, rnn.seq_length, rnn.batch_size, rnn.learning_rate, rnn.clip_value) == (
@@ -57,8 +57,8 @@ def test_options_reach_the_network():
 
 def test_same_seed_same_bits_other_seed_other_bits():
     def digest(seed):
-        return charrnn.train_text(
-            "hello world " * 20, hidden_size=7, epochs=2, seed=seed, preset="tutorial"
+        return plain.train_text(
+            "hello world " * 20, hidden_size=7, epochs=2, seed=seed
         ).rnn.network.weights.block.tobytes()
 
     assert digest(1) == digest(1) != digest(2)
@@ -91,7 +91,7 @@ def test_same_bits_in_every_process(python):
 
 @pytest.mark.parametrize("text", ["ab", "aa", "aaaaaaaaaaaa", "abc" * 3])
 def test_tiny_texts_train(text):
-    model = charrnn.train_text(text, hidden_size=3, epochs=2, preset="tutorial")
+    model = plain.train_text(text, hidden_size=3, epochs=2)
     assert len(model.generate(5, seed=0)) == 5
     assert math.isfinite(model.score(text))
 
@@ -110,16 +110,9 @@ def test_a_large_network_reads_a_long_held_out_part_in_four_streams():
 def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypatch):
     monkeypatch.setattr(dataset, "_MEASURED", 30)
     text = "ab" * 500 + "ba" * 500
-    model = charrnn.train_text(
-        text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last", preset="tutorial"
-    )
-    expected = charrnn.train_text(
-        text[:1030],
-        hidden_size=3,
-        epochs=2,
-        validation_fraction=0.0292,
-        keep="last",
-        preset="tutorial",
+    model = plain.train_text(text, hidden_size=3, epochs=2, validation_fraction=0.5, keep="last")
+    expected = plain.train_text(
+        text[:1030], hidden_size=3, epochs=2, validation_fraction=0.0292, keep="last"
     )
     assert model.history.validation_losses == expected.history.validation_losses
     source = dataset.Records.from_strings(["ab", "c", "abcabc", "", "ca"] * 20)
@@ -133,17 +126,11 @@ def test_of_a_large_held_out_part_the_same_sample_is_measured_each_time(monkeypa
 
 
 def test_no_validation_where_there_is_too_little_text():
-    assert charrnn.train_text("ab" * 9, epochs=1, preset="tutorial").history.validation_losses == []
+    assert plain.train_text("ab" * 9, epochs=1).history.validation_losses == []
     assert (
-        charrnn.train_text(
-            "ab" * 50, epochs=1, validation_fraction=0, preset="tutorial"
-        ).history.validation_losses
-        == []
+        plain.train_text("ab" * 50, epochs=1, validation_fraction=0).history.validation_losses == []
     )
-    assert (
-        len(charrnn.train_text("ab" * 50, epochs=1, preset="tutorial").history.validation_losses)
-        == 1
-    )
+    assert len(plain.train_text("ab" * 50, epochs=1).history.validation_losses) == 1
 
 
 @pytest.mark.parametrize(
@@ -236,19 +223,15 @@ def test_the_name_of_a_file_is_no_text(tmp_path, monkeypatch):
     with pytest.warns(
         UserWarning, match="'input.txt' is the name of a file: train_file trains on what is in it"
     ):
-        charrnn.train_text("input.txt", steps=1, preset="tutorial")
-    charrnn.train_text(
-        "output.txt", steps=1, preset="tutorial"
-    )  # or a warning, which here is an error
+        plain.train_text("input.txt", steps=1)
+    plain.train_text("output.txt", steps=1)  # or a warning, which here is an error
 
 
 @pytest.mark.clock
 @pytest.mark.skipif(os.name != "posix", reason="needs os.kill with SIGINT")
 def test_the_model_is_not_lost_at_ctrl_c():
     with pytest.raises(charrnn.TrainingInterrupted) as stopped:
-        charrnn.train_text(
-            "hello world " * 500, seconds=10_000, callback=CtrlC(0.2), preset="tutorial"
-        )
+        plain.train_text("hello world " * 500, seconds=10_000, callback=CtrlC(0.2))
     assert isinstance(stopped.value, KeyboardInterrupt)
     model = stopped.value.model
     assert model.history.stop_reason == "interrupted"
@@ -264,7 +247,7 @@ def test_an_exception_that_takes_no_model_comes_out_as_it_is():
         raise ShutError
 
     with pytest.raises(ShutError):
-        charrnn.train_text("hello world " * 50, callback=fail, preset="tutorial")
+        plain.train_text("hello world " * 50, callback=fail)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
@@ -272,7 +255,7 @@ def test_what_ends_a_training_before_its_first_step_leaves_the_model_as_before(m
     def end(*arguments, **options):
         raise error
 
-    model = charrnn.train_text("hello world " * 50, steps=9, preset="tutorial")
+    model = plain.train_text("hello world " * 50, steps=9)
     before = copy.copy(model)
     monkeypatch.setattr(Network, "train_steps", end)
     with pytest.raises(error):
@@ -283,7 +266,7 @@ def test_what_ends_a_training_before_its_first_step_leaves_the_model_as_before(m
 
 def test_the_model_is_not_lost_when_training_diverges():
     with pytest.raises(charrnn.DivergedError) as diverged:
-        charrnn.train_text("hello world " * 500, learning_rate=1e38, epochs=3, preset="tutorial")
+        plain.train_text("hello world " * 500, learning_rate=1e38, epochs=3)
     model = diverged.value.model
     assert model.history.stop_reason == "diverged"
     assert np.isfinite(model.rnn.W).all()
@@ -295,9 +278,7 @@ def test_golden_hash_from_text_to_weights():
     """
     if charrnn.isa == "baseline" and platform.machine().lower() in ("x86_64", "amd64"):
         pytest.skip("without FMA the results are right to rounding, not to the bit")
-    model = charrnn.train_text(
-        "to be, or not to be, that is the question\n" * 30, epochs=2, preset="tutorial"
-    )
+    model = plain.train_text("to be, or not to be, that is the question\n" * 30, epochs=2)
     assert digest(model.rnn) == GOLDEN
 
 
@@ -313,7 +294,7 @@ def overfitted(**options):
         "initial_accumulator_value": 0.1,
         **options,
     }
-    return charrnn.train_text(text, **options, preset="tutorial"), text
+    return plain.train_text(text, **options), text
 
 
 def test_the_best_weights_are_kept():
@@ -341,7 +322,7 @@ def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
         "learning_rate": 0.05,
         "validation_fraction": 0.25,
     }
-    model = charrnn.train_text(text, epochs=3500, **options, preset="tutorial")
+    model = plain.train_text(text, epochs=3500, **options)
     history = model.history
     assert history.reports[-1].epoch == 3500
     assert 1024 <= len(history.reports) <= 2048
@@ -349,7 +330,7 @@ def test_what_is_kept_is_what_is_reported_however_many_reports_there_were():
     assert min(history.validation_losses) == history.kept.validation_nll == held_out
     assert history.kept.step == history.kept_step == history.kept.epoch
     assert f"validation {held_out:.3f}" in repr(history)
-    twin = charrnn.train_text(text, epochs=history.kept_step, **options, preset="tutorial")
+    twin = plain.train_text(text, epochs=history.kept_step, **options)
     assert digest(twin.rnn) == digest(model.rnn)
 
 
@@ -370,18 +351,16 @@ def test_patience():
 def test_a_model_of_bytes_takes_any_file(tmp_path):
     data = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8).tobytes()
     (tmp_path / "any.bin").write_bytes(data)
-    model = charrnn.train_file(
-        tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial"
-    )
+    model = plain.train_file(tmp_path / "any.bin", alphabet="bytes", hidden_size=8, epochs=1)
     assert model.rnn.vocab_size == 256
     assert 7 < model.score(data) < 9
     assert isinstance(model.generate(5, prime=b"\xff\x00", seed=1), bytes)
     assert digest(model.rnn) == digest(
-        charrnn.train_text(data, alphabet="bytes", hidden_size=8, epochs=1, preset="tutorial").rnn
+        plain.train_text(data, alphabet="bytes", hidden_size=8, epochs=1).rnn
     )
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ValueError, match="empty has no byte; training needs at least 2"):
-        charrnn.train_file(tmp_path / "empty", alphabet="bytes", preset="tutorial")
+        plain.train_file(tmp_path / "empty", alphabet="bytes")
 
 
 @pytest.mark.parametrize(
@@ -407,7 +386,7 @@ def test_a_model_of_bytes_takes_any_file(tmp_path):
 )
 def test_a_training_that_teaches_nothing_says_so(text, options, words):
     with pytest.warns(charrnn.TrainingWarning, match=words):
-        charrnn.train_text(text, validation_fraction=0, **options, preset="tutorial")
+        plain.train_text(text, validation_fraction=0, **options)
 
 
 RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epochs": 6}
@@ -419,7 +398,7 @@ RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epo
 def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep, had):
     """The advice was more text and more epochs."""
     with pytest.warns(charrnn.TrainingWarning) as caught:
-        model = charrnn.train_text(english, keep=keep, **RISING, preset="tutorial")
+        model = plain.train_text(english, keep=keep, **RISING)
     losses = model.history.validation_losses
     best = losses.index(min(losses)) + 1
     assert best <= 3
@@ -445,23 +424,21 @@ def test_a_training_that_learns_by_heart_says_nothing():
 def test_a_training_that_teaches_says_nothing(english):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        charrnn.train_text(english, epochs=2, preset="tutorial")
+        plain.train_text(english, epochs=2)
 
 
 @pytest.mark.clock
 def test_a_budget_of_seconds_counts_the_encoding_and_the_last_measurement(english):
     text = english * 1000  # 20 million characters
     began = time.process_time()  # never more than the clock shows: it trains in one thread
-    model = charrnn.train_text(text, seconds=1.5, hidden_size=256, preset="tutorial")
+    model = plain.train_text(text, seconds=1.5, hidden_size=256)
     assert time.process_time() - began < 3
     assert model.history.validation_losses
 
 
 def test_adagrads_memory_starts_where_it_did_after_another_optimiser():
     options = {"hidden_size": 5, "steps": 2, "progress": False}
-    model = charrnn.train_text(
-        "to be " * 50, initial_accumulator_value=3.0, **options, preset="tutorial"
-    )
+    model = plain.train_text("to be " * 50, initial_accumulator_value=3.0, **options)
     del options["hidden_size"]
     model.train_text("to be " * 50, optimizer="adam", **options)
     with pytest.raises(ValueError, match="optimizer='adam' has no use for it"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import ModelFormatError
 from charrnn.datasets import names, python_docs
 from charrnn.network.counts import Counts, Mixture
@@ -20,16 +21,16 @@ OPTIONS = {"hidden_size": 24, "batch_size": 4, "epochs": 2, "progress": False, "
 
 @pytest.fixture(scope="module")
 def model():
-    return charrnn.train_text(TEXT, **OPTIONS, preset="tutorial")
+    return plain.train_text(TEXT, **OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def of_records():
-    return charrnn.train_records(names(), **OPTIONS, preset="tutorial")
+    return plain.train_records(names(), **OPTIONS)
 
 
 def test_the_mixture_is_better_than_either(model):
-    alone = charrnn.train_text(TEXT, **{**OPTIONS, "ngram": 0}, preset="tutorial")
+    alone = plain.train_text(TEXT, **{**OPTIONS, "ngram": 0})
     held_out = python_docs()[60_000:70_000]
     assert model.score(held_out) < 0.9 * alone.score(held_out)
     np.testing.assert_array_equal(model.network.weights.block, alone.network.weights.block)
@@ -66,7 +67,7 @@ def test_the_best_weights_are_found_where_newtons_steps_are_too_long(monkeypatch
 
 
 def test_a_text_that_repeats_itself_does_not_spoil_the_mixture():
-    model = charrnn.train_text(TEXT[:20_000] + TEXT[:2_200], **OPTIONS, preset="tutorial")
+    model = plain.train_text(TEXT[:20_000] + TEXT[:2_200], **OPTIONS)
     found, new = model.mixture, python_docs()[60_000:64_000]
     assert found.counts_weight == 0.85
     losses = {}
@@ -116,7 +117,7 @@ def test_a_file_keeps_it(model, tmp_path):
     assert loaded.score(TEXT[:2000]) == model.score(TEXT[:2000])
     assert loaded.mixture[1:] == model.mixture[1:]
     entries = len(model.mixture.counts)
-    alone = charrnn.train_text(TEXT, **{**OPTIONS, "ngram": 0}, preset="tutorial")
+    alone = plain.train_text(TEXT, **{**OPTIONS, "ngram": 0})
     alone.save(tmp_path / "alone")
     assert (tmp_path / "model").stat().st_size - (
         tmp_path / "alone"
@@ -140,12 +141,10 @@ def test_a_damaged_file_is_refused(model):
 
 
 def test_threads_and_resuming_change_no_bit(tmp_path):
-    one = charrnn.train_text(TEXT, **OPTIONS, preset="tutorial")
-    two = charrnn.train_text(TEXT, **OPTIONS, n_threads=2, preset="tutorial")
-    charrnn.train_text(
-        TEXT, **{**OPTIONS, "epochs": 1}, checkpoint=tmp_path / "c", preset="tutorial"
-    )
-    three = charrnn.train_text(TEXT, **OPTIONS, resume=tmp_path / "c", preset="tutorial")
+    one = plain.train_text(TEXT, **OPTIONS)
+    two = plain.train_text(TEXT, **OPTIONS, n_threads=2)
+    plain.train_text(TEXT, **{**OPTIONS, "epochs": 1}, checkpoint=tmp_path / "c")
+    three = plain.train_text(TEXT, **OPTIONS, resume=tmp_path / "c")
     for other in (two, three):
         assert other.mixture[1:] == one.mixture[1:]
         assert (other.log_probs(TEXT[:500]) == one.log_probs(TEXT[:500])).all()
@@ -167,17 +166,15 @@ def test_ctrl_c_keeps_counts():
         raise KeyboardInterrupt
 
     with pytest.raises(charrnn.TrainingInterrupted) as caught:
-        charrnn.train_text(TEXT, **OPTIONS, callback=stop, preset="tutorial")
+        plain.train_text(TEXT, **OPTIONS, callback=stop)
     assert caught.value.model.mixture.counts.order > 3
 
 
 def test_files_records_and_bytes_are_counted_as_what_is_in_memory(tmp_path, of_records):
     path = tmp_path / "names.txt"
     path.write_text("\n".join(names()), encoding="utf-8")
-    assert charrnn.train_file(path, records=True, **OPTIONS, preset="tutorial").score(
-        "anna"
-    ) == of_records.score("anna")
-    model = charrnn.train_text(TEXT[:5000].encode(), alphabet="bytes", **OPTIONS, preset="tutorial")
+    assert plain.train_file(path, records=True, **OPTIONS).score("anna") == of_records.score("anna")
+    model = plain.train_text(TEXT[:5000].encode(), alphabet="bytes", **OPTIONS)
     assert abs(model.next_probs(b"the ").sum() - 1) < 1e-6
     assert model.mixture.counts.vocab_size == 256
 
@@ -205,6 +202,6 @@ def test_a_random_seed_holds_out_the_same_records_for_the_counts(monkeypatch):
             seeds.append(seed) or streams(self, learner, fraction, seed)
         ),
     )
-    charrnn.train_records(names()[:200], **OPTIONS, seed=None, preset="tutorial")
+    plain.train_records(names()[:200], **OPTIONS, seed=None)
     assert len(seeds) == 2
     assert seeds[0] == seeds[1] is not None

@@ -19,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 from charrnn.data.batches import TextStream
 from charrnn.history import Position
 from charrnn.network import dispatch as _dispatch
@@ -73,9 +74,9 @@ NETWORKS = {
 def train(source, **options):
     options = {**OPTIONS, **options}
     return (
-        charrnn.train_text(source, **options, preset="tutorial")
+        plain.train_text(source, **options)
         if isinstance(source, str)
-        else charrnn.train_records(source, **options, preset="tutorial")
+        else plain.train_records(source, **options)
     )
 
 

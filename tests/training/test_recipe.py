@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
+import plain
 from charrnn.data.batches import GappedIds, in_pieces
 from charrnn.data.dataset import Text
 from charrnn.network.config import BY_PRESET
@@ -152,7 +153,7 @@ def test_an_interrupted_refit_leaves_a_trained_model_and_can_be_resumed(
 
 @pytest.mark.parametrize("error", [charrnn.DivergedError, RuntimeError])
 def test_after_an_error_in_the_second_training_the_model_is_as_before(error):
-    model = charrnn.train_text(TEXT, preset="tutorial", hidden_size=8, steps=3, progress=False)
+    model = plain.train_text(TEXT, hidden_size=8, steps=3)
     before = bits(model)
 
     def fail(_):
@@ -177,16 +178,13 @@ def test_a_refit_has_nothing_to_choose_the_best_by(options):
     with pytest.raises(
         ValueError, match="refit=True trains on the whole text in the end: leave out"
     ):
-        charrnn.train_text(TEXT, preset="tutorial", refit=True, steps=3, **options)
+        plain.train_text(TEXT, refit=True, steps=3, **options)
 
 
 def test_the_estimate_is_of_the_weights_that_are_kept():
-    model = charrnn.train_text(TEXT, preset="tutorial", epochs=3, progress=False)
+    model = plain.train_text(TEXT, epochs=3)
     assert model.history.estimate == model.history.kept.validation_nll
-    assert (
-        charrnn.train_text(TEXT, preset="tutorial", steps=3, validation_fraction=0).history.estimate
-        is None
-    )
+    assert plain.train_text(TEXT, steps=3, validation_fraction=0).history.estimate is None
 
 
 @given(st.integers(9, 400), st.floats(0.01, 0.5), st.integers(1, 9), st.integers(1, 5))

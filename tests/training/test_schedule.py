@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn.training import schedule
 from charrnn.training.schedule import Schedule
 
@@ -50,15 +51,7 @@ def rates_of(monkeypatch, **options):
         return losses
 
     monkeypatch.setattr(charrnn.network.Network, "train_steps", watched)
-    charrnn.train_text(
-        TEXT,
-        hidden_size=4,
-        learning_rate=0.1,
-        progress=False,
-        validation_fraction=0,
-        **options,
-        preset="tutorial",
-    )
+    plain.train_text(TEXT, hidden_size=4, learning_rate=0.1, validation_fraction=0, **options)
     return np.array(found)
 
 

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 import charrnn
+import plain
 from charrnn import RNN, DataReader, Vocabulary
 
 TEXT = "hello hello hello\n" * 4
-MODEL = charrnn.train_text(TEXT, hidden_size=4, steps=3, progress=False, preset="tutorial")
-DEEP = charrnn.train_text(
-    TEXT, cell="lstm", hidden_size=4, steps=3, progress=False, preset="tutorial"
-)
+MODEL = plain.train_text(TEXT, hidden_size=4, steps=3)
+DEEP = plain.train_text(TEXT, cell="lstm", hidden_size=4, steps=3)
 LESSON = RNN(4, 5, 5, 0.1)
 STATE = np.zeros((4, 1))
 
@@ -86,12 +85,12 @@ def files(tmp_path, monkeypatch):
             "extend must be True or False, not 'x'",
         ),
         (
-            lambda: charrnn.train_file("names.txt", records="lines", preset="tutorial"),
+            lambda: plain.train_file("names.txt", records="lines"),
             TypeError,
             "records must be True or False, not 'lines'",
         ),
         (
-            lambda: charrnn.train_records(["anna"], remember=2, preset="tutorial"),
+            lambda: plain.train_records(["anna"], remember=2),
             TypeError,
             "remember must be True or False, not 2",
         ),
@@ -121,52 +120,52 @@ def files(tmp_path, monkeypatch):
             "length must be an integer, not 'hello': the text to continue is prime",
         ),
         (
-            lambda: charrnn.train_text(Path("input.txt"), preset="tutorial"),
+            lambda: plain.train_text(Path("input.txt")),
             TypeError,
             "text must be a str, not .*Path: train_file trains on a file",
         ),
         (
-            lambda: charrnn.train_text(["anna"], preset="tutorial"),
+            lambda: plain.train_text(["anna"]),
             TypeError,
             "text must be a str, not list: train_records trains on records",
         ),
         (
-            lambda: charrnn.train_text(b"hello", preset="tutorial"),
+            lambda: plain.train_text(b"hello"),
             TypeError,
             "text must be a str, not bytes: alphabet='bytes' trains on bytes",
         ),
         (
-            lambda: charrnn.train_text(io.StringIO(TEXT), preset="tutorial"),
+            lambda: plain.train_text(io.StringIO(TEXT)),
             TypeError,
             "text must be a str, not StringIO: give what is read of it",
         ),
         (
-            lambda: charrnn.train_file(io.StringIO(TEXT), preset="tutorial"),
+            lambda: plain.train_file(io.StringIO(TEXT)),
             TypeError,
             "path must be a str or path-like, not StringIO: train_text trains on",
         ),
         (
-            lambda: charrnn.train_file(b"hello", preset="tutorial"),
+            lambda: plain.train_file(b"hello"),
             TypeError,
             "path must be a str or path-like, not bytes: train_text trains on what it holds",
         ),
         (
-            lambda: charrnn.train_file(None, preset="tutorial"),
+            lambda: plain.train_file(None),
             TypeError,
             "path must be a str or path-like, not NoneType",
         ),
         (
-            lambda: charrnn.train_records("names.txt", preset="tutorial"),
+            lambda: plain.train_records("names.txt"),
             TypeError,
             r"not the name of a file: pathlib.Path\(name\).read_text",
         ),
         (
-            lambda: charrnn.train_records(Path("names.txt"), preset="tutorial"),
+            lambda: plain.train_records(Path("names.txt")),
             TypeError,
             r"not the name of a file: pathlib.Path\(name\).read_text",
         ),
         (
-            lambda: charrnn.train_records("anna\nbob", preset="tutorial"),
+            lambda: plain.train_records("anna\nbob"),
             TypeError,
             r"strings must be a sequence of str, not one: text.splitlines\(\) has the lines",
         ),
@@ -181,7 +180,7 @@ def files(tmp_path, monkeypatch):
             "a model is saved to a path, or to a file open for writing bytes, not StringIO",
         ),
         (
-            lambda: charrnn.train_text(TEXT, checkpoint=True, preset="tutorial"),
+            lambda: plain.train_text(TEXT, checkpoint=True),
             TypeError,
             "checkpoint must be a str or path-like, not bool",
         ),
@@ -223,7 +222,7 @@ def files(tmp_path, monkeypatch):
             r"texts\[1\] must be a str, not NoneType: a missing value; leave it out \(pandas",
         ),
         (
-            lambda: charrnn.train_text(np.array(["anna"]), preset="tutorial"),
+            lambda: plain.train_text(np.array(["anna"])),
             TypeError,
             "text must be a str, not ndarray: train_records trains on records",
         ),
@@ -267,7 +266,7 @@ def files(tmp_path, monkeypatch):
             "no option 'max_gen_length'; did you mean length",
         ),
         (
-            lambda: charrnn.train_text(TEXT, train_size=3, preset="tutorial"),
+            lambda: plain.train_text(TEXT, train_size=3),
             TypeError,
             "no option 'train_size'; the options are",
         ),
@@ -285,12 +284,12 @@ def test_the_message_says_what_was_meant(call, error, message, files):
 
 def test_a_text_for_a_name(files):
     with pytest.raises(FileNotFoundError) as caught:
-        charrnn.train_file("hello\nhello", preset="tutorial")
+        plain.train_file("hello\nhello")
     assert caught.value.__notes__ == [
         "This looks like a text, not the name of a file: train_text trains on a text."
     ]
     with pytest.raises(FileNotFoundError) as caught:
-        charrnn.train_file("no.txt", preset="tutorial")
+        plain.train_file("no.txt")
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -331,12 +330,8 @@ def test_files_that_are_open_are_written_and_read(tmp_path):
     ) == MODEL.score("hello")
 
 
-RECORDS = charrnn.train_records(
-    ["anna", "hanna"] * 9, hidden_size=4, steps=3, progress=False, preset="tutorial"
-)
-BYTES = charrnn.train_text(
-    b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3, progress=False, preset="tutorial"
-)
+RECORDS = plain.train_records(["anna", "hanna"] * 9, hidden_size=4, steps=3)
+BYTES = plain.train_text(b"hello " * 9, alphabet="bytes", hidden_size=4, steps=3)
 LENGTHS = [-1, 1.5, "5", True, 2**70]
 SIZES = [*LENGTHS, None]
 SEARCH = {

@@ -1,0 +1,17 @@
+"""The train functions as most tests need them: by the tutorial's preset, without progress."""
+
+import charrnn
+
+_USUAL = {"preset": "tutorial", "progress": False}
+
+
+def train_text(text, **options):
+    return charrnn.train_text(text, **{**_USUAL, **options})
+
+
+def train_file(path, **options):
+    return charrnn.train_file(path, **{**_USUAL, **options})
+
+
+def train_records(strings, **options):
+    return charrnn.train_records(strings, **{**_USUAL, **options})
