@@ -775,7 +775,7 @@ TRAIN, MODEL = ["train", "{folder}/fox.txt"], "{folder}/fox.safetensors"
         (["look", MODEL, "--skip-unknown", "--back", "-1"], "--back must be from 0 to"),
         # Options that do not go together.
         ([*TRAIN, "--extend"], "--extend needs --start"),
-        ([*TRAIN, "--rehearse", MODEL], "--rehearse and --rehearse-own need --start"),
+        ([*TRAIN, "--rehearse", MODEL], "--rehearse needs --start"),
         ([*TRAIN, "--start", MODEL, "--rehearse", MODEL, "--rehearse-own"], "exclude each other"),
         ([*TRAIN, "--remember"], "--remember needs --records"),
         ([*TRAIN, "--start", MODEL, "--bytes"], "fox.safetensors is a model of characters"),

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import (
-    Figure,  # not pyplot, which would choose a backend for the whole process
-)
+from matplotlib.figure import Figure  # pyplot would choose a backend for the whole process
 
 from .trace.properties import PARTS, finite, scale, shown
 
@@ -19,15 +17,8 @@ if TYPE_CHECKING:
     from .history import History
     from .trace import Trace, Unit
 
-_FOR_FILES = (
-    "agg",
-    "cairo",
-    "pdf",
-    "pgf",
-    "ps",
-    "svg",
-    "template",
-)  # backends, which know no screen
+# Backends, which know no screen.
+_FOR_FILES = "agg", "cairo", "pdf", "pgf", "ps", "svg", "template"
 
 
 class _SelfShowing(Figure):
@@ -35,6 +26,10 @@ class _SelfShowing(Figure):
 
     `show` opens it, ``savefig`` writes it.
     """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.fill(self)
 
     def fill(self, figure: Figure) -> None:
         """Draw what this figure shows on a figure, itself or another one."""
@@ -44,9 +39,8 @@ class _SelfShowing(Figure):
         """Show the figure in a window, or raise RuntimeError where there is no screen."""
         from matplotlib import pyplot
 
-        figure = pyplot.figure(
-            figsize=tuple(self.get_size_inches()), layout="constrained"
-        )  # which chooses the backend
+        # This chooses the backend.
+        figure = pyplot.figure(figsize=tuple(self.get_size_inches()), layout="constrained")
         if pyplot.get_backend().lower() in _FOR_FILES:
             pyplot.close(figure)
             raise RuntimeError(
@@ -75,9 +69,8 @@ class LossFigure(_SelfShowing):
     """
 
     def __init__(self, history: "History") -> None:
-        super().__init__(figsize=(7, 4.5), layout="constrained")
         self.history: History = history
-        self.fill(self)
+        super().__init__(7, 4.5)
 
     def fill(self, figure: Figure) -> None:
         """Draw the losses on a figure."""
@@ -106,20 +99,14 @@ class TraceFigure(_SelfShowing):
         self.stretch: tuple[int, int] = start, stop
         self.units: list[Unit] = trace.units(part=part)[:units]
         width, height = 2.5 + 0.13 * max(30, stop - start), 1.6 + 0.22 * len(self.units)
-        super().__init__(figsize=(min(width, 60), min(height, 60)), layout="constrained")
-        self.fill(self)
+        super().__init__(min(width, 60), min(height, 60))
 
     def fill(self, figure: Figure) -> None:
         """Draw the surprise of each character, and below the units."""
         start, stop = self.stretch
         rows = 2 if self.units else 1
-        charts = figure.subplots(
-            rows,
-            1,
-            sharex=True,
-            squeeze=False,
-            gridspec_kw={"height_ratios": [5, len(self.units)][:rows]},
-        )[:, 0]
+        ratios = {"height_ratios": [5, len(self.units)][:rows]}
+        charts = figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw=ratios)[:, 0]
         draw_surprise(self.trace, start, stop, charts[0])
         if self.units:
             draw_units(self.trace, self.units, start, stop, charts[1])
@@ -154,15 +141,8 @@ def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, 
     least, most = scale(units[0].part, rows)
     extent = (start - 0.5, max(stop, start + 1) - 0.5, len(units) - 0.5, -0.5)
     if start < stop:
-        ax.imshow(
-            rows,
-            aspect="auto",
-            cmap="RdBu_r",
-            vmin=least,
-            vmax=most,
-            interpolation="nearest",
-            extent=extent,
-        )
+        how: Any = {"aspect": "auto", "cmap": "RdBu_r", "interpolation": "nearest"}
+        ax.imshow(rows, vmin=least, vmax=most, extent=extent, **how)
     if units[0].part != "h":
         ax.set_title(PARTS[units[0].part][0], loc="left", fontsize=9)
     layer = "layer {0}, " if len(trace.states) > 1 else ""
@@ -179,25 +159,13 @@ def draw_units(trace: "Trace[Any]", units: "list[Unit]", start: int, stop: int, 
 def draw(history: "History", ax: Axes) -> Axes:
     """Draw the losses over the epochs."""
     measured = [report for report in history.reports if report.validation_nll is not None]
-    ax.plot(
-        [report.epoch for report in history.reports],
-        history.losses,
-        label="training",
-        color="#3b6ea5",
-        linewidth=1.5,
-    )
+    epochs = [report.epoch for report in history.reports]
+    ax.plot(epochs, history.losses, label="training", color="#3b6ea5", linewidth=1.5)
     if measured:
         label = f"validation, at best {min(history.validation_losses):.3f}"
         epochs = [report.epoch for report in measured]
-        ax.plot(
-            epochs,
-            history.validation_losses,
-            label=label,
-            color="#c44e27",
-            marker="o",
-            markersize=3,
-            linewidth=1.5,
-        )
+        marks: Any = {"color": "#c44e27", "marker": "o", "markersize": 3, "linewidth": 1.5}
+        ax.plot(epochs, history.validation_losses, label=label, **marks)
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss (nats per character)")
     bits = ax.secondary_yaxis("right", functions=(_bits, _nats))

@@ -129,6 +129,16 @@ def given(arguments: Arguments, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in vars(arguments).items() if name in {*names}}
 
 
+def check_needs(arguments: Arguments, needs: Mapping[str, str]) -> None:
+    """Raise ValueError if an argument is given without the one that it needs."""
+    values, command = vars(arguments), arguments.command
+    given = {name for name in values if values[name] != command.get_default(name)}
+    flags = command.flags()
+    for name, needed in needs.items():
+        if name in given and needed not in given:
+            raise ValueError(f"{flags[name]} needs {flags[needed]}")
+
+
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the model file."""
     help = "a file that charrnn train saved, or with charrnn-models a name such as names or english"

@@ -9,7 +9,7 @@ from ..inference.sampling import BatchControls, SearchControls
 from ..model import CharRNN
 from ..util.errors import check_integer
 from ..util.options import table
-from .arguments import ESCAPES, Arguments, add_model, add_options, add_unknown, given
+from .arguments import ESCAPES, Arguments, add_model, add_options, add_unknown, check_needs, given
 from .terminal import counted, load_model, model_text, note, write_at_once
 
 _SOON = 20  # characters of a text up to which the most probable ones are found soon
@@ -42,14 +42,13 @@ def add_parser(commands: Any) -> Any:
 
 def run(arguments: Arguments) -> None:
     """Write texts, or the most probable ones."""
+    check_needs(arguments, {"width": "n_best"})
     model = load_model(arguments.model)
     options = _generate_options(model, arguments)
     prime = options["prime"]
     if "n_best" in arguments:
         _print_best(model, options, arguments)
         return
-    if "width" in arguments:
-        raise ValueError("--width needs --n-best")
     end, count = model_text(model, "\n"), options.pop("count", 1)
     if count == 1 and options.keys().isdisjoint(("unique", "novel", "whole")):
         characters = model.stream(arguments.length, **options)

@@ -13,7 +13,7 @@ from ..data.splitting import LINE, LINE_FEED, NUL, Lines, check_separator, group
 from ..data.text import check_encoding, decoded
 from ..data.vocabulary import AnyText, Vocabulary
 from ..util.errors import check_integer, hint, short_repr
-from .arguments import Arguments, text_argument
+from .arguments import Arguments, check_needs, text_argument
 from .terminal import counted
 
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -69,8 +69,7 @@ def _check_rows(arguments: Arguments, of_bytes: bool) -> None:
     check_encoding(arguments.encoding)
     if arguments.encoding is not None and of_bytes:
         raise ValueError("--encoding is for text, but this is a model of bytes")
-    if arguments.column is None and arguments.format is not None:
-        raise ValueError("--format needs --column")
+    check_needs(arguments, {"format": "column"})
     if arguments.column is not None and arguments.separator is not None:
         raise ValueError("--column and --separator exclude each other")
 

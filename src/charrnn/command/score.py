@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.vocabulary import AnyText
 from ..inference import scoring
@@ -109,14 +108,17 @@ def _scored(
     for rows in batches:
         if live is None:
             try:
-                yield _score(model, None, rows, arguments)
+                yield _score(model, rows, arguments)
                 continue
             except ValueError:
                 pass  # one by one, to print the scores before the mistake, and its line
         # A live model learns each row before it scores the next.
         for row in rows:
             try:
-                yield _score(model, live, [row], arguments)
+                if live is None:
+                    yield _score(model, [row], arguments)
+                else:
+                    yield [_learn(model, live, row, arguments)]
             except ValueError as error:
                 raise ValueError(f"line {row.number}: {error}") from error
 
@@ -156,60 +158,52 @@ def _on_one_line(text: str | bytes) -> str:
     return text.replace("\r", r"\r").replace("\n", r"\n")
 
 
-def _score(
-    model: CharRNN, live: LiveModel | None, rows: list[Row], arguments: Arguments
-) -> list[Scored]:
+def _score(model: CharRNN, rows: list[Row], arguments: Arguments) -> list[Scored]:
     """Return the scores of rows. A model of text has none for an empty one."""
-    texts = [row.text for row in rows]
-    context = model_text(model, arguments.context)
-    options: dict[str, Any] = {"context": context, "on_unknown": arguments.on_unknown}
-    records = model.vocabulary.records
-    scorable = np.array(
-        [text is not None and (len(text) > 0 or records) for text in texts], np.bool_
-    )
-    bits, unknown = np.full(len(texts), np.nan), np.zeros(len(texts), np.int64)
-    found = list(itertools.compress(texts, scorable))
-    nats: dict[AnyText, NDArray[np.float64]] = {}
+    options = _options(model, arguments)
     how = options | {"total": arguments.total, "end": arguments.end}
-    if live is not None:
-        nats = {text: _line_nll(live, text, **options) for text in found}
-        left_out = model.vocabulary.records and not arguments.end
-        losses = [nats[text][: len(nats[text]) - left_out] for text in found]
-        sums, symbols = list(map(scoring.total, losses)), list(map(len, losses))
-        bits[scorable] = scoring.bits(sums, symbols, arguments.total)
-        unknown[scorable] = [(model.vocabulary.lookup(text) < 0).sum() for text in found]
-    elif len(found) == 1:  # an error then calls it text, not texts[0]
+    scorable = np.array([_is_scorable(model, row) for row in rows], np.bool_)
+    bits, unknown = np.full(len(rows), np.nan), np.zeros(len(rows), np.int64)
+    found = [row.text for row in itertools.compress(rows, scorable)]
+    if len(found) == 1:  # an error then calls it text, not texts[0]
         bits[scorable], unknown[scorable] = model.score(found[0], return_unknown=True, **how)
     else:
         bits[scorable], unknown[scorable] = model.score_many(found, return_unknown=True, **how)
     return [
-        Scored(row, score, n, _more(model, row.text, nats, arguments, options))
+        Scored(row, score, n, _more(model, row.text, arguments, options))
         for row, score, n in zip(rows, bits.tolist(), unknown.tolist(), strict=True)
     ]
 
 
+def _learn(model: CharRNN, live: LiveModel, row: Row, arguments: Arguments) -> Scored:
+    """Return the score of a row, which is then learned."""
+    options = _options(model, arguments)
+    if not _is_scorable(model, row):
+        return Scored(row, math.nan, 0, _more(model, row.text, arguments, options))
+    live.begin(options["context"], on_unknown=options["on_unknown"])
+    losses = -live.read(row.text, on_unknown=options["on_unknown"])
+    counted = losses[: len(losses) - (model.vocabulary.records and not arguments.end)]
+    (bits,) = scoring.bits([scoring.total(counted)], [len(counted)], arguments.total)
+    more = {"per_character": (losses / math.log(2)).tolist()} if arguments.per_char else {}
+    return Scored(row, bits, int((model.vocabulary.lookup(row.text) < 0).sum()), more)
+
+
+def _is_scorable(model: CharRNN, row: Row) -> bool:
+    return row.text is not None and (len(row.text) > 0 or model.vocabulary.records)
+
+
+def _options(model: CharRNN, arguments: Arguments) -> dict[str, Any]:
+    context = model_text(model, arguments.context)
+    return {"context": context, "on_unknown": arguments.on_unknown}
+
+
 def _more(
-    model: CharRNN,
-    text: AnyText,
-    nats: dict[AnyText, NDArray[np.float64]],
-    arguments: Arguments,
-    options: dict[str, Any],
+    model: CharRNN, text: AnyText, arguments: Arguments, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the bits of each character and word of a text, if asked for."""
     more: dict[str, Any] = {}
-    if text is None:
-        return more
-    if arguments.per_char:
-        losses = nats[text] if text in nats else -model.log_probs(text, **options)
-        more["per_character"] = (losses / math.log(2)).tolist()
-    if arguments.by_word:
+    if text is not None and arguments.per_char:
+        more["per_character"] = (-model.log_probs(text, **options) / math.log(2)).tolist()
+    if text is not None and arguments.by_word:
         more["by_word"] = model.score_words(text, **options)
     return more
-
-
-def _line_nll(
-    live: LiveModel, text: AnyText, context: AnyText, on_unknown: scoring.OnUnknown
-) -> NDArray[np.float64]:
-    """Return the loss of each character of a text, which is then learned."""
-    live.begin(context, on_unknown=on_unknown)
-    return -live.read(text, on_unknown=on_unknown)

@@ -16,10 +16,12 @@ from ..model import CharRNN
 from ..network.config import FileOptions, FurtherOptions, NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
-from .arguments import Arguments, add_options, given
+from .arguments import Arguments, add_options, check_needs, given
 from .terminal import check_output, counted, load_model, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
+_NEEDS = dict.fromkeys(("extend", "rehearse", "rehearse_own"), "start")
+_NEEDS |= dict.fromkeys(("remember", "separator"), "records")
 _SAMPLE_LENGTH = 300
 _ENOUGH = 1 << 14  # bytes of a text that show whether it is a list
 
@@ -82,17 +84,9 @@ def run(arguments: Arguments) -> None:
 def _train_in_process(arguments: Arguments, team: Any) -> None:
     """Train alone or as one process of a team, in which rank 0 prints and writes."""
     first = team is None or team.rank == 0
-    if arguments.extend and arguments.start is None:
-        raise ValueError("--extend needs --start")
-    own = arguments.rehearse_own
-    if (arguments.rehearse or own is not None) and arguments.start is None:
-        raise ValueError("--rehearse and --rehearse-own need --start")
-    if arguments.rehearse and own:
+    check_needs(arguments, _NEEDS)
+    if arguments.rehearse and arguments.rehearse_own:
         raise ValueError("--rehearse-own and --rehearse exclude each other")
-    if arguments.remember and not arguments.records:
-        raise ValueError("--remember needs --records")
-    if arguments.separator is not None and not arguments.records:
-        raise ValueError("--separator needs --records")
     _check_targets(arguments)
     quiet = arguments.records or arguments.quiet or not first
     if not quiet and any(map(_is_sorted_list, arguments.file)):

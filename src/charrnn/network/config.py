@@ -291,39 +291,39 @@ class NewOptions(LayerOptions, Options, total=False):
     dtype: Annotated[Literal["float32", "float64"], Option("float32")]
 
 
-_Remember: TypeAlias = Annotated[
-    bool,
-    Option(False),
-    Flag("keep an index of the records in the model, for generate --novel", "text"),
-]
-_Cache: TypeAlias = Annotated[
-    StrPath | None,
-    Option(None),
-    Flag("keep the ids of the text in DIR, to start faster next time", "text", "DIR"),
-]
+class _OfRecords(TypedDict, total=False):
+    remember: Annotated[
+        bool,
+        Option(False),
+        Flag("keep an index of the records in the model, for generate --novel", "text"),
+    ]
 
 
-_Separator: TypeAlias = Annotated[
-    str | None,
-    Option(None),
-    Flag(
-        r"with --records: a line equal to TEXT ends a record ('': a blank line), or \x00 does",
-        "text",
-        "TEXT",
-    ),
-]
-_Encoding: TypeAlias = Annotated[
-    str | None, Option(None), Flag("encoding of the text (default: utf-8)", "text", "NAME")
-]
+class _OfFiles(_OfRecords, total=False):
+    separator: Annotated[
+        str | None,
+        Option(None),
+        Flag(
+            r"with --records: a line equal to TEXT ends a record ('': a blank line), or \x00 does",
+            "text",
+            "TEXT",
+        ),
+    ]
+    encoding: Annotated[
+        str | None, Option(None), Flag("encoding of the text (default: utf-8)", "text", "NAME")
+    ]
+    cache: Annotated[
+        StrPath | None,
+        Option(None),
+        Flag("keep the ids of the text in DIR, to start faster next time", "text", "DIR"),
+    ]
 
 
-class RecordOptions(NewOptions, total=False):
+class RecordOptions(NewOptions, _OfRecords, total=False):
     """The options of training a new model on records, but alphabet."""
 
-    remember: _Remember
 
-
-class FileOptions(RecordOptions, total=False):
+class FileOptions(NewOptions, _OfFiles, total=False):
     """The options of training a new model on files, but alphabet."""
 
     records: Annotated[
@@ -331,9 +331,6 @@ class FileOptions(RecordOptions, total=False):
         Option(False),
         Flag("each line is a record of its own (a name, a domain, a molecule ...)", "text"),
     ]
-    separator: _Separator
-    encoding: _Encoding
-    cache: _Cache
 
 
 class FurtherOptions(Options, total=False):
@@ -347,18 +344,12 @@ class FurtherOptions(Options, total=False):
     ]
 
 
-class FurtherRecordOptions(FurtherOptions, total=False):
+class FurtherRecordOptions(FurtherOptions, _OfRecords, total=False):
     """The options of training a model further on records."""
 
-    remember: _Remember
 
-
-class FurtherFileOptions(FurtherRecordOptions, total=False):
+class FurtherFileOptions(FurtherOptions, _OfFiles, total=False):
     """The options of training a model further on files."""
-
-    separator: _Separator
-    encoding: _Encoding
-    cache: _Cache
 
 
 # The options that a preset chooses where they are not given: signatures show None.

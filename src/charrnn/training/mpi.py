@@ -161,9 +161,8 @@ class Ranks(Stepper):
         self, window: int, step: int, windows: Windows, rates: Real, length: int, reset: bool
     ) -> None:
         self.left, self.agreed = len(rates), False
-        self.later = DeferredSignals(
-            every=True
-        )  # a signal handler must not leave a step between processes
+        # A signal handler must not leave a step between processes.
+        self.later = DeferredSignals(every=True)
         with self.later:
             try:
                 self.window_rows = self.stream.used_rows(window, len(rates)).astype(np.int32)

@@ -53,9 +53,8 @@ def permutation(n: int, *seeds: int) -> NDArray[np.signedinteger[Any]]:
     keys = np.empty(n, np.uint64)
     for first in range(0, n, _PIECE):
         keys[first : first + _PIECE] = make_random(int(state[0]), min(_PIECE, n - first), first)
-    order: NDArray[np.signedinteger[Any]] = np.empty(
-        n, np.int32 if n < 2**31 else np.int64
-    )  # of very many records half the memory
+    dtype: Any = np.int32 if n < 2**31 else np.int64  # of very many records half the memory
+    order: NDArray[np.signedinteger[Any]] = np.empty(n, dtype)
     done, parts = 0, -(-n // _SORTED)
     for part in range(parts):
         some = np.flatnonzero(
