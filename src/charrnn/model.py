@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import (
     IO,
     TYPE_CHECKING,
-    Annotated,
     Any,
     Generic,
     Literal,
@@ -55,7 +54,7 @@ from .util.errors import (
     check_number,
     check_sequence,
 )
-from .util.options import AsBefore, Option, check_names, defaults, shows, table
+from .util.options import AsBefore, check_names, shows, table
 from .util.progress import check_progress, note
 from .util.seeding import make_random
 
@@ -84,13 +83,13 @@ class Column(Protocol):
 
 
 class ScoreOptions(TypedDict, Generic[TextT], total=False):
-    """Options of `CharRNN.score` and `CharRNN.score_many`."""
+    """Options of `CharRNN.score` and `CharRNN.score_many`, for type checkers."""
 
-    context: Annotated[TextT | Literal[""], Option("")]
-    on_unknown: Annotated[scoring.OnUnknown, Option("error")]
-    adapt: Annotated[bool, Option(False)]
-    total: Annotated[bool, Option(False)]
-    end: Annotated[bool, Option(True)]
+    context: TextT | Literal[""]
+    on_unknown: scoring.OnUnknown
+    adapt: bool
+    total: bool
+    end: bool
 
 
 class CharRNN(Hinting, Generic[TextT]):
@@ -520,9 +519,16 @@ class CharRNN(Hinting, Generic[TextT]):
         self, text: TextT, *, return_unknown: Literal[True], **options: Unpack[ScoreOptions[TextT]]
     ) -> tuple[float, int]: ...
 
-    @shows(ScoreOptions)
     def score(
-        self, text: TextT, *, return_unknown: bool = False, **options: Unpack[ScoreOptions[TextT]]
+        self,
+        text: TextT,
+        *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
+        return_unknown: bool = False,
+        adapt: bool = False,
+        total: bool = False,
+        end: bool = True,
     ) -> float | tuple[float, int]:
         r"""Return the mean surprise in bits per character: low for text like the training text.
 
@@ -570,7 +576,8 @@ class CharRNN(Hinting, Generic[TextT]):
         (1, True)
         """
         check_flags(return_unknown=return_unknown)
-        (bits,), (unknown,) = _score(self._state, [text], "text", options)
+        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
+        (bits,), (unknown,) = _score(self._state, [text], "text", context, **how)
         return (bits, unknown) if return_unknown else bits
 
     @overload
@@ -596,13 +603,16 @@ class CharRNN(Hinting, Generic[TextT]):
         self, texts: Column, *, return_unknown: bool = ..., **options: Unpack[ScoreOptions[TextT]]
     ) -> Any: ...
 
-    @shows(ScoreOptions)
     def score_many(
         self,
         texts: Iterable[TextT] | Column,
         *,
+        context: TextT | Literal[""] = "",
+        on_unknown: scoring.OnUnknown = "error",
         return_unknown: bool = False,
-        **options: Unpack[ScoreOptions[TextT]],
+        adapt: bool = False,
+        total: bool = False,
+        end: bool = True,
     ) -> Any:
         """Return the `score` of each text, bit for bit, as one batch.
 
@@ -623,7 +633,8 @@ class CharRNN(Hinting, Generic[TextT]):
         """
         check_flags(return_unknown=return_unknown)
         listed = check_sequence("texts", texts, "score takes one")
-        bits, unknown = _score(self._state, listed, "texts[{}]", options)
+        how: Any = {"on_unknown": on_unknown, "adapt": adapt, "total": total, "end": end}
+        bits, unknown = _score(self._state, listed, "texts[{}]", context, **how)
         scores = _like(texts, np.array(bits))
         if not return_unknown:
             return scores
@@ -1294,11 +1305,17 @@ def _prepare_generation(
 
 
 def _score(
-    state: ModelState, texts: list[AnyText], name: str, options: Mapping[str, Any]
+    state: ModelState,
+    texts: list[AnyText],
+    name: str,
+    context: AnyText,
+    *,
+    on_unknown: scoring.OnUnknown,
+    adapt: bool,
+    total: bool,
+    end: bool,
 ) -> tuple[list[float], list[int]]:
     """Return the score of each text, and the number of its unknown characters."""
-    check_names(options, ScoreOptions, ("return_unknown",))
-    context, on_unknown, adapt, total, end = {**defaults(ScoreOptions), **options}.values()
     check_flags(adapt=adapt, total=total, end=end)
     encoded = scoring.Encoded.from_texts(state.vocabulary, texts, name, on_unknown)
     if not (state.vocabulary.records or all(encoded.known)):
