@@ -151,7 +151,7 @@ def test_pieces_are_the_same_wherever_the_ids_are(tmp_path, monkeypatch):
     stored = batches.StoredIds(file, ids.dtype, 0, 40)
     for one, other in [
         (ids, stored),
-        *((batches.GappedIds(x, 6, 2, 5),) * 2 for x in (ids, stored)),
+        *((batches.gapped(x, 6, 2, 5),) * 2 for x in (ids, stored)),
     ]:
         assert [x.tolist() for x in batches.in_pieces(one)] == [
             x.tolist() for x in batches.in_pieces(other)
@@ -175,7 +175,7 @@ def test_texts_that_are_joined_stay_where_they_are(tmp_path, monkeypatch, batch_
         "read",
         lambda ids, start, stop: sizes.append(stop - start) or read(ids, start, stop),
     )
-    found = batches.TextStream(batches.JoinedIds(*stored, 3), 5, batch_size)
+    found = batches.TextStream(batches.joined(*stored, 3), 5, batch_size)
     expected = batches.TextStream(np.concatenate([first, *[again] * 3]), 5, batch_size)
     assert found.windows == expected.windows
     for window in range(found.windows):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import charrnn
 import plain
-from charrnn.data.batches import GappedIds, in_pieces
+from charrnn.data.batches import gapped, in_pieces
 from charrnn.data.dataset import Text
 from charrnn.network.config import BY_PRESET
 from charrnn.network.learner import Learner
@@ -207,7 +207,7 @@ def test_each_character_is_trained_on_or_held_out(n, fraction, pieces, batch_siz
 
 def test_ids_without_pieces_are_read_some_at_a_time():
     ids = np.arange(60)
-    gapped = GappedIds(ids, keep=8, gap=2, pieces=5)
+    found = gapped(ids, keep=8, gap=2, pieces=5)
     expected = np.array([i for i in range(60) if i % 10 < 8 or i >= 50])
-    assert len(gapped) == len(expected)
-    np.testing.assert_array_equal(np.concatenate(list(in_pieces(gapped))), expected)
+    assert len(found) == len(expected)
+    np.testing.assert_array_equal(np.concatenate(list(in_pieces(found))), expected)

@@ -3,7 +3,7 @@
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -14,8 +14,7 @@ from ..util.atomic_write import named
 from ..util.seeding import permutation
 
 Windows: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]]  # inputs and targets
-Ids: TypeAlias = "NDArray[Any] | StoredIds | MappedIds"  # of a text or of records
-AnyIds: TypeAlias = "Ids | GappedIds | JoinedIds"
+Ids: TypeAlias = "NDArray[Any] | StoredIds | DerivedIds"  # of a text or of records
 
 _PIECE = 1 << 20  # ids at a time
 _SORTED = 1 << 18  # records at a time: Ctrl-C waits for no more
@@ -61,73 +60,56 @@ class StoredIds:
         return found
 
 
-class MappedIds:
-    """Ids in a file, each replaced by its entry in a table when it is read."""
+class DerivedIds:
+    """Ids that are made of others, which stay where they are stored, whenever they are read."""
 
-    def __init__(self, ids: "StoredIds | MappedIds", table: NDArray[Any]) -> None:
-        self.ids: StoredIds | MappedIds = ids
-        self.table: NDArray[Any] = table
-        self.dtype: np.dtype[Any] = table.dtype
+    def __init__(self, count: int, dtype: np.dtype[Any], at: Callable[[Any], Any]) -> None:
+        self.count: int = count
+        self.dtype: np.dtype[Any] = dtype
+        self.at: Callable[[Any], Any] = at  # returns those at places (..., time, streams)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return self.count
 
     def __getitem__(self, where: Any) -> Any:
-        """Return the part in a slice, or the ids at places (..., time, streams)."""
-        found = self.ids[where]
-        return mapped(found, self.table)
+        return self.at(where)
 
 
 def mapped(ids: Ids, table: NDArray[Any]) -> Ids:
-    """Return ids that are each replaced by its entry in a table."""
-    return table[ids] if isinstance(ids, np.ndarray) else MappedIds(ids, table)
+    """Return ids, or the part of them in a slice, each replaced by its entry in a table."""
+    if isinstance(ids, np.ndarray):
+        return table[ids]
+    return DerivedIds(len(ids), table.dtype, lambda where: mapped(ids[where], table))
 
 
-class GappedIds:
-    """The ids of a text without pieces that lie spread over it: gap ids after each of keep."""
+def gapped(ids: Ids, keep: int, gap: int, pieces: int) -> DerivedIds:
+    """Return a text without pieces that lie spread over it: gap ids after each of keep."""
 
-    def __init__(self, ids: Ids, keep: int, gap: int, pieces: int) -> None:
-        self.ids: Ids = ids
-        self.keep: int = keep
-        self.gap: int = gap
-        self.gaps: int = pieces
-        self.count: int = len(ids) - gap * pieces
-        self.dtype: np.dtype[Any] = ids.dtype
+    def read(where: NDArray[np.integer[Any]]) -> Any:
+        return ids[where + gap * np.minimum(where // keep, pieces)]
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, where: Any) -> Any:
-        """Return the ids at places (..., time, streams)."""
-        return self.ids[where + self.gap * np.minimum(where // self.keep, self.gaps)]
+    return DerivedIds(len(ids) - gap * pieces, ids.dtype, read)
 
 
-class JoinedIds:
-    """A text, and after it another one so many times, which stay where they are stored."""
+def joined(first: Ids, again: Ids, times: int) -> DerivedIds:
+    """Return a text, and after it another one so many times."""
+    before, length = len(first), len(again)
+    dtype = np.promote_types(first.dtype, again.dtype)
 
-    def __init__(self, first: AnyIds, again: AnyIds, times: int) -> None:
-        self.first: AnyIds = first
-        self.again: AnyIds = again
-        self.count: int = len(first) + times * len(again)
-        self.dtype: np.dtype[Any] = np.promote_types(first.dtype, again.dtype)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, where: Any) -> Any:
-        """Return the ids at places (time, streams)."""
-        found, before, length = np.empty(where.shape, self.dtype), len(self.first), len(self.again)
-        times = np.maximum(where - before, -1) // length  # -1: of the first text
+    def read(where: NDArray[np.integer[Any]]) -> Any:  # (time, streams)
+        found = np.empty(where.shape, dtype)
+        parts = np.maximum(where - before, -1) // length  # -1: of the first text
         for b in range(where.shape[1]):
-            for time in np.unique(times[:, b]).tolist():
-                ids = self.first if time < 0 else self.again
-                start = 0 if time < 0 else before + time * length
-                rows = times[:, b] == time
+            for part in np.unique(parts[:, b]).tolist():
+                ids, start = (first, 0) if part < 0 else (again, before + part * length)
+                rows = parts[:, b] == part
                 found[rows, b : b + 1] = ids[where[rows, b : b + 1] - start]
         return found
 
+    return DerivedIds(before + times * length, dtype, read)
 
-def in_pieces(ids: AnyIds) -> Iterator[NDArray[Any]]:
+
+def in_pieces(ids: Ids) -> Iterator[NDArray[Any]]:
     """Yield all ids, some at a time: the same pieces wherever they are stored."""
     for start in range(0, len(ids), _PIECE):
         places = np.arange(start, min(start + _PIECE, len(ids)))
@@ -173,8 +155,8 @@ class TextStream:
     last window of a pass may be shorter than seq_length.
     """
 
-    def __init__(self, ids: AnyIds, seq_length: int, batch_size: int = 1) -> None:
-        self.ids: AnyIds = ids
+    def __init__(self, ids: Ids, seq_length: int, batch_size: int = 1) -> None:
+        self.ids: Ids = ids
         self.targets: int = len(ids) - 1
         first = self.ids[np.zeros((1, 1), np.intp)].astype(np.int32)
         self.filler: np.int32 = first[0, 0]  # the input where there is none

@@ -17,14 +17,14 @@ from ..util.errors import check_choice, check_flags, check_sequence, missing_val
 from ..util.hashing import sha256
 from ..util.seeding import permutation
 from .batches import (
-    GappedIds,
     Ids,
-    JoinedIds,
     RecordStream,
     Stream,
     TextStream,
     begins,
+    gapped,
     in_pieces,
+    joined,
     mapped,
     smallest,
 )
@@ -109,7 +109,7 @@ class Text:
         if self.old is None:
             return stream
         assert isinstance(stream, TextStream)
-        ids = JoinedIds(self.old.ids, stream.ids, times(self))
+        ids = joined(self.old.ids, stream.ids, times(self))
         return TextStream(ids, learner.seq_length, learner.batch_size)
 
     def streams(
@@ -124,7 +124,7 @@ class Text:
         keep = len(self.ids) // pieces - held_out
         if held_out < 2 or keep < 2:
             return TextStream(self.ids, learner.seq_length, learner.batch_size), None
-        kept = GappedIds(self.ids, keep, held_out, pieces) if pieces > 1 else self.ids[:-held_out]
+        kept = gapped(self.ids, keep, held_out, pieces) if pieces > 1 else self.ids[:-held_out]
         train = TextStream(kept, learner.seq_length, learner.batch_size)
         return train, self._held_out(learner, keep, held_out, pieces)
 
