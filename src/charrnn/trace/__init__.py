@@ -156,17 +156,10 @@ class Trace(Generic[TextT]):
             0 to n - 1.
         """
         position = check_integer("position", position, 0, len(self._ids) - 1)
-        return [
-            (
-                self.vocabulary.decode([symbol])
-                if symbol < len(self.vocabulary)
-                else self.vocabulary.empty,
-                p,
-            )
-            for symbol, p in zip(
-                self.next_ids[position].tolist(), self.next_probs[position].tolist(), strict=True
-            )
-        ]
+        ids, p = self.next_ids[position].tolist(), self.next_probs[position].tolist()
+        characters = len(self.vocabulary)
+        texts = [self.vocabulary.decode([ix] if ix < characters else []) for ix in ids]
+        return list(zip(texts, p, strict=True))
 
     def saliency(self, position: int, back: int | None = None) -> NDArray[np.float64]:
         r"""Return how much each earlier character moves the prediction of the one at a position.
@@ -306,11 +299,10 @@ class Trace(Generic[TextT]):
                 "properties must be a mapping, {name: a number for each character}, "
                 f"not {type(properties).__name__}"
             )
-        values = (
-            self.properties
-            if properties is None
-            else {name: self._checked(name, value) for name, value in properties.items()}
-        )
+        if properties is None:
+            values = self.properties
+        else:
+            values = {name: self._checked(name, value) for name, value in properties.items()}
         part = check_choice("part", part, self.part_names)
         units = [
             unit
@@ -429,9 +421,8 @@ class Trace(Generic[TextT]):
                 "trace.html() returns the page"
             )
         check_target(path)
-        write_atomically(
-            path, [self.html(title=title, units=units, back=back, parts=parts).encode()]
-        )
+        page = self.html(title=title, units=units, back=back, parts=parts)
+        write_atomically(path, [page.encode()])
 
     def _repr_html_(self) -> str:
         from .page import frame
@@ -440,21 +431,16 @@ class Trace(Generic[TextT]):
 
     def __getitem__(self, part: slice) -> "Trace[TextT]":
         """Return the trace of a stretch of the text, of consecutive characters."""
-        start, stop, step = (
-            part.indices(len(self._ids)) if isinstance(cast(Any, part), slice) else (0, 0, 0)
-        )
-        if step != 1:
-            raise TypeError(
-                "a trace is cut by a slice of consecutive characters: trace[start:stop]"
-            )
+        if not isinstance(cast(Any, part), slice) or part.step not in (None, 1):
+            what = "a trace is cut by a slice of consecutive characters"
+            raise TypeError(f"{what}: trace[start:stop]")
+        start, stop, _ = part.indices(len(self._ids))
         stop = max(start, stop)
         cut: Trace[TextT] = object.__new__(type(self))
         cut.network, cut.vocabulary = self.network, self.vocabulary
         cut._ids, cut.text = self._ids[start:stop], cast(Any, self.text)[start:stop]
-        cut._rows, cut._start = (
-            self._rows[start:stop],
-            self._rows[start - 1] if start else self._start,
-        )
+        cut._rows = self._rows[start:stop]
+        cut._start = self._rows[start - 1] if start else self._start
         cut.surprise = self.surprise[start : stop if stop < len(self._ids) else None]
         cut.next_ids, cut.next_probs = self.next_ids[start:stop], self.next_probs[start:stop]
         return cut

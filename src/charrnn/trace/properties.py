@@ -157,9 +157,8 @@ def _words(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
     starts = inside & ~_before(inside)
     number = np.cumsum(starts) * inside  # of the word; 0 between words
     letters, capitals = _each(codes, str.isalpha), _each(codes, str.isupper)
-    shouted = (np.bincount(number, capitals) == np.bincount(number, letters)) & (
-        np.bincount(number, letters) > 1
-    )
+    n_letters, n_capitals = np.bincount(number, letters), np.bincount(number, capitals)
+    shouted = (n_capitals == n_letters) & (n_letters > 1)
     shouted[:1] = False
     return {
         "beginning of a word": starts,
@@ -207,10 +206,8 @@ def _enclosures(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
 def _letters(codes: NDArray[np.uint32]) -> dict[str, NDArray[np.generic]]:
     distinct, counts = np.unique(codes, return_counts=True)
     frequent = distinct[np.argsort(-counts, kind="stable")]
-    chars = [char for char in map(chr, frequent) if not char.isspace() and char.isprintable()][
-        :_LETTERS
-    ]
-    return {f"the character {shown(char)[0]}": codes == ord(char) for char in chars}
+    seen = [char for char in map(chr, frequent) if not char.isspace() and char.isprintable()]
+    return {f"the character {shown(char)[0]}": codes == ord(char) for char in seen[:_LETTERS]}
 
 
 def _before(flags: Flags) -> Flags:
@@ -247,17 +244,12 @@ def correlations(states: NDArray[np.floating], values: Mapping[str, Numbers]) ->
         means = states.mean(axis=0, dtype=np.float64)
         centres = np.array([values[name].mean() for name in names])
         for start in range(0, n, 1 << 14):  # so that it needs little memory beside the states
-            x = states[start : start + (1 << 14)] - means
-            y = (
-                np.stack([values[name][start : start + (1 << 14)] for name in names], axis=1)
-                - centres
-                if names
-                else np.zeros((len(x), 0))
-            )
-            sums, squares, spread = (
-                sums + x.T @ y,
-                squares + (x * x).sum(axis=0),
-                spread + (y * y).sum(axis=0),
-            )
+            part = slice(start, start + (1 << 14))
+            x = states[part] - means
+            columns = [values[name][part] for name in names]
+            y = np.stack(columns, axis=1) - centres if names else np.zeros((len(x), 0))
+            sums += x.T @ y
+            squares += (x * x).sum(axis=0)
+            spread += (y * y).sum(axis=0)
     scale = np.sqrt(np.outer(squares, spread))
     return np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 1e-12 * max(1, n))

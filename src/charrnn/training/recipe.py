@@ -110,12 +110,17 @@ def recipe(amount: Amount, given: Mapping[str, Any]) -> dict[str, Any]:
     chooses = not given.keys() & {"epochs", "steps"} and spare > 1
     if chooses:
         chosen["steps"] = steps
-    chosen |= {"dropout": _dropout(amount, passes, hidden_size), "warmup": min(100, -(-steps // 8))}
+    chosen |= {"dropout": _dropout(amount, passes, hidden_size)} | _warmup(steps)
     if given.get("optimizer", "adam") == "adam":
         chosen |= ADAM
         chosen["learning_rate"] = 0.02 if hidden_size < 192 else 0.03
     short = chooses and spare > 2  # a given budget is for one training
     return chosen | _measured(n, short, given)
+
+
+def _warmup(steps: float) -> dict[str, Any]:
+    """Return how long the rate rises, in a training of so many steps."""
+    return {"warmup": min(100, math.ceil(steps / 8))}
 
 
 def _measured(characters: int, refits: bool, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +170,7 @@ def with_further_recipe(
     epochs = given.get("epochs", chosen.get("epochs", 1))
     streams = given.get("batch_size", chosen["batch_size"])
     steps = epochs * (often * n + old) / (streams * amount.length)
-    chosen["warmup"] = min(100, math.ceil(steps / 8))
-    chosen |= _measured(n, "epochs" in chosen, given)
+    chosen |= _warmup(steps) | _measured(n, "epochs" in chosen, given)
     return {**options, "preset": None, **chosen, **given}
 
 
