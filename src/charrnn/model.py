@@ -934,30 +934,13 @@ class CharRNN(Hinting, Generic[TextT]):
         source = read(given, known=state.vocabulary, **how)
         encode = functools.partial(read, known=source.vocabulary)
         source.old = _rehearsed(state, source, rehearse, options, encode)
-        old = state.learner.network
         chosen = with_further_recipe(options, state.learner, len(state.vocabulary), source)
-        _, settings, run = config.split({**chosen, "dtype": old.dtype}, state.learner.options())
+        dtype, before = state.learner.network.dtype, state.learner.options()
+        _, settings, run = config.split({**chosen, "dtype": dtype}, before)
         source = dataset.with_rare(source, run["min_char_count"], len(state.vocabulary))
         if chosen is not options and check_progress(run["progress"]):
             note(f"charrnn: {described_further({**settings, **run}, source)}")
-        learner = Learner(old.description.layers, source.vocabulary.symbols, **settings)
-        places = [*range(len(state.vocabulary))]
-        places += [len(source.vocabulary)] * state.vocabulary.records
-        learner.network.grow_from(old, places)
-        index = state.index if source.index is None else source.index.union(state.index)
-        mixture = state.mixture
-        if mixture is not None:
-            counts = mixture.counts.renumbered(np.array(places), source.vocabulary.symbols)
-            mixture = mixture._replace(counts=counts)
-        trained = ModelState(
-            learner,
-            source.vocabulary,
-            History(),
-            index,
-            mixture=mixture,
-            empty_records=state.empty_records or source.empty_records,
-        )
-        return self._train(trained, source, run)
+        return self._train(_grown(state, source, settings), source, run)
 
     def _train(
         self, trained: ModelState, source: dataset.Text | dataset.Records, run: config.RunOptions
@@ -1279,6 +1262,25 @@ def _state_to_train(
             "so it cannot tell new from old"
         )
     return state
+
+
+def _grown(
+    state: ModelState, source: dataset.Text | dataset.Records, settings: Mapping[str, Any]
+) -> ModelState:
+    """Return a state to train on a source, which knows all symbols of this one, and its own."""
+    old, vocabulary = state.learner.network, source.vocabulary
+    learner = Learner(old.description.layers, vocabulary.symbols, **settings)
+    places = [*range(len(state.vocabulary))]
+    places += [len(source.vocabulary)] * state.vocabulary.records
+    learner.network.grow_from(old, places)
+    index = state.index if source.index is None else source.index.union(state.index)
+    mixture = state.mixture
+    if mixture is not None:
+        counts = mixture.counts.renumbered(np.array(places), vocabulary.symbols)
+        mixture = mixture._replace(counts=counts)
+    empty = state.empty_records or source.empty_records
+    facts: Any = {"mixture": mixture, "empty_records": empty}
+    return ModelState(learner, vocabulary, History(), index, **facts)
 
 
 def _prepare_generation(

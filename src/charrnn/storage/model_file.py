@@ -179,24 +179,22 @@ def _describe(state: ModelState, size: int) -> dict[str, Any]:
         "layers": state.learner.network.description.layers,
         "settings": state.learner.options(),
     }
-    if vocabulary.rare:
-        words["rare"] = vocabulary.rare
-    if training is not None:
-        position, options, sha256, *_ = training
-        words["training"] = {
-            "position": asdict(position),
-            "options": options,
-            "text_sha256": sha256,
-        }
-    if state.mixture is not None:
-        words["mixture"] = state.mixture[1:]
-    if state.run:
-        words["run"] = dict(state.run)
-    if state.empty_records and vocabulary.records:
-        words["empty_records"] = True
+    optional = {
+        "rare": vocabulary.rare,
+        "training": None if training is None else _describe_training(training),
+        "mixture": state.mixture and state.mixture[1:],
+        "run": dict(state.run),
+        "empty_records": state.empty_records and vocabulary.records,
+    }
+    words |= {name: value for name, value in optional.items() if value}
     size += len(json.dumps(words, ensure_ascii=False).encode())
     words["history"] = _describe_history(state.history, max(_HISTORY, size // 3))
     return words
+
+
+def _describe_training(training: Training) -> dict[str, Any]:
+    position, options, sha256, *_ = training
+    return {"position": asdict(position), "options": options, "text_sha256": sha256}
 
 
 def _describe_history(history: History, most: int) -> dict[str, Any]:
