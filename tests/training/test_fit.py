@@ -398,7 +398,7 @@ RISING = {"hidden_size": 40, "optimizer": "rmsprop", "learning_rate": 0.02, "epo
 def test_a_loss_that_rises_early_says_from_where_and_what_is_kept(english, keep, had):
     """The advice was more text and more epochs."""
     with pytest.warns(charrnn.TrainingWarning) as caught:
-        model = plain.train_text(english, keep=keep, **RISING)
+        model = charrnn.train_text(english, keep=keep, preset="tutorial", progress=False, **RISING)
     losses = model.history.validation_losses
     best = losses.index(min(losses)) + 1
     assert best <= 3
