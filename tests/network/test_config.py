@@ -43,6 +43,17 @@ def test_what_is_given_counts_more_than_a_preset():
     assert config.split({"preset": "tutorial"}) == config.split({})
 
 
+def test_presets_round_products_unless_the_network_is_float64():
+    for options, precision in [
+        ({}, "bfloat16"),
+        ({"precision": "float32"}, "float32"),
+        ({"dtype": "float64"}, "float32"),
+        ({"dtype": np.dtype("float64")}, "float32"),  # of a model that trains further
+    ]:
+        _, settings, _ = config.split({"preset": "small", **options})
+        assert settings["precision"] == precision, options
+
+
 @pytest.mark.parametrize("preset", config.PRESETS)
 def test_every_preset_trains(preset):
     model = charrnn.train_text(TEXT, preset=preset, steps=2, progress=False)

@@ -38,7 +38,7 @@ _RATES = ", ".join(f"{name} {values['learning_rate']:g}" for name, values in BY_
 # docs/howto/networks.md.
 ADAM: dict[str, Any] = {"optimizer": "adam", "clip_norm": 0.1, "weight_decay": 0.1}
 _GATED = {**ADAM, "cell": "lstm", "schedule": "cosine", "warmup": 100}
-_GATED |= {"seq_length": 64, "batch_size": 32}
+_GATED |= {"seq_length": 64, "batch_size": 32, "precision": "bfloat16"}
 # docs/howto/networks.md has the loss of each. What "auto" chooses is in training/recipe.py.
 PRESETS: dict[str, dict[str, Any]] = {
     "auto": {},
@@ -398,16 +398,20 @@ def _chosen(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return options over those of their preset; a given budget replaces the preset's."""
+    """Return options over those of their preset; a given budget replaces the preset's.
+
+    float64 leaves out its precision.
+    """
     if options.get("preset") is None:
         return options
     preset = PRESETS[check_choice("preset", options["preset"], get_args(Preset))]
     given = {
         name: value for name, value in options.items() if value is not None or name not in BY_PRESET
     }
-    if any(given.get(name) is not None for name in BUDGETS):
-        preset = {name: value for name, value in preset.items() if name not in BUDGETS}
-    return {**preset, **given}
+    left_out = BUDGETS if any(given.get(name) is not None for name in BUDGETS) else ()
+    if given.get("dtype") == "float64":
+        left_out += ("precision",)
+    return {name: value for name, value in preset.items() if name not in left_out} | given
 
 
 def _check_used(given: Mapping[str, Any], optimizer: str) -> None:
