@@ -35,10 +35,9 @@ from .util.errors import (
     check_integer,
     check_number,
     check_sequence,
+    check_text,
     hint,
     is_missing,
-    missing_value_hint,
-    to_builtin,
 )
 from .util.options import Option, defaults, shows, table
 from .util.seeding import permutation
@@ -158,7 +157,7 @@ class _Estimator(BaseEstimator):
 
     def _texts(self, X: Any) -> list[AnyText]:
         """Return X as a list of str, or of bytes, None if missing; or raise an error."""
-        kind = bytes if reads_bytes(self.alphabet, None) else str
+        of_bytes = reads_bytes(self.alphabet, None)
         passes = check_choice("missing", self.missing, get_args(Missing)) == "nan"
         if getattr(X, "ndim", 1) != 1:
             given = f"{type(X).__name__} of {X.ndim} dimensions"
@@ -169,14 +168,8 @@ class _Estimator(BaseEstimator):
         if not texts:
             raise ValueError("X has 0 texts, and a minimum of 1 is required")
         for i, text in enumerate(texts):
-            if isinstance(text, kind):
-                texts[i] = to_builtin(text)
-            elif passes and is_missing(text):
-                texts[i] = None
-            else:
-                given = f"{type(text).__name__}{missing_value_hint(text)}"
-                expected = "a str" if kind is str else "bytes"
-                raise TypeError(f"X[{i}] must be {expected}, not {given}")
+            left_out = passes and is_missing(text)
+            texts[i] = None if left_out else check_text(f"X[{i}]", text, of_bytes)
         return texts
 
     def _bits(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network.learner import Learner
-from ..util.errors import check_choice, check_flags, check_sequence, missing_value_hint, to_builtin
+from ..util.errors import check_choice, check_flags, check_sequence, check_text
 from ..util.hashing import sha256
 from ..util.seeding import permutation
 from .batches import (
@@ -329,9 +329,7 @@ def _distinct(strings: list[AnyText]) -> str:
 
 def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
     """Return a plain str, or bytes, or raise TypeError that says what to do."""
-    if isinstance(text, bytes if of_bytes else str):
-        return to_builtin(text)
-    instead = missing_value_hint(text)
+    instead = ""
     if isinstance(text, bytes):
         instead = ": alphabet='bytes' trains on bytes"
     elif isinstance(text, PathLike):
@@ -340,5 +338,4 @@ def _check_type(name: str, text: AnyText, of_bytes: bool) -> AnyText:
         instead = ": give what is read of it, or train_file its name"
     elif name == "text" and isinstance(text, Iterable):
         instead = ": train_records trains on records, one by one"
-    kind = "bytes" if of_bytes else "a str"
-    raise TypeError(f"{name} must be {kind}, not {type(text).__name__}{instead}")
+    return check_text(name, text, of_bytes, instead=instead)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..network._types import check_ids, look_up
-from ..util.errors import check_choice, check_text, missing_value_hint, to_builtin
+from ..util.errors import check_choice, check_text, to_builtin
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # with a default, as Python has from 3.13 on
@@ -183,10 +183,8 @@ class Vocabulary:
 
     def check(self, name: str, text: AnyText) -> AnyText:
         """Return text as a plain str or bytes, or raise TypeError if it is of the other type."""
-        if self.of_bytes and not isinstance(text, bytes):
-            kind = f"{type(text).__name__}{missing_value_hint(text)}"
-            raise TypeError(f"{name} must be bytes, as in the training of this model, not {kind}")
-        return to_builtin(text) if self.of_bytes else check_text(name, text)
+        why = ", as in the training of this model," if self.of_bytes else ""
+        return check_text(name, text, self.of_bytes, why)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
         """Return the id of each character of text, -1 if it is unknown: int32."""

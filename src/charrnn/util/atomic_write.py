@@ -66,17 +66,13 @@ def write_all(file: IO[bytes], parts: Iterable[Bytes]) -> None:
             data = data[len(data) if written is None else written :]
 
 
-def check_target(path: StrPath, name: str = "the path to write to") -> None:
-    """Raise what would keep `write_atomically` from writing, before a long computation.
+def check_target(path: StrPath, name: str = "the path to write to") -> tuple[str, int | None]:
+    """Return the file behind path and its links, and its permissions, None if there is none.
 
-    OSError if path is a directory, or its folder is missing or read-only. ValueError if path is
-    empty, or a device or a pipe, which a write would replace by a file.
+    Raise what would keep `write_atomically` from writing, before a long computation: OSError if
+    path is a directory, or its folder is missing or read-only; ValueError if path is empty, or a
+    device or a pipe, which a write would replace by a file.
     """
-    _resolve(path, name)
-
-
-def _resolve(path: StrPath, name: str = "the path to write to") -> tuple[str, int | None]:
-    """Return the file behind path and its links, and its permissions, None if there is none."""
     path = check_path(name, path)
     if not path:
         raise ValueError("the name of the file to write is empty")
@@ -105,7 +101,7 @@ def write_atomically(path: StrPath, parts: Iterable[Bytes]) -> None:
     once this function returns. A process that is killed may leave a temporary file,
     `.charrnn-*.tmp`, in the same folder: a rename does not cross file systems.
     """
-    target, mode = _resolve(path)
+    target, mode = check_target(path)
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".charrnn-{os.urandom(8).hex()}.tmp")
     # Both calls of os.open are made by C: no signal comes between it and the owner of its result.

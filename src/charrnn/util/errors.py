@@ -238,13 +238,16 @@ def missing_value_hint(value: Any) -> str:
     )
 
 
-def check_text(name: str, value: Any) -> str:
-    """Return value as a builtin str if it is a str, or raise TypeError."""
-    if not isinstance(value, str):
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be a str, not {kind}{missing_value_hint(value)}")
-    text: str = to_builtin(value)
-    return text
+def check_text(
+    name: str, value: Any, of_bytes: bool = False, why: str = "", instead: str = ""
+) -> Any:
+    """Return value as a builtin str, or bytes, or raise TypeError; instead says what to do."""
+    if isinstance(value, bytes if of_bytes else str):
+        return to_builtin(value)
+    kind, given = "bytes" if of_bytes else "a str", type(value).__name__
+    raise TypeError(
+        f"{name} must be {kind}{why}, not {given}{missing_value_hint(value) or instead}"
+    )
 
 
 def to_builtin(text: Any) -> Any:

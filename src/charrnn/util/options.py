@@ -74,24 +74,15 @@ class Option:
             maximum = _LARGEST_INTEGER if math.isinf(self.maximum) else int(self.maximum)
             return check_integer(self.name, value, int(self.minimum), maximum)
         if float in self.types:
-            return self._check_number(value, largest)
+            bounded = math.isfinite(self.below) or not self.finite
+            most = self.maximum if bounded else min(self.maximum, largest)
+            limits = {"above": self.above, "minimum": self.minimum, "below": self.below}
+            return check_number(self.name, value, **limits, maximum=most, finite=self.finite)
         if bool in self.types:
             check_flags(**{self.name: value})
         if any(get_origin(one) is Callable for one in self.types) and not callable(value):
             raise TypeError(f"{self.name} must be callable, not {short_repr(value)}")
         return value
-
-    def _check_number(self, value: Any, largest: float) -> float:
-        bounded = math.isfinite(self.below) or not self.finite
-        return check_number(
-            self.name,
-            value,
-            above=self.above,
-            minimum=self.minimum,
-            below=self.below,
-            maximum=self.maximum if bounded else min(self.maximum, largest),
-            finite=self.finite,
-        )
 
 
 @cache
