@@ -62,6 +62,13 @@ def random_weights(H, V, rng, scale=0.5):
     )
 
 
+def randomize(rnn, rng, scale=0.5):
+    """Give an RNN `random_weights`, and return them."""
+    w = random_weights(rnn.hidden_size, rnn.vocab_size, rng, scale)
+    rnn.U, rnn.W, rnn.V, rnn.b, rnn.c = w
+    return w
+
+
 def forward(w, inputs, h0):
     """States h[-1], h[0], ... (as a dict) and log-probabilities of the next character, one column a
     step.

@@ -24,10 +24,7 @@ from reference import Weights
 def model():
     """Five characters, large random weights."""
     rnn = RNN(7, 5, 4, 0.1, dtype="float64", seed=0)
-    for name, array in zip(
-        "UWVbc", reference.random_weights(7, 5, np.random.default_rng(0)), strict=True
-    ):
-        setattr(rnn, name, array)
+    reference.randomize(rnn, np.random.default_rng(0))
     return CharRNN(rnn, Vocabulary("abcd☃"), History())
 
 

@@ -155,9 +155,7 @@ def test_same_seed_same_network():
 
 
 def test_the_five_steps_equal_the_oracle(rnn, kernels):
-    w = reference.random_weights(6, 5, np.random.default_rng(0))
-    for name, array in zip("UWVbc", w, strict=True):
-        setattr(rnn, name, array)
+    w = reference.randomize(rnn, np.random.default_rng(0))
     memory = w.map(np.zeros_like)
     inputs, targets, h0 = [1, 0, 4], [0, 4, 2], np.full((6, 1), 0.3)
     xs, hs, ps = rnn.forward(inputs, h0)
@@ -305,8 +303,7 @@ def test_generator_states_depend_on_seed_and_number_only():
 def test_gradient_norms_equal_the_oracle(T, kernels):
     rnn = RNN(9, 6, 25, 0.1, dtype="float64", seed=0)
     rng = np.random.default_rng(1)
-    w = reference.random_weights(9, 6, rng)
-    rnn.U, rnn.W, rnn.V, rnn.b, rnn.c = w
+    w = reference.randomize(rnn, rng)
     inputs, h0 = rng.integers(0, 6, T), rng.uniform(-1, 1, (9, 1))
     assert rnn.gradient_norms(inputs, 4, h0) == pytest.approx(
         reference.gradient_norms(w, inputs, 4, h0), rel=1e-9

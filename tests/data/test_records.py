@@ -109,10 +109,7 @@ def test_training_equals_the_oracle(kernels, n_threads):
 def model():
     """Five characters and a boundary, large random weights."""
     rnn = RNN(7, 6, 4, 0.1, dtype="float64", seed=0)
-    for name, array in zip(
-        "UWVbc", reference.random_weights(7, 6, np.random.default_rng(0)), strict=True
-    ):
-        setattr(rnn, name, array)
+    reference.randomize(rnn, np.random.default_rng(0))
     return CharRNN(rnn, Vocabulary("abcde", records=True), History())
 
 

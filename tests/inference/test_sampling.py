@@ -23,10 +23,7 @@ SEVEN_EIGHT = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1], np.int8)
 def model():
     """Nine characters, three of them equally likely after the zero state."""
     rnn = RNN(6, 9, 4, 0.1, dtype="float32", seed=0)
-    for name, array in zip(
-        "UWVbc", reference.random_weights(6, 9, np.random.default_rng(2), 1.0), strict=True
-    ):
-        setattr(rnn, name, array)
+    reference.randomize(rnn, np.random.default_rng(2), 1.0)
     rnn.c[...] = np.array([0.5, 1.0, -1.0, 1.0, 2.0, 0.0, 1.0, -3.0, 0.3])[:, None]
     return CharRNN(rnn, Vocabulary("abcdefghi"), History())
 
@@ -309,16 +306,9 @@ def test_no_repeat_looks_back_a_bounded_way(model, kernels):
 @pytest.fixture(scope="module")
 def records():
     rnn = RNN(6, 10, 4, 0.1, seed=0)
-    for name, array in zip(
-        "UWVbc", reference.random_weights(6, 10, np.random.default_rng(2), 1.0), strict=True
-    ):
-        setattr(rnn, name, array)
-    return CharRNN(
-        rnn,
-        Vocabulary("abcdefghi", records=True),
-        History(),
-        RecordIndex.from_records(["a", "b", "ab", "i"]),
-    )
+    reference.randomize(rnn, np.random.default_rng(2), 1.0)
+    index = RecordIndex.from_records(["a", "b", "ab", "i"])
+    return CharRNN(rnn, Vocabulary("abcdefghi", records=True), History(), index)
 
 
 def test_min_length_of_records(records):

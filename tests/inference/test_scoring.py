@@ -20,9 +20,7 @@ from charrnn.training.loop import validate
 
 def make_model(vocabulary):
     rnn = RNN(6, vocabulary.symbols, 4, 0.1, dtype="float64", seed=0)
-    weights = reference.random_weights(6, vocabulary.symbols, np.random.default_rng(1), 1.0)
-    for name, array in zip("UWVbc", weights, strict=True):
-        setattr(rnn, name, array)
+    reference.randomize(rnn, np.random.default_rng(1), 1.0)
     return CharRNN(rnn, vocabulary, History())
 
 

@@ -39,8 +39,7 @@ def problem(H, V, T, B=1, *, seed=0, dtype="float64", scale=0.5):
     """An RNN with large random weights, ids and states for one window."""
     rng = np.random.default_rng(seed)
     rnn = RNN(H, V, T, 0.1, batch_size=B, dtype=dtype, seed=seed)
-    for name, array in zip("UWVbc", reference.random_weights(H, V, rng, scale), strict=True):
-        setattr(rnn, name, array)
+    reference.randomize(rnn, rng, scale)
     inputs = rng.integers(0, V, (T, B)).astype(np.int32)
     inputs[T // 2 :] = inputs[0]  # repeated characters
     targets = rng.integers(0, V, (T, B)).astype(np.int32)
