@@ -1,8 +1,11 @@
 import gc
+import os
 import platform
 import re
 import signal
+import subprocess
 import sys
+import textwrap
 
 import hypothesis
 import pytest
@@ -118,6 +121,18 @@ def text_file(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def run_python():
+    """Run a program in a Python of its own; return how it ended."""
+
+    def run(program, *arguments, flags=(), variables=None, **options):
+        command = [sys.executable, *flags, "-c", textwrap.dedent(program), *map(str, arguments)]
+        options = {"capture_output": True, "text": True, "timeout": 600, **options}
+        return subprocess.run(command, env=os.environ | (variables or {}), **options)
+
+    return run
 
 
 @pytest.fixture

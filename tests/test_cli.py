@@ -255,7 +255,7 @@ def test_progress_where_there_is_no_terminal():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
-def test_nohup_trains_on():
+def test_nohup_trains_on(run_python):
     program = """if True:
         import os, signal
         from charrnn.cli import main
@@ -265,8 +265,7 @@ def test_nohup_trains_on():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         main(["train", "--steps", "3"])
     """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "stop reason: steps" in ran.stdout
+    assert "stop reason: steps" in run_python(program).stdout
 
 
 @posix

@@ -1,7 +1,6 @@
 import functools
 import hashlib
 import http.server
-import subprocess
 import sys
 import threading
 
@@ -24,16 +23,13 @@ def test_python_docs_train():
     assert plain.train_text(text[:5000], hidden_size=8, epochs=1).history.steps == 180
 
 
-def test_asking_for_it_imports_it(python):
+def test_asking_for_it_imports_it(run_python):
     program = """if True:
         import sys, charrnn
         assert "datasets" in dir(charrnn) and "charrnn.datasets" not in sys.modules
         print(charrnn.datasets.names()[0])
     """
-    assert (
-        subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout
-        == "aaron\n"
-    )
+    assert run_python(program, check=True).stdout == "aaron\n"
     with pytest.raises(AttributeError, match="has no attribute 'dataset'"):
         charrnn.dataset  # noqa: B018
 

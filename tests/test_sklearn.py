@@ -2,7 +2,6 @@
 
 import inspect
 import pickle
-import subprocess
 import warnings
 
 import numpy as np
@@ -524,9 +523,9 @@ def test_scikit_learn_checks_them_as_estimators_of_strings(kind):
     assert {one["status"] for one in found} == {"passed"}
 
 
-def test_without_scikit_learn_the_error_says_what_to_install(python):
+def test_without_scikit_learn_the_error_says_what_to_install(run_python):
     program = "import sys; sys.modules['sklearn'] = None; import charrnn.sklearn"
-    ran = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=600)
+    ran = run_python(program)
     assert "charrnn.sklearn needs scikit-learn: pip install 'charrnn-cython[sklearn]'" in ran.stderr
 
 

@@ -166,7 +166,7 @@ def test_docstring_examples(module):
     assert results.failed == 0
 
 
-def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
+def test_import_disturbs_nothing_and_loads_nothing_heavy(run_python):
     program = """if True:
         import locale, os, random, signal, sys, threading, warnings
         import numpy as np
@@ -187,10 +187,11 @@ def test_import_disturbs_nothing_and_loads_nothing_heavy(python):
         for heavy in (*libraries.split(), *(f"charrnn.{module}" for module in own.split())):
             assert heavy not in sys.modules, heavy
     """
-    subprocess.run([python, "-W", "error", "-c", program], check=True, timeout=600)
+    ran = run_python(program, flags=["-W", "error"])
+    assert ran.returncode == 0, ran.stderr
 
 
-def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path):
+def test_use_reaches_for_nothing_but_the_files_that_it_is_given(run_python, tmp_path):
     program = """if True:
         import os, sys, charrnn
         folder, seen = os.path.realpath(sys.argv[1]), []
@@ -218,7 +219,8 @@ def test_use_reaches_for_nothing_but_the_files_that_it_is_given(python, tmp_path
         open(os.path.join(folder, "else", "where"), "w").close()
         assert len(seen) == 1, "nothing is seen"
     """
-    subprocess.run([python, "-c", program, tmp_path], check=True, timeout=600)
+    ran = run_python(program, tmp_path)
+    assert ran.returncode == 0, ran.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["else", "model"]
 
 

@@ -5,7 +5,6 @@ import itertools
 import os
 import pickle
 import signal
-import subprocess
 import threading
 import warnings
 from pathlib import Path
@@ -295,7 +294,7 @@ def test_all_failures_are_told(monkeypatch):
     assert "scores_do_not_depend_on_the_batch" in {line.split(":")[0] for line in lines}
 
 
-def test_checks_check_without_assert(python):
+def test_checks_check_without_assert(run_python):
     program = """if True:
         import charrnn, charrnn.testing
         model = charrnn.train_text("to be " * 9, steps=2, hidden_size=3, progress=False)
@@ -305,4 +304,4 @@ def test_checks_check_without_assert(python):
         except AssertionError:
             raise SystemExit(7)
     """
-    assert subprocess.run([python, "-O", "-c", program], timeout=600).returncode == 7
+    assert run_python(program, flags=["-O"]).returncode == 7

@@ -2,10 +2,6 @@
 (docs/math.md lists them).
 """
 
-import os
-import subprocess
-import textwrap
-
 import numpy as np
 import pytest
 
@@ -36,18 +32,12 @@ def test_output_bias_learns(reader):
     assert np.abs(rnn.c).max() > 0.01
 
 
-def test_symbol_order_is_the_same_in_every_process(text_file, python):
+def test_symbol_order_is_the_same_in_every_process(text_file, run_python):
     program = (
         f"from charrnn import DataReader; print(DataReader({str(text_file(TEXT))!r}, 5).char_to_ix)"
     )
     orders = {
-        subprocess.run(
-            [python, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": str(seed)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        run_python(program, variables={"PYTHONHASHSEED": str(seed)}, check=True).stdout
         for seed in range(3)
     }
     assert orders == {f"{ {char: ix for ix, char in enumerate(sorted(set(TEXT)))} }\n"}
@@ -120,16 +110,11 @@ def test_softmax_loss_and_predict_exist(reader):
     assert len(rnn.predict(reader, "to", 50)) == 52
 
 
-def test_file_is_utf8_whatever_the_locale_and_newlines_are_kept(text_file, python):
+def test_file_is_utf8_whatever_the_locale_and_newlines_are_kept(text_file, run_python):
     path = text_file("é\r\nü\r☃\n")
     program = f"from charrnn import DataReader; print(ascii(DataReader({str(path)!r}, 5).data))"
-    ran = subprocess.run(
-        [python, "-c", program],
-        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = run_python(program, variables=variables, check=True)
     assert ran.stdout == ascii("é\r\nü\r☃\n") + "\n"
 
 
@@ -143,7 +128,7 @@ def test_the_host_program_is_not_disturbed(reader, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_tutorials_script_runs(text_file, python):
+def test_the_tutorials_script_runs(text_file, run_python):
     program = f"""
         from charrnn import DataReader, RNN
         seq_length = 25
@@ -153,13 +138,7 @@ def test_the_tutorials_script_runs(text_file, python):
         rnn.train(data_reader)
         print(rnn.predict(data_reader, 'question', 50))
     """
-    ran = subprocess.run(
-        [python, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
+    ran = run_python(program, check=True)
     assert ran.stdout.count("iter :") == 40
     assert "question" in ran.stdout[-60:]
     assert (

@@ -509,7 +509,7 @@ def test_a_file_that_changes_during_the_training_is_an_error(text_file, monkeypa
 # ------------------------------------------------------------------------------------- how it looks
 
 
-def test_memory_does_not_grow_with_the_text(tmp_path, python):
+def test_memory_does_not_grow_with_the_text(tmp_path, run_python):
     with open(tmp_path / "large.txt", "wb") as file:
         for _ in range(130):
             file.write(PLAIN.encode() * 600)  # 130 MB in all
@@ -525,12 +525,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path, python):
     if not sys.platform.startswith("linux"):
         pytest.skip("ru_maxrss has other units")
     assert (tmp_path / "large.txt").stat().st_size > 130e6
-    ran = subprocess.run(
-        [python, "-W", "ignore", "-c", program, tmp_path / "large.txt"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ran = run_python(program, tmp_path / "large.txt", flags=["-W", "ignore"], check=True)
     assert int(ran.stdout) < 100_000  # kB
     os.unlink(tmp_path / "large.txt")
 

@@ -17,32 +17,26 @@ from charrnn import _core
 from charrnn.network import Network
 from charrnn.network import dispatch as _dispatch
 
-
-def isa_of(python, wanted):
-    environment = os.environ | {"CHARRNN_ISA": wanted}
-    return subprocess.run(
-        [python, "-c", "import charrnn; print(charrnn.isa)"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+ISA = "import charrnn; print(charrnn.isa)"
 
 
-def test_each_available_variant_can_be_chosen(python):
+def test_each_available_variant_can_be_chosen(run_python):
     for level in _dispatch.available():
-        assert isa_of(python, level).stdout.strip() == level
+        assert run_python(ISA, variables={"CHARRNN_ISA": level}).stdout.strip() == level
         assert _dispatch.load(level).__name__ == (
             "charrnn._core" if level == "baseline" else f"charrnn._core_{level}"
         )
 
 
-def test_the_best_is_chosen_by_default(python):
-    assert isa_of(python, "").stdout.strip() == _dispatch.available()[-1]
+def test_the_best_is_chosen_by_default(run_python):
+    assert (
+        run_python(ISA, variables={"CHARRNN_ISA": ""}).stdout.strip() == _dispatch.available()[-1]
+    )
     assert charrnn.isa in _dispatch.available()
 
 
-def test_an_unknown_variant_is_an_import_error_that_names_the_choice(python):
-    ran = isa_of(python, "v9")
+def test_an_unknown_variant_is_an_import_error_that_names_the_choice(run_python):
+    ran = run_python(ISA, variables={"CHARRNN_ISA": "v9"})
     assert ran.returncode != 0
     assert f"CHARRNN_ISA='v9': expected one of {', '.join(_dispatch.available())}" in ran.stderr
     with pytest.raises(ImportError, match="v4"):
@@ -74,18 +68,16 @@ def copied(tmp_path):
 @pytest.mark.skipif(
     _core.cpu_level() == "baseline" or sys.platform == "darwin", reason="no better kernels to miss"
 )
-def test_missing_kernels_are_told_once(python, copied):
+def test_missing_kernels_are_told_once(run_python, copied):
     best = _core.cpu_level()
     for path in copied.glob(f"_core_{best}.*"):
         path.unlink()
-    environment = os.environ | {"PYTHONPATH": str(copied.parent), "CHARRNN_ISA": ""}
+    variables = {"PYTHONPATH": str(copied.parent), "CHARRNN_ISA": ""}
     program = (
         "import charrnn, charrnn.cli, importlib; importlib.import_module('charrnn'); "
         "print(charrnn.isa, charrnn.__file__)"
     )
-    ran = subprocess.run(
-        [python, "-c", program], env=environment, capture_output=True, text=True, timeout=600
-    )
+    ran = run_python(program, variables=variables)
     isa, path = ran.stdout.split()
     assert Path(path).parent == copied
     assert isa == {"v3": "baseline", "v4": "v3"}[best]
@@ -94,13 +86,9 @@ def test_missing_kernels_are_told_once(python, copied):
         f"RuntimeWarning: charrnn runs its {isa} kernels: the faster module charrnn._core_{best}, "
         f"for this processor, is missing" in warning
     )
-    ran = subprocess.run(
-        [python, "-W", "error", "-c", program],
-        env=environment | {"CHARRNN_ISA": isa},
-        capture_output=True,
-        timeout=600,
-    )
-    assert (ran.returncode, ran.stderr) == (0, b"")  # who asks for it knows
+    variables["CHARRNN_ISA"] = isa
+    ran = run_python(program, flags=["-W", "error"], variables=variables)
+    assert (ran.returncode, ran.stderr) == (0, "")  # who asks for it knows
 
 
 def test_a_zip_file_says_why_it_does_not_work(python, copied):
@@ -138,12 +126,11 @@ def test_the_hook_of_pyinstaller_names_what_is_compiled(monkeypatch):
     }
     seen = {"charrnn._core", "charrnn.network._types"}  # other modules import these
     assert compiled | {"charrnn.datasets"} == {*hook["hiddenimports"], *seen}
-    files = {path.name for path in (package / "trace").glob("page.*") if path.suffix != ".py"}
-    assert (
-        {Path(path).name for path, folder in hook["datas"] if folder == "charrnn/trace"}
-        == files
-        == {"page.html", "page.css", "page.js"}
-    )
+    kinds = (".css", ".html", ".js", ".txt")
+    files = {path for path in package.rglob("*") if path.suffix in kinds}
+    found = {package.parent / folder / Path(path).name for path, folder in hook["datas"]}
+    assert files < found  # and the metadata
+    assert {"page.html", "page.css", "page.js", "names.txt"} <= {path.name for path in files}
 
 
 def of_c(name, result, *arguments):

@@ -16,7 +16,6 @@ import math
 import os
 import pickle
 import random
-import subprocess
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -1189,11 +1188,7 @@ CRASHES = {
 
 
 @pytest.mark.parametrize("name", CRASHES)
-def test_what_crashed_raises_or_works(python, name):
-    end = subprocess.run(
-        [python, "-c", BEGINNING + CRASHES[name]], capture_output=True, timeout=600
-    )
-    assert end.returncode in (0, 1), end.stderr.decode()[
-        -300:
-    ]  # 1: an exception, or what a sanitizer found
-    assert b"Sanitizer" not in end.stderr
+def test_what_crashed_raises_or_works(run_python, name):
+    end = run_python(BEGINNING + CRASHES[name])
+    assert end.returncode in (0, 1), end.stderr[-300:]  # 1: an exception, or a sanitizer's report
+    assert "Sanitizer" not in end.stderr

@@ -5,8 +5,6 @@ import gc
 import itertools
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import weakref
 
@@ -620,7 +618,7 @@ def test_wrong_numbers_of_a_training_are_named(network, options, error):
 
 
 @pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer takes address space of its own")
-def test_no_number_of_threads_is_too_many():
+def test_no_number_of_threads_is_too_many(run_python):
     # What they pack had a size that an int does not hold, and was written beyond what was left of
     # it.
     code = """if True:
@@ -634,5 +632,5 @@ def test_no_number_of_threads_is_too_many():
             network.train_steps(work, ids, ids, learning_rate=0.1, n_threads=466_034)
         print("well")
     """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ran = run_python(code)
     assert ran.stdout == "well\n", ran.stderr

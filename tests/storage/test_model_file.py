@@ -603,7 +603,7 @@ def test_a_history_takes_a_quarter_of_a_file_or_4_kb(tmp_path, hidden_size, meas
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
-def test_a_killed_save_leaves_the_old_file_and_a_temporary_one(saved, python):
+def test_a_killed_save_leaves_the_old_file_and_a_temporary_one(saved, run_python):
     _, path = saved
     before = path.read_bytes()
     program = """
@@ -612,7 +612,7 @@ def test_a_killed_save_leaves_the_old_file_and_a_temporary_one(saved, python):
         os.replace = lambda *names: os.kill(os.getpid(), 9)
         model.save(sys.argv[1])
     """
-    subprocess.run([python, "-c", textwrap.dedent(program), str(path)], check=False)
+    run_python(program, path)
     (left,) = set(os.listdir(path.parent)) - {path.name}
     assert left.startswith(".charrnn-")
     assert left.endswith(".tmp")

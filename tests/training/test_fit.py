@@ -2,7 +2,6 @@ import copy
 import math
 import os
 import platform
-import subprocess
 import time
 import warnings
 
@@ -64,7 +63,7 @@ def test_same_seed_same_bits_other_seed_other_bits():
     assert digest(1) == digest(1) != digest(2)
 
 
-def test_same_bits_in_every_process(python):
+def test_same_bits_in_every_process(run_python):
     """Whatever PYTHONHASHSEED, and on every variant with FMA."""
     program = (
         "import charrnn, hashlib; m = charrnn.train_text('to be, or not to be ' * 40, epochs=3, "
@@ -76,12 +75,9 @@ def test_same_bits_in_every_process(python):
 
     levels = [level for level in _dispatch.available() if level != "baseline"] or ["baseline"]
     printed = {
-        subprocess.run(
-            [python, "-c", program],
-            env=os.environ
-            | {"PYTHONHASHSEED": str(seed), "CHARRNN_ISA": levels[seed % len(levels)]},
-            capture_output=True,
-            text=True,
+        run_python(
+            program,
+            variables={"PYTHONHASHSEED": str(seed), "CHARRNN_ISA": levels[seed % len(levels)]},
             check=True,
         ).stdout
         for seed in range(4)

@@ -70,7 +70,7 @@ def test_no_stderr_is_no_error(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_what_is_shown_starts_no_thread_and_no_process(python, terminal):
+def test_what_is_shown_starts_no_thread_and_no_process(run_python, terminal):
     """The lock of tqdm's is for several processes, and where these are not forked it has one of its
     own.
     """
@@ -83,8 +83,7 @@ def test_what_is_shown_starts_no_thread_and_no_process(python, terminal):
         charrnn.train_text({TEXT!r}, steps=20, progress=True, preset="tutorial")
         from multiprocessing import resource_tracker
         print(threading.active_count(), resource_tracker._resource_tracker._pid)"""
-    done = subprocess.run([python, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
-    assert done.stdout == "1 None\n"
+    assert run_python(program, check=True).stdout == "1 None\n"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "full"), ValueError("closed")])

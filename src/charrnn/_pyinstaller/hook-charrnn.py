@@ -17,9 +17,8 @@ names = [
 ]
 hiddenimports = [name for name in names if importlib.util.find_spec(name)]
 package = Path(charrnn.__file__).parent
-files = ["names.txt", "trace/page.[!p]*", "browser/[!_]*", "util/page.css"]
-paths = [path for pattern in files for path in package.glob(pattern)]
-datas = [(str(path), str(path.parent.relative_to(package.parent))) for path in paths]
+files = [path for path in package.rglob("*") if path.suffix in (".css", ".html", ".js", ".txt")]
+datas = [(str(path), str(path.parent.relative_to(package.parent))) for path in files]
 datas += copy_metadata("charrnn-cython")  # charrnn.__version__ reads it
 # Optional packages. A program that uses them through charrnn imports them itself.
 excludedimports = ["charrnn_models", "huggingface_hub", "matplotlib", "mpi4py", "onnx", "pandas"]
