@@ -183,7 +183,7 @@ class Vocabulary:
 
     def check(self, name: str, text: AnyText) -> AnyText:
         """Return text as a plain str or bytes, or raise TypeError if it is of the other type."""
-        why = ", as in the training of this model," if self.of_bytes else ""
+        why = ", as in the training of this model" if self.of_bytes else ""
         return check_text(name, text, self.of_bytes, why)
 
     def lookup(self, text: str | bytes) -> NDArray[np.int32]:
