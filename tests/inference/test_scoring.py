@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import plain
 import reference
 from charrnn import RNN, CharRNN, DivergedError, History, Vocabulary, train_records, train_text
 from charrnn.network import Network
@@ -205,6 +206,13 @@ def test_unknown_characters_cost_as_the_least_likely_and_context_is_read_and_not
     assert scores[1] == scores[3] == score
     assert counts.tolist() == [0, unknown, 1, unknown]
     assert model.score(text, on_unknown="skip", return_unknown=True)[1] == unknown
+
+
+def test_with_counts_the_least_likely_is_that_of_the_mixture():
+    model = plain.train_records(["abcd", "abdc", "dab"] * 20, hidden_size=4, steps=20, ngram=3)
+    log_p = model.log_probs("abéca", on_unknown="surprise")
+    for prefix, found in [("ab", log_p[2]), ("", model.log_probs("é", on_unknown="surprise")[0])]:
+        assert found == pytest.approx(np.log(model.next_probs(prefix)[:4].min()), rel=1e-6)
 
 
 def test_a_line_of_a_text_is_scored_as_a_line():

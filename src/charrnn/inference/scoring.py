@@ -188,15 +188,9 @@ def unknown_nll(start: PrimedState, ids: NDArray[np.int32]) -> NDArray[np.float6
     places, which = np.unique(np.cumsum(ids >= 0)[ids < 0], return_inverse=True)
     losses = np.empty(len(places))
     work = start.workspace(network.rows(1, 64), 1)
-    if places[0] == 0:
-        least = (network.next_probs(work)[0, :characters] * np.exp(-more)).argmin()
-        losses[0] = network.next_nll(work, [least])[0] + more[least]
-    for first in range(0, int(places[-1]), work.T):
-        read = known[first : first + work.T, None]
-        here = slice(*np.searchsorted(places, (first, first + len(read)), "right"))
-        rows = places[here] - first - 1
-        targets = np.full_like(read, IGNORED)
-        logits = network.next_logits(work, read)[rows, 0, :characters]
-        least = targets[rows, 0] = (logits - more).argmin(axis=1)
-        losses[here] = network.evaluate(work, read, targets)[rows, 0] + more[least]
+    for i, (first, place) in enumerate(itertools.pairwise([0, *places.tolist()])):
+        if first < place:
+            network.feed(work, known[first:place, None])
+        losses[i] = (more - network.next_log_probs(work)[0, :characters]).max()
+    network.give_back(work)
     return losses[which]
