@@ -1,4 +1,6 @@
-"""The train functions as most tests need them: by the tutorial's preset, without progress."""
+"""The train functions as most tests need them: by the tutorial's preset, without progress; and the
+weights of a model, to compare.
+"""
 
 import charrnn
 
@@ -15,3 +17,7 @@ def train_file(path, **options):
 
 def train_records(strings, **options):
     return charrnn.train_records(strings, **{**_USUAL, **options})
+
+
+def weights(model):
+    return model.network.weights.block.tobytes()

@@ -23,6 +23,7 @@ from charrnn.command.arguments import text_argument
 from charrnn.inference.sampling import Controls
 from charrnn.network.config import NewOptions
 from charrnn.util.options import table
+from plain import weights
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 30
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -48,10 +49,6 @@ def wrong(*arguments, **options):
         ran.stderr if isinstance(ran.stderr, bytes) else ran.stderr.encode()
     )
     return ran.stderr
-
-
-def bits(model):
-    return model.network.weights.block.tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +132,7 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     run("train", "-", "--bytes", "-o", tmp_path / "b", *options, stdin=data)
     model = charrnn.load(tmp_path / "b")
     twin = plain.train_text(data, alphabet="bytes", hidden_size=8, steps=9)
-    assert bits(model) == bits(twin)
+    assert weights(model) == weights(twin)
     ran = run("generate", tmp_path / "b", "-n", 50, "--prime", "é", "--seed", 1, stdin=b"")
     assert ran.stdout == "é".encode() + model.generate(50, prime="é".encode(), seed=1) + b"\n"
     ran = run("generate", tmp_path / "b", "-n", 0, "--prime", r"\xff\x00", stdin=b"")
@@ -144,7 +141,7 @@ def test_train_on_standard_input_bytes_and_on_from_a_model(tmp_path):
     assert float(ran.stdout) == pytest.approx(model.score(b"\xff\xfe"), abs=1e-4)
     options = ["-q", "--steps", 5, "--start", tmp_path / "b", "-o", tmp_path / "b2"]
     run("train", "-", *options, stdin=b"more")
-    assert bits(charrnn.load(tmp_path / "b2")) == bits(model.train_text(b"more", steps=5))
+    assert weights(charrnn.load(tmp_path / "b2")) == weights(model.train_text(b"more", steps=5))
 
 
 def test_old_text_is_rehearsed(tmp_path):
@@ -170,11 +167,13 @@ def test_old_text_is_rehearsed(tmp_path):
         (["--rehearse", tmp_path / "old"], ["anna", "bob"] * 9),
         (["--rehearse-own"], True),
     ):
-        expected = bits(copy.deepcopy(model).train_records(["nobb"] * 9, rehearse=old, **options))
+        expected = weights(
+            copy.deepcopy(model).train_records(["nobb"] * 9, rehearse=old, **options)
+        )
         run(*command, *flags, tmp_path / "new")
-        assert bits(charrnn.load(tmp_path / "further")) == expected
+        assert weights(charrnn.load(tmp_path / "further")) == expected
         run(*command, *flags, "-", stdin="nobb\n" * 9)
-        assert bits(charrnn.load(tmp_path / "further")) == expected
+        assert weights(charrnn.load(tmp_path / "further")) == expected
 
 
 def test_records_remembered_and_extended(tmp_path):

@@ -12,6 +12,7 @@ import plain
 from charrnn.network.config import BY_PRESET, NewOptions
 from charrnn.util.options import defaults
 from charrnn.util.seeding import permutation
+from plain import weights
 
 pytest.importorskip("sklearn")
 
@@ -41,10 +42,6 @@ ASK = {
 }
 
 
-def bits(model):
-    return model.network.weights.block.tobytes()
-
-
 def answer(estimator):
     """All that an estimator says of X."""
     return getattr(estimator, ASK[type(estimator)])(X)
@@ -56,7 +53,7 @@ def answer(estimator):
 def test_a_density_is_the_model_of_the_records():
     density = CharRNNDensity(**SMALL, random_state=3, preset="tutorial").fit(X)
     model = plain.train_records(X, **SMALL, seed=3)
-    assert bits(density.model_) == bits(model)
+    assert weights(density.model_) == weights(model)
     nats = [model.log_probs(name).sum() for name in X]
     np.testing.assert_allclose(density.score_samples(X), nats, rtol=1e-12)
     assert density.score(X) == density.score_samples(X).sum()
@@ -170,7 +167,7 @@ def test_a_detector_decides_by_bits():
     ).fit(X)
     order = permutation(len(X), 4)
     model = plain.train_records([X[i] for i in order[8:]], **SMALL, seed=4)
-    assert bits(detector.model_) == bits(model)
+    assert weights(detector.model_) == weights(model)
     assert detector.offset_ == np.median([-model.score(X[i]) for i in order[:8]])
     scores = [-model.score(text, on_unknown="surprise") for text in ["anna", "an?na", ""]]
     assert detector.score_samples(["anna", "an?na", ""]).tolist() == scores

@@ -42,7 +42,9 @@ static int charrnn_cpu_level(void) {
     xcr0 = charrnn_xcr0();
     if ((xcr0 & 6) != 6)
         return 0;
-    return (seven[1] & avx512_f_dq_cd_bw_vl) == avx512_f_dq_cd_bw_vl && (xcr0 & 0xe6) == 0xe6 ? 2 : 1;
+    if ((seven[1] & avx512_f_dq_cd_bw_vl) != avx512_f_dq_cd_bw_vl)
+        return 1;
+    return (xcr0 & 0xe6) == 0xe6 ? 2 : 1;
 }
 
 /* Whether a processor of level 2 has AVX512_BF16, whose vdpbf16ps adds two products of bfloat16

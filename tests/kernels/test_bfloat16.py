@@ -124,13 +124,11 @@ SHA256 = {  # what 300 steps give on every processor with FMA
 
 @pytest.mark.parametrize(("cell", "optimizer"), SHA256, ids="-".join)
 def test_weights_are_the_same_bits_by_pairs_and_by_single_numbers(
-    cell, optimizer, kernels, has_fma
+    cell, optimizer, kernels, needs_fma
 ):
     """Processors with AVX512_BF16 multiply pairs, others of the same variant don't, nor does any
     other variant.
     """
-    if not has_fma:
-        pytest.skip("without FMA the results are right to rounding, not to the bit")
     assert train(cell, optimizer, kernels) == SHA256[cell, optimizer]
 
 
@@ -143,10 +141,8 @@ def test_threads_change_no_bit(cell, streams, kernels):
         assert train(cell, "adam", kernels, 30, streams, n_threads=threads) == one
 
 
-def test_wide_layers_are_summed_in_blocks_to_the_same_bits(has_fma, kernels):
+def test_wide_layers_are_summed_in_blocks_to_the_same_bits(needs_fma, kernels):
     """More rows than are packed at a time, more time steps, and matrices of several strips."""
-    if not has_fma:
-        pytest.skip("without FMA the results are right to rounding, not to the bit")
     network = random_network([("rnn", 603)], 130, 1, dtype="float32")
     ids = np.random.default_rng(0).integers(0, 130, (41, 70))
     work = network.workspace(40, 70, training=True)
@@ -160,12 +156,10 @@ def test_wide_layers_are_summed_in_blocks_to_the_same_bits(has_fma, kernels):
 WIDE = "77dbf63da2d35bdad48ffc10f569464b28249a63195c96e298c3f86d1b6c2f8e"
 
 
-def test_tiny_numbers_are_zero_and_make_the_same_bits(has_fma, kernels):
+def test_tiny_numbers_are_zero_and_make_the_same_bits(needs_fma, kernels):
     """Below the least normal number vdpbf16ps would compute otherwise: neither operands nor starts
     of sums may lead there.
     """
-    if not has_fma:
-        pytest.skip("without FMA the results are right to rounding, not to the bit")
     network = random_network([("lstm", 40), ("gru", 24)], 20, 3, dtype="float32")
     rng = np.random.default_rng(5)
     for view in network.weights.views().values():

@@ -447,9 +447,7 @@ def weights_after(steps, *, batch_size=1, n_threads=1):
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 320), (7, 320), (32, 320), (1, 5120)])
-def test_weights_are_the_same_bits_in_every_variant(kernels, has_fma, batch_size, steps):
-    if not has_fma:
-        pytest.skip("without FMA the results are right to rounding, not to the bit")
+def test_weights_are_the_same_bits_in_every_variant(kernels, needs_fma, batch_size, steps):
     assert weights_after(steps, batch_size=batch_size) == SHA256[batch_size, steps]
 
 

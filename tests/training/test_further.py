@@ -7,14 +7,11 @@ import pytest
 import charrnn
 import plain
 from charrnn.datasets import names, python_docs
+from plain import weights
 
 SMALL = {"hidden_size": 16, "progress": False}
 OLD, UNSEEN, BACKWARDS = names()[::3], names()[1::3], [name[::-1] for name in names()[2::3]]
 NEW, OTHERS = BACKWARDS[:30], BACKWARDS[30:]
-
-
-def weights(model):
-    return model.network.weights.block.tobytes()
 
 
 @pytest.fixture(scope="module")

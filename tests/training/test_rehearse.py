@@ -9,6 +9,7 @@ import charrnn
 from charrnn.data.dataset import Records
 from charrnn.datasets import names, python_docs
 from charrnn.network.learner import Learner
+from plain import weights
 
 OPTIONS = {
     "progress": False,
@@ -19,10 +20,6 @@ OPTIONS = {
     "epochs": 3,
 }
 OLD, NEW = python_docs()[:20_000].lower(), "0123456789 " * 500
-
-
-def weights(model):
-    return model.network.weights.block.tobytes()
 
 
 @pytest.fixture(scope="module")

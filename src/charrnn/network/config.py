@@ -408,9 +408,9 @@ def _with_preset(options: Mapping[str, Any]) -> Mapping[str, Any]:
     given = {
         name: value for name, value in options.items() if value is not None or name not in BY_PRESET
     }
-    left_out = BUDGETS if any(given.get(name) is not None for name in BUDGETS) else ()
+    left_out = {*BUDGETS} if any(given.get(name) is not None for name in BUDGETS) else set[str]()
     if given.get("dtype") == "float64":
-        left_out += ("precision",)
+        left_out.add("precision")
     return {name: value for name, value in preset.items() if name not in left_out} | given
 
 

@@ -248,12 +248,9 @@ class Counts:
 
 def array_dtypes(vocab_size: int) -> dict[str, np.dtype[Any]]:
     """Return the dtypes of `Counts.arrays`."""
-    dtype, byte = _smallest(vocab_size), np.dtype("u1")
+    dtype = np.dtype("u1" if vocab_size < 256 else "<u2" if vocab_size < 65536 else "<u4")
+    byte = np.dtype("u1")
     return dict(zip(ARRAYS, (dtype, dtype, byte, byte, np.dtype("<f4")), strict=True))
-
-
-def _smallest(largest: int) -> np.dtype[Any]:
-    return np.dtype("u1" if largest < 256 else "<u2" if largest < 65536 else "<u4")
 
 
 def _rounded(counts: NDArray[Any]) -> Numbers:

@@ -48,13 +48,7 @@ def fill(
     style = read(__package__, "page.css") + style
     allowed = hash_of(script) + " 'wasm-unsafe-eval'" * compiles
     policy = f"default-src 'none'; img-src data:; script-src {allowed}; style-src {hash_of(style)}"
-    parts = {
-        "version": __version__,
-        "policy": policy,
-        "style": style,
-        "script": script,
-        **parts,
-    }
+    parts = {"version": __version__, "policy": policy, "style": style, "script": script, **parts}
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _PAGE.replace("{{body}}", body))
 
 
