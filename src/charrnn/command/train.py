@@ -47,7 +47,8 @@ def add_parser(commands: Any) -> Any:
     text = train.add_argument_group("text options")
     help = "read bytes instead of characters: any file will do"
     text.add_argument("--bytes", dest="alphabet", action="store_const", const="bytes", help=help)
-    options = {**table(FileOptions), "extend": table(FurtherOptions)["extend"]}
+    files = table(FileOptions)
+    options = {"records": files["records"], **files, "extend": table(FurtherOptions)["extend"]}
     groups = add_options(train, options.values(), {"text": text})
     train.set_defaults(
         **{name: options[name].default for name in options.keys() - table(NewOptions)}
