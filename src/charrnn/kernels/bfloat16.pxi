@@ -101,7 +101,7 @@ cdef void round_transposed(
     cdef Py_ssize_t i, j, k, half, width = 0
     for i in range(first, first + rows, 16):
         for j in range(0, K, 16):
-            _transpose_block(min(16, N - i), A + i * lda + j, lda, block)
+            _transpose_block(min(16, N - i), A + i * lda + j, lda, block, 16)
             for half in range(0, 16, 8):     # perhaps of two strips
                 to = _column(_lanes(N), K, B, 0, i + half, &width)
                 for k in range(0, min(16, K - j), 2):

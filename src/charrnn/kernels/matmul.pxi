@@ -11,7 +11,7 @@ cdef extern from *:
        at a time, and copy the sums of a tile by `rep movs`. */
     #if defined(__GNUC__) && !defined(__clang__)
     #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange")
-    #pragma GCC optimize("no-tree-loop-distribute-patterns")
+    #pragma GCC optimize("no-tree-loop-distribute-patterns", "no-inline-functions-called-once")
     #endif
     /* A register tile of float32 has TILE_ROWS rows of TILE_WIDTH columns, which fill the vector
        registers with accumulators (benchmarks/README.md); one of float64 has half as many rows. If
@@ -104,6 +104,8 @@ cdef inline void _tile(
     """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
+    if size.K < 1:
+        return
     for i in range(rows):
         begin = bias if bias != NULL else C + i * size.ldc
         for j in range(width):
@@ -203,31 +205,46 @@ cdef void _single_rows(
     const Product* size, const real* A, const real* B, const real* bias, real* C, bint backwards,
 ) noexcept nogil:
     """`matmul` of few rows: one at a time, in strips wide enough that their sums hide latency."""
-    cdef Py_ssize_t done = 0, widest = WIDEST_ROW, strips, width, j
+    cdef Py_ssize_t widest = WIDEST_ROW, done, width, i, j, p = 0
     cdef Product row = size[0]
     row.ldb = max(1, size.ldb if size.ldb else size.N)    # so the compiler knows that it is not 0
-    while done < size.N:
-        strips = (size.N - done + widest - 1) // widest
-        width = ((size.N - done) // LANES + strips - 1) // strips * LANES
-        j = size.N - done - width if backwards else done
-        begin = bias + j if bias != NULL else NULL
-        if width == 16:
-            _strip(1, 16, False, &row, A, B + j, begin, C + j)
-        elif width == 32:
-            _strip(1, 32, False, &row, A, B + j, begin, C + j)
-        elif width == 48:
-            _strip(1, 48, False, &row, A, B + j, begin, C + j)
-        elif width == 64:
-            _strip(1, 64, False, &row, A, B + j, begin, C + j)
-        elif width == 80:
-            _strip(1, 80, False, &row, A, B + j, begin, C + j)
-        elif width == 96:
-            _strip(1, 96, False, &row, A, B + j, begin, C + j)
-        elif width == 112:
-            _strip(1, 112, False, &row, A, B + j, begin, C + j)
-        else:
-            _strip(1, 128, False, &row, A, B + j, begin, C + j)
-        done += width
+    while p < size.K:
+        # Several rows read B in blocks that stay in the cache, while their sums wait in C.
+        row.K = size.K if size.M == 1 else min(size.K - p, BLOCK_NUMBERS // MAX_WIDTH)
+        done = 0
+        while done < size.N:
+            width = min(size.N - done, widest)
+            if width < size.N - done < 2 * widest:
+                width = (size.N - done + LANES) // (2 * LANES) * LANES
+            j = size.N - done - width if backwards else done
+            begin = bias + j if bias != NULL else NULL
+            for i in range(size.M):
+                a = A + i * size.a_row + p * size.a_col
+                _single_row(width, &row, a, B + p * row.ldb + j, begin, C + i * size.ldc + j)
+            done += width
+        p += row.K
+        bias = NULL
+
+
+cdef inline void _single_row(
+    Py_ssize_t width, const Product* size, const real* A, const real* B, const real* bias, real* C,
+) noexcept nogil:
+    if width == 16:
+        _tile(1, 16, size, A, B, bias, C, NOTHING)
+    elif width == 32:
+        _tile(1, 32, size, A, B, bias, C, NOTHING)
+    elif width == 48:
+        _tile(1, 48, size, A, B, bias, C, NOTHING)
+    elif width == 64:
+        _tile(1, 64, size, A, B, bias, C, NOTHING)
+    elif width == 80:
+        _tile(1, 80, size, A, B, bias, C, NOTHING)
+    elif width == 96:
+        _tile(1, 96, size, A, B, bias, C, NOTHING)
+    elif width == 112:
+        _tile(1, 112, size, A, B, bias, C, NOTHING)
+    else:
+        _tile(1, 128, size, A, B, bias, C, NOTHING)
 
 
 cdef void column_sums(
@@ -329,13 +346,17 @@ cdef inline void _shuffle(const real* x, Py_ssize_t ldx, real* y) noexcept nogil
             y[64 * r + 4 * c + 3] = x[(r + 12) * ldx + c]
 
 
-cdef void _transpose_block(Py_ssize_t rows, const real* A, Py_ssize_t lda, real* x) noexcept nogil:
-    """x (16, 16) = the transpose of A (rows, 16), at most 16 rows, and zeros beside it.
+cdef void _transpose_block(
+    Py_ssize_t rows, const real* A, Py_ssize_t lda, real* B, Py_ssize_t ldb,
+) noexcept nogil:
+    """B (16, 16) = the transpose of A (rows, 16), at most 16 rows, and zeros beside it.
 
     In the 8 bits of an index, two rotations by two bits exchange row and column. The compiler
     vectorizes them: that is four times as fast as a loop over elements.
     """
+    cdef real x[256]
     cdef real y[256]
+    cdef real z[256]
     cdef Py_ssize_t i
     if rows < 16:
         _clear(256, x)
@@ -343,7 +364,9 @@ cdef void _transpose_block(Py_ssize_t rows, const real* A, Py_ssize_t lda, real*
             _copy(16, A + i * lda, x + 16 * i)
         A, lda = x, 16
     _shuffle(A, lda, y)
-    _shuffle(y, 16, x)
+    _shuffle(y, 16, z)
+    for i in range(16):
+        _copy(16, z + 16 * i, B + i * ldb)
 
 
 cdef inline real* _column(
@@ -369,7 +392,7 @@ cdef void transpose(
     """B (K, N) = A^T, in rows, or in panels (ldb is 0), for some rows of A (N, K).
 
     With bfloat16, it is in panels, and rounded. first is a multiple of LANES. The padding of B, up
-    to a multiple of LANES, becomes 0.
+    to a multiple of LANES, becomes 0. Rows have room for as many more.
     """
     cdef real block[256]
     cdef Py_ssize_t i, j, k, left_ld = 0, right_ld = 0
@@ -381,11 +404,11 @@ cdef void transpose(
         left = _column(_lanes(N), K, B, ldb, i, &left_ld)
         right = _column(_lanes(N), K, B, ldb, i + 8, &right_ld)    # perhaps of the next strip
         for j in range(0, K, 16):
-            _transpose_block(min(16, N - i), A + i * lda + j, lda, block)
-            if right == left + 8:
-                for k in range(min(16, K - j)):
-                    _copy(16, block + 16 * k, left + (j + k) * left_ld)
+            if right == left + 8 and (ldb or j + 16 <= K):
+                to = left + j * left_ld
+                _transpose_block(min(16, N - i), A + i * lda + j, lda, to, left_ld)
                 continue
+            _transpose_block(min(16, N - i), A + i * lda + j, lda, block, 16)
             for k in range(min(16, K - j)):
                 _copy(8, block + 16 * k, left + (j + k) * left_ld)
                 _copy(8, block + 16 * k + 8, right + (j + k) * right_ld)

@@ -74,15 +74,25 @@ cdef void pull_update(
 # accumulator += g^2        w -= rate * g / sqrt(accumulator + 1e-8)
 # (Duchi, Hazan and Singer, 2011)
 
-cdef void adagrad_update(
-    Py_ssize_t n, real* w, real* accumulator, const real* gradient, const Update* update, real keep,
+cdef inline void _adagrad(
+    Py_ssize_t n, real* w, real* accumulator, const real* gradient,
+    real rate, real clip, real scale, real keep,
 ) noexcept nogil:
-    cdef real rate = update.rate, clip = update.clip, scale = update.scale, g
     cdef Py_ssize_t i
+    cdef real g
     for i in range(_lane_multiple(n)):
         g = _clip(gradient[i] * scale, clip)
         accumulator[i] = fma(g, g, accumulator[i])
         w[i] = fma(-rate * g, inverse_root(accumulator[i] + <real>1e-8), w[i] * keep)
+
+
+cdef void adagrad_update(
+    Py_ssize_t n, real* w, real* accumulator, const real* gradient, const Update* update, real keep,
+) noexcept nogil:
+    if update.scale == 1 and keep == 1:    # as constants, they take no multiplications
+        _adagrad(n, w, accumulator, gradient, update.rate, update.clip, 1, 1)
+    else:
+        _adagrad(n, w, accumulator, gradient, update.rate, update.clip, update.scale, keep)
 
 
 # w -= rate * g

@@ -61,7 +61,7 @@ cdef inline real inverse_root(real x) noexcept nogil:
         f.value = x
         f.bits = <unsigned int>0x5F375A86 - (f.bits >> 1)
         y = f.value
-        e = fma[real](-x * y, y, 1)
+        e = fma[real](-(x * y), y, 1)
         q = fma[real](e, <real>0.27409843, <real>0.3139364)
         q = fma[real](e, q, <real>0.37500027)
         q = fma[real](e, q, <real>0.49999833)
@@ -70,11 +70,11 @@ cdef inline real inverse_root(real x) noexcept nogil:
         d.value = x
         d.bits = <unsigned long long>0x5FE6EB50C7B537A9 - (d.bits >> 1)
         y = d.value
-        e = fma[real](-x * y, y, 1)
+        e = fma[real](-(x * y), y, 1)
         y = fma[real](y * e, fma[real](e, 0.375, 0.5), y)
-        e = fma[real](-x * y, y, 1)
+        e = fma[real](-(x * y), y, 1)
         y = fma[real](y * e, fma[real](e, 0.375, 0.5), y)
-        y = fma[real](y * fma[real](-x * y, y, 1), 0.5, y)
+        y = fma[real](y * fma[real](-(x * y), y, 1), 0.5, y)
     return 0 if x == INFINITY else y
 
 

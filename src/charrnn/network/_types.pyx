@@ -172,7 +172,7 @@ cdef class Description:
         for i, name in enumerate(names):
             places[name] = matrix.start + i * lanes, matrix.rows, units, matrix.ld, matrix.bias
         self.plan.size += matrix.rows * matrix.ld
-        self.plan.transposed_size += matrix.columns * ldt
+        self.plan.transposed_size += _lanes(matrix.columns) * ldt
         self.plan.n_rows += matrix.rows
         self.plan.n_matrices += 1
         return self.plan.n_matrices - 1
