@@ -184,6 +184,12 @@ def test_many_threads_may_use_one_model(model):
     assert results == [{expected}] * 8
 
 
+def test_one_is_singular(capsys):
+    model = charrnn.train_text("aa", cell="rnn", hidden_size=3, batch_size=1, steps=1)
+    assert repr(model) == "CharRNN(hidden_size=3, 1 character, 1 step)"
+    assert "1 stream, 1 step, counts" in capsys.readouterr().err
+
+
 def test_repr_is_short(model):
     assert repr(model) == "CharRNN(hidden_size=7, 5 characters, 0 steps)"
 

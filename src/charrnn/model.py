@@ -55,7 +55,7 @@ from .util.errors import (
     check_sequence,
 )
 from .util.options import AsBefore, check_names, shows, table
-from .util.progress import check_progress, note
+from .util.progress import check_progress, counted, note
 from .util.seeding import make_random
 
 if TYPE_CHECKING:
@@ -1191,14 +1191,14 @@ class CharRNN(Hinting, Generic[TextT]):
 
     def __repr__(self) -> str:
         state = self._state
-        kind = "bytes" if state.vocabulary.of_bytes else f"{len(state.vocabulary)} characters"
+        kind = "bytes" if state.vocabulary.of_bytes else counted(len(state.vocabulary), "character")
         kind = "records of " * state.vocabulary.records + kind
         layers = state.learner.network.description.layers
         size = f"hidden_size={layers[0].units}"
         if not is_vanilla(layers):
             depth = f", n_layers={len(layers)}" if len(layers) > 1 else ""
             size = f"cell={layers[0].cell!r}, {size}{depth}"
-        return f"CharRNN({size}, {kind}, {state.history.steps:,} steps)"
+        return f"CharRNN({size}, {kind}, {counted(state.history.steps, 'step')})"
 
 
 def _from_file(kind: type[CharRNN[Any]], content: bytes) -> CharRNN[Any]:

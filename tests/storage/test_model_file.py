@@ -102,6 +102,15 @@ def test_equal_models_are_equal_files(saved):
     assert len(files) == 1
 
 
+def test_an_option_that_is_new_may_be_missing(saved, monkeypatch):
+    model, path = saved
+    change(path, words=settings_with(weight_decay=None))
+    monkeypatch.setattr("charrnn.storage.model_file.NEW_OPTIONS", ("weight_decay",))
+    loaded = charrnn.load(path)
+    assert loaded.recipe["weight_decay"] == 0
+    assert loaded.score("abc") == model.score("abc")
+
+
 def test_anyone_can_read_the_weights(saved):
     model, path = saved
     tensors = pytest.importorskip("safetensors.numpy").load_file(path)

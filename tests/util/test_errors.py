@@ -252,6 +252,7 @@ def files(tmp_path, monkeypatch):
             r"'predict': generate\(length, prime=text\) continues",
         ),
         (lambda: MODEL.sample(5), AttributeError, r"'sample': generate\(length\) writes a text"),
+        (lambda: MODEL.hidden_size, AttributeError, r"'hidden_size': recipe\['hidden_size'\]"),
         (lambda: MODEL.perplexity(TEXT), AttributeError, r"'perplexity': 2 \*\* score\(text\)"),
         (
             lambda: MODEL.generate_text(5),

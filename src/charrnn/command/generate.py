@@ -9,8 +9,9 @@ from ..inference.sampling import BatchControls, SearchControls
 from ..model import CharRNN
 from ..util.errors import check_integer
 from ..util.options import table
+from ..util.progress import counted
 from .arguments import ESCAPES, Arguments, add_model, add_options, add_unknown, check_needs, given
-from .terminal import counted, load_model, model_text, note, write_at_once
+from .terminal import load_model, model_text, note, write_at_once
 
 _SOON = 20  # characters of a text up to which the most probable ones are found soon
 

@@ -13,8 +13,8 @@ from ..data.splitting import LINE, LINE_FEED, NUL, Lines, check_separator, group
 from ..data.text import check_encoding, decoded
 from ..data.vocabulary import AnyText, Vocabulary
 from ..util.errors import check_integer, hint, short_repr
+from ..util.progress import counted
 from .arguments import Arguments, check_needs, text_argument
-from .terminal import counted
 
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _PIECE, _LONGEST = 1 << 20, (1 << 31) - 1  # bytes at a time; characters of a field

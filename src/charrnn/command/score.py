@@ -14,9 +14,10 @@ from ..inference import scoring
 from ..inference.adapting import LiveModel
 from ..model import CharRNN
 from ..util.errors import check_integer, check_number
+from ..util.progress import counted
 from .arguments import ESCAPES, Arguments, add_context, add_model, add_unknown
 from .rows import Row, add_rows, read_rows
-from .terminal import as_json, counted, load_model, model_text, note, open_input, write
+from .terminal import as_json, load_model, model_text, note, open_input, write
 
 
 def add_parser(commands: Any) -> Any:
@@ -182,8 +183,8 @@ def _learn(model: CharRNN, live: LiveModel, row: Row, arguments: Arguments) -> S
         return Scored(row, math.nan, 0, _more(model, row.text, arguments, options))
     live.begin(options["context"], on_unknown=options["on_unknown"])
     losses = -live.read(row.text, on_unknown=options["on_unknown"])
-    counted = losses[: len(losses) - (model.vocabulary.records and not arguments.end)]
-    (bits,) = scoring.bits([scoring.total(counted)], [len(counted)], arguments.total)
+    of_text = losses[: len(losses) - (model.vocabulary.records and not arguments.end)]
+    (bits,) = scoring.bits([scoring.total(of_text)], [len(of_text)], arguments.total)
     more = {"per_character": (losses / math.log(2)).tolist()} if arguments.per_char else {}
     return Scored(row, bits, int((model.vocabulary.lookup(row.text) < 0).sum()), more)
 

@@ -36,11 +36,6 @@ def note(message: str) -> None:
     progress.note(f"charrnn: {message}")
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number and its noun, in the plural if need be."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
 def model_text(model: CharRNN, value: str) -> AnyText:
     """Return a UTF-8 argument as str or bytes, whichever the model reads."""
     return value.encode("utf-8", "surrogateescape") if model.vocabulary.of_bytes else value

@@ -16,8 +16,9 @@ from ..model import CharRNN
 from ..network.config import FileOptions, FurtherOptions, NewOptions
 from ..util.errors import TrainingInterrupted
 from ..util.options import table
+from ..util.progress import counted
 from .arguments import Arguments, add_options, check_needs, given
-from .terminal import check_output, counted, load_model, note, read_input, write, write_losses
+from .terminal import check_output, load_model, note, read_input, write, write_losses
 
 _SIGNALS = ("SIGTERM", "SIGHUP")  # they stop a service, or come when a terminal closes
 _NEEDS = dict.fromkeys(("extend", "rehearse", "rehearse_own"), "start")

@@ -236,7 +236,7 @@ class RunOptions(TypedDict, total=False):
     ]
     min_char_count: Annotated[
         int,
-        Option(1, minimum=1, saved="checkpoint", preset=True),
+        Option(1, minimum=1, saved="checkpoint", preset=True, new=True),
         Flag("characters that occur fewer than N times share one symbol", "text", "N"),
     ]
     shards: Annotated[
@@ -358,6 +358,8 @@ BY_PRESET: dict[str, Any] = {name: None for name, one in table(NewOptions).items
 SAVED_SETTINGS = tuple(name for name, one in table(Settings).items() if one.saved == "model")
 # The options that a checkpoint keeps besides those, and that resume compares.
 SAVED_RUN_OPTIONS = tuple(name for name, one in table(RunOptions).items() if one.saved)
+# Those that earlier model files lack.
+NEW_OPTIONS = tuple(name for name, one in table(NewOptions).items() if one.new)
 BUDGETS = ("epochs", "steps", "seconds")
 # The options of a training that a model file keeps, for `CharRNN.recipe`.
 RUN_NAMES = (*SAVED_RUN_OPTIONS, *BUDGETS, "patience")

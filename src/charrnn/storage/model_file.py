@@ -48,7 +48,7 @@ from ..data.vocabulary import Vocabulary
 from ..history import History, Position, from_values
 from ..network import Network, Real
 from ..network._types import OPTIMIZERS, Description, Parameters
-from ..network.config import RUN_NAMES, SAVED_SETTINGS, RunOptions
+from ..network.config import NEW_OPTIONS, RUN_NAMES, SAVED_SETTINGS, RunOptions
 from ..network.counts import ARRAYS, Counts, Mixture, array_dtypes
 from ..network.learner import Learner
 from ..util.atomic_write import Bytes, StrPath, named, open_regular, write_all, write_atomically
@@ -311,7 +311,7 @@ class Metadata(NamedTuple):
         rare = check_text("rare", values.get("rare", ""))
         vocabulary = Vocabulary(chars, kind == "records", alphabet == "bytes", rare)
         settings = values["settings"]
-        _check_names("settings", settings, ("optimizer", *SAVED_SETTINGS))
+        _check_options("settings", settings, ("optimizer", *SAVED_SETTINGS))
         optimizer = check_choice("optimizer", settings.pop("optimizer"), OPTIMIZERS)
         description = Description(map(tuple, values["layers"]), vocabulary.symbols)
         history, training = _parse_history(values["history"]), None
@@ -365,8 +365,7 @@ def _parse_mixture(values: Any) -> tuple[float, float]:
 
 def _parse_run(values: Any) -> dict[str, Any]:
     """Return how a model was trained, checked as when the options were given."""
-    new = ("min_char_count",)  # which files of before lack
-    _check_names("run", values, [name for name in RUN_NAMES if name not in new], optional=new)
+    _check_options("run", values, RUN_NAMES)
     options = table(RunOptions)
     values = {name: values.get(name, options[name].default) for name in RUN_NAMES}
     return {name: options[name].check(value) for name, value in values.items()}
@@ -388,6 +387,12 @@ def _check_names(
     if missing or odd:
         names = ", ".join(sorted(missing | odd))
         raise ValueError(f"{what} must hold {', '.join(known)}: {names:.200}")
+
+
+def _check_options(what: str, found: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError unless these are the known options; the new ones may be missing."""
+    required = [name for name in known if name not in NEW_OPTIONS]
+    _check_names(what, found, required, optional=known)
 
 
 def _check_numbers(name: str, numbers: NDArray[Any]) -> None:

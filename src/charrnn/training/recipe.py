@@ -21,6 +21,7 @@ from ..network.counts import MAX_ORDER
 from ..network.learner import Learner
 from ..util.errors import check_choice
 from ..util.options import defaults, table
+from ..util.progress import counted
 
 _SECONDS = 25.0  # the default budget, on two cores
 _SPEED = 2.2e11  # floating-point operations a second of two cores, in training
@@ -179,12 +180,19 @@ def described(options: Mapping[str, Any]) -> str:
     cell, counts = options["cell"], ""
     if options["ngram"]:
         counts = f", counts of up to {options['ngram']} characters"
-    budget = ", ".join(f"{options[name]:,} {name}" for name in BUDGETS if name in options)
+    budget = _budget(options)
     if options["min_char_count"] > 1:
         counts += f", one symbol for characters seen fewer than {options['min_char_count']} times"
     return (
         f"{cell if cell == 'rnn' else cell.upper()} of {options['hidden_size']} units, "
-        f"dropout {options['dropout']:g}, {options['batch_size']} streams, {budget}{counts}"
+        f"dropout {options['dropout']:g}, {counted(options['batch_size'], 'stream')}, "
+        f"{budget}{counts}"
+    )
+
+
+def _budget(options: Mapping[str, Any]) -> str:
+    return ", ".join(
+        counted(options[name], name[:-1]) for name in BUDGETS if options.get(name) is not None
     )
 
 
@@ -198,10 +206,10 @@ def _share_of_new(source: Text | Records, known: int) -> float:
 
 def described_further(options: Mapping[str, Any], source: Text | Records) -> str:
     """Say in a line what was chosen for a model that trains further."""
-    budget = ", ".join(f"{options[name]:,} {name}" for name in BUDGETS if options.get(name))
+    budget = _budget(options)
     rehearsed = 0 if source.old is None else source.old.characters
     return (
-        f"rate {options['learning_rate']:g}, {options['batch_size']} streams, {budget}, "
+        f"rate {options['learning_rate']:g}, {counted(options['batch_size'], 'stream')}, {budget}, "
         f"{rehearsed:,} old characters rehearsed"
     )
 

@@ -166,6 +166,8 @@ _METHODS_ELSEWHERE = {
     "fit": "train_text, train_records and train_file train; charrnn.sklearn has estimators",
     "predict": "generate(length, prime=text) continues a text, next_probs(text) has probabilities",
     "sample": "generate(length) writes a text",
+    "hidden_size": "recipe['hidden_size'] is the number of units in a layer",
+    "cell": "recipe['cell'] is the type of its cells",
     "perplexity": "2 ** score(text) is the perplexity per character",
 }
 

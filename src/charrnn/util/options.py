@@ -44,6 +44,7 @@ class Option:
     saved: Literal["model", "checkpoint", ""] = ""
     optimizer: str = ""  # the only optimizer that uses it
     preset: bool = False  # whether presets choose it where it is not given
+    new: bool = False  # whether earlier model files lack it: they then have its default
     # `table` fills these in.
     name: str = ""
     types: tuple[Any, ...] = ()  # of its values: int | None gives (int, NoneType)

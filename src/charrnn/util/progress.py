@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def counted(n: float, noun: str) -> str:
+    """Return a number and its noun, in the plural if need be."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def in_notebook() -> bool:
     """Whether this runs in a Jupyter kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
