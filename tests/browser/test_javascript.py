@@ -7,9 +7,11 @@ import functools
 import gzip
 import json
 import math
+import re
 import shutil
 import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from charrnn import browser
 from charrnn.browser import kernels
 from charrnn.inference import ranking
 from charrnn.network import dispatch
+from charrnn.network._types import CELLS
 from charrnn.util import page
 
 NODE = shutil.which("node")
@@ -220,6 +223,11 @@ def test_fused_multiply_adds_round_once(tmp_path):
     assert found["halves"] == np.arange(0x7C00, dtype="<u2").view("<f2").astype(float).tolist()
     assert found["negative"] == -1
     assert found["numbers"] == some
+
+
+def test_it_has_every_cell():
+    runtime = Path(browser.__file__).with_name("runtime.js").read_text(encoding="utf-8")
+    assert re.findall(r"^  (\w+): \{ sums:", runtime, re.MULTILINE) == [*CELLS]
 
 
 @node

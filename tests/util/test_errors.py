@@ -252,6 +252,11 @@ def files(tmp_path, monkeypatch):
             r"'predict': generate\(length, prime=text\) continues",
         ),
         (lambda: MODEL.sample(5), AttributeError, r"'sample': generate\(length\) writes a text"),
+        (
+            lambda: charrnn.load(b"\x7fELF\x02\x01\x01\x03" * 9),
+            charrnn.ModelFormatError,
+            r"not a safetensors file \(it begins with b'\\x7fELF\\x02\\x01\\x01\\x03'\)",
+        ),
         (lambda: MODEL.hidden_size, AttributeError, r"'hidden_size': recipe\['hidden_size'\]"),
         (lambda: MODEL.perplexity(TEXT), AttributeError, r"'perplexity': 2 \*\* score\(text\)"),
         (

@@ -95,7 +95,10 @@ class TensorFile:
         if len(begin) < 8:
             raise ValueError("it has no header")
         if b"\0" not in begin:  # the length of a header has zeros
-            raise ValueError(f"it begins with {begin!r}, as a text may, which train_file trains on")
+            text = begin.decode("utf-8", "replace").rstrip("\ufffd")  # may end inside a character
+            is_text = not any(char == "\ufffd" or char < "\t" for char in text)
+            hint = ", as a text may, which train_file trains on" if is_text else ""
+            raise ValueError(f"it begins with {begin!r}{hint}")
         self.digest.update(begin)
         return begin
 
