@@ -69,10 +69,8 @@ MUTANTS = {  # name: (file, text, replacement)
         "        if False:\n            dz_next"),
     "carried gradient through Whh, not its transpose": (
         LINALG,
-        "    _shuffle(y, 16, x)\n",
-        "    _shuffle(y, 16, x)\n"
-        "    for i in range(rows):\n"
-        "        _copy(16, A + i * lda, x + 16 * i)\n"),
+        "        _copy(16, z + 16 * i, B + i * ldb)\n",
+        "        _copy(16, A + i * lda, B + i * ldb)\n"),
     "target not subtracted": (SOFTMAX, "    p[target] -= 1\n", "    pass\n"),
     "target added": (SOFTMAX, "p[target] -= 1", "p[target] += 1"),
     "loss summed over the streams, not averaged": (STEPS, "1.0 / call.batch_size)", "1.0)"),
