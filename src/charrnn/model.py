@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 2**31 - 1  # characters of a text
 _MOST_WRITTEN, _MOST_WRITTEN_RECORDS = 1 << 18, 1 << 14  # to rehearse
+_RECORDS_WRITTEN = 4  # for each new one
 _LONGEST_WRITTEN = 1 << 12  # characters: pieces of a text are written side by side
 _AS_BEFORE = dict.fromkeys(("optimizer", *config.SAVED_SETTINGS), AsBefore())
 _FIXED = {"alphabet", *table(config.FileOptions)} - {
@@ -759,9 +760,10 @@ class CharRNN(Hinting, Generic[TextT]):
         rehearse : str or bool, optional
             Old text to train on together with the new one, so that the model does not forget it.
             If the old text is longer, a pass reads the new one up to 8 times. With True, the model
-            writes the old text itself: as long as the new one, up to 262,144 characters. Only new
-            text is held out for validation, or added to the model's counts. By default True if
-            "auto" plans the training.
+            writes the old text itself: as long as the new one, up to 262,144 characters. Counts
+            of all of the old text (``ngram=``) recall it nearly word for word. Only new text is
+            held out for validation, or added to the model's counts. By default True if "auto"
+            plans the training.
         preset : {"auto", "tutorial", "small", "medium", "large"}, optional
             "auto" plans a training that forgets little of the old text: passes, rate, schedule,
             dropout, batch_size and what is held out follow from the amount of new text, and from
@@ -1230,9 +1232,9 @@ def _written(
     state: ModelState, source: dataset.Text | dataset.Records, options: Mapping[str, Any]
 ) -> dataset.Text | dataset.Records | None:
     """Return what a model writes to rehearse, or None if it writes nothing."""
-    model, seed = CharRNN[Any]._from_state(state), options.get("seed", 0)
+    model, seed = CharRNN[Any]._from_state(_recalling(state)), options.get("seed", 0)
     if state.vocabulary.records:
-        count = min(4 * source.records, _MOST_WRITTEN_RECORDS)
+        count = min(_RECORDS_WRITTEN * source.records, _MOST_WRITTEN_RECORDS)
         records = list(model._each(count, _LONGEST_WRITTEN, seed=seed, whole=True))
         known = source.vocabulary
         return dataset.Records.from_strings(records, known=known) if any(records) else None
@@ -1240,6 +1242,15 @@ def _written(
     pieces = -(-length // _LONGEST_WRITTEN)
     texts = model.generate_many(pieces, -(-length // pieces), seed=seed)
     return dataset.Text.from_text(state.vocabulary.empty.join(texts), known=source.vocabulary)
+
+
+def _recalling(state: ModelState) -> ModelState:
+    """Return a state that writes nearly the text that it was trained on, if its counts have all."""
+    if state.mixture is None or not state.mixture.counts.whole:
+        return state
+    learner = Learner([("rnn", 1)], state.vocabulary.symbols)
+    learner.network.mix(Mixture(state.mixture.counts.undiscounted(), 0.0, 1.0).table())
+    return replace(state, learner=learner)
 
 
 def _state_to_train(

@@ -199,6 +199,30 @@ def test_what_is_merged_keeps_what_is_missing():
             assert n == rounded(sum(part.get(code, 0) for part in parts))
 
 
+def test_weighted_counts_predict_the_same_and_weigh_more_beside_others():
+    a, b = (Counts.from_ids([x], 6, 4) for x in (TEXT[:2000], TEXT[2000:2500][::-1]))
+    assert b.weighted(1) is b
+    for found, expected in zip(b.weighted(8).estimate(), b.estimate(), strict=True):
+        np.testing.assert_allclose(found.weights, expected.weights, atol=0.06)
+        np.testing.assert_allclose(found.backoffs, expected.backoffs, atol=0.06)
+    together = [a.merged(b.weighted(times)).estimate()[0].weights for times in (1, 4, 64)]
+    alone = b.estimate()[0].weights
+    distances = [float(abs(weights - alone).max()) for weights in together]
+    assert distances[0] > distances[1] > distances[2]
+
+
+def test_counts_recall_their_text():
+    counts, network = Counts.from_ids([TEXT], 6, 16), random_network([("rnn", 1)], 6)
+    losses = []
+    for one in (counts, counts.undiscounted()):
+        network.mix(NgramTable(6, one.estimate(), 0, 1))
+        work = network.workspace(len(TEXT) - 1, 1)
+        losses.append(network.evaluate(work, TEXT[:-1, None], TEXT[1:, None])[50:].mean())
+    assert losses[1] < 0.5 * losses[0]
+    assert counts.whole
+    assert not Counts.from_ids([TEXT], 6, 16, min_count=2).whole
+
+
 SIZES = st.sampled_from([300, 255, 256, 70000])
 
 

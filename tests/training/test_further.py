@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 import charrnn
 import plain
+from charrnn.data.dataset import Records
 from charrnn.datasets import names, python_docs
 from plain import weights
 
@@ -44,7 +46,7 @@ def test_a_few_strings_help_and_the_old_ones_stay_good(of_records):
 def test_it_plans_only_where_nothing_else_does(of_records):
     before = of_records.recipe
     plan = further(of_records, NEW).recipe
-    assert plan["learning_rate"] == 0.01 < before["learning_rate"]
+    assert plan["learning_rate"] == 0.015 < before["learning_rate"]
     assert (plan["schedule"], plan["refit"], plan["keep"], plan["epochs"]) == (
         "cosine",
         True,
@@ -68,10 +70,40 @@ def test_new_characters_are_learned_faster_and_for_longer(of_text):
         further(of_text, "to be or not to be " * 40).recipe,
         further(of_text, "БЫТЬ ИЛИ НЕ БЫТЬ, " * 42, extend=True).recipe,
     )
-    assert known["learning_rate"] == 0.01 < new["learning_rate"] == 0.02
+    assert known["learning_rate"] == 0.015 < new["learning_rate"] == 0.02
     assert known["epochs"] == 15 < new["epochs"] <= 30
     again = plain.train_text("abc " * 99, steps=1)
     assert further(again, "cab " * 99).recipe["learning_rate"] == 0.05
+
+
+def test_much_text_is_learned_as_by_a_new_model(of_text):
+    few, much = (further(of_text, "to be or not to be " * n).recipe for n in (250, 270))
+    assert few["learning_rate"] == 0.015 < much["learning_rate"] == of_text.recipe["learning_rate"]
+    assert few["epochs"] == 15 < much["epochs"] == 30
+
+
+def test_counts_recall_the_old_strings_to_rehearse(of_records):
+    def share_of_old(model):
+        records = Records.from_strings(NEW, known=model.vocabulary)
+        written = charrnn.model._written(model._state, records, {})
+        ends = written.lengths.cumsum()[:-1]
+        texts = map(model.vocabulary.decode, np.split(written.ids, ends))
+        return np.mean([text in OLD for text in texts])
+
+    assert share_of_old(of_records) > 0.95
+    dropped = charrnn.train_records(OLD, steps=100, min_count=2, **SMALL)
+    assert share_of_old(dropped) < 0.5
+
+
+def test_new_text_of_another_kind_weighs_more_in_the_counts(of_records):
+    def weight(new):  # of names that begin with z, of which there are few
+        counts = further(of_records, new, rehearse=False, preset="auto", epochs=1).mixture.counts
+        level = counts.levels[1]
+        z = counts.levels[0].symbols.tolist().index(of_records.vocabulary.chars.index("z"))
+        return level.counts[level.parents == z].sum()
+
+    other = ["".join("zxqvj"[(i // 5**k) % 5] for k in range(6)) for i in range(0, 9000, 450)]
+    assert weight(other) > 3 * sum(name.count("z") for name in other) / 2
 
 
 def test_what_it_writes_is_rehearsed(of_records, of_text, monkeypatch):
@@ -90,6 +122,6 @@ def test_a_resumed_plan_has_the_bits_of_an_uninterrupted_one(of_records, tmp_pat
 
 def test_the_progress_says_what_was_planned(of_records, capsys):
     further(of_records, NEW, progress=True)
-    assert "charrnn: rate 0.01, 9 streams, 2 epochs, " in capsys.readouterr().err
+    assert "charrnn: rate 0.015, 9 streams, 2 epochs, " in capsys.readouterr().err
     further(of_records, NEW, epochs=1, progress=True)
     assert "charrnn:" not in capsys.readouterr().err

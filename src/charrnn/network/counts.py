@@ -35,6 +35,7 @@ _KEY_BITS = 63
 _COUNTED = 1 << 23  # different n-grams of the longest kind in memory, a quarter if of several keys
 _LONG = 8  # symbols of a long n-gram
 _FALLBACK = (0.5, 0.75, 1.0)  # discounts where a text is too small to estimate them
+_LITTLE = 1e-3  # of these discounts, for counts that recall their text
 
 
 def _byte_counts() -> Numbers:
@@ -80,6 +81,19 @@ class Followers(NamedTuple):
     def parents(self) -> Numbers:
         """The context of each n-gram, by its number."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def weighted(self, times: int) -> Self:
+        """Return counts that weigh more, and leave the same share to shorter contexts.
+
+        What is more than a count and its discount can show becomes missing.
+        """
+        contexts, parents = len(self.sizes), self.parents
+        shares = np.maximum.accumulate(_COUNTS[1:] - self.discounts[np.minimum(_COUNTS[1:], 3) - 1])
+        wanted = times * (self.counts - self.discounts[np.minimum(self.counts, 3) - 1])
+        counts = _COUNTS[1:][np.searchsorted((shares[1:] + shares[:-1]) / 2, wanted)]
+        total = times * (np.bincount(parents, self.counts, contexts) + self.missing)
+        missing = np.maximum(total - np.bincount(parents, counts, contexts), 0)
+        return self._replace(counts=counts, missing=_rounded(missing))
 
     def estimate(self) -> Level:
         """Return the probabilities."""
@@ -218,11 +232,27 @@ class Counts:
         """Symbols of the longest n-grams."""
         return len(self.levels)
 
+    @property
+    def whole(self) -> bool:
+        """Whether no n-gram was dropped."""
+        return not any(level.missing.any() for level in self.levels)
+
     def __len__(self) -> int:
         return sum(len(level.symbols) for level in self.levels)
 
     def __repr__(self) -> str:
         return f"Counts({len(self):,} n-grams of up to {self.order} symbols)"
+
+    def weighted(self, times: int) -> Self:
+        """Return counts that weigh so many times as much where they are merged with others."""
+        if times == 1:
+            return self
+        return type(self)(self.vocab_size, [level.weighted(times) for level in self.levels])
+
+    def undiscounted(self) -> Self:
+        """Return counts that write nearly their own text: they hardly expect anything else."""
+        levels = [level._replace(discounts=_LITTLE * level.discounts) for level in self.levels]
+        return type(self)(self.vocab_size, levels)
 
     def merged(self, other: Self) -> Self:
         """Return the counts of both texts, which have the same symbols."""

@@ -1,5 +1,6 @@
 """Counts of the text that a network was trained on, and how much to trust them beside it."""
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ _LIMITS = (0.0, 0.0), (2.0, 2.0)  # least and most
 # text repeats less: whatever fits best, counts get no more than this, and the network no less.
 # Records are held out at random, so they are like new ones.
 _LIMITS_OF_TEXT = (0.25, 0.0), (2.0, 0.85)
+_HEAVIEST = 8  # times that new counts may weigh beside many old ones
 _FITTED, _STREAMS = 1 << 15, 16  # symbols of the held-out part that are enough, in streams
 
 
@@ -52,16 +54,32 @@ def add_counts(
             ids, vocabulary.symbols, order, boundary=boundary, most=most, min_count=least
         )
 
-    counts = count(stream, order, min(max(_FEWEST, stream.targets), _MOST))
-    new_order, weights = counts.order, measured or before
-    if before is not None:
-        counts = before.counts.merged(counts)
-    mixture = Mixture(counts, *(weights[1:] if weights is not None else ()))
-    if held_out is not None:
-        mixture, state.history.estimate = fit_mixture(learner.network, counts, held_out)
-        mixture = mixture._replace(counts=counts.merged(count(held_out, new_order, _MOST)))
+    if before is not None and measured is not None:
+        mixture = measured  # has all counts
+    else:
+        counts = count(stream, order, min(max(_FEWEST, stream.targets), _MOST))
+        weights = measured or before
+        mixture = Mixture(_with(before, counts), *(weights[1:] if weights is not None else ()))
+        if held_out is not None:
+            fits = [
+                (*fit_mixture(learner.network, _with(before, counts, times), held_out), times)
+                for times in _times(before, counts)
+            ]
+            mixture, state.history.estimate, times = min(fits, key=operator.itemgetter(1))
+            rest = count(held_out, counts.order, _MOST).weighted(times)
+            mixture = mixture._replace(counts=mixture.counts.merged(rest))
     learner.network.mix(mixture.table())
     return replace(state, mixture=mixture)
+
+
+def _times(before: Mixture | None, counts: Counts) -> set[int]:
+    """Return how much new counts may weigh beside those before: as much together, at most."""
+    return {1} if before is None else {1, max(1, min(len(before.counts) // len(counts), _HEAVIEST))}
+
+
+def _with(before: Mixture | None, counts: Counts, times: int = 1) -> Counts:
+    """Return counts with those before."""
+    return counts if before is None else before.counts.merged(counts.weighted(times))
 
 
 class _Fit(NamedTuple):

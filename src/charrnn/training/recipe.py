@@ -31,7 +31,8 @@ _MOST_PASSES = 30.0  # over the text
 _SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
 _MANY, _RARE = 2048, 0.004  # characters of an alphabet; share of the text that is rare
-_FURTHER_RATES = {"adagrad": 0.05, "adam": 0.01}  # at most, for text of known characters
+_FURTHER_RATES = {"adagrad": 0.05, "adam": 0.015}  # at most, for little text of known characters
+_MUCH = 5_000  # characters that are learned like those of a new model
 _PLANS = {"learning_rate", "optimizer", "schedule", *BUDGETS}  # each is a plan of further training
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
 
@@ -155,7 +156,7 @@ def with_further_recipe(
     before, amount = learner.options(), Amount.of(source)
     old = 0 if source.old is None else source.old.characters
     n, often = amount.characters, times(source)
-    new = _share_of_new(source, known)
+    new = 1.0 if n >= _MUCH else _share_of_new(source, known)
     chosen: dict[str, Any] = {"schedule": "cosine"}
     chosen["batch_size"] = min(before["batch_size"], _streams(amount))
     chosen["epochs"] = max(1, round(_passes(amount) * (1 + new) / (2 * often)))
