@@ -17,7 +17,6 @@ from pathlib import Path
 import charrnn
 
 HEAD = ("old", "new", "old before", "after", "", "new alone", "further", "", "seconds")
-OPTIONS = {"progress": False}
 
 
 def split(path, records, amount, test):
@@ -41,10 +40,11 @@ def row(old, new, options):
         split(path, options.records, amount, options.test)
         for path, amount in ((old, options.old), (new, options.new))
     )
-    model, alone = train(old_text, **OPTIONS), train(new_text, **OPTIONS)
+    how = {"preset": options.preset, "progress": False}
+    model, alone = train(old_text, **how), train(new_text, **how)
     further, began = copy.deepcopy(model), time.process_time()
     method = further.train_records if options.records else further.train_text
-    method(new_text, extend=True, **OPTIONS)
+    method(new_text, extend=True, progress=False)
     seconds = time.process_time() - began
     a, b = bits(model, old_test), bits(further, old_test)
     c, d = bits(alone, new_test), bits(further, new_test)
@@ -59,6 +59,7 @@ def main():
     parser.add_argument("--old", type=int, default=40_000, help="characters or records to begin")
     parser.add_argument("--new", type=int, default=10_000, help="characters or records to add")
     parser.add_argument("--test", type=int, default=10_000, help="characters or records to score")
+    parser.add_argument("--preset", default="auto", help="of both new models")
     parser.add_argument("files", nargs="+", type=Path, metavar="OLD NEW")
     options = parser.parse_args()
     print("| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|", sep="\n")

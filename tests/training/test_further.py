@@ -46,7 +46,7 @@ def test_a_few_strings_help_and_the_old_ones_stay_good(of_records):
 def test_it_plans_only_where_nothing_else_does(of_records):
     before = of_records.recipe
     plan = further(of_records, NEW).recipe
-    assert plan["learning_rate"] == 0.015 < before["learning_rate"]
+    assert plan["learning_rate"] == 0.01 < before["learning_rate"]
     assert (plan["schedule"], plan["refit"], plan["keep"], plan["epochs"]) == (
         "cosine",
         True,
@@ -70,7 +70,7 @@ def test_new_characters_are_learned_faster_and_for_longer(of_text):
         further(of_text, "to be or not to be " * 40).recipe,
         further(of_text, "БЫТЬ ИЛИ НЕ БЫТЬ, " * 42, extend=True).recipe,
     )
-    assert known["learning_rate"] == 0.015 < new["learning_rate"] == 0.02
+    assert known["learning_rate"] == 0.01 < new["learning_rate"] == 0.02
     assert known["epochs"] == 15 < new["epochs"] <= 30
     again = plain.train_text("abc " * 99, steps=1)
     assert further(again, "cab " * 99).recipe["learning_rate"] == 0.05
@@ -78,7 +78,7 @@ def test_new_characters_are_learned_faster_and_for_longer(of_text):
 
 def test_much_text_is_learned_as_by_a_new_model(of_text):
     few, much = (further(of_text, "to be or not to be " * n).recipe for n in (250, 270))
-    assert few["learning_rate"] == 0.015 < much["learning_rate"] == of_text.recipe["learning_rate"]
+    assert few["learning_rate"] == 0.01 < much["learning_rate"] == of_text.recipe["learning_rate"]
     assert few["epochs"] == 15 < much["epochs"] == 30
 
 
@@ -122,6 +122,6 @@ def test_a_resumed_plan_has_the_bits_of_an_uninterrupted_one(of_records, tmp_pat
 
 def test_the_progress_says_what_was_planned(of_records, capsys):
     further(of_records, NEW, progress=True)
-    assert "charrnn: rate 0.015, 9 streams, 2 epochs, " in capsys.readouterr().err
+    assert "charrnn: rate 0.01, 9 streams, 2 epochs, " in capsys.readouterr().err
     further(of_records, NEW, epochs=1, progress=True)
     assert "charrnn:" not in capsys.readouterr().err

@@ -2,9 +2,10 @@
 
 For a model that trains further it chooses how much to learn without forgetting the old text.
 
-The constants come from a study, benchmarks/recipes.py; docs/howto/recipes.md has its table. A short
-text is read many times by a small network that drops much, and is trained on twice: first to
-measure, then on all of it. The longer the text and the time, the larger the network.
+The constants come from two studies, benchmarks/recipes.py and further.py; docs/howto/sizes.md and
+train.md have their tables. A short text is read many times by a small network that drops much, and
+is trained on twice: first to measure, then on all of it. The longer the text and the time, the
+larger the network.
 """
 
 import math
@@ -31,7 +32,7 @@ _MOST_PASSES = 30.0  # over the text
 _SHORT, _LONG = 30_000, 500_000  # characters
 _HELD_OUT, _PIECES = 20_000, 8  # characters at most
 _MANY, _RARE = 2048, 0.004  # characters of an alphabet; share of the text that is rare
-_FURTHER_RATES = {"adagrad": 0.05, "adam": 0.015}  # at most, for little text of known characters
+_FURTHER_RATES = {"adagrad": 0.05, "adam": 0.01}  # at most, for little text of known characters
 _MUCH = 5_000  # characters that are learned like those of a new model
 _PLANS = {"learning_rate", "optimizer", "schedule", *BUDGETS}  # each is a plan of further training
 _MEASURES = {"validation_fraction", "validation_pieces", "keep", "patience", "refit"}
@@ -147,8 +148,8 @@ def with_further_recipe(
     """Return options with what auto chooses beside them for a model that trains further.
 
     learner is the model's, known how many characters it knows; source is the new text, perhaps
-    with an old one to rehearse. Passes and rate are below those of a new model, unless the
-    characters are new.
+    with an old one to rehearse. Passes and rate are below those of a new model, unless there is
+    much text, or its characters are new.
     """
     if not plans_further(options):
         return options
