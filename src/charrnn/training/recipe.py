@@ -157,9 +157,11 @@ def with_further_recipe(
     before, amount = learner.options(), Amount.of(source)
     old = 0 if source.old is None else source.old.characters
     n, often = amount.characters, times(source)
-    new = 1.0 if n >= _MUCH else _share_of_new(source, known)
+    much = n >= _MUCH
+    new = 1.0 if much else _share_of_new(source, known)
     chosen: dict[str, Any] = {"schedule": "cosine"}
-    chosen["batch_size"] = min(before["batch_size"], _streams(amount))
+    wider = 2 if much and amount.records else 1  # a step also has old records
+    chosen["batch_size"] = min(before["batch_size"], wider * _streams(amount))
     chosen["epochs"] = max(1, round(_passes(amount) * (1 + new) / (2 * often)))
     if before["dropout"]:
         reads = given.get("epochs", chosen["epochs"]) * often
