@@ -310,17 +310,20 @@ def picture(ratios, curve, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(15, 5), layout="constrained", width_ratios=(5, 3)
+    )
     names = list(dict.fromkeys(name for times in ratios.values() for name in times))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         values = [times.get(name, np.nan) for times in ratios.values()]
-        left.bar(np.arange(len(ratios)) + i * width, values, width, label=name)
+        place = np.arange(len(ratios)) + i * width
+        left.bar(place, values, width, label=name, color=plt.colormaps["tab20"](i))
     left.set_yscale("log")
     left.set_xticks(
         np.arange(len(ratios)) + 0.4, [name.replace(" ", "\n") for name in ratios], fontsize=8
     )
-    left.set_ylabel(f"time a step, charrnn {LEVELS[0]} of the same precision = 1")
+    left.set_ylabel(f"time a step over that of charrnn {LEVELS[0]}, same precision")
     left.legend(fontsize=7)
     H = np.array(list(curve))
     seconds, flops = np.array(list(curve.values())).T
