@@ -4,7 +4,6 @@ A character that is not in the vocabulary is skipped or costs as much as the lea
 the network reads it in neither case.
 """
 
-import bisect
 import itertools
 import math
 import re
@@ -123,22 +122,22 @@ def _symbols_nll(
     if len(lengths) == 1:
         found: list[float] = nll(start, ids, lengths, end)
         return found
-    ends, sums = [*itertools.accumulate(lengths)], [0.0] * len(lengths)
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    ascending = [lengths[i] for i in order]
+    sizes = np.array(lengths, np.int64)
+    order = np.argsort(sizes, kind="stable")  # texts of similar length: few targets to ignore
+    ends, sizes, sums = np.cumsum(sizes)[order], sizes[order], np.empty(len(sizes))
+    begins = ends - sizes
     streams = min(_STREAMS, _UNITS // len(start.network.description.units))
     streams = start.network.rows(1, max(1, streams))
     first = 0
-    while first < len(lengths):
-        # Texts of similar length, so that a batch has few targets to ignore.
-        similar = bisect.bisect_right(ascending, 2 * ascending[first] + 16)
-        batch = order[first : min(first + streams, similar)]
-        first += len(batch)
-        pieces = [ids[ends[i] - lengths[i] : ends[i]] for i in batch]
-        found = nll(start, np.concatenate(pieces), [lengths[i] for i in batch], end)
-        for i, nats in zip(batch, found, strict=True):
-            sums[i] = nats
-    return sums
+    while first < len(sizes):
+        similar = int(np.searchsorted(sizes, 2 * sizes[first] + 16, "right"))
+        batch = slice(first, min(first + streams, similar))
+        spans = zip(begins[batch].tolist(), ends[batch].tolist(), strict=True)
+        pieces = [ids[begin:stop] for begin, stop in spans]
+        sums[order[batch]] = nll(start, np.concatenate(pieces), sizes[batch].tolist(), end)
+        first = batch.stop
+    summed: list[float] = sums.tolist()
+    return summed
 
 
 def symbol_nll(
