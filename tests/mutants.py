@@ -440,7 +440,7 @@ MUTANTS = {  # name: (file, text, replacement)
     "rounding chooses among equal properties": ("trace/__init__.py", ".round(9)", ""),
     "more may follow the tensors of a file": (
         "util/tensor_file.py", "if found != size:", "if found < size:"),
-    "batches of unlike length": ("inference/scoring.py", "2 * ascending[first] + 16", "10**9"),
+    "batches of unlike length": ("inference/scoring.py", "2 * sizes[first] + 16", "10**9"),
     "states of the character before": (
         TRACE, "&work.hs[1, 0, 0], call.rows", "&work.hs[0, 0, 0], call.rows"),
     "the likeliest again and again": (TRACE, "largest, <int>v, -1", "largest, <int>v, p[v]"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.network import Network
+from charrnn.network import Network, dispatch
 from charrnn.network import counts as counting
 from charrnn.network._types import NgramTable
 from charrnn.network.counts import Counts
@@ -74,7 +74,7 @@ def oracle(ids, V, order, boundary=None, min_count=1):
 def mixture(network, p, ids, start, weights):
     """The probabilities that follow each of ids, given those before them, in float64."""
     work = network.workspace(len(ids), 1, training=True)  # the network alone
-    logits = network.next_logits(work, np.array(ids)[:, None])[:, 0].astype(float)
+    logits = dispatch.core.window(work, np.array(ids)[:, None])[1][:, 0].astype(float)
     log_p = np.log([p(ids[start : i + 1]) for i in range(len(ids))])
     z = weights[0] * logits + weights[1] * log_p
     e = np.exp(z - z.max(axis=1, keepdims=True))

@@ -8,7 +8,9 @@ cdef extern from *:
     """
     /* GCC's -O3 would unroll the sum over p and jam it into the loops around it, leaving the sums
        of a single row in memory: a tenth of a step. It would also turn fma_chains into one chain
-       at a time, and copy the sums of a tile by `rep movs`. */
+       at a time, and copy the sums of a tile by `rep movs`. A cell's loops, called in one place
+       only, would become part of the loop over streams, and whether their arrays overlap would be
+       checked there. */
     #if defined(__GNUC__) && !defined(__clang__)
     #pragma GCC optimize("no-loop-unroll-and-jam", "no-loop-interchange")
     #pragma GCC optimize("no-tree-loop-distribute-patterns", "no-inline-functions-called-once")
@@ -104,7 +106,7 @@ cdef inline void _tile(
     """
     cdef real acc[MAX_ROWS][MAX_WIDTH]
     cdef Py_ssize_t i, j, p
-    if size.K < 1:
+    if size.K < 1:           # never, but so the compiler knows that the loop over p runs
         return
     for i in range(rows):
         begin = bias if bias != NULL else C + i * size.ldc

@@ -169,7 +169,7 @@ class Network(OwnedNetwork):
             work,
             inputs,
             targets,
-            getattr(work, "T", 0) if length is None else length,
+            getattr(work, "T", 0) if length is None else length,  # `_call` refuses what has no T
             learning_rate,
             _checked(_SETTINGS, settings, _dispatch.core.SETTINGS),
             reset=reset,
@@ -316,13 +316,6 @@ class Network(OwnedNetwork):
     def next_nll(self, work: Workspace, targets: ArrayLike) -> NDArray[np.float64]:
         """Return the loss in nats of the next ids (B,) after the state of work, float64 (B,)."""
         return self._call(_dispatch.core.next_nll, work, targets)
-
-    def next_logits(self, work: Workspace, ids: ArrayLike) -> Real:
-        """Return the logits (rows, B, V) of what follows each of ids (at most work.T, B).
-
-        They are read from the state of work, which stays.
-        """
-        return self._call(_dispatch.core.window, work, ids)[1]
 
     def copy_from(self, other: "Network") -> None:
         """Copy the weights of a network of the same description, and what its optimizer keeps."""

@@ -36,8 +36,9 @@ def add_counts(
 ) -> ModelState:
     """Return a trained state whose network is mixed with counts of its text, if options say so.
 
-    A mixture that the state has already is of text before this: counts are added up. measured has
-    the weights to use, if nothing is held out to fit them on.
+    A mixture that the state has already is of text before this: counts are added up. measured is
+    the mixture of a first training on the same source. It has the weights to use, and if there was
+    text before, all counts.
     """
     before, order, vocabulary = state.mixture, options["ngram"], state.vocabulary
     if order is None:
@@ -58,9 +59,10 @@ def add_counts(
         mixture = measured  # has all counts
     else:
         counts = count(stream, order, min(max(_FEWEST, stream.targets), _MOST))
-        weights = measured or before
-        mixture = Mixture(_with(before, counts), *(weights[1:] if weights is not None else ()))
-        if held_out is not None:
+        if held_out is None:
+            weights = measured or before
+            mixture = Mixture(_with(before, counts), *(weights[1:] if weights is not None else ()))
+        else:
             fits = [
                 (*fit_mixture(learner.network, _with(before, counts, times), held_out), times)
                 for times in _times(before, counts)
