@@ -83,16 +83,14 @@ def test_much_text_is_learned_as_by_a_new_model(of_text):
 
 
 def test_counts_recall_the_old_strings_to_rehearse(of_records):
-    def share_of_old(model):
+    def written(model):
         records = Records.from_strings(NEW, known=model.vocabulary)
-        written = charrnn.model._written(model._state, records, {})
-        ends = written.lengths.cumsum()[:-1]
-        texts = map(model.vocabulary.decode, np.split(written.ids, ends))
-        return np.mean([text in OLD for text in texts])
+        found = charrnn.model._written(model._state, records, {})
+        return [*map(model.vocabulary.decode, np.split(found.ids, found.lengths.cumsum()[:-1]))]
 
-    assert share_of_old(of_records) > 0.95
+    assert np.mean([text in OLD for text in written(of_records)]) > 0.95
     dropped = charrnn.train_records(OLD, steps=100, min_count=2, **SMALL)
-    assert share_of_old(dropped) < 0.5
+    assert written(dropped) == dropped.generate_many(4 * len(NEW), 99, seed=0, whole=True)
 
 
 def test_new_text_of_another_kind_weighs_more_in_the_counts(of_records):
